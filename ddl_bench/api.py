@@ -13,6 +13,10 @@ import numpy as np
 from torch import Tensor
 
 
+class UserError(Exception):
+    """A mistake that the user can mend; the message is one line: what, where, what was expected, what to do."""
+
+
 class Skip(Exception):
     """Raised by a method that cannot run on this task; the message is the reason shown in the table."""
 
