@@ -5,12 +5,15 @@ the harness pulls it along with `advance` and asks it for a `Classifier`, a snap
 The harness owns the clock, the test images and the score; a method calls nothing back.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:  # importing torch takes a second, which `ddl-bench show` does not need
+    import numpy as np
+    from torch import Tensor
 
 
 class UserError(Exception):
@@ -97,8 +100,8 @@ class Deadline(Protocol):
 class Size:
     """Numbers held by a classifier.
 
-    `n_params`: degrees of freedom that prediction uses. `n_stored`: the same with structural zeros. `n_buffers`: running
-    statistics and other constants. A foreign estimator whose size cannot be known has None and a `reason`.
+    `n_params`: degrees of freedom that prediction uses. `n_stored`: the same with structural zeros. `n_buffers`:
+    running statistics and other constants. A foreign estimator whose size cannot be known has None and a `reason`.
     """
 
     n_params: int | None
@@ -109,7 +112,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeStats:
-    """Sums over all codes of some images: non-zero entries, entries, squared residual and squared norm of the signals."""
+    """Sums over the codes of some images: non-zero entries, entries, squared residual, squared norm of the signals."""
 
     n_nonzero: float
     n_entries: float
@@ -168,7 +171,7 @@ class HasArtefacts(Protocol):
 
 @runtime_checkable
 class CountsFlops(Protocol):
-    """A `Classifier` that computes outside torch and declares its operations for one image (multiply and add are two)."""
+    """A `Classifier` that computes outside torch and declares its operations an image (multiply and add are two)."""
 
     def flops(self) -> int: ...
 
@@ -182,7 +185,7 @@ class Keepable(Protocol):
 
 @runtime_checkable
 class Restorable(Protocol):
-    """A `Method` that rebuilds a kept classifier; the splits of `task` are empty, its shapes and class names are true."""
+    """A `Method` that rebuilds a kept classifier; `task` has empty splits, and its true shapes and class names."""
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier: ...
 

@@ -1,0 +1,5 @@
+"""`python -m ddl_bench` is `ddl-bench`."""
+
+from ddl_bench.cli import main
+
+main()

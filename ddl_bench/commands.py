@@ -1,0 +1,167 @@
+"""What the commands print: the terminal's side of each verb."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from ddl_bench import live, registry, track
+from ddl_bench.plan import Overrides, estimate, plan
+from ddl_bench.results import Row, load_rows
+from ddl_bench.results import as_json as to_json
+from ddl_bench.run import core_slots, run_folder
+from ddl_bench.run import run as run_track
+
+
+def run(
+    console: Console,
+    name: str,
+    out: Path | None,
+    overrides: Overrides,
+    rerun: str,
+    jobs: int | None,
+    *,
+    report: bool,
+    as_json: bool,
+) -> bool:
+    """Run a track with a live view, print its table; True where a cell failed."""
+    watcher = Console(stderr=True) if as_json else console
+    with live.Live(watcher) as view:
+        rows = run_track(name, out, overrides=overrides, rerun=rerun, jobs=jobs, view=view)
+    folder = run_folder(name, out)
+    if as_json:
+        console.print_json(to_json([row.model_dump(mode="json") for row in rows]))
+    else:
+        print_table(console, rows)
+    paths = write_report(folder, None) if report and any(row.status == "ok" for row in rows) else {}
+    if not as_json:
+        print_paths(console, {"rows": folder / "cells", **paths})
+    return any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
+
+
+def print_table(console: Console, rows: Sequence[Row]) -> None:
+    from ddl_bench.table import display
+
+    table = display(rows)
+    columns = [column for column in table.columns if column in TERMINAL and table[column].nunique() > (column == "data set")]
+    lines = [[escape(str(cell)) for cell in line] for line in table[columns].to_numpy().tolist()]
+    console.print(live.as_table("", columns, lines))
+
+
+def dry_run(
+    console: Console, name: str, out: Path | None, overrides: Overrides, jobs: int | None, *, as_json: bool
+) -> None:
+    cells = plan(name, overrides)
+    folder = run_folder(name, out)
+    rows = load_rows(folder) if (folder / "cells").is_dir() else []
+    done = {row.cell.id for row in rows}
+    records, total = [], 0.0
+    for cell in cells:
+        seconds, basis = (0.0, "finished") if cell.id in done else estimate(cell, rows)
+        total += seconds
+        about = {"cell": cell.id, "method": cell.label, "data set": Path(cell.dataset).name, "seed": cell.seed}
+        records.append(about | {"budget": str(cell.budget), "expected_s": round(seconds, 1), "from": basis})
+    slots = len(core_slots(cells, jobs))
+    if as_json:
+        console.print_json(to_json(records))
+    else:
+        print_records(console, f"{len(cells)} cells", records)
+        console.print(f"about {total / slots / 60:.1f} minutes, {slots} at a time")
+
+
+def write_report(run: Path, out: Path | None) -> dict[str, Path]:
+    """Write the report of a run folder; the writer is found through the entry points `ddl_bench.reports`."""
+    writers = entry_points(group=registry.REPORTS)
+    paths: dict[str, Path] = {}
+    for writer in writers:
+        paths |= writer.load()(run, out)
+    return paths
+
+
+def print_paths(console: Console, paths: Mapping[str, Path]) -> None:
+    for name, path in paths.items():
+        console.print(f"{name:>24}  {path}", soft_wrap=True, highlight=False)
+
+
+def print_records(console: Console, title: str, records: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(records[0]) if records else []
+    lines = [[escape(_text(record[column])) for column in columns] for record in records]
+    table = live.as_table(title, columns, lines)
+    for column in table.columns:
+        column.justify = "left"
+    console.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def show(console: Console, row: Row) -> None:
+    """Every field of a row, one a line, nested ones indented."""
+    for part in ({"cell ID": row.cell.id}, row.cell.model_dump(mode="json"), row.model_dump(exclude={"cell"})):
+        for key, value in part.items():
+            if value not in (None, "", {}, [], ()):
+                console.print(f"[bold]{key:>24}[/]  {escape(_text(value))}", soft_wrap=True, highlight=False)
+
+
+def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> None:
+    from ddl_bench import stats
+
+    records = [dataclasses.asdict(record) for record in stats.compare(run, a, b)]
+    if as_json:
+        console.print_json(to_json(records))
+        return
+    for record in records:
+        for key, value in record.items():
+            console.print(f"[bold]{key:>24}[/]  {escape(_text(value))}", soft_wrap=True, highlight=False)
+        console.print()
+
+
+def describe_methods(plugins: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """Name, one line and options of every method; one that cannot be imported says what it misses."""
+    records = []
+    for name in sorted(registry.methods(plugins)):
+        try:
+            cls = registry.load_method(name, plugins)
+        except ImportError as error:
+            records.append({"name": name, "about": f"not installed: {error}", "options": {}})
+            continue
+        options = {key: field.default for key, field in registry.fields(cls).items()}
+        records.append({"name": name, "about": _first_line(cls), "options": options})
+    return records
+
+
+def describe_datasets(plugins: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """Name and one line of every data set."""
+    return [{"name": name, "about": _first_line(loader)} for name, loader in sorted(registry.datasets(plugins).items())]
+
+
+def describe_tracks() -> list[dict[str, Any]]:
+    """Name, description and file of every packaged track."""
+    found = ((name, path, track.load_track(name)) for name, path in track.packaged().items())
+    return [{"name": name, "about": loaded.description, "file": str(path)} for name, path, loaded in found]
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def check(console: Console, target: str, *, as_json: bool) -> bool:
+    """Print the findings of the contract; True where a rule is broken."""
+    from ddl_bench.check import check as check_method
+
+    findings = check_method(target)
+    if as_json:
+        console.print_json(to_json([dataclasses.asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            mark = "[green]ok    [/]" if finding.held else "[red]broken[/]"
+            detail = "" if finding.held else f": {finding.detail}"
+            console.print(f"{mark} {escape(finding.rule + detail)}", soft_wrap=True, highlight=False)
+    return not all(finding.held for finding in findings)

@@ -1,0 +1,166 @@
+"""From a track and the user's overrides to a list of checked cells."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from ddl_bench.api import UserError
+from ddl_bench.data import fingerprint
+from ddl_bench.data.sources import load
+from ddl_bench.data.splits import Splits, split
+from ddl_bench.registry import datasets, load_method, make_method, parse_spec
+from ddl_bench.results import Row
+from ddl_bench.source import source_hash
+from ddl_bench.track import BudgetSpec, Cell, DataEntry, MethodEntry, Track, grid_points, load_track
+
+
+OVERHEAD = 5.0  # seconds a cell needs besides its training, on two cores
+
+
+def default_data_dir() -> Path:
+    """Where data sets are looked for: the environment variable DDL_BENCH_DATA, or a folder in the user's cache."""
+    return Path(os.environ.get("DDL_BENCH_DATA", "~/.cache/ddl-bench")).expanduser()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What may be changed about a track without writing one; None leaves it as it is.
+
+    `methods` are labels or names of the track, or `name[key=value, ...]` of any known method; `datasets` are names,
+    .npz files or folders, optionally with `[mirror=true]`; `splits` replaces single keys of the track's splits.
+    """
+
+    methods: list[str] | None = None
+    datasets: list[str] | None = None
+    seeds: list[int] | None = None
+    budget: BudgetSpec | None = None
+    device: str | None = None
+    threads: int | None = None
+    time_limit: float | None = None
+    memory_limit_gb: float | None = None
+    splits: dict[str, Any] = dataclasses.field(default_factory=dict)
+    plugins: tuple[Path, ...] = ()
+    data_dir: Path | None = None
+    download: bool = False
+    keep_models: bool = False
+
+    def value(self, track: Track, name: str) -> Any:
+        own = getattr(self, name)
+        return getattr(track, name) if own is None else own
+
+
+def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
+    """The cells of a track, method by data set by seed, each mistake found before anything runs.
+
+    Raises UserError for unknown names, wrong options or ranges, missing data, and a grid without validation images.
+    """
+    track = load_track(track_name)
+    threads = overrides.value(track, "threads") or len(os.sched_getaffinity(0))
+    shared = {
+        "plugins": tuple(str(path.resolve()) for path in overrides.plugins),
+        "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
+        "device": overrides.value(track, "device"),
+        "threads": threads,
+        "precision": track.precision,
+        "time_limit": overrides.value(track, "time_limit"),
+        "memory_limit_gb": overrides.value(track, "memory_limit_gb"),
+        "track": str(Path(track_name).resolve()) if track_name.endswith(".toml") else track_name,
+        "keep_model": overrides.keep_models,
+    }
+    methods = [_method(entry, track, track_name, overrides) for entry in _entries(track, overrides.methods)]
+    data = [_dataset(entry, _splits(track, overrides), overrides) for entry in _sources(track, overrides.datasets)]
+    if any(method["grid"] for _, method in methods) and any(part["splits"].val_fraction == 0 for _, part in data):
+        raise UserError(f"{track_name}: a grid is chosen on validation images: set val_fraction above 0")
+    return [
+        Cell(seed=seed, expected_s=_expected(method, rate, n_train), **method, **part, **shared)
+        for seed in overrides.value(track, "seeds")
+        for n_train, part in data
+        for rate, method in methods
+    ]
+
+
+def _entries(track: Track, wanted: list[str] | None) -> list[MethodEntry]:
+    if wanted is None:
+        return track.methods
+    chosen = []
+    for text in wanted:
+        named = [entry for entry in track.methods if text in (_label(entry), entry.name)]
+        name, params = parse_spec(text)
+        chosen += named or [MethodEntry(name=name, label=text, params=params)]
+    return chosen
+
+
+def _label(entry: MethodEntry) -> str:
+    options = ", ".join(f"{key}={value}" for key, value in entry.params.items())
+    return entry.label or (f"{entry.name}[{options}]" if options else entry.name)
+
+
+def _method(
+    entry: MethodEntry, track: Track, track_name: str, overrides: Overrides
+) -> tuple[float | None, dict[str, Any]]:
+    label, source = _label(entry), ""
+    try:
+        cls = load_method(entry.name, overrides.plugins)
+    except ImportError:
+        pass  # the worker says what is missing: a row `not_installed`
+    else:
+        source = source_hash(cls)
+        for point in grid_points(entry.grid):
+            make_method(cls, entry.params | point, where=f"{track_name}: method {label!r}")
+    budget = overrides.budget or entry.budget or track.budget
+    kept = {"method": entry.name, "label": label, "params": entry.params, "grid": entry.grid, "paper": entry.paper}
+    return entry.ms_per_image, {**kept, "source": source, "budget": budget}
+
+
+def _sources(track: Track, wanted: list[str] | None) -> list[DataEntry]:
+    if wanted is None:
+        return track.datasets
+    chosen = []
+    for text in wanted:
+        source, options = parse_spec(text)
+        if options.keys() - {"mirror"}:
+            raise UserError(f"--datasets {text!r}: the only option is mirror=true or mirror=false")
+        named = [entry for entry in track.datasets if entry.source == source and not options]
+        chosen += named or [DataEntry(source=source, **options)]
+    return chosen
+
+
+def _splits(track: Track, overrides: Overrides) -> Splits:
+    try:
+        return dataclasses.replace(track.splits, **overrides.splits)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _dataset(entry: DataEntry, splits: Splits, overrides: Overrides) -> tuple[int, dict[str, Any]]:
+    known = datasets(overrides.plugins)
+    folder = overrides.data_dir or default_data_dir()
+    images = load(entry.source, data_dir=folder, download=overrides.download, mirror=entry.mirror, datasets=known)
+    try:
+        task, _, _ = split(entry.source, images, splits)
+    except ValueError as error:
+        raise UserError(f"{entry.source}: {error}") from None
+    source = entry.source if entry.source in known else str(Path(entry.source).resolve())
+    part = {"dataset": source, "mirror": entry.mirror, "data": fingerprint(images), "splits": splits}
+    return len(task.train), part
+
+
+def _expected(method: dict[str, Any], ms_per_image: float | None, n_train: int) -> float | None:
+    """Expected seconds of a cell: its budget, or the track's figure for an image and pass."""
+    budget, points = method["budget"], len(list(grid_points(method["grid"])))
+    if budget.seconds:
+        return float(points * budget.seconds + OVERHEAD)
+    if ms_per_image is None:
+        return None
+    return float(points * ms_per_image * 1e-3 * n_train * budget.epochs + OVERHEAD)
+
+
+def estimate(cell: Cell, rows: list[Row]) -> tuple[float, str]:
+    """Expected seconds of a cell, and what the number rests on."""
+    earlier = [row.wall_s for row in rows if row.cell.group == cell.group and row.status == "ok" and row.wall_s]
+    if earlier:
+        return sum(earlier) / len(earlier), "measured earlier"
+    if cell.expected_s is not None:
+        return cell.expected_s, "its budget" if cell.budget.seconds else "the track's figure"
+    return cell.time_limit, "its hard limit"

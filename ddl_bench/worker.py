@@ -1,0 +1,139 @@
+"""One cell in one process: `python -m ddl_bench.worker RUN_FOLDER CELL_ID CORES SPAWNED_AT PARENT_PID`.
+
+Only the standard library is imported before the cores and the parent's death signal are set.
+"""
+
+import contextlib
+import ctypes
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddl_bench.results import Status
+    from ddl_bench.track import Cell
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Progress:
+    """Tells the runner the phase and the share of training done, through a small file, at most three times a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._phase = ""
+        self._last = 0.0
+
+    def phase(self, name: str) -> None:
+        self._phase, self._last = name, 0.0
+        self.fraction(0.0)
+
+    def fraction(self, fraction: float) -> None:
+        if (now := time.monotonic()) - self._last > 0.3:
+            self._last = now
+            temporary = self._path.with_suffix(".tmp")
+            with contextlib.suppress(OSError):  # a full disk shall not end the training; the row will say it
+                temporary.write_text(json.dumps({"phase": self._phase, "fraction": round(fraction, 3)}))
+                temporary.replace(self._path)
+
+
+def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> None:
+    began = time.time()
+    if sys.platform == "linux":  # an orphan would time its training against the next run's
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the runner is gone")
+    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+
+    from ddl_bench.clock import Phases
+    from ddl_bench.results import Row, write_row
+    from ddl_bench.track import Cell
+
+    cell = Cell.model_validate_json((run / "work" / f"{cell_id}.cell.json").read_text())
+    progress = Progress(run / "work" / f"{cell_id}.progress.json")
+    phases = Phases({"start-up": began - spawned, "import": time.time() - began}, progress.phase)
+    values: dict[str, Any] = {}
+    reason = ""
+    try:
+        with phases("import"):
+            seed_everything(cell)
+        from ddl_bench import evaluate, provenance
+
+        values = evaluate.evaluate(cell, run, phases, progress.fraction)
+        status: Status = "ok"
+        with phases("provenance"):
+            values["provenance"] = provenance.collect(cell.plugins)
+    except Exception as error:
+        traceback.print_exc()
+        status, reason = classify(error)
+    with contextlib.suppress(Exception):
+        values.setdefault("provenance", {})["command"] = cell.command()
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    started = datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds")
+    values |= {"started": started, "peak_memory": usage, "phases": phases.seconds, "wall_s": time.time() - spawned}
+    write_row(run, Row(cell=cell, status=status, reason=reason, **values))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # tearing torch down takes longer than some trainings
+
+
+def seed_everything(cell: "Cell") -> None:
+    """Seed and pin what a method might use by accident; methods carry generators of their own."""
+    import numpy as np
+    import torch
+
+    random.seed(cell.seed)
+    np.random.seed(cell.seed)  # noqa: NPY002  the global generator of other people's code
+    torch.manual_seed(cell.seed)
+    torch.set_num_threads(cell.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def classify(error: Exception) -> "tuple[Status, str]":
+    """The status and the one-line reason of an exception out of a method."""
+    from importlib.metadata import metadata
+
+    import torch
+
+    from ddl_bench import api
+
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, api.Skip):
+        return "skipped", text
+    if isinstance(error, api.Diverged):
+        return "diverged", text
+    if isinstance(error, ModuleNotFoundError):
+        extras = metadata("ddl-bench").get_all("Provides-Extra") or []
+        wanted = f"ddl-bench[{error.name}]" if error.name in extras else str(error.name)
+        return "not_installed", f"{text}; pip install '{wanted}'"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "oom", f"{type(error).__name__}: {text}"
+    if isinstance(error, api.UserError):
+        return "failed", text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return "failed", f"{type(error).__name__}: {text} ({Path(last.filename).name}:{last.lineno})"
+
+
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write an .npz atomically, before the row that refers to it."""
+    import numpy as np
+
+    from ddl_bench.results import write_atomically
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+if __name__ == "__main__":
+    _, folder, identifier, on_cores, at, runner = sys.argv
+    main(Path(folder), identifier, on_cores, float(at), int(runner))

@@ -1,0 +1,124 @@
+"""The figures of one data set, as PNG and SVG. Points have names and shapes of their own, so colour may be lost."""
+
+from itertools import product
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter, FixedLocator
+
+from ddl_bench.groups import Group
+from ddl_bench.results import arrays
+
+INK = "#1b1f24"  # the page puts its own text colour in its place, which follows light and dark
+STYLE = {"axes.facecolor": "none", "grid.color": "#8888884d", "text.parse_math": False, "font.size": 9}
+STYLE |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.labelcolor", "axes.edgecolor"), INK)
+COLOURS = [it for it in sns.color_palette("colorblind").as_hex() if it != "#ece133"]  # yellow fades on white
+MARKERS = "oDs^vPXp<>"  # ten beside nine colours: no pair comes twice in 90 lines
+COSTS = {"n_params": "parameters", "train_s": "training time", "test_s_per_image": "test time per image"}
+N_ATOMS = 100  # in a picture
+Point = tuple[str, int, float | None, float | None]  # method, seed, x, y
+
+
+def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str, Path]:
+    """Draw what the lines of one data set allow; the SVG files by title, each with a PNG beside it."""
+    rows = [(group.name, row, arrays(run, row.cell.id)) for group in groups for row in group.ok]
+    looks = dict(zip(sorted(group.name for group in groups), zip(COLOURS * 10, MARKERS * 9, strict=True), strict=False))
+    curves: list[Point] = []
+    splits, figures = set(), {}
+    for name, row, kept in rows:
+        for x, y in zip(kept.get("curve_seconds", ()), kept.get("curve_accuracy", ()), strict=True):
+            curves.append((name, row.cell.seed, x, y))
+            splits.add(str(kept["curve_split"]))
+    with mpl.rc_context(sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": prefix}):
+        for column, label in COSTS.items():
+            points: list[Point] = [(name, row.cell.seed, getattr(row, column), row.accuracy) for name, row, _ in rows]
+            figures[f"accuracy against {label}"] = _plot(points, looks, label, "test")
+        figures["accuracy while training"] = _plot(curves, looks, "training time", " and ".join(sorted(splits)))
+        figures["learned atoms"] = _atoms({name: kept.get("artefact_atoms") for name, _, kept in reversed(rows)})
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = {}
+        for title, figure in figures.items():
+            if figure is not None:
+                figure.suptitle(f"{groups[0].dataset}: {title}", size=11)
+                paths[title] = path = folder / f"{prefix}-{title.replace(' ', '-')}.svg"
+                figure.savefig(path, transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+                figure.savefig(folder / f"{path.stem}.png", dpi=200)
+    return paths
+
+
+def _plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: str) -> Figure | None:
+    """A line for each seed that has several points; the mean of their last ones with bars of one deviation, named.
+
+    Axes are logarithmic where values span much: the cost in itself, accuracy in the error, or the best would coincide.
+    """
+    data = pd.DataFrame(points, columns=["method", "seed", "x", "y"]).dropna()
+    if data.empty:
+        return None
+    figure = Figure(figsize=(7, 4.4), dpi=72, layout="constrained")  # at this resolution a pixel is a point
+    axes = figure.add_subplot(xlabel=x, ylabel=f"{split} accuracy (%)")
+    sns.despine(figure)
+    means, covered = {}, [data[["x", "y"]].to_numpy()]
+    for name, lines in data.groupby("method"):
+        colour, marker = looks[str(name)]
+        sns.lineplot(lines, x="x", y="y", units="seed", estimator=None, color=colour, lw=1, ax=axes)
+        last = lines.groupby("seed")[["x", "y"]].last()
+        means[str(name)] = mean = last.mean().to_numpy()
+        off = last.std().fillna(0).to_numpy()
+        axes.errorbar(mean[0], mean[1], off[1], off[0], fmt=marker, c=colour, ms=8, mec=INK, mew=0.6, capsize=2)
+        covered += [mean + share * off * side for share in np.linspace(-1, 1, 9) for side in np.eye(2)]
+    (x_low, y_low), (x_high, y_high) = np.min(stack := np.vstack(covered), axis=0), np.max(stack, axis=0)
+    if x_high > 20 * x_low > 0:
+        axes.set_xscale("log")
+    if 100 - y_low > 10 * max(100 - y_high, 0.1):
+        axes.set_yscale("function", functions=(lambda y: -np.log((100.1 - y).clip(1e-3)), lambda z: 100.1 - np.exp(-z)))
+        axes.yaxis.set_major_locator(FixedLocator([0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 100]))
+    axes.xaxis.set_major_formatter(EngFormatter("s" if "time" in x else ""))
+    axes.margins(0.15)
+    figure.draw_without_rendering()
+    _name(axes, means, stack)
+    return figure
+
+
+def _name(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
+    """Write each name at the place nearest to its point that covers neither data nor a name."""
+    at, frame, taken = axes.transData.transform, axes.bbox.extents, list[tuple[np.ndarray, np.ndarray]]()
+    blocked = at(covered)
+    for name, mean in means.items():
+        arrow = {"arrowstyle": "-", "lw": 0.5, "color": INK}
+        text = axes.annotate(name, tuple(mean), (0, 0), textcoords="offset points", arrowprops=arrow, in_layout=False)
+        size, home = np.array(Text.get_window_extent(text).size), at(mean)
+        for radius, angle in product(range(9, 200, 6), np.deg2rad([0, 180, 90, 270, 45, 315, 135, 225])):
+            way = np.array([np.cos(angle), np.sin(angle)])
+            low = home + radius * way + (way - 1) / 2 * size  # the text grows away from the point
+            high = low + size
+            inside = (low > frame[:2]).all() and (high < frame[2:]).all()
+            hit = ((blocked > low - 5) & (blocked < high + 5)).all(axis=1).any()
+            if inside and not hit and not any((low < b).all() and (high > a).all() for a, b in taken):
+                break
+        text.set_position(tuple(low - home))
+        if text.arrow_patch is not None:
+            text.arrow_patch.set_visible(radius > 15)
+        taken.append((low, high))
+
+
+def _atoms(atoms: dict[str, np.ndarray | None]) -> Figure | None:
+    """The first atoms of each method that has some, each stretched by its own largest value; zero is mid-grey."""
+    shown = {name: array for name, array in atoms.items() if array is not None and array.shape[1] in (1, 3)}
+    figure = Figure(figsize=(3 * max(len(shown), 2), 3.4), layout="constrained")
+    for index, (name, array) in enumerate(shown.items(), 1):
+        side = int(np.ceil(min(len(array), N_ATOMS) ** 0.5))
+        tiles = 0.5 + array / np.maximum(2 * np.abs(array).max(axis=(1, 2, 3), keepdims=True), 1e-12)
+        room = ((0, max(0, side * side - len(array))), (0, 0), (0, 1), (0, 1))  # white lines between atoms
+        tiles = np.pad(tiles, room, constant_values=1)[: side * side]
+        picture = np.block([[*line] for line in tiles.reshape(side, side, *tiles.shape[1:])]).transpose(1, 2, 0)
+        title = f"{name}: {min(len(array), side * side)} of {len(array)} atoms"
+        axes = figure.add_subplot(1, len(shown), index, title=title)
+        axes.imshow(picture, "gray", vmin=0, vmax=1, interpolation="none")
+        axes.set_axis_off()
+    return figure if shown else None

@@ -1,0 +1,147 @@
+"""Methods that go wrong in every way the harness must survive."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ddl_bench.api import Budget, Classifier, Deadline, Diverged, OneShot, Size, Skip, Task, Training
+
+
+class Constant:
+    """Scores every image alike; `n` is the number of classes it believes in."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def size(self) -> Size:
+        return Size(n_params=0, n_stored=0)
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        return torch.zeros(len(X), self._n)
+
+
+class Painter(Constant):
+    """Writes into the images it is given."""
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        X[:, :, 0, 0] = 7
+        return super().__call__(X)
+
+
+class Noisy(Constant):
+    """Scores that are not finite."""
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        return super().__call__(X) * float("nan")
+
+
+@dataclass(frozen=True)
+class Misbehave:
+    """Does what `how` says."""
+
+    name: ClassVar[str] = "misbehave"
+    how: str = "ok"
+    megabytes: int = 0
+
+    def start(self, task: Task, budget: Budget) -> Training:
+        return OneShot(lambda: self._fit(task, budget))
+
+    def _fit(self, task: Task, budget: Budget) -> Classifier:
+        match self.how:
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                print("last words", flush=True)
+                os._exit(3)
+            case "exit-politely":
+                sys.exit(0)
+            case "hang":
+                time.sleep(600)
+            case "hang-with-child":
+                subprocess.Popen(["sleep", "601"])
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(600)
+            case "orphan":
+                subprocess.Popen(["sleep", "602"])
+            case "memory":
+                hoard = [bytearray(os.urandom(1 << 20)) for _ in range(self.megabytes)]
+                time.sleep(5)
+                return Constant(len(hoard))
+            case "raise":
+                raise RuntimeError("a reason\nin two lines")
+            case "skip":
+                raise Skip("too small for me")
+            case "diverge":
+                raise Diverged("step 17: the loss is nan")
+            case "oom":
+                raise MemoryError("no more")
+            case "import":
+                import no_such_package  # noqa: F401
+            case "classes":
+                return Constant(task.n_classes + 1)
+            case "paint":
+                return Painter(task.n_classes)
+            case "nan":
+                return Noisy(task.n_classes)
+        return Constant(task.n_classes)
+
+
+class Slow:
+    """Epochs of 2 s, in steps of 10 ms."""
+
+    def __init__(self, budget: Budget, n: int) -> None:
+        self._budget, self._n = budget, n
+        self.passes = 0.0
+
+    def advance(self, deadline: Deadline) -> bool:
+        for _ in range(200):
+            if deadline.expired():
+                return False
+            time.sleep(0.01)
+            self.passes += 1 / 200
+        return self._budget.epochs is None or round(self.passes) < self._budget.epochs
+
+    def classifier(self) -> Classifier:
+        return Constant(self._n)
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A method whose epoch is longer than a short budget."""
+
+    name: ClassVar[str] = "sleeper"
+    lag: float = 1.0
+
+    def start(self, task: Task, budget: Budget) -> Training:
+        return Slow(budget, task.n_classes)
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """Looks at no deadline."""
+
+    name: ClassVar[str] = "deaf"
+
+    def start(self, task: Task, budget: Budget) -> Training:
+        def fit() -> Classifier:
+            time.sleep(4.5)
+            return Constant(task.n_classes)
+
+        return OneShot(fit)
+
+
+def _no_data(data_dir: object, download: bool) -> object:
+    """Nothing at all."""
+    raise AssertionError("never loaded")
+
+
+DATASETS = {"nothing": _no_data}
