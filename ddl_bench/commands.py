@@ -44,10 +44,10 @@ def run(
 
 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
-    from ddl_bench.table import display
+    from ddl_bench.table import BRIEF, display
 
     table = display(rows)
-    columns = [column for column in table.columns if column in TERMINAL and table[column].nunique() > (column == "data set")]
+    columns = [column for column in BRIEF if column in table and (column != "data set" or table[column].nunique() > 1)]
     lines = [[escape(str(cell)) for cell in line] for line in table[columns].to_numpy().tolist()]
     console.print(live.as_table("", columns, lines))
 

@@ -14,7 +14,6 @@ from ddl_bench.results import Row
 from ddl_bench.source import source_hash
 from ddl_bench.track import BudgetSpec, Cell, DataEntry, MethodEntry, Track, grid_points, load_track
 
-
 OVERHEAD = 5.0  # seconds a cell needs besides its training, on two cores
 
 

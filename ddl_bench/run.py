@@ -39,7 +39,7 @@ def run(
     track: str = "quick",
     out: str | Path | None = None,
     *,
-    overrides: Overrides = Overrides(),
+    overrides: Overrides | None = None,
     rerun: str = "",
     jobs: int | None = None,
     view: View | None = None,
@@ -47,11 +47,11 @@ def run(
     """Run a track and return the row of each of its cells, finished earlier or now.
 
     `out` is the run folder (default `results/TRACK`); rows found there are kept. `rerun` names what is run again all
-    the same: `failed` (every status but ok), `all`, or the beginning of a cell ID. `jobs` is the number of cells at a time;
-    by default as many as have cores of their own. Several runners may share a folder: each cell is taken once.
+    the same: `failed` (every status but ok), `all`, or the beginning of a cell ID. `jobs` is the number of cells at a
+    time; by default as many as have cores of their own. Several runners may share a folder: each cell is taken once.
     Raises UserError for a mistake in the track or the overrides, before anything runs.
     """
-    cells = plan(track, overrides)
+    cells = plan(track, overrides or Overrides())
     folder = run_folder(track, out)
     return run_cells(cells, folder, rerun=rerun, slots=core_slots(cells, jobs), view=view or Silent())
 

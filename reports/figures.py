@@ -38,8 +38,8 @@ def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str,
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": prefix}):
         for column, label in COSTS.items():
             points: list[Point] = [(name, row.cell.seed, getattr(row, column), row.accuracy) for name, row, _ in rows]
-            figures[f"accuracy against {label}"] = _plot(points, looks, label, "test")
-        figures["accuracy while training"] = _plot(curves, looks, "training time", " and ".join(sorted(splits)))
+            figures[f"accuracy against {label}"] = plot(points, looks, label, "test")
+        figures["accuracy while training"] = plot(curves, looks, "training time", " and ".join(sorted(splits)))
         figures["learned atoms"] = _atoms({name: kept.get("artefact_atoms") for name, _, kept in reversed(rows)})
         folder.mkdir(parents=True, exist_ok=True)
         paths = {}
@@ -52,7 +52,7 @@ def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str,
     return paths
 
 
-def _plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: str) -> Figure | None:
+def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: str) -> Figure | None:
     """A line for each seed that has several points; the mean of their last ones with bars of one deviation, named.
 
     Axes are logarithmic where values span much: the cost in itself, accuracy in the error, or the best would coincide.
@@ -81,11 +81,11 @@ def _plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split:
     axes.xaxis.set_major_formatter(EngFormatter("s" if "time" in x else ""))
     axes.margins(0.15)
     figure.draw_without_rendering()
-    _name(axes, means, stack)
+    write_names(axes, means, stack)
     return figure
 
 
-def _name(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
+def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
     """Write each name at the place nearest to its point that covers neither data nor a name."""
     at, frame, taken = axes.transData.transform, axes.bbox.extents, list[tuple[np.ndarray, np.ndarray]]()
     blocked = at(covered)
