@@ -64,7 +64,7 @@ def online_steps(
             at = Learned(D, 0, (), {"A": np.zeros((n_atoms, n_atoms), D.dtype), "B": np.zeros(D.T.shape, D.dtype)})
         t = at.n_iter + 1
         codes = encode(
-            batch, at.D, lmbd=lmbd, alpha=alpha, positive=positive, sparse=True, certified=False, tol=1e-4, n_threads=n_threads
+            batch, at.D, lmbd=lmbd, alpha=alpha, positive=positive, sparse=True, tol=1e-4, n_threads=n_threads
         ).codes
         R = batch - codes @ at.D.T
         value = 0.5 * (R * R).sum() + lmbd * abs(codes.data).sum() + 0.5 * alpha * (codes.data**2).sum()

@@ -26,21 +26,23 @@ def extract(maps: Tensor, size: int, stride: int) -> Tensor:
 class Whitening:
     """Patches x -> (contrast(x) - mean) @ matrix, contrast(x) = (x - mean of x) / sqrt(variance of x + floor).
 
-    mean: (n_features,); matrix: (n_features, n_components); floor: in squared units of the patches.
+    mean: (n_features,); matrix: (n_features, n_components); floor: a number, in squared units of the patches.
     """
 
     mean: Tensor
     matrix: Tensor
-    floor: float
+    floor: Tensor
 
     @classmethod
-    def learn(cls, patches: Tensor, *, contrast: float, regulariser: float, n_components: int | None = None) -> "Whitening":
+    def learn(
+        cls, patches: Tensor, *, contrast: float, regulariser: float, n_components: int | None = None
+    ) -> "Whitening":
         """ZCA: matrix = V (S + regulariser * I)^(-1/2) V', with V S V' the covariance of the normalised patches.
 
         contrast: floor / mean variance of a patch. n_components: keep only so many principal directions and leave out
         the rotation back; None keeps all of them.
         """
-        floor = contrast * float(patches.var(1, correction=0).mean()) + 1e-8
+        floor = contrast * patches.var(1, correction=0).mean() + 1e-8
         normalised = _contrast(patches, floor)
         values, vectors = torch.linalg.eigh(torch.cov(normalised.double().T, correction=0))
         matrix = vectors / (values.clamp(min=0) + regulariser).sqrt()
@@ -54,7 +56,7 @@ class Whitening:
         return (_contrast(patches, self.floor) - self.mean) @ self.matrix
 
 
-def _contrast(patches: Tensor, floor: float) -> Tensor:
+def _contrast(patches: Tensor, floor: Tensor) -> Tensor:
     centred = patches - patches.mean(1, keepdim=True)
     return centred / (centred.square().mean(1, keepdim=True) + floor).sqrt()
 

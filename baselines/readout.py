@@ -6,12 +6,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
 from ddl_bench.api import Deadline
 
+Floats = NDArray[np.float64]
 Loss = Literal["hinge", "logistic"]
 PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(1.5, -4.1, -0.5))
 BLOCK = 2048  # rows of features read at a time: float16 ones become float32 block by block
@@ -52,11 +54,11 @@ class _Problem:
     loss: Loss
     n_classes: int
 
-    def readout(self, flat: np.ndarray) -> Readout:
+    def readout(self, flat: Floats) -> Readout:
         stacked = torch.from_numpy(flat).float().to(self.features.device).view(-1, self.n_classes)
         return Readout(stacked[:-1], stacked[-1])
 
-    def value(self, flat: np.ndarray, rows: Tensor, penalty: float) -> tuple[float, np.ndarray]:
+    def value(self, flat: Floats, rows: Tensor, penalty: float) -> tuple[float, Floats]:
         """Objective and gradient at `flat`."""
         readout, n, total = self.readout(flat), max(int(rows.sum()), 1), 0.0
         gradient = torch.zeros(len(flat) // self.n_classes, self.n_classes, device=self.features.device)
@@ -71,15 +73,16 @@ class _Problem:
         gradient[:-1] += penalty * readout.weight
         return total + penalty / 2 * float(readout.weight.square().sum()), gradient.double().cpu().numpy().ravel()
 
-    def solve(self, rows: Tensor, penalty: float, start: np.ndarray, deadline: Deadline | None) -> np.ndarray:
+    def solve(self, rows: Tensor, penalty: float, start: Floats, deadline: Deadline | None) -> Floats:
         def late(intermediate_result: object) -> None:
             if deadline and deadline.expired():
                 raise StopIteration
 
         options = {"maxiter": 500, "ftol": 1e-6, "gtol": 1e-5}  # single precision carries no more
-        return np.asarray(minimize(self.value, start, (rows, penalty), "L-BFGS-B", True, callback=late, options=options).x)
+        found = minimize(self.value, start, (rows, penalty), "L-BFGS-B", True, callback=late, options=options)
+        return np.asarray(found.x)
 
-    def quality(self, rows: Tensor, flat: np.ndarray) -> tuple[float, float]:
+    def quality(self, rows: Tensor, flat: Floats) -> tuple[float, float]:
         """Number of rows classified rightly, and minus their loss."""
         scores, y = self.readout(flat)(self.features[rows]), self.y[rows]
         return float((scores.argmax(1) == y).sum()), -float(loss_and_slope(scores, y, self.loss)[0].sum())
@@ -114,7 +117,7 @@ def fit_readout(
     refit: bool = False,
     deadline: Deadline | None = None,
 ) -> Readout:
-    """Minimise mean loss(Z @ W + bias) + penalty/2 * norm(W)**2 on the standardised features Z, folded into the weights.
+    """Minimise mean loss(Z @ W + bias) + penalty/2 * norm(W)**2, Z the standardised features, folded into the weights.
 
     features: (n, n_features), float32 or float16; standardised in place. y: (n,), int64.
     held_out: (n,), bool: rows that choose the penalty, and are fitted only if `refit`.
@@ -127,7 +130,7 @@ def fit_readout(
     mean, deviation = standardise_(features, ~held_out)
     basis = factor = features
     if len(features) < features.shape[1]:
-        gram = sum(part.double() @ part.double().T for part in features.split(BLOCK, 1))
+        gram = sum(part.double() @ part.double().T for part in torch.split(features, BLOCK, 1))
         assert isinstance(gram, Tensor)
         gram.diagonal().mul_(1 + 1e-9).add_(1e-9)  # equal rows would make it singular
         factor = torch.linalg.cholesky(gram)

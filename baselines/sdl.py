@@ -1,34 +1,24 @@
-"""Stacked sparse dictionary learning (Coates and Ng, 2011), one layer after the other, and a linear readout."""
+"""Stacked sparse dictionary learning (Coates and Ng, 2011): one layer after the other, then a linear readout."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from baselines.ksvd import ksvd_steps
 from baselines.online import online_steps
-from baselines.patches import Whitening, extract, pool, positions
+from baselines.patches import Whitening, extract, positions
 from baselines.pursuit import encode
 from baselines.readout import Loss, Readout, fit_readout
-from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Size, Split, Stepwise, Task, Training
+from baselines.stack import BLOCK, Floats, Layer, Solver, Stack, features
+from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
 
-Floats = NDArray[np.float32]
-
-
-class Solver(Protocol):
-    """Learns a dictionary for samples and encodes samples in it."""
-
-    def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
-        """Dictionaries (n_features, n_atoms), each better than the one before it."""
-
-    def encode(self, X: Floats, D: Floats) -> Any:
-        """Codes of X (n_samples, n_features) as a CSR array (n_samples, n_atoms)."""
+LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
+LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
 
 
 @dataclass(frozen=True)
@@ -37,7 +27,7 @@ class Pursuit:
 
     learner: str
     lmbd: float
-    n_nonzero: int | None
+    n_nonzero: int
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
         threads = torch.get_num_threads()
@@ -48,116 +38,40 @@ class Pursuit:
         return (step.D for step in steps)
 
     def encode(self, X: Floats, D: Floats) -> Any:
-        lmbd = None if self.n_nonzero else self.lmbd
-        threads = torch.get_num_threads()
-        return encode(
-            X, D, lmbd=lmbd, n_nonzero=self.n_nonzero, tol=1e-3, n_threads=threads, sparse=True, certified=False
-        ).codes
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Maps (n, channels, height, width) -> whitened patches -> codes -> pooled maps (n, 2 * n_atoms, n_cells, n_cells)."""
-
-    patch: int
-    stride: int
-    n_cells: int
-    whitening: Whitening
-    D: Tensor
-    solver: Solver
-
-    def signals(self, maps: Tensor) -> Floats:
-        """Whitened patches, (n * rows * columns, n_features)."""
-        return self.whitening(extract(maps, self.patch, self.stride)).numpy()
-
-    def __call__(self, maps: Tensor) -> Tensor:
-        """Square roots of the pooled codes: a few large codes would drown the others."""
-        rows, columns = (positions(length, self.patch, self.stride) for length in maps.shape[2:])
-        return pool(self.solver.encode(self.signals(maps), self.D.numpy()), (rows, columns), self.n_cells).sqrt()
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Layers on top of one another and a linear readout of what all of them pool on a grid of `n_cells` a side."""
-
-    layers: tuple[Layer, ...]
-    n_cells: int
-    readout: Readout
-    shape: tuple[int, int, int]
-
-    def __call__(self, X: Tensor, /) -> Tensor:
-        blocks = [self.readout(features(self.layers, self.n_cells, block)) for block in X.cpu().split(BLOCK)]
-        return torch.cat(blocks) if blocks else torch.empty(0, len(self.readout.bias))
-
-    def state(self) -> dict[str, Tensor]:
-        arrays = {"weight": self.readout.weight, "bias": self.readout.bias}
-        for index, layer in enumerate(self.layers):
-            whitening = {"mean": layer.whitening.mean, "matrix": layer.whitening.matrix, "floor": layer.whitening.floor}
-            arrays |= {f"{index}.{key}": value for key, value in (whitening | {"D": layer.D}).items()}
-        return arrays
-
-    def size(self) -> Size:
-        """Whitening, dictionaries and readout; the floor of each contrast normalisation is a constant."""
-        n_stored = sum(value.numel() for key, value in self.state().items() if not key.endswith("floor"))
-        return Size(n_params=n_stored, n_stored=n_stored, n_buffers=len(self.layers))
-
-    def code_stats(self, X: Tensor, /) -> CodeStats:
-        """Of the first layer, whose signals are whitened patches."""
-        sums = np.zeros(4)
-        for block in X.cpu().split(BLOCK):
-            signals, D = self.layers[0].signals(block), self.layers[0].D.numpy()
-            codes = self.layers[0].solver.encode(signals, D)
-            error = np.square(signals - codes @ D.T).sum()
-            sums += codes.count_nonzero(), np.prod(codes.shape), error, np.square(signals).sum()
-        return CodeStats(n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3])
-
-    def artefacts(self) -> dict[str, np.ndarray]:
-        """The filters of the first layer: what an atom sees of a patch through the whitening."""
-        first = self.layers[0]
-        filters = (first.whitening.matrix @ first.D).T
-        return {"atoms": filters.reshape(-1, self.shape[0], first.patch, first.patch).numpy()}
-
-
-def features(layers: Sequence[Layer], n_cells: int, X: Tensor) -> Tensor:
-    """What each layer pools of images X, on n_cells x n_cells, side by side: (n, n_features)."""
-    maps, pooled = X, []
-    for layer in layers:
-        maps = layer(maps)
-        pooled.append(F.adaptive_avg_pool2d(maps, n_cells).flatten(1))
-    return torch.cat(pooled, 1)
+        penalty: dict[str, Any] = {"n_nonzero": self.n_nonzero} if self.n_nonzero else {"lmbd": self.lmbd, "tol": 1e-3}
+        return encode(X, D, **penalty, n_threads=torch.get_num_threads(), sparse=True, certified=False).codes
 
 
 @dataclass(frozen=True, kw_only=True)
 class SDL:
-    """Stacked sparse dictionary learning; a setting of None follows from the size of the images.
+    """Stacked sparse dictionary learning; a setting of 0 follows from the size of the images.
 
-    n_layers: 1 to 3; each deeper layer learns on the pooled codes of the one below, all of them feed the readout.
-    patch, stride: side of a patch and distance of patches, in pixels (first layer) or cells (deeper ones: `deep_patch`).
-    n_atoms: atoms of each layer, at most as many as there are patches.
-    n_cells: codes are pooled on n_cells x n_cells for the readout, and on `deep_cells` a side for the next layer.
-    learner, n_iter: "online" (mini-batches) or "ksvd" (passes over all samples).
-    lmbd: penalty of the codes; n_nonzero: non-zeros of each code instead (OMP; K-SVD learns with 5 where it is None).
+    n_layers: each deeper layer learns on the pooled codes of the one below; all of them feed the readout.
+    patch, stride: side and distance of patches, in pixels; deep_patch: side in pooled cells for the deeper layers.
+    n_atoms: atoms of each layer, at most as many as there are patches to learn from.
+    n_cells: codes are pooled on n_cells x n_cells for the readout, and on half their positions for the next layer.
+    learner, n_iter: "online" (mini-batches of 512 patches) or "ksvd" (passes over all patches).
+    lmbd: penalty of the codes; n_nonzero: non-zeros of each code instead (OMP), 0 for none; "ksvd" then learns with 5.
     contrast, zca: floor of contrast normalisation / mean variance of a patch, and what is added to each variance.
-    n_samples: patches that a dictionary is learned from.
+    n_samples: patches that a dictionary is learned from. n_components: principal directions kept of deeper patches.
     mirror: also train the readout on mirror images where the task allows it.
     """
 
     name: ClassVar[str] = "sdl"
     n_layers: int = 1
-    patch: int | None = None
-    stride: int | None = None
-    n_atoms: int | None = None
-    n_cells: int | None = None
+    patch: int = 0
+    stride: int = 0
+    n_atoms: int = 0
+    n_cells: int = 0
     deep_patch: int = 2
-    deep_cells: int | None = None
-    deep_components: int = 256
     learner: Literal["online", "ksvd"] = "online"
-    n_iter: int = 200
+    n_iter: int = 0
     lmbd: float = 1.0
-    n_nonzero: int | None = None
+    n_nonzero: int = 0
     contrast: float = 0.01
     zca: float = 0.1
     n_samples: int = 100_000
+    n_components: int = 256
     mirror: bool = True
     loss: Loss = "hinge"
 
@@ -165,7 +79,94 @@ class SDL:
         return Pursuit(self.learner, self.lmbd, self.n_nonzero)
 
     def start(self, task: Task, budget: Budget) -> Training:
-        solver, plan = self.solver(), self.resolved(task.image_shape)
+        plan, solver = self.resolved(task.image_shape), self.solver()
         noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
         solver.encode(noise, next(solver.learn(noise, 16, 0)))
         return Stepwise(lambda deadline: train(plan, solver, task, budget, deadline))
+
+    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
+        plan, layers = self.resolved(task.image_shape), []
+        for depth, geometry in enumerate(plan.geometry(task.image_shape)):
+            mean, matrix, floor, D = (state[f"{depth}.{key}"] for key in ("mean", "matrix", "floor", "D"))
+            layers.append(Layer(*geometry, Whitening(mean, matrix, floor), D, self.solver()))
+        return Stack(tuple(layers), plan.n_cells, Readout(state["weight"], state["bias"]), task.image_shape)
+
+    def resolved(self, shape: tuple[int, int, int]) -> "SDL":
+        """The same with every setting of 0 filled in for images of `shape`; raises ValueError for what cannot be."""
+        side, images = min(shape[1:]), f"{shape[1]}x{shape[2]} images"
+        patch = self.patch or min(6, max(2, side // 2))
+        stride = self.stride or (1 if side < 24 else 2)
+        if patch > side:
+            raise ValueError(f"{type(self).__name__}(patch={patch}): larger than the {images}; use at most {side}")
+        most = positions(side, patch, stride)
+        n_cells = self.n_cells or min(most, 2 if side < 16 else 3)
+        if n_cells > most:
+            raise ValueError(f"{type(self).__name__}(n_cells={n_cells}): the {images} have only {most} patches a side")
+        n_atoms = self.n_atoms or (128 if side < 16 else 800)
+        n_iter = self.n_iter or (200 if self.learner == "online" else 20)
+        return replace(self, patch=patch, stride=stride, n_cells=n_cells, n_atoms=n_atoms, n_iter=n_iter)
+
+    def geometry(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+        """Patch, stride and cells a side of each layer, once resolved; raises ValueError for too many layers."""
+        side, layers = min(shape[1:]), []
+        for depth in range(self.n_layers):
+            patch, stride = (self.deep_patch, 1) if depth else (self.patch, self.stride)
+            if patch > side:
+                raise ValueError(f"{type(self).__name__}(n_layers={self.n_layers}): at most {depth} fit these images")
+            most = positions(side, patch, stride)
+            side = min(most, max(self.n_cells, 0 if depth == self.n_layers - 1 else (most + 1) // 2))
+            layers.append((patch, stride, side))
+        return layers
+
+
+def train(plan: SDL, solver: Solver, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
+    """Learn the layers from the bottom up, encode all images, fit the readout; sized by what is left of the budget."""
+    rng = np.random.default_rng(budget.seed)
+    order = torch.from_numpy(rng.permutation(len(task.train) + len(task.val)))
+    X, y = torch.cat([task.train.X, task.val.X]).cpu()[order], torch.cat([task.train.y, task.val.y]).cpu()[order]
+    held_out = order >= len(task.train) if len(task.val) else torch.arange(len(X)) < len(X) // 10
+    layers: list[Layer] = []
+    for depth, geometry in enumerate(plan.geometry(task.image_shape)):
+        patches = sample(layers, X[~held_out], geometry[0], geometry[1], plan.n_samples, rng)
+        n_components = plan.n_components if depth else None
+        whitening = Whitening.learn(patches, contrast=plan.contrast, regulariser=plan.zca, n_components=n_components)
+        signals = whitening(patches).numpy()
+        dictionaries = solver.learn(signals, min(plan.n_atoms, len(signals)), budget.seed + depth)
+        late = LEARNED * (depth + 1) / plan.n_layers
+        D = next(dictionaries)
+        for _ in takewhile(lambda _: deadline.fraction() < late, range(1, plan.n_iter)):
+            D = next(dictionaries)
+        layers.append(Layer(*geometry, whitening, torch.from_numpy(D), solver))
+    views = 2 if plan.mirror and task.mirror else 1
+    Z, n = None, 0
+    for at in range(0, len(X), BLOCK):
+        block = X[at : at + BLOCK]
+        encoded = features(layers, plan.n_cells, torch.cat([block, block.flip(3)][:views]))
+        if Z is None:
+            kind = torch.float32 if encoded.shape[1] * views * len(X) < LARGEST else torch.float16
+            Z = torch.empty(views * len(X), encoded.shape[1], dtype=kind)
+        Z[n : n + len(encoded)] = encoded
+        n += len(encoded)
+        if deadline.fraction() > ENCODED:
+            break
+    assert Z is not None
+    rows = torch.split(torch.arange(len(X)), BLOCK)
+    rows = torch.cat([part.repeat(views) for part in rows])[:n]
+    refit = len(task.val) == 0
+    readout = fit_readout(
+        Z[:n], y[rows], held_out[rows], task.n_classes, loss=plan.loss, refit=refit, deadline=deadline
+    )
+    yield Stack(tuple(layers), plan.n_cells, readout, task.image_shape)
+
+
+def sample(layers: list[Layer], X: Tensor, patch: int, stride: int, n_samples: int, rng: np.random.Generator) -> Tensor:
+    """About `n_samples` patches, drawn from X as `layers` map it, 50 an image where there are enough images."""
+    images = X[: max(n_samples // 50, 1)]
+    drawn = []
+    for block in torch.split(images, BLOCK):
+        for layer in layers:
+            block = layer(block)
+        patches = extract(block, patch, stride)
+        wanted = min(len(patches), -(-n_samples * len(block) // len(images)))
+        drawn.append(patches[torch.from_numpy(rng.choice(len(patches), wanted, replace=False))])
+    return torch.cat(drawn)

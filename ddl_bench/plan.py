@@ -71,12 +71,16 @@ def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
     data = [_dataset(entry, _splits(track, overrides), overrides) for entry in _sources(track, overrides.datasets)]
     if any(method["grid"] for _, method in methods) and any(part["splits"].val_fraction == 0 for _, part in data):
         raise UserError(f"{track_name}: a grid is chosen on validation images: set val_fraction above 0")
-    return [
+    cells = [
         Cell(seed=seed, expected_s=_expected(method, rate, n_train), **method, **part, **shared)
         for seed in overrides.value(track, "seeds")
         for n_train, part in data
-        for rate, method in methods
+        for (only, rate), method in methods
+        if not only or Path(part["dataset"]).stem in only
     ]
+    if not cells:
+        raise UserError(f"{track_name}: none of its methods is meant for the chosen data sets; see `only` in the track")
+    return cells
 
 
 def _entries(track: Track, wanted: list[str] | None) -> list[MethodEntry]:
@@ -97,7 +101,7 @@ def _label(entry: MethodEntry) -> str:
 
 def _method(
     entry: MethodEntry, track: Track, track_name: str, overrides: Overrides
-) -> tuple[float | None, dict[str, Any]]:
+) -> tuple[tuple[list[str], float | None], dict[str, Any]]:
     label, source = _label(entry), ""
     try:
         cls = load_method(entry.name, overrides.plugins)
@@ -109,7 +113,7 @@ def _method(
             make_method(cls, entry.params | point, where=f"{track_name}: method {label!r}")
     budget = overrides.budget or entry.budget or track.budget
     kept = {"method": entry.name, "label": label, "params": entry.params, "grid": entry.grid, "paper": entry.paper}
-    return entry.ms_per_image, {**kept, "source": source, "budget": budget}
+    return (entry.only, entry.ms_per_image), {**kept, "source": source, "budget": budget}
 
 
 def _sources(track: Track, wanted: list[str] | None) -> list[DataEntry]:

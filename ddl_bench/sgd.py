@@ -128,7 +128,7 @@ class SGDTraining:
         g = self._generator
         order = torch.randperm(n, generator=g)
         dy = torch.randint(-1000, 1001, (n,), generator=g)
-        ry, rx = round(self._recipe.shift * height), round(self._recipe.shift * width)
+        ry, rx = (-int(-self._recipe.shift * side // 1) for side in (height, width))
         dy = torch.randint(-ry, ry + 1, (n, 1), generator=g)
         dx = torch.randint(-rx, rx + 1, (n, 1), generator=g)
         rows = _reflect(torch.arange(height) + dy, height)

@@ -1,6 +1,5 @@
 """Intervals and paired tests. Accuracies are in percent, differences in points."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +20,11 @@ MARGIN = 1.0  # points: "reproduced" means that the whole interval lies within i
 def mean_interval(values: "pd.Series[float]", n_images: float) -> tuple[float, float, str]:
     """(low, high, how) at 95 % of a mean accuracy: mean +- t(0.975, n - 1) * sd / sqrt(n) over n seeds, in [0, 100].
 
-    With one seed, the percentile bootstrap over test images, which says nothing about other seeds: resampled zeros and
-    ones have binomial sums, so its quantiles are the binomial's. NaN where there is no value.
+    With one seed or equal ones, the percentile bootstrap over test images, which says nothing about other seeds:
+    resampled zeros and ones have binomial sums, so its quantiles are the binomial's. NaN where there is no value.
     """
     n, mean = len(values), values.mean()
-    if n > 1:
+    if values.std() > 0:
         half = float(stats.t.ppf(0.975, n - 1)) * values.std() / n**0.5
         return max(mean - half, 0), min(mean + half, 100), f"t over {n} seeds"
     low, high = (100 * float(stats.binom.ppf(q, n_images, mean / 100)) / n_images for q in (0.025, 0.975))
@@ -127,16 +126,16 @@ def compare_groups(run: Path, a: Group, b: Group) -> Comparison:
     record = Comparison(dataset=a.dataset, a=a.name, b=b.name, seeds=tuple(right), left_out=tuple(left_out))
     if not right:
         return record
-    each_a, each_b = 100 * np.mean(list(right.values()), axis=0)
-    low, high, p = paired_bootstrap(each_a - each_b)
+    each = 100 * np.mean(list(right.values()), axis=0)
+    low, high, p = paired_bootstrap(each[0] - each[1])
     p_seeds = tuple(mcnemar(*pair) for pair in right.values())
-    mean_a, mean_b, n = float(each_a.mean()), float(each_b.mean()), len(each_a)
+    (mean_a, mean_b), n = each.mean(axis=1).tolist(), each.shape[1]
     record = replace(record, mean_a=mean_a, mean_b=mean_b, difference=mean_a - mean_b, low=low, high=high, n_images=n)
     how = f"bootstrap over {n:,} images of the mean over {len(right)} seeds"
     return replace(record, how=how, p=p if len(right) > 1 else p_seeds[0], p_seeds=p_seeds)
 
 
-def corrected(records: Sequence[Comparison]) -> list[Comparison]:
+def corrected(records: list[Comparison]) -> list[Comparison]:
     """The same records with `p_holm`, over all of them that have a p."""
     p_holm = iter(multipletests([record.p for record in records if record.p is not None], method="holm")[1].tolist())
     return [record if record.p is None else replace(record, p_holm=next(p_holm)) for record in records]

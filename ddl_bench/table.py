@@ -30,10 +30,8 @@ BRIEF = ["data set", "method", "seeds", "accuracy (%)", "parameters", "train (ms
 
 def number(value: float, sd: float = np.nan, form: str = "") -> str:
     """Value ± spread, in a format or else to three and two digits without exponent: 0.00312 ± 0.0001; empty for NaN."""
-    texts = [
-        f"{it:{form}}" if form else f"{float(f'{it:.{n}g}'):,.12f}".rstrip("0").rstrip(".")
-        for it, n in ((value, 3), (sd, 2))
-    ]
+    short = [f"{float(f'{it:.{n}g}'):,.12f}".rstrip("0").rstrip(".") for it, n in ((value, 3), (sd, 2))]
+    texts = [f"{value:{form}}", f"{sd:{form}}"] if form else short
     varies = sd > 1e-9 * abs(value) or (sd == 0 and form == ".2f")  # a count has no spread to show
     return "" if np.isnan(value) else " ± ".join(texts[: 1 + varies])
 
@@ -49,10 +47,9 @@ def summary(rows: Iterable[Row]) -> pd.DataFrame:
         for field, *_ in COLUMNS:
             line[field], line[f"{field}_sd"] = group.values(field).mean(), group.values(field).std()
         line["low"], line["high"], line["interval"] = mean_interval(accuracy, group.values("n_test").max())
-        notes = {f"size unknown: {row.size_reason}" for row in group.ok if row.size_reason}
-        notes |= {"over its time budget"} if any(row.over_budget for row in group.ok) else set()
-        note = "; ".join([group.missing] * bool(group.missing) + sorted(notes))
-        lines.append(line | {"machine": group.machine, "note": note})
+        sizes = sorted({f"size unknown: {row.size_reason}" for row in group.ok if row.size_reason})
+        notes = [group.missing, "over its time budget" * any(row.over_budget for row in group.ok), *sizes]
+        lines.append(line | {"machine": group.machine, "note": "; ".join(filter(None, notes))})
     return pd.DataFrame(lines)
 
 
@@ -66,6 +63,8 @@ def display(rows: Iterable[Row]) -> pd.DataFrame:
     intervals = zip(table["low"], table["high"], table["interval"].str.partition(" ")[0], strict=True)
     texts = [f"{low:.2f} to {high:.2f} ({how})" if how else "" for low, high, how in intervals]
     shown.insert(4, "95 % interval", texts)
-    mixed = table["machine"][table["machine"] != ""].nunique() > 1
-    shown["timed on"], shown["note"] = table["machine"] if mixed else "", table["note"]
+    machines = [f"timed on {it}" if it else "" for it in table["machine"]]
+    if len({*machines} - {""}) > 1:
+        table["note"] = ["; ".join(filter(None, pair)) for pair in zip(table["note"], machines, strict=True)]
+    shown["note"] = table["note"]
     return shown.loc[:, (shown != "").any()]

@@ -53,8 +53,9 @@ class BudgetSpec(Strict):
 class MethodEntry(Strict):
     """One line of the table: a method with its options.
 
-    `grid` lists values to choose from on validation images; `paper` is the row of the paper's table to stand beside;
-    `ms_per_image` is the expected training time an image and pass, for `--dry-run` (measured on two cores).
+    `grid` lists values to choose from on validation images; `only` names the data sets it is for, where not for all;
+    `paper` is the row of the paper's table to stand beside; `ms_per_image` is the expected training time an image and
+    pass, for `--dry-run` (measured on two cores).
     """
 
     name: str
@@ -62,6 +63,7 @@ class MethodEntry(Strict):
     params: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}
     budget: BudgetSpec | None = None
+    only: list[str] = []
     paper: str = ""
     ms_per_image: float | None = Field(None, gt=0)
 

@@ -1,6 +1,6 @@
 """The figures of one data set, as PNG and SVG. Points have names and shapes of their own, so colour may be lost."""
 
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,14 +21,15 @@ STYLE |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.labelc
 COLOURS = [it for it in sns.color_palette("colorblind").as_hex() if it != "#ece133"]  # yellow fades on white
 MARKERS = "oDs^vPXp<>"  # ten beside nine colours: no pair comes twice in 90 lines
 COSTS = {"n_params": "parameters", "train_s": "training time", "test_s_per_image": "test time per image"}
-N_ATOMS = 100  # in a picture
+ANGLES = (0, 1, 0.5, 1.5, 0.25, 1.75, 0.75, 1.25, 0.12, 1.88, 0.88, 1.12, 0.38, 0.62, 1.38, 1.62)  # from point to name
 Point = tuple[str, int, float | None, float | None]  # method, seed, x, y
 
 
 def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str, Path]:
     """Draw what the lines of one data set allow; the SVG files by title, each with a PNG beside it."""
     rows = [(group.name, row, arrays(run, row.cell.id)) for group in groups for row in group.ok]
-    looks = dict(zip(sorted(group.name for group in groups), zip(COLOURS * 10, MARKERS * 9, strict=True), strict=False))
+    names = sorted(group.name for group in groups)
+    looks = dict(zip(names, zip(cycle(COLOURS), cycle(MARKERS)), strict=False))
     curves: list[Point] = []
     splits, figures = set(), {}
     for name, row, kept in rows:
@@ -78,7 +79,11 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
     if 100 - y_low > 10 * max(100 - y_high, 0.1):
         axes.set_yscale("function", functions=(lambda y: -np.log((100.1 - y).clip(1e-3)), lambda z: 100.1 - np.exp(-z)))
         axes.yaxis.set_major_locator(FixedLocator([0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 100]))
-    axes.xaxis.set_major_formatter(EngFormatter("s" if "time" in x else ""))
+        axes.yaxis.set_major_formatter("{x:g}")
+    short = EngFormatter("s" if "time" in x else "")
+    axes.xaxis.set_major_formatter(
+        lambda value, _: f"{value:,.0f} s" if "time" in x and value >= 1000 else short(value)
+    )
     axes.margins(0.15)
     figure.draw_without_rendering()
     write_names(axes, means, stack)
@@ -86,25 +91,27 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
 
 
 def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
-    """Write each name at the place nearest to its point that covers neither data nor a name."""
+    """Write each name at the place nearest to its point where it and the line to it cover no data and no name."""
     at, frame, taken = axes.transData.transform, axes.bbox.extents, list[tuple[np.ndarray, np.ndarray]]()
     blocked = at(covered)
     for name, mean in means.items():
         arrow = {"arrowstyle": "-", "lw": 0.5, "color": INK}
         text = axes.annotate(name, tuple(mean), (0, 0), textcoords="offset points", arrowprops=arrow, in_layout=False)
         size, home = np.array(Text.get_window_extent(text).size), at(mean)
-        for radius, angle in product(range(9, 200, 6), np.deg2rad([0, 180, 90, 270, 45, 315, 135, 225])):
+        for radius, angle in product(range(9, 200, 5), np.pi * np.array(ANGLES)):
             way = np.array([np.cos(angle), np.sin(angle)])
             low = home + radius * way + (way - 1) / 2 * size  # the text grows away from the point
-            high = low + size
+            high, line = low + size, home + np.linspace(0, radius, 20)[:, None] * way
             inside = (low > frame[:2]).all() and (high < frame[2:]).all()
             hit = ((blocked > low - 5) & (blocked < high + 5)).all(axis=1).any()
-            if inside and not hit and not any((low < b).all() and (high > a).all() for a, b in taken):
+            over = ((low < b).all() & (high > a).all() | ((line > a) & (line < b)).all(axis=1).any() for a, b in taken)
+            if inside and not hit and not any(over):
                 break
         text.set_position(tuple(low - home))
         if text.arrow_patch is not None:
             text.arrow_patch.set_visible(radius > 15)
         taken.append((low, high))
+        blocked = np.vstack([blocked, line])
 
 
 def _atoms(atoms: dict[str, np.ndarray | None]) -> Figure | None:
@@ -112,7 +119,7 @@ def _atoms(atoms: dict[str, np.ndarray | None]) -> Figure | None:
     shown = {name: array for name, array in atoms.items() if array is not None and array.shape[1] in (1, 3)}
     figure = Figure(figsize=(3 * max(len(shown), 2), 3.4), layout="constrained")
     for index, (name, array) in enumerate(shown.items(), 1):
-        side = int(np.ceil(min(len(array), N_ATOMS) ** 0.5))
+        side = int(np.ceil(min(len(array), 100) ** 0.5))
         tiles = 0.5 + array / np.maximum(2 * np.abs(array).max(axis=(1, 2, 3), keepdims=True), 1e-12)
         room = ((0, max(0, side * side - len(array))), (0, 0), (0, 1), (0, 1))  # white lines between atoms
         tiles = np.pad(tiles, room, constant_values=1)[: side * side]

@@ -1,12 +1,14 @@
 """Intervals, paired tests and comparisons, against scipy, statsmodels, brute force and numbers worked out by hand."""
 
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
@@ -41,7 +43,7 @@ def make_cell(label: str, seed: int = 0, **changes: Any) -> Cell:
 
 
 def put(
-    run: Path, cell: Cell, right: np.ndarray | None = None, kept: dict[str, np.ndarray] | None = None, **fields: Any
+    run: Path, cell: Cell, right: np.ndarray | None = None, kept: dict[str, Any] | None = None, **fields: Any
 ) -> Row:
     """Write a finished row whose method has the images of `right`, a mask of shape (n_images,), right."""
     ok: dict[str, Any] = {"status": "ok", "started": f"{len(list((run / 'cells').glob('*.json'))):04}"}
@@ -76,10 +78,11 @@ def test_interval_of_one_seed_is_the_bootstrap_over_images() -> None:
     low, high, how = mean_interval(pd.Series([85.0]), 200)
     assert (low, high) == pytest.approx(100 * np.quantile(drawn, [0.025, 0.975]), abs=0.51)  # one image is 0.5 points
     assert how == "bootstrap over 200 images"
+    assert mean_interval(pd.Series([85.0, 85.0]), 200) == (low, high, how)  # a method that no seed changes
 
 
 def test_no_value_has_no_interval() -> None:
-    low, high, how = mean_interval(pd.Series([], dtype=float), float("nan"))
+    low, high, how = mean_interval(pd.Series([1.0])[:0], float("nan"))
     assert np.isnan([low, high]).all()
     assert how == ""
 
@@ -124,7 +127,7 @@ def test_holm_textbook_and_what_has_no_p() -> None:
 def test_welch_is_that_of_scipy(a: list[float], b: list[float]) -> None:
     assume(min(np.std(a), np.std(b)) > 0.01)  # scipy warns of equal values
     reference = scipy_stats.ttest_ind(a, b, equal_var=False).confidence_interval()
-    interval = welch(np.mean(a), np.std(a, ddof=1), len(a), np.mean(b), np.std(b, ddof=1), len(b))
+    interval = welch(mean(a), stdev(a), len(a), mean(b), stdev(b), len(b))
     assert interval == pytest.approx((reference.low, reference.high), abs=1e-6)
 
 

@@ -1,61 +1,90 @@
 """Batch-OMP: greedy codes with a fixed number of non-zeros, on the Gram matrix."""
 
-import numpy as np
+from typing import Any
 
-from baselines.pursuit.compiled import compiled
+import numpy as np
+from scipy.sparse import csr_array
+
+from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, find_peaks, over_blocks, subtract
+from baselines.pursuit.coordinate_descent import joined
+from baselines.pursuit.objective import squared_norms
 
 
 @compiled
-def solve(b, gram, norms, n_nonzero, tol, data, indices):  # type: ignore[no-untyped-def]
-    """Codes of the rows of b = X D with up to `n_nonzero` entries each; returns the number of entries of each row."""
-    n, m = b.shape
-    counts = np.zeros(n, np.int64)
-    L = np.zeros((n_nonzero, n_nonzero), b.dtype)  # Cholesky factor of the Gram matrix of the chosen atoms
-    P = np.empty((n_nonzero, m), b.dtype)  # gram[:, chosen] L^-T: what each orthogonalised atom correlates with
-    y = np.empty(n_nonzero, b.dtype)
-    chosen = np.empty(n_nonzero, np.int64)
-    for i in range(n):
-        g = b[i]
-        floor = tol * norms[i]
+def _solve(
+    B: Array, squares: Array, gram: Array, accuracy: Any, recursive: bool, work: Any, data: Array, indices: Array, counts: Array
+) -> None:
+    """Up to data.shape[1] atoms for each row of B = X D; P holds gram[:, chosen] L^-T, L the Cholesky factor."""
+    P, L, y, weights, order, v, v_bits, peaks, left = work
+    m = gram.shape[0]
+    for i in range(len(B)):
+        g = B[i]
+        floor = accuracy * squares[i]
         k = 0
-        while k < n_nonzero:
-            j = 0
-            best = b.dtype.type(-1)
-            for l in range(m):
-                if abs(g[l]) > best:
-                    best = abs(g[l])
-                    j = l
-            if best * best <= floor:
-                break
+        if recursive:
+            for j in range(m):
+                left[j] = gram[j, j]
+        while k < data.shape[1]:
+            if recursive:
+                for j in range(m):
+                    v[j] = g[j] * g[j] / max(left[j], accuracy) if left[j] > 0 else 0
+            else:
+                for j in range(m):
+                    v[j] = abs(g[j])
+            best = find_peaks(v_bits, peaks)
+            at = 0
+            while peaks[at] != best:
+                at += 1
+            j = at * CHUNK
+            while v_bits[j] != best:
+                j += 1
             pivot = gram[j, j]
             for p in range(k):
-                L[k, p] = P[p, j]
-                pivot -= L[k, p] * L[k, p]
-            if pivot <= 1e-6 * gram[j, j]:
+                weights[p] = L[k, p] = P[p, j]
+                pivot -= P[p, j] * P[p, j]
+            if g[j] * g[j] <= floor or pivot <= accuracy * gram[j, j]:
                 break
-            root = np.sqrt(pivot)
-            L[k, k] = root
-            y[k] = g[j] / root
-            chosen[k] = j
             row = P[k]
-            source = gram[j]
-            for l in range(m):
-                row[l] = source[l]
+            row[:] = gram[j]
             for p in range(k):
-                f = L[k, p]
-                for l in range(m):
-                    row[l] -= f * P[p, l]
-            s = 1 / root
-            f = y[k]
-            for l in range(m):
-                row[l] *= s
-                g[l] -= f * row[l]
+                order[p] = p
+            subtract(row, P, order, weights, k)
+            L[k, k] = np.sqrt(pivot)
+            y[k] = g[j] / L[k, k]
+            s, f = 1 / L[k, k], y[k]
+            s = y[k] / g[j]
+            for q in range(m):
+                row[q] *= s
+                g[q] -= f * row[q]
+            if recursive:
+                for q in range(m):
+                    left[q] -= row[q] * row[q]
+                left[j] = 0
+            indices[i, k] = j
             k += 1
         counts[i] = k
         for p in range(k - 1, -1, -1):
-            v = y[p]
+            s = y[p]
             for q in range(p + 1, k):
-                v -= L[q, p] * data[i, q]
-            data[i, p] = v / L[p, p]
-            indices[i, p] = chosen[p]
-    return counts
+                s -= L[q, p] * data[i, q]
+            data[i, p] = s / L[p, p]
+
+
+def omp(X: Array, D: Array, n_nonzero: int, *, recursive: bool = False, n_threads: int | None = None) -> csr_array:
+    """Orthogonal matching pursuit; `recursive` takes the atom that lowers the error most after the refit (ORMP)."""
+    width, m = min(n_nonzero, *D.shape), D.shape[1]
+    gram = D.T @ D
+    accuracy = X.dtype.type((8 * np.finfo(X.dtype).eps) ** 2 if X.dtype == np.float64 else 1e-12)
+
+    def work(rows: slice) -> Any:
+        B = X[rows] @ D
+        data, indices = np.zeros((len(B), width), X.dtype), np.zeros((len(B), width), np.int32)
+        counts = np.zeros(len(B), np.int64)
+        v, peaks = np.empty(m, X.dtype), np.empty(-(-m // CHUNK), X.dtype)
+        scratch = (np.zeros((width, m), X.dtype), np.zeros((width, width), X.dtype), np.zeros(width, X.dtype), np.zeros(width + 4, X.dtype),
+                   np.zeros(width + 4, np.int64), v, bits(v), bits(peaks), np.empty(m, X.dtype))
+        _solve(B, squared_norms(X[rows]), gram, accuracy, recursive, scratch, data, indices, counts)
+        used = np.arange(width) < counts[:, None]
+        return data[used], indices[used], np.append(0, np.cumsum(counts))
+
+    return joined(over_blocks(work, len(X), 256, n_threads), (len(X), m), X.dtype)

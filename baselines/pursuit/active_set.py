@@ -1,0 +1,140 @@
+"""The moves of an active set of atoms that stays optimal, on the Gram matrix.
+
+An atom that violates its optimality condition enters: its coefficient moves, and those of the active atoms answer so that
+theirs still hold. Where one of them reaches zero it leaves, and the move goes on without it. With the inverse of the active
+atoms' Gram matrix at hand, each entry or exit is a rank-one update.
+
+`problem` is (gram, penalty, alpha, positive); `work` is (inverse, active, c, h, u, g, v, v_bits, peak_bits, peaks): the
+inverse, the active atoms, their coefficients, two vectors of their number, and the correlations, violations and peaks of all.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from baselines.pursuit.compiled import Array, compiled, find_peaks, subtract
+
+
+@compiled
+def leave(p: int, work: Any, k: int) -> None:
+    """Take the p-th of k active atoms out; the last one takes its place."""
+    inverse, active, c, h = work[:4]
+    last = k - 1
+    row = inverse[p]
+    for q in range(k):
+        if q != p:
+            line = inverse[q]
+            f = line[p] / row[p]
+            for r in range(k):
+                line[r] -= f * row[r]
+    if p != last:
+        for r in range(last):
+            inverse[p, r] = inverse[last, r]
+        inverse[p, p] = inverse[last, last]
+        for r in range(last):
+            inverse[r, p] = inverse[p, r]
+    active[p], c[p], h[p] = active[last], c[last], h[last]
+
+
+@compiled
+def append(j: int, value: Any, curvature: Any, sign: Any, work: Any, k: int) -> None:
+    inverse, active, c, _, u = work[:5]
+    for p in range(k):
+        line = inverse[p]
+        f = u[p] / curvature
+        for q in range(k):
+            line[q] += f * u[q]
+        line[k] = inverse[k, p] = -sign * f
+    inverse[k, k] = sign * sign / curvature
+    active[k], c[k] = j, value
+
+
+@compiled
+def enter(j: int, b: Array, problem: Any, work: Any, k: int, eps: Any) -> tuple[int, bool]:
+    """Move atom j to its optimum; the new number of active atoms, and False where rounding has spoilt the inverse."""
+    gram, penalty, alpha, positive = problem
+    inverse, active, c, h, u = work[:5]
+    row = gram[j]
+    left = b[j]
+    for p in range(k):
+        if active[p] == j:
+            return k, True
+        h[p] = row[active[p]]
+        left -= h[p] * c[p]
+    one = b.dtype.type(1)
+    sign = one if left > 0 or positive else -one
+    left = sign * left - penalty[j]
+    if left <= eps:
+        return k, True
+    floor = b.dtype.type(256) * np.finfo(b.dtype).eps * (row[j] + alpha)
+    moved = b.dtype.type(0)
+    while True:
+        curvature = row[j] + alpha
+        for p in range(k):
+            line = inverse[p]
+            s = b.dtype.type(0)
+            for q in range(k):
+                s += line[q] * h[q]
+            u[p] = sign * s
+            curvature -= s * h[p]
+        step = left / max(curvature, floor)
+        first = -1
+        for p in range(k):
+            if c[p] * u[p] > 0 and abs(c[p]) < step * abs(u[p]):
+                step = c[p] / u[p]
+                first = p
+        if first < 0 and curvature <= floor:
+            active[k], c[k] = j, sign * moved
+            return k + 1, False
+        for p in range(k):
+            c[p] -= step * u[p]
+        moved += step
+        if first < 0:
+            append(j, sign * moved, curvature, sign, work, k)
+            return k + 1, True
+        left -= step * curvature
+        leave(first, work, k)
+        k -= 1
+
+
+@compiled
+def scan(b: Array, problem: Any, work: Any, k: int, square: Any) -> tuple[Any, Any, int, Any]:
+    """Objective, its l1 part, the chunk with the largest violation, and the largest residual of the active atoms (in u)."""
+    gram, penalty, alpha, positive = problem
+    _, active, c, _, u, g, v, v_bits, peak_bits = work[:9]
+    g[:] = b
+    subtract(g, gram, active, c, k)
+    half, l1, inside = b.dtype.type(0.5), b.dtype.type(0), b.dtype.type(0)
+    value = half * square
+    for p in range(k):
+        j = active[p]
+        g[j] -= alpha * c[p]
+        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
+        inside = max(inside, abs(u[p]))
+        value -= half * c[p] * (b[j] + g[j])
+        l1 += penalty[j] * abs(c[p])
+    if positive:
+        for j in range(len(g)):
+            v[j] = g[j] - penalty[j]
+    else:
+        for j in range(len(g)):
+            v[j] = abs(g[j]) - penalty[j]
+    best = find_peaks(v_bits, peak_bits)
+    first = 0
+    while peak_bits[first] != best:
+        first += 1
+    return value + l1, l1, first, inside
+
+
+@compiled
+def repair(work: Any, k: int) -> bool:
+    """One step of iterative refinement of the active coefficients; False where one would change its sign."""
+    inverse, _, c, h, u = work[:5]
+    for p in range(k):
+        h[p] = c[p]
+        for q in range(k):
+            h[p] += inverse[p, q] * u[q]
+        if h[p] * c[p] <= 0:
+            return False
+    c[:k] = h[:k]
+    return True
