@@ -4,7 +4,7 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -47,12 +47,6 @@ def seed_list(text: str | None) -> list[int] | None:
             raise UserError(f"--seeds {text!r}: expected seeds such as 0,1,2 or 0-4")
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return seeds
-
-
-def emit(thing: Any) -> None:
-    from ddl_bench.results import as_json
-
-    sys.stdout.write(as_json(thing) + "\n")
 
 
 @app.command()
@@ -130,11 +124,7 @@ def report(
     """
     from ddl_bench import commands
 
-    paths = commands.write_report(run, out)
-    if as_json:
-        emit(paths)
-    else:
-        commands.print_paths(console, paths)
+    commands.print_paths(console, commands.write_report(run, out), as_json)
 
 
 @app.command()
@@ -151,11 +141,7 @@ def show(
     from ddl_bench import commands
     from ddl_bench.results import find_row
 
-    found = find_row(run, row)
-    if as_json:
-        emit(found.model_dump(mode="json"))
-    else:
-        commands.show(console, found)
+    commands.show(console, find_row(run, row), as_json)
 
 
 @app.command()
@@ -188,10 +174,7 @@ def predict(
     from ddl_bench.models import predict as classify
 
     records = classify(model, images)
-    if as_json:
-        emit(records)
-    else:
-        commands.print_records(console, f"{len(records)} images", records)
+    commands.print_records(console, f"{len(records)} images", records, as_json)
 
 
 @app.command()
@@ -199,11 +182,12 @@ def methods(plugin: Plugins = None, as_json: JsonFlag = False) -> None:
     """List the methods, their options and defaults."""
     from ddl_bench import commands
 
-    records = commands.describe_methods(tuple(plugin or ()))
-    if as_json:
-        emit(records)
-    else:
-        commands.print_records(console, "Methods; set options as in `--methods name[option=value]`", records)
+    commands.print_records(
+        console,
+        "Methods; set options as in `--methods name[option=value]`",
+        commands.describe_methods(tuple(plugin or ())),
+        as_json,
+    )
 
 
 @app.command()
@@ -211,11 +195,9 @@ def datasets(plugin: Plugins = None, as_json: JsonFlag = False) -> None:
     """List the data sets. A path to an .npz or to a folder of class folders is one, too."""
     from ddl_bench import commands
 
-    records = commands.describe_datasets(tuple(plugin or ()))
-    if as_json:
-        emit(records)
-    else:
-        commands.print_records(console, "Data sets; also FILE.npz and FOLDER/", records)
+    commands.print_records(
+        console, "Data sets; also FILE.npz and FOLDER/", commands.describe_datasets(tuple(plugin or ())), as_json
+    )
 
 
 @app.command()
@@ -223,11 +205,7 @@ def tracks(as_json: JsonFlag = False) -> None:
     """List the tracks that come with the package. Copy one's file and change it to make your own."""
     from ddl_bench import commands
 
-    records = commands.describe_tracks()
-    if as_json:
-        emit(records)
-    else:
-        commands.print_records(console, "Tracks", records)
+    commands.print_records(console, "Tracks", commands.describe_tracks(), as_json)
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """What the commands print: the terminal's side of each verb."""
 
 import dataclasses
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +14,6 @@ from rich.markup import escape
 from ddl_bench import live, registry, track
 from ddl_bench.plan import Overrides, estimate, plan
 from ddl_bench.results import Row, load_rows
-from ddl_bench.results import as_json as to_json
 from ddl_bench.run import core_slots, run_folder
 from ddl_bench.run import run as run_track
 
@@ -34,7 +35,7 @@ def run(
         rows = run_track(name, out, overrides=overrides, rerun=rerun, jobs=jobs, view=view)
     folder = run_folder(name, out)
     if as_json:
-        console.print_json(to_json([row.model_dump(mode="json") for row in rows]))
+        emit([row.model_dump(mode="json") for row in rows])
     else:
         print_table(console, rows)
     paths = write_report(folder, None) if report and any(row.status == "ok" for row in rows) else {}
@@ -66,10 +67,8 @@ def dry_run(
         about = {"cell": cell.id, "method": cell.label, "data set": Path(cell.dataset).name, "seed": cell.seed}
         records.append(about | {"budget": str(cell.budget), "expected_s": round(seconds, 1), "from": basis})
     slots = len(core_slots(cells, jobs))
-    if as_json:
-        console.print_json(to_json(records))
-    else:
-        print_records(console, f"{len(cells)} cells", records)
+    print_records(console, f"{len(cells)} cells", records, as_json)
+    if not as_json:
         console.print(f"about {total / slots / 60:.1f} minutes, {slots} at a time")
 
 
@@ -82,12 +81,23 @@ def write_report(run: Path, out: Path | None) -> dict[str, Path]:
     return paths
 
 
-def print_paths(console: Console, paths: Mapping[str, Path]) -> None:
+def emit(thing: Any) -> None:
+    """Print JSON for scripts, neither folded nor coloured."""
+    sys.stdout.write(json.dumps(thing, indent=1, default=str) + "\n")
+
+
+def print_paths(console: Console, paths: Mapping[str, Path], as_json: bool = False) -> None:
+    if as_json:
+        emit(paths)
+        return
     for name, path in paths.items():
         console.print(f"{name:>24}  {path}", soft_wrap=True, highlight=False)
 
 
-def print_records(console: Console, title: str, records: Sequence[Mapping[str, Any]]) -> None:
+def print_records(console: Console, title: str, records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    if as_json:
+        emit(records)
+        return
     columns = list(records[0]) if records else []
     lines = [[escape(_text(record[column])) for column in columns] for record in records]
     table = live.as_table(title, columns, lines)
@@ -102,8 +112,11 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def show(console: Console, row: Row) -> None:
-    """Every field of a row, one a line, nested ones indented."""
+def show(console: Console, row: Row, as_json: bool) -> None:
+    """Every field of a row, one a line."""
+    if as_json:
+        emit(row.model_dump(mode="json"))
+        return
     for part in ({"cell ID": row.cell.id}, row.cell.model_dump(mode="json"), row.model_dump(exclude={"cell"})):
         for key, value in part.items():
             if value not in (None, "", {}, [], ()):
@@ -115,7 +128,7 @@ def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> No
 
     records = [dataclasses.asdict(record) for record in stats.compare(run, a, b)]
     if as_json:
-        console.print_json(to_json(records))
+        emit(records)
         return
     for record in records:
         for key, value in record.items():
@@ -158,7 +171,7 @@ def check(console: Console, target: str, *, as_json: bool) -> bool:
 
     findings = check_method(target)
     if as_json:
-        console.print_json(to_json([dataclasses.asdict(finding) for finding in findings]))
+        emit([dataclasses.asdict(finding) for finding in findings])
     else:
         for finding in findings:
             mark = "[green]ok    [/]" if finding.held else "[red]broken[/]"

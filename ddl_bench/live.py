@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -58,8 +59,6 @@ class Live:
 
 
 def name(cell: Cell) -> str:
-    from rich.markup import escape
-
     return escape(f"{cell.label} on {cell.dataset.rpartition('/')[2]}, seed {cell.seed}")
 
 
@@ -68,15 +67,13 @@ def line(row: Row) -> str:
     if row.status == "ok":
         over = " [yellow](over its budget)[/]" if row.over_budget else ""
         return f"  {MARKS['ok']:<12} {name(row.cell)}: {row.accuracy:.2f} % after {row.train_s:.1f} s of training{over}"
-    from rich.markup import escape
-
     mark = MARKS.get(row.status, f"[red]{row.status}[/]")
     return f"  {mark} {name(row.cell)}: {escape(row.reason)}"
 
 
 def as_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[object]]) -> Table:
     """A rich table: the first column on the left, figures on the right."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for cells in lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -138,7 +137,3 @@ def find_row(run: Path, wanted: str) -> Row:
     if not found:
         raise UserError(f"{run}: no row {wanted!r}: {nearest(wanted, {row.cell.label for row in rows})}")
     return found[0]
-
-
-def as_json(thing: Any) -> str:
-    return json.dumps(thing, indent=1, default=str)
