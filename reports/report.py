@@ -1,5 +1,6 @@
 """The report of a run: its table in four formats, its figures, and one page that needs no network."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from markupsafe import Markup
 
 from ddl_bench.api import UserError
 from ddl_bench.groups import gather
-from ddl_bench.results import as_json, load_rows, write_atomically
+from ddl_bench.results import load_rows, write_atomically
 from ddl_bench.stats import compare_groups, corrected
 from ddl_bench.table import BRIEF, COLUMNS, display, summary
 from reports import figures, paper
@@ -32,7 +33,7 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         prefix = re.sub(r"[^\w.-]+", "-", name).strip("-")
         drawn[name] = {title: _inline(path) for title, path in figures.draw(run, here, out / "figures", prefix).items()}
     known = [{key: it for key, it in row.provenance.items() if key not in ("command", "cores_used")} for row in rows]
-    facts = {as_json(it): it for it in known if it}.values()  # each kind of machine and code once
+    facts = {json.dumps(it, sort_keys=True): it for it in known if it}.values()  # each kind of machine and code once
     found = {"rows": rows, "groups": groups, "figures": drawn, "tests": tests, "facts": facts, "paper": beside}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("page.html.j2").render(found, table=table, columns=COLUMNS, run=run.resolve().name)
