@@ -3,8 +3,9 @@
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.markup import escape
 
 from ddl_bench import __version__
 from ddl_bench.api import UserError
+
+if TYPE_CHECKING:
+    from ddl_bench.plan import Overrides
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +55,7 @@ def seed_list(text: str | None) -> list[int] | None:
 
 @app.command()
 def run(
+    context: typer.Context,
     track: Annotated[str, typer.Argument(help="A track's name (see `tracks`) or a .toml file.")] = "quick",
     methods: Annotated[str | None, typer.Option(help="Labels, names or `name[option=value]`, comma-separated.")] = None,
     datasets: Annotated[str | None, typer.Option(help="Names, .npz files or folders; `x.npz[mirror=true]`.")] = None,
@@ -85,31 +90,34 @@ def run(
     - `ddl-bench run table1 --dry-run`
     """
     from ddl_bench import commands
-    from ddl_bench.plan import Overrides
-    from ddl_bench.track import BudgetSpec
 
-    splits = {"limit_train": limit_train, "limit_test": limit_test, "val_fraction": val_fraction}
-    splits["test_from_train"] = test_from_train
-    overrides = Overrides(
-        methods=words(methods),
-        datasets=words(datasets),
-        seeds=seed_list(seeds),
-        budget=BudgetSpec.parse(budget) if budget else None,
-        device=device,
-        threads=threads,
-        time_limit=time_limit,
-        memory_limit_gb=memory_limit_gb,
-        splits={key: value for key, value in splits.items() if value is not None},
-        plugins=tuple(plugin or ()),
-        data_dir=data_dir,
-        download=download,
-        keep_models=keep_models,
-    )
+    overrides = _overrides(context.params)
     if dry_run:
         commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
     else:
         failed = commands.run(console, track, out, overrides, rerun, jobs, report=report, as_json=as_json)
         raise typer.Exit(1 if failed else 0)
+
+
+def _overrides(given: Mapping[str, Any]) -> "Overrides":
+    """The options of `run` that change the track."""
+    from dataclasses import fields
+
+    from ddl_bench.data.splits import Splits
+    from ddl_bench.plan import Overrides
+    from ddl_bench.track import BudgetSpec
+
+    splits = {field.name: given[field.name] for field in fields(Splits) if given[field.name] is not None}
+    plain = ("device", "threads", "time_limit", "memory_limit_gb", "data_dir", "download", "keep_models")
+    return Overrides(
+        methods=words(given["methods"]),
+        datasets=words(given["datasets"]),
+        seeds=seed_list(given["seeds"]),
+        budget=BudgetSpec.parse(given["budget"]) if given["budget"] else None,
+        splits=splits,
+        plugins=tuple(given["plugin"] or ()),
+        **{name: given[name] for name in plain},
+    )
 
 
 @app.command()

@@ -75,7 +75,7 @@ def as_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[object
     """A rich table: the first column on the left, figures on the right."""
     table = Table(title=escape(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index == 0)
     for cells in lines:
         table.add_row(*(str(cell) for cell in cells))
     return table
