@@ -7,72 +7,89 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.nn import functional as F
 
-from ddl_bench.api import Budget, Classifier, Deadline, Size, Stepwise, Task, Training
+from baselines.readout import ABSENT, Linear, shuffled
+from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
 
-ABSENT = -1e3  # score of a class without training images
-
-
-@dataclass(frozen=True)
-class LinearPixels:
-    """Scores x @ weight + bias of images x with pixels in 0 to 1: weight (n_pixels, n_classes), bias (n_classes,)."""
-
-    weight: Tensor
-    bias: Tensor
-    n_params: int
-
-    def __call__(self, X: Tensor, /) -> Tensor:
-        return torch.addmm(self.bias, X.cpu().flatten(1) / 255, self.weight)
-
-    def size(self) -> Size:
-        """Weights that were tied by mirror symmetry are stored twice and count once."""
-        return Size(n_params=self.n_params, n_stored=self.weight.numel() + self.bias.numel())
-
-    def state(self) -> dict[str, Tensor]:
-        return {"weight": self.weight, "bias": self.bias}
+STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-6, 1.1, 0.5))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Logistic:
-    """Minimise C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2 for each C, and keep the best on validation.
+    """Minimise C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2 for each C; the best on validation stays.
 
-    strengths: values of C, tried from the smallest up, each from the solution before it, until validation accuracy has
-        fallen twice. mirror: where the task allows it, tie weights to their mirror images: the same minimum as training
-        on mirror images too, at half the cost of training without.
+    strengths: values of C, tried from the smallest up until the validation loss has risen twice.
+    mirror: tie weights to their mirror images where the task allows it, which is what training on mirror images too
+        would lead to, at half the cost.
     """
 
     name: ClassVar[str] = "logistic"
-    strengths: tuple[float, ...] = tuple(float(value) for value in 10.0 ** np.arange(-6, 1.1, 0.5))
+    strengths: tuple[float, ...] = STRENGTHS
     mirror: bool = True
 
     def start(self, task: Task, budget: Budget) -> Training:
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(warm_start=True, max_iter=1000 if budget.seconds is None else self._chunk(task))
+        # Between two looks at the clock: iterations that take about a second.
+        chunk = 1000 if budget.seconds is None else max(10, min(1000, int(1e9 / max(task.train.X.numel(), 1))))
+        model = LogisticRegression(warm_start=True, max_iter=chunk)
         return Stepwise(lambda deadline: self._steps(model, task, budget, deadline))
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
-        channels, height, width = task.image_shape
-        n_free = channels * height * ((width + 1) // 2 if self.mirror and task.mirror else width)
-        return LinearPixels(state["weight"], state["bias"], (n_free + 1) * len(state["bias"]))
+        n_features = self._features(torch.zeros(1, *task.image_shape), task).size
+        return Linear(state["weight"], state["bias"], (n_features + 1) * task.n_classes)
 
-    def _chunk(self, task: Task) -> int:
-        """Iterations between two looks at the clock: about a second's work."""
-        return max(10, min(1000, int(1e9 / task.train.X.numel())))
+    def _features(self, X: Tensor, task: Task) -> NDArray[np.float32]:
+        """Pixels, (n, n_features); where weights are tied, the left half plus the mirrored right half."""
+        images = X.float()
+        if self.mirror and task.mirror:
+            images = (images + images.flip(3))[..., : (images.shape[3] + 1) // 2]
+        return images.flatten(1).numpy()
 
     def _steps(self, model: Any, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
-        from sklearn.exceptions import ConvergenceWarning
+        images, labels, held_out = shuffled(task, budget.seed)
+        X, y = self._features(images, task), labels.numpy()
+        mean, variance = X[~held_out].mean(0), X[~held_out].var(0)
+        deviation = np.sqrt(variance + 0.1 * variance.mean() + 1e-9)  # pixels that hardly vary are not blown up
+        X = (X - mean) / deviation
 
-        tied = self.mirror and task.mirror
-        X, y = _features(torch.cat([task.train.X, task.val.X]), tied), torch.cat([task.train.y, task.val.y]).numpy()
-        order = np.arange(len(X))
-        if not len(task.val):
-            order = np.random.default_rng(budget.seed).permutation(len(X))
-        n_val = len(task.val) or len(X) // 10
-        train, val = order[: len(X) - n_val], order[len(X) - n_val :]
-        mean, variance = X[train].mean(0), X[train].var(0)
-        deviation = np.sqrt(variance + 0.1 * variance.mean() + 1e-12)  # borders hardly vary: do not blow them up
-        X -= mean
-        X /= deviation
-'''
+        def fit(strength: float, rows: NDArray[np.bool_]) -> Linear:
+            model.C = strength
+            with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+                while model.fit(X[rows], y[rows]).n_iter_.max() >= model.max_iter and not deadline.expired():
+                    pass
+            return self._classifier(model, mean, deviation, task)
+
+        best, least, chosen, rises = (-1, 0.0), np.inf, 0.0, 0
+        for strength in sorted(self.strengths):
+            classifier = fit(strength, ~held_out.numpy())
+            scores, truth = classifier(images[held_out]), labels[held_out]
+            right, loss = int((scores.argmax(1) == truth).sum()), float(F.cross_entropy(scores, truth))
+            if (right, -loss) > best:
+                best, chosen = (right, -loss), strength
+                yield classifier
+            rises, least = rises + (loss > least), min(loss, least)
+            if rises == 2 or deadline.expired():
+                break
+        if not len(task.val) and not deadline.expired():
+            model.warm_start = False
+            yield fit(chosen, np.ones(len(X), bool))
+
+    def _classifier(self, model: Any, mean: Any, deviation: Any, task: Task) -> Linear:
+        """The model on pixels as they are: standardisation folded in, tied weights spread out."""
+        coef, intercept = model.coef_, model.intercept_
+        if len(model.classes_) == 2:
+            coef, intercept = np.vstack([0 * coef, coef]), np.append(0 * intercept, intercept)
+        channels, height, width = task.image_shape
+        weight, bias = torch.zeros(task.n_classes, len(mean)), torch.full((task.n_classes,), ABSENT)
+        weight[model.classes_] = torch.from_numpy(coef / deviation).float()
+        bias[model.classes_] = torch.from_numpy(intercept - coef @ (mean / deviation)).float()
+        n_params = weight.numel() + bias.numel()
+        if self.mirror and task.mirror:
+            half = weight.view(task.n_classes, channels, height, -1)
+            padded = F.pad(half, (0, width - half.shape[3]))
+            weight = (padded + padded.flip(3)).flatten(1)
+        return Linear(weight.T.contiguous(), bias, n_params)

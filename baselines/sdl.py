@@ -1,31 +1,23 @@
-"""Stacked sparse dictionary learning (Coates and Ng, 2011): one layer after the other, then a linear readout."""
+"""Stacked sparse dictionary learning (Coates and Ng, 2011) with this package's learners and pursuits."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from baselines.ksvd import ksvd_steps
 from baselines.online import online_steps
-from baselines.patches import Whitening, extract, positions
 from baselines.pursuit import encode
-from baselines.readout import Loss, Readout, fit_readout
-from baselines.stack import BLOCK, Floats, Layer, Solver, Stack, features
-from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
-
-LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
-LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
+from baselines.stack import Floats, Solver, penalty
+from baselines.stacked import Stacked
 
 
 @dataclass(frozen=True)
 class Pursuit:
-    """This package's learners and coders."""
+    """Online dictionary learning or K-SVD; codes by coordinate descent (`lmbd`) or OMP (`n_nonzero`)."""
 
-    learner: str
+    learner: Literal["online", "ksvd"]
     lmbd: float
     n_nonzero: int
 
@@ -34,139 +26,26 @@ class Pursuit:
         if self.learner == "ksvd":
             steps = ksvd_steps(X, n_atoms, n_nonzero=self.n_nonzero or 5, seed=seed, n_threads=threads)
         else:
-            steps = online_steps(X, n_atoms, lmbd=self.lmbd, seed=seed, n_threads=threads)
+            steps = online_steps(X, n_atoms, lmbd=self.lmbd or penalty(X), seed=seed, n_threads=threads)
         return (step.D for step in steps)
 
     def encode(self, X: Floats, D: Floats) -> Any:
-        penalty: dict[str, Any] = {"n_nonzero": self.n_nonzero} if self.n_nonzero else {"lmbd": self.lmbd, "tol": 1e-3}
-        return encode(X, D, **penalty, n_threads=torch.get_num_threads(), sparse=True, certified=False).codes
+        how: dict[str, Any] = {"n_nonzero": self.n_nonzero}
+        if not self.n_nonzero:
+            how = {"lmbd": self.lmbd or penalty(X), "tol": 1e-3}
+        return encode(X, D, **how, n_threads=torch.get_num_threads(), sparse=True, certified=False).codes
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDL:
-    """Stacked sparse dictionary learning; a setting of 0 follows from the size of the images.
+class SDL(Stacked):
+    """Stacked sparse dictionary learning.
 
-    n_layers: each deeper layer learns on the pooled codes of the one below; all of them feed the readout.
-    patch, stride: side and distance of patches, in pixels; deep_patch: side in pooled cells for the deeper layers.
-    n_atoms: atoms of each layer, at most as many as there are patches to learn from.
-    n_cells: codes are pooled on n_cells x n_cells for the readout, and on half their positions for the next layer.
-    learner, n_iter: "online" (mini-batches of 512 patches) or "ksvd" (passes over all patches).
-    lmbd: penalty of the codes; n_nonzero: non-zeros of each code instead (OMP), 0 for none; "ksvd" then learns with 5.
-    contrast, zca: floor of contrast normalisation / mean variance of a patch, and what is added to each variance.
-    n_samples: patches that a dictionary is learned from. n_components: principal directions kept of deeper patches.
-    mirror: also train the readout on mirror images where the task allows it.
+    learner: "online" (a step is a mini-batch of 512 patches) or "ksvd" (a step is a pass over all patches, with 5
+        non-zeros where `n_nonzero` is 0; 20 steps do). The other hyper-parameters are those of `Stacked`.
     """
 
     name: ClassVar[str] = "sdl"
-    n_layers: int = 1
-    patch: int = 0
-    stride: int = 0
-    n_atoms: int = 0
-    n_cells: int = 0
-    deep_patch: int = 2
     learner: Literal["online", "ksvd"] = "online"
-    n_iter: int = 0
-    lmbd: float = 1.0
-    n_nonzero: int = 0
-    contrast: float = 0.01
-    zca: float = 0.1
-    n_samples: int = 100_000
-    n_components: int = 256
-    mirror: bool = True
-    loss: Loss = "hinge"
 
     def solver(self) -> Solver:
         return Pursuit(self.learner, self.lmbd, self.n_nonzero)
-
-    def start(self, task: Task, budget: Budget) -> Training:
-        plan, solver = self.resolved(task.image_shape), self.solver()
-        noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
-        solver.encode(noise, next(solver.learn(noise, 16, 0)))
-        return Stepwise(lambda deadline: train(plan, solver, task, budget, deadline))
-
-    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
-        plan, layers = self.resolved(task.image_shape), []
-        for depth, geometry in enumerate(plan.geometry(task.image_shape)):
-            mean, matrix, floor, D = (state[f"{depth}.{key}"] for key in ("mean", "matrix", "floor", "D"))
-            layers.append(Layer(*geometry, Whitening(mean, matrix, floor), D, self.solver()))
-        return Stack(tuple(layers), plan.n_cells, Readout(state["weight"], state["bias"]), task.image_shape)
-
-    def resolved(self, shape: tuple[int, int, int]) -> "SDL":
-        """The same with every setting of 0 filled in for images of `shape`; raises ValueError for what cannot be."""
-        side, images = min(shape[1:]), f"{shape[1]}x{shape[2]} images"
-        patch = self.patch or min(6, max(2, side // 2))
-        stride = self.stride or (1 if side < 24 else 2)
-        if patch > side:
-            raise ValueError(f"{type(self).__name__}(patch={patch}): larger than the {images}; use at most {side}")
-        most = positions(side, patch, stride)
-        n_cells = self.n_cells or min(most, 2 if side < 16 else 3)
-        if n_cells > most:
-            raise ValueError(f"{type(self).__name__}(n_cells={n_cells}): the {images} have only {most} patches a side")
-        n_atoms = self.n_atoms or (128 if side < 16 else 800)
-        n_iter = self.n_iter or (200 if self.learner == "online" else 20)
-        return replace(self, patch=patch, stride=stride, n_cells=n_cells, n_atoms=n_atoms, n_iter=n_iter)
-
-    def geometry(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        """Patch, stride and cells a side of each layer, once resolved; raises ValueError for too many layers."""
-        side, layers = min(shape[1:]), []
-        for depth in range(self.n_layers):
-            patch, stride = (self.deep_patch, 1) if depth else (self.patch, self.stride)
-            if patch > side:
-                raise ValueError(f"{type(self).__name__}(n_layers={self.n_layers}): at most {depth} fit these images")
-            most = positions(side, patch, stride)
-            side = min(most, max(self.n_cells, 0 if depth == self.n_layers - 1 else (most + 1) // 2))
-            layers.append((patch, stride, side))
-        return layers
-
-
-def train(plan: SDL, solver: Solver, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
-    """Learn the layers from the bottom up, encode all images, fit the readout; sized by what is left of the budget."""
-    rng = np.random.default_rng(budget.seed)
-    order = torch.from_numpy(rng.permutation(len(task.train) + len(task.val)))
-    X, y = torch.cat([task.train.X, task.val.X]).cpu()[order], torch.cat([task.train.y, task.val.y]).cpu()[order]
-    held_out = order >= len(task.train) if len(task.val) else torch.arange(len(X)) < len(X) // 10
-    layers: list[Layer] = []
-    for depth, geometry in enumerate(plan.geometry(task.image_shape)):
-        patches = sample(layers, X[~held_out], geometry[0], geometry[1], plan.n_samples, rng)
-        n_components = plan.n_components if depth else None
-        whitening = Whitening.learn(patches, contrast=plan.contrast, regulariser=plan.zca, n_components=n_components)
-        signals = whitening(patches).numpy()
-        dictionaries = solver.learn(signals, min(plan.n_atoms, len(signals)), budget.seed + depth)
-        late = LEARNED * (depth + 1) / plan.n_layers
-        D = next(dictionaries)
-        for _ in takewhile(lambda _: deadline.fraction() < late, range(1, plan.n_iter)):
-            D = next(dictionaries)
-        layers.append(Layer(*geometry, whitening, torch.from_numpy(D), solver))
-    views = 2 if plan.mirror and task.mirror else 1
-    Z, n = None, 0
-    for at in range(0, len(X), BLOCK):
-        block = X[at : at + BLOCK]
-        encoded = features(layers, plan.n_cells, torch.cat([block, block.flip(3)][:views]))
-        if Z is None:
-            kind = torch.float32 if encoded.shape[1] * views * len(X) < LARGEST else torch.float16
-            Z = torch.empty(views * len(X), encoded.shape[1], dtype=kind)
-        Z[n : n + len(encoded)] = encoded
-        n += len(encoded)
-        if deadline.fraction() > ENCODED:
-            break
-    assert Z is not None
-    rows = torch.split(torch.arange(len(X)), BLOCK)
-    rows = torch.cat([part.repeat(views) for part in rows])[:n]
-    refit = len(task.val) == 0
-    readout = fit_readout(
-        Z[:n], y[rows], held_out[rows], task.n_classes, loss=plan.loss, refit=refit, deadline=deadline
-    )
-    yield Stack(tuple(layers), plan.n_cells, readout, task.image_shape)
-
-
-def sample(layers: list[Layer], X: Tensor, patch: int, stride: int, n_samples: int, rng: np.random.Generator) -> Tensor:
-    """About `n_samples` patches, drawn from X as `layers` map it, 50 an image where there are enough images."""
-    images = X[: max(n_samples // 50, 1)]
-    drawn = []
-    for block in torch.split(images, BLOCK):
-        for layer in layers:
-            block = layer(block)
-        patches = extract(block, patch, stride)
-        wanted = min(len(patches), -(-n_samples * len(block) // len(images)))
-        drawn.append(patches[torch.from_numpy(rng.choice(len(patches), wanted, replace=False))])
-    return torch.cat(drawn)

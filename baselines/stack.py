@@ -28,6 +28,11 @@ class Solver(Protocol):
         """Codes of X (n_samples, n_features) as a CSR array (n_samples, n_atoms)."""
 
 
+def penalty(X: Floats) -> float:
+    """A penalty for whitened samples X (n_samples, n_features), whose norm grows like the root of n_features."""
+    return 0.1 * float(np.sqrt(X.shape[1]))
+
+
 @dataclass(frozen=True)
 class Layer:
     """Maps (n, channels, height, width) -> whitened patches -> codes -> maps (n, 2 * n_atoms, n_cells, n_cells)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddl_bench.api import Classifier, Keepable, Method, Restorable, Split, Task, UserError
 from ddl_bench.data.folder import pixels
-from ddl_bench.registry import load_method, make_method
+from ddl_bench.registry import fields, load_method, make_method
 from ddl_bench.results import write_atomically
 from ddl_bench.track import Cell
 
@@ -28,7 +28,7 @@ def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
     about = {
         "format": FORMAT,
         "cell": cell.model_dump(mode="json"),
-        "params": {name: getattr(method, name) for name in method.__dataclass_fields__},  # type: ignore[attr-defined]
+        "params": {name: getattr(method, name) for name in fields(type(method))},
         "class_names": task.class_names,
         "image_shape": task.image_shape,
         "mirror": task.mirror,

@@ -90,7 +90,12 @@ def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
     if name not in known:
         raise UserError(f"no method {name!r}: {nearest(name, known)}")
     found = known[name]
-    return found if isinstance(found, type) else typing.cast(type[Method], found.load())
+    if isinstance(found, type):
+        return found
+    try:
+        return typing.cast(type[Method], found.load())
+    except AttributeError as error:
+        raise ImportError(f"the entry point {found.value} is wrong: {error}") from error
 
 
 def fields(cls: type[Method]) -> dict[str, dataclasses.Field[Any]]:

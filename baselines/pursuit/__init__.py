@@ -52,6 +52,7 @@ def encode(
     sparse: bool = False,
     warm: Any = None,
     gram: Any = None,
+    certified: bool = True,
 ) -> Encoding:
     """Minimise 0.5*norm(x - D c)**2 + sum(lmbd*abs(c)) + 0.5*alpha*norm(c)**2 + linear.c for each row x of `X`."""
     X, D = _checked(X), _checked(D)

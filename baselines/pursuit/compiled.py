@@ -23,7 +23,7 @@ def compiled(function: F) -> F:
 
     Fast-math is safe here because samples and atoms that are not finite are refused before.
     """
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function))
+    return cast(F, numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", forceinline=True)(function))
 
 
 @cache
