@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.readout import ABSENT, Linear, shuffled
+from baselines.readout import ABSENT, Linear, search, shuffled
 from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
 
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-6, 1.1, 0.5))
@@ -23,7 +23,7 @@ STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-6, 1.1, 0.5
 class Logistic:
     """Minimise C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2 for each C; the best on validation stays.
 
-    strengths: values of C, tried from the smallest up until the validation loss has risen twice.
+    strengths: values of C, tried from the smallest up as `search` does.
     mirror: tie weights to their mirror images where the task allows it, which is what training on mirror images too
         would lead to, at half the cost.
     """
@@ -56,27 +56,18 @@ class Logistic:
         deviation = np.sqrt(variance + 0.1 * variance.mean() + 1e-9)  # pixels that hardly vary are not blown up
         X = (X - mean) / deviation
 
-        def fit(strength: float, rows: NDArray[np.bool_]) -> Linear:
+        def fit(strength: float, _: Linear | None, rows: Tensor = ~held_out) -> Linear:
             model.C = strength
             with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
                 while model.fit(X[rows], y[rows]).n_iter_.max() >= model.max_iter and not deadline.expired():
                     pass
             return self._classifier(model, mean, deviation, task)
 
-        best, least, chosen, rises = (-1, 0.0), np.inf, 0.0, 0
-        for strength in sorted(self.strengths):
-            classifier = fit(strength, ~held_out.numpy())
-            scores, truth = classifier(images[held_out]), labels[held_out]
-            right, loss = int((scores.argmax(1) == truth).sum()), float(F.cross_entropy(scores, truth))
-            if (right, -loss) > best:
-                best, chosen = (right, -loss), strength
-                yield classifier
-            rises, least = rises + (loss > least), min(loss, least)
-            if rises == 2 or deadline.expired():
-                break
+        strength, best = search(fit, sorted(self.strengths), images[held_out], labels[held_out], deadline)
         if not len(task.val) and not deadline.expired():
             model.warm_start = False
-            yield fit(chosen, np.ones(len(X), bool))
+            best = fit(strength, None, torch.ones_like(held_out))
+        yield best
 
     def _classifier(self, model: Any, mean: Any, deviation: Any, task: Task) -> Linear:
         """The model on pixels as they are: standardisation folded in, tied weights spread out."""

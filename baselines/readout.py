@@ -1,8 +1,8 @@
 """A linear readout of features, its penalty chosen on held-out rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -52,41 +52,55 @@ def shuffled(task: Task, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat([task.train.X, task.val.X])[order], torch.cat([task.train.y, task.val.y])[order], held_out
 
 
+def search(
+    fit: Callable[[float, Linear | None], Linear],
+    strengths: Iterable[float],
+    X: Tensor,
+    y: Tensor,
+    deadline: Deadline,
+) -> tuple[float, Linear]:
+    """The strength, and its readout, that classifies most rows of X rightly; of equal ones that with the least loss.
+
+    fit: from a strength and the readout before it to a readout. It is called for one strength after the other until the
+    loss has risen twice in a row or the deadline has expired.
+    """
+    tried: list[tuple[int, float, float, Linear]] = []
+    for strength in strengths:
+        readout = fit(strength, tried[-1][3] if tried else None)
+        scores = readout(X)
+        loss = float(F.cross_entropy(scores, y, reduction="sum"))
+        tried.append((int((scores.argmax(1) == y).sum()), -loss, strength, readout))
+        if deadline.expired() or (len(tried) > 2 and tried[-3][1] > tried[-2][1] > tried[-1][1]):
+            break
+    return max(tried, key=itemgetter(0, 1))[2:]
+
+
 def fit_readout(
     features: Tensor,
     y: Tensor,
     held_out: Tensor,
     n_classes: int,
+    deadline: Deadline,
     *,
-    penalties: Sequence[float] = PENALTIES,
     refit: bool = False,
-    deadline: Deadline | None = None,
+    penalties: Sequence[float] = PENALTIES,
 ) -> Linear:
     """Minimise mean(-log softmax(Z @ W + bias)[y]) + penalty/2 * norm(W)**2, Z the standardised features, by L-BFGS.
 
     features: (n, n_features), float32 or float16; standardised in place. y: (n,), int64.
-    held_out: (n,), bool: rows that choose the penalty, and are fitted only if `refit`.
-    penalties: tried from the largest down, each from the solution before it, until the held-out loss has risen twice;
-        the best held-out accuracy wins, and of equal ones that with the least loss.
-    deadline: once it has expired the best readout found so far is returned.
+    held_out: (n,), bool: rows that choose the penalty by `search`, and are fitted only if `refit`.
 
     The returned weights take features as they were: standardisation is folded in.
     """
     mean, deviation = _standardise(features, ~held_out)
-    flat, best, found, chosen, losses = np.zeros((features.shape[1] + 1) * n_classes), (-1.0, 0.0), None, 1.0, [np.inf]
-    for penalty in sorted(penalties, reverse=True):
-        flat = _minimise(features, y, ~held_out, penalty, flat, deadline)
-        scores = _unpack(flat, n_classes)(features[held_out])
-        losses.append(float(F.cross_entropy(scores, y[held_out], reduction="sum")))
-        quality = (float((scores.argmax(1) == y[held_out]).sum()), -losses[-1])
-        if quality > best:
-            best, found, chosen = quality, flat, penalty
-        rises = sum(later > earlier for earlier, later in pairwise(losses))
-        if rises == 2 or (deadline and deadline.expired()):
-            break
-    if refit and not (deadline and deadline.expired()):
-        found = _minimise(features, y, torch.ones_like(held_out), chosen, flat if found is None else found, deadline)
-    readout = _unpack(flat if found is None else found, n_classes)
+    zero = Linear(torch.zeros(features.shape[1], n_classes), torch.zeros(n_classes))
+
+    def fit(penalty: float, start: Linear | None) -> Linear:
+        return _minimise(features, y, ~held_out, penalty, start or zero, deadline)
+
+    penalty, readout = search(fit, sorted(penalties, reverse=True), features[held_out], y[held_out], deadline)
+    if refit and not deadline.expired():
+        readout = _minimise(features, y, torch.ones_like(held_out), penalty, readout, deadline)
     weight = readout.weight / deviation[:, None]
     return Linear(weight, readout.bias - mean @ weight)
 
@@ -104,30 +118,27 @@ def _standardise(features: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), deviation.float()
 
 
-def _unpack(flat: Floats, n_classes: int) -> Linear:
-    stacked = torch.from_numpy(flat).float().view(-1, n_classes)
-    return Linear(stacked[:-1], stacked[-1])
-
-
-def _minimise(Z: Tensor, y: Tensor, rows: Tensor, penalty: float, start: Floats, deadline: Deadline | None) -> Floats:
-    n_classes, n = len(start) // (Z.shape[1] + 1), int(rows.sum())
+def _minimise(Z: Tensor, y: Tensor, rows: Tensor, penalty: float, start: Linear, deadline: Deadline) -> Linear:
+    def unpack(flat: Floats) -> Linear:
+        stacked = torch.from_numpy(flat).float().view(-1, len(start.bias))
+        return Linear(stacked[:-1], stacked[-1])
 
     def value(flat: Floats) -> tuple[float, Floats]:
-        readout = _unpack(flat, n_classes)
-        gradient, total = torch.zeros(Z.shape[1] + 1, n_classes), penalty / 2 * float(readout.weight.square().sum())
+        readout, n = unpack(flat), int(rows.sum())
+        total, gradient = penalty / 2 * float(readout.weight.square().sum()), penalty * readout.weight
+        slope = torch.zeros_like(readout.bias)
         for block, truth, fitted in zip(*(torch.split(part, BLOCK) for part in (Z, y, rows)), strict=True):
-            block = block.float()
             log_p = F.log_softmax(readout(block), 1)
-            wrong = (log_p.exp() - F.one_hot(truth, n_classes)) * (fitted / n)[:, None]
+            wrong = (log_p.exp() - F.one_hot(truth, len(slope))) * (fitted / n)[:, None]
             total -= float(log_p[fitted, truth[fitted]].sum()) / n
-            gradient[:-1] += block.T @ wrong
-            gradient[-1] += wrong.sum(0)
-        gradient[:-1] += penalty * readout.weight
-        return total, gradient.double().numpy().ravel()
+            gradient += block.float().T @ wrong
+            slope += wrong.sum(0)
+        return total, torch.cat([gradient, slope[None]]).double().numpy().ravel()
 
     def late(intermediate_result: object) -> None:
-        if deadline and deadline.expired():
+        if deadline.expired():
             raise StopIteration
 
-    options = {"maxiter": 500, "ftol": 1e-7, "gtol": 1e-5}  # single precision carries no more
-    return np.asarray(minimize(value, start, jac=True, method="L-BFGS-B", callback=late, options=options).x)
+    flat = torch.cat([start.weight, start.bias[None]]).double().numpy().ravel()
+    # Single precision carries no smaller tolerance.
+    return unpack(minimize(value, flat, method="L-BFGS-B", jac=True, tol=1e-7, callback=late).x)

@@ -1,16 +1,28 @@
-"""Stacked sparse dictionary learning (Coates and Ng, 2011) with this package's learners and pursuits."""
+"""Stacked sparse dictionary learning (Coates and Ng, 2011): one layer after the other, then a linear readout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from baselines.ksvd import ksvd_steps
 from baselines.online import online_steps
+from baselines.patches import Whitening, extract, positions
 from baselines.pursuit import encode
-from baselines.stack import Floats, Solver, penalty
-from baselines.stacked import Stacked
+from baselines.readout import Linear, fit_readout, shuffled
+from baselines.stack import BLOCK, Floats, Layer, Solver, Stack, features
+from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
+
+LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
+LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
+
+
+def penalty(X: Floats) -> float:
+    """A tenth of the norm that whitened samples X (n_samples, n_features) of unit variance have."""
+    return 0.1 * float(np.sqrt(X.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -37,15 +49,118 @@ class Pursuit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SDL(Stacked):
-    """Stacked sparse dictionary learning.
+class SDL:
+    """Stacked sparse dictionary learning; a setting of 0 follows from the images.
 
-    learner: "online" (a step is a mini-batch of 512 patches) or "ksvd" (a step is a pass over all patches, with 5
-        non-zeros where `n_nonzero` is 0; 20 steps do). The other hyper-parameters are those of `Stacked`.
+    n_layers: each deeper layer learns on the pooled codes of the one below; all of them feed the readout.
+    patch, stride: side and distance of patches, in pixels; deep_patch: side in pooled cells for the deeper layers.
+    n_atoms: atoms of each layer, at most as many as there are patches to learn from.
+    n_cells: codes are pooled on n_cells x n_cells for the readout, and on half their positions for the next layer.
+    learner: "online" (a step is a mini-batch of 512 patches) or "ksvd" (a step is a pass over all patches; 20 do).
+    n_iter: steps of the learner; n_samples: patches it learns from.
+    lmbd: penalty of the codes, by default 0.1 * sqrt(n_features); n_nonzero: non-zeros of each code instead.
+    contrast, zca: floor of contrast normalisation / mean variance of a patch, and what is added to each variance.
+    n_components: principal directions kept of deeper patches.
+    mirror: also train the readout on mirror images where the task allows it.
     """
 
     name: ClassVar[str] = "sdl"
+    n_layers: int = 1
+    patch: int = 0
+    stride: int = 0
+    n_atoms: int = 0
+    n_cells: int = 0
+    deep_patch: int = 2
     learner: Literal["online", "ksvd"] = "online"
+    n_iter: int = 0
+    n_samples: int = 100_000
+    lmbd: float = 0.0
+    n_nonzero: int = 0
+    contrast: float = 0.01
+    zca: float = 0.1
+    n_components: int = 256
+    mirror: bool = True
 
     def solver(self) -> Solver:
+        """What learns the dictionaries and encodes in them."""
         return Pursuit(self.learner, self.lmbd, self.n_nonzero)
+
+    def start(self, task: Task, budget: Budget) -> Training:
+        self.geometry(task.image_shape)
+        solver, noise = self.solver(), np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+        solver.encode(noise, next(solver.learn(noise, 16, 0)))
+        return Stepwise(lambda deadline: self._steps(solver, task, budget, deadline))
+
+    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
+        layers = []
+        for depth, geometry in enumerate(self.geometry(task.image_shape)):
+            mean, matrix, floor, D = (state[f"{depth}.{name}"] for name in ("mean", "matrix", "floor", "D"))
+            layers.append(Layer(*geometry, Whitening(mean, matrix, floor), D, self.solver()))
+        return Stack(tuple(layers), Linear(state["weight"], state["bias"]), task.image_shape)
+
+    def geometry(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+        """Patch, stride and cells a side of each layer for images of `shape`; raises ValueError if they do not fit."""
+        side, here, layers = min(shape[1:]), type(self).__name__, []
+        patch, stride = self.patch or min(6, max(2, side // 2)), self.stride or (1 if side < 24 else 2)
+        wanted = self.n_cells or (2 if side < 16 else 3)
+        for depth in range(self.n_layers):
+            if patch > side and not depth:
+                raise ValueError(f"{here}(patch={patch}): larger than the {shape[1]}x{shape[2]} images; at most {side}")
+            if patch > side:
+                raise ValueError(
+                    f"{here}(n_layers={self.n_layers}): at most {depth} layers fit {shape[1]}x{shape[2]} images"
+                )
+            most = positions(side, patch, stride)
+            if self.n_cells > most and not depth:
+                raise ValueError(f"{here}(n_cells={self.n_cells}): there are {most} patches a side; at most {most}")
+            side = min(most, wanted if depth == self.n_layers - 1 else max(wanted, (most + 1) // 2))
+            layers.append((patch, stride, side))
+            patch, stride = self.deep_patch, 1
+        return layers
+
+    def _steps(self, solver: Solver, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
+        X, y, held_out = shuffled(task, budget.seed)
+        layers: list[Layer] = []
+        for depth, geometry in enumerate(self.geometry(task.image_shape)):
+            patches = self._sample(layers, X[~held_out], geometry, np.random.default_rng([budget.seed, depth]))
+            kept = self.n_components if depth else None
+            whitening = Whitening.learn(patches, contrast=self.contrast, regulariser=self.zca, n_components=kept)
+            signals = whitening(patches).numpy()
+            n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 800, len(signals) // 50 + 1)
+            n_iter = self.n_iter or (20 if self.learner == "ksvd" else min(150, 3 * len(signals) // 512 + 1))
+            late = LEARNED * (depth + 1) / self.n_layers
+            for step, D in enumerate(solver.learn(signals, min(n_atoms, len(signals)), budget.seed), 1):
+                if step == n_iter or deadline.fraction() > late:
+                    layers.append(Layer(*geometry, whitening, torch.from_numpy(D), solver))
+                    break
+        if self.mirror and task.mirror:
+            X = torch.stack([X, X.flip(3)], 1).flatten(0, 1)
+            y, held_out = y.repeat_interleave(2), held_out.repeat_interleave(2)
+        Z = self._encode(layers, X, deadline)
+        y, held_out = y[: len(Z)], held_out[: len(Z)]
+        readout = fit_readout(Z, y, held_out, task.n_classes, refit=not len(task.val), deadline=deadline)
+        yield Stack(tuple(layers), readout, task.image_shape)
+
+    def _sample(
+        self, layers: list[Layer], X: Tensor, geometry: tuple[int, int, int], rng: np.random.Generator
+    ) -> Tensor:
+        """About `n_samples` patches of X as `layers` map it, 50 an image where there are enough images."""
+        images, drawn = X[: max(self.n_samples // 50, 1)], []
+        for block in torch.split(images, BLOCK):
+            maps = block
+            for layer in layers:
+                maps = layer(maps)
+            patches = extract(maps, *geometry[:2])
+            wanted = min(len(patches), -(-self.n_samples * len(block) // len(images)))
+            drawn.append(patches[torch.from_numpy(rng.choice(len(patches), wanted, replace=False))])
+        return torch.cat(drawn)
+
+    def _encode(self, layers: list[Layer], X: Tensor, deadline: Deadline) -> Tensor:
+        """Features of images X, or of the first of them where time runs short."""
+        width = 2 * sum(layer.D.shape[1] for layer in layers) * layers[-1].n_cells ** 2
+        Z = torch.empty(len(X), width, dtype=torch.float32 if len(X) * width < LARGEST else torch.float16)
+        for at in range(0, len(X), BLOCK):
+            Z[at : at + BLOCK] = features(layers, X[at : at + BLOCK])
+            if deadline.fraction() > ENCODED:
+                return Z[: at + BLOCK]
+        return Z

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
 from baselines.learned import first_atoms
-from baselines.stack import Floats, Solver, penalty
-from baselines.stacked import Stacked
+from baselines.sdl import SDL, penalty
+from baselines.stack import Floats, Solver
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class SpamsSolver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spams(Stacked):
+class Spams(SDL):
     """Stacked sparse dictionary learning by SPAMS; raises ModuleNotFoundError where it is not installed."""
 
     name: ClassVar[str] = "spams"
+    learner: Literal["online"] = "online"
 
     def solver(self) -> Solver:
         import spams

@@ -11,26 +11,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.patches import Whitening, extract, pool, positions
-from baselines.readout import Readout
+from baselines.readout import Linear
 from ddl_bench.api import CodeStats, Size
 
 Floats = NDArray[np.float32]
-BLOCK = 16  # images encoded at a time: 12,000 patches of a 32x32 image
+BLOCK = 16  # images encoded at a time: 12,000 patches of 32x32 images
 
 
 class Solver(Protocol):
-    """Learns a dictionary for samples and encodes samples in it."""
+    """Learns a dictionary for samples X (n_samples, n_features) and encodes them in it."""
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
-        """Dictionaries (n_features, n_atoms), each better than the one before it."""
+        """Dictionaries (n_features, n_atoms), each better than the one before it, without end."""
 
     def encode(self, X: Floats, D: Floats) -> Any:
-        """Codes of X (n_samples, n_features) as a CSR array (n_samples, n_atoms)."""
-
-
-def penalty(X: Floats) -> float:
-    """A penalty for whitened samples X (n_samples, n_features), whose norm grows like the root of n_features."""
-    return 0.1 * float(np.sqrt(X.shape[1]))
+        """Codes (n_samples, n_atoms) as a CSR array."""
 
 
 @dataclass(frozen=True)
@@ -44,62 +39,69 @@ class Layer:
     D: Tensor
     solver: Solver
 
-    def signals(self, maps: Tensor) -> Floats:
-        """Whitened patches, (n * rows * columns, n_features)."""
-        return self.whitening(extract(maps, self.patch, self.stride)).numpy()
+    def codes(self, maps: Tensor) -> tuple[Floats, Any]:
+        """Whitened patches (n * rows * columns, n_features) and their codes."""
+        signals = self.whitening(extract(maps, self.patch, self.stride)).numpy()
+        return signals, self.solver.encode(signals, self.D.numpy())
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Square roots of the pooled codes: a few large codes would drown the others."""
+        """Square roots of pooled codes: a few large codes would drown the others."""
         rows, columns = (positions(length, self.patch, self.stride) for length in maps.shape[2:])
-        return pool(self.solver.encode(self.signals(maps), self.D.numpy()), (rows, columns), self.n_cells).sqrt()
+        return pool(self.codes(maps)[1], (rows, columns), self.n_cells).sqrt()
+
+
+def features(layers: Sequence[Layer], X: Tensor) -> Tensor:
+    """What each layer pools of images X, on as many cells as the last one, side by side: (n, n_features)."""
+    maps, pooled = X, []
+    for layer in layers:
+        maps = layer(maps)
+        pooled.append(F.adaptive_avg_pool2d(maps, layers[-1].n_cells).flatten(1))
+    return torch.cat(pooled, 1)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers on top of one another and a linear readout of what all of them pool on a grid of `n_cells` a side."""
+    """Layers on top of one another and a readout of what all of them pool, for images of `shape`."""
 
     layers: tuple[Layer, ...]
-    n_cells: int
-    readout: Readout
+    readout: Linear
     shape: tuple[int, int, int]
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        blocks = [self.readout(features(self.layers, self.n_cells, block)) for block in torch.split(X.cpu(), BLOCK)]
-        return torch.cat(blocks) if blocks else torch.empty(0, len(self.readout.bias))
+        return torch.cat([self.readout(features(self.layers, block)) for block in torch.split(X.cpu(), BLOCK)])
 
     def state(self) -> dict[str, Tensor]:
-        arrays = {"weight": self.readout.weight, "bias": self.readout.bias}
-        for index, layer in enumerate(self.layers):
-            whitening = {"mean": layer.whitening.mean, "matrix": layer.whitening.matrix, "floor": layer.whitening.floor}
-            arrays |= {f"{index}.{key}": value for key, value in (whitening | {"D": layer.D}).items()}
+        arrays = self.readout.state()
+        for depth, layer in enumerate(self.layers):
+            named = {"mean": layer.whitening.mean, "matrix": layer.whitening.matrix, "floor": layer.whitening.floor}
+            arrays |= {f"{depth}.{name}": value for name, value in (named | {"D": layer.D}).items()}
         return arrays
 
     def size(self) -> Size:
         """Whitening, dictionaries and readout; the floor of each contrast normalisation is a constant."""
-        n_stored = sum(value.numel() for key, value in self.state().items() if not key.endswith("floor"))
+        n_stored = sum(value.numel() for value in self.state().values()) - len(self.layers)
         return Size(n_params=n_stored, n_stored=n_stored, n_buffers=len(self.layers))
+
+    def flops(self) -> int:
+        """Products with whitening, dictionaries and readout, without the pursuit's own steps, which vary by image."""
+        total, sides = 2 * self.readout.weight.numel(), self.shape[1:]
+        for layer in self.layers:
+            rows, columns = (positions(side, layer.patch, layer.stride) for side in sides)
+            total += 2 * rows * columns * (layer.whitening.matrix.numel() + layer.D.numel())
+            sides = (layer.n_cells, layer.n_cells)
+        return total
 
     def code_stats(self, X: Tensor, /) -> CodeStats:
         """Of the first layer, whose signals are whitened patches."""
         sums = np.zeros(4)
         for block in torch.split(X.cpu(), BLOCK):
-            signals, D = self.layers[0].signals(block), self.layers[0].D.numpy()
-            codes = self.layers[0].solver.encode(signals, D)
-            error = np.square(signals - codes @ D.T).sum()
-            sums += codes.count_nonzero(), np.prod(codes.shape), error, np.square(signals).sum()
+            signals, codes = self.layers[0].codes(block)
+            residual = signals - codes @ self.layers[0].D.numpy().T
+            sums += codes.nnz, np.prod(codes.shape), np.square(residual).sum(), np.square(signals).sum()
         return CodeStats(n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3])
 
     def artefacts(self) -> dict[str, np.ndarray]:
         """The filters of the first layer: what an atom sees of a patch through the whitening."""
         first = self.layers[0]
         filters = (first.whitening.matrix @ first.D).T
-        return {"atoms": filters.reshape(-1, self.shape[0], first.patch, first.patch).numpy()}
-
-
-def features(layers: Sequence[Layer], n_cells: int, X: Tensor) -> Tensor:
-    """What each layer pools of images X, on n_cells x n_cells, side by side: (n, n_features)."""
-    maps, pooled = X, []
-    for layer in layers:
-        maps = layer(maps)
-        pooled.append(F.adaptive_avg_pool2d(maps, min(n_cells, maps.shape[2])).flatten(1))
-    return torch.cat(pooled, 1)
+        return {"atoms": filters.reshape(len(filters), self.shape[0], first.patch, first.patch).numpy()}

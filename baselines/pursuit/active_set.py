@@ -16,9 +16,8 @@ from baselines.pursuit.compiled import Array, compiled, find_peaks, subtract
 
 
 @compiled
-def leave(p: int, work: Any, k: int) -> None:
+def leave(p: int, inverse: Array, active: Array, c: Array, h: Array, k: int) -> None:
     """Take the p-th of k active atoms out; the last one takes its place."""
-    inverse, active, c, h = work[:4]
     last = k - 1
     row = inverse[p]
     for q in range(k):
@@ -37,8 +36,10 @@ def leave(p: int, work: Any, k: int) -> None:
 
 
 @compiled
-def append(j: int, value: Any, curvature: Any, sign: Any, work: Any, k: int) -> None:
-    inverse, active, c, _, u = work[:5]
+def append(
+    j: int, value: Any, curvature: Any, sign: Any, inverse: Array, active: Array, c: Array, u: Array, k: int
+) -> None:
+    """Make atom j the k-th active one, with coefficient `value`; `sign` * u = inverse @ gram[active, j]."""
     for p in range(k):
         line = inverse[p]
         f = u[p] / curvature
@@ -50,10 +51,11 @@ def append(j: int, value: Any, curvature: Any, sign: Any, work: Any, k: int) -> 
 
 
 @compiled
-def enter(j: int, b: Array, problem: Any, work: Any, k: int, eps: Any) -> tuple[int, bool]:
+def enter(
+    j: int, b: Array, gram: Array, penalty: Array, alpha: Any, positive: bool,
+    inverse: Array, active: Array, c: Array, h: Array, u: Array, k: int, eps: Any,
+) -> tuple[int, bool]:  # fmt: skip
     """Move atom j to its optimum; the new number of active atoms, and False where rounding has spoilt the inverse."""
-    gram, penalty, alpha, positive = problem
-    inverse, active, c, h, u = work[:5]
     row = gram[j]
     left = b[j]
     for p in range(k):
@@ -66,7 +68,7 @@ def enter(j: int, b: Array, problem: Any, work: Any, k: int, eps: Any) -> tuple[
     left = sign * left - penalty[j]
     if left <= eps:
         return k, True
-    floor = b.dtype.type(256) * np.finfo(b.dtype).eps * (row[j] + alpha)
+    floor = b.dtype.type(256 * np.finfo(b.dtype).eps) * (row[j] + alpha)
     moved = b.dtype.type(0)
     while True:
         curvature = row[j] + alpha
@@ -90,25 +92,28 @@ def enter(j: int, b: Array, problem: Any, work: Any, k: int, eps: Any) -> tuple[
             c[p] -= step * u[p]
         moved += step
         if first < 0:
-            append(j, sign * moved, curvature, sign, work, k)
+            append(j, sign * moved, curvature, sign, inverse, active, c, u, k)
             return k + 1, True
         left -= step * curvature
-        leave(first, work, k)
+        leave(first, inverse, active, c, h, k)
         k -= 1
 
 
 @compiled
-def scan(b: Array, problem: Any, work: Any, k: int, square: Any) -> tuple[Any, Any, int, Any]:
+def scan(
+    b: Array, gram: Array, penalty: Array, alpha: Any, positive: bool, active: Array, c: Array, u: Array, k: int,
+    g: Array, v: Array, v_bits: Array, peak_bits: Array, square: Any,
+) -> tuple[Any, Any, int, Any]:  # fmt: skip
     """Objective, its l1 part, the chunk with the largest violation, and the largest residual of the active atoms (in u)."""
-    gram, penalty, alpha, positive = problem
-    _, active, c, _, u, g, v, v_bits, peak_bits = work[:9]
-    g[:] = b
+    for j in range(len(b)):  # a slice assignment takes twenty times longer
+        g[j] = b[j]
     subtract(g, gram, active, c, k)
     half, l1, inside = b.dtype.type(0.5), b.dtype.type(0), b.dtype.type(0)
     value = half * square
     for p in range(k):
         j = active[p]
-        g[j] -= alpha * c[p]
+        if alpha != 0:
+            g[j] -= alpha * c[p]
         u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
         inside = max(inside, abs(u[p]))
         value -= half * c[p] * (b[j] + g[j])
@@ -127,14 +132,14 @@ def scan(b: Array, problem: Any, work: Any, k: int, square: Any) -> tuple[Any, A
 
 
 @compiled
-def repair(work: Any, k: int) -> bool:
+def repair(inverse: Array, c: Array, h: Array, u: Array, k: int) -> bool:
     """One step of iterative refinement of the active coefficients; False where one would change its sign."""
-    inverse, _, c, h, u = work[:5]
     for p in range(k):
         h[p] = c[p]
         for q in range(k):
             h[p] += inverse[p, q] * u[q]
         if h[p] * c[p] <= 0:
             return False
-    c[:k] = h[:k]
+    for p in range(k):
+        c[p] = h[p]
     return True

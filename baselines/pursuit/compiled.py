@@ -31,11 +31,12 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def over_blocks(work: Callable[[slice], T], n_samples: int, block: int, n_threads: int | None) -> list[T]:
-    """`work(rows)` for each block of samples, in order, on `n_threads` threads (all cores by default), BLAS on one each."""
+def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None) -> list[T]:
+    """`work(rows)` for slices of the samples, in order, on `n_threads` threads (all cores by default), BLAS on one each."""
     if n_threads is None:
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    blocks = [slice(at, min(at + block, n_samples)) for at in range(0, n_samples, block)]
+    size = max(min(2048, -(-n_samples // n_threads)), 32)  # large enough to reuse buffers, small enough to share out
+    blocks = [slice(at, min(at + size, n_samples)) for at in range(0, n_samples, size)]
     with _blas().limit(limits=1, user_api="blas"):
         if n_threads == 1 or len(blocks) == 1:
             return [work(rows) for rows in blocks]

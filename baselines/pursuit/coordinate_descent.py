@@ -61,20 +61,23 @@ def _descend(b: Array, problem: Any, work: Any, k: int, limits: Any) -> int:
 @compiled
 def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> tuple[int, int]:
     """Number of active atoms, -1 if there is no room for them, and of entries tried."""
-    v, v_bits, peak_bits, peaks = work[6:10]
+    gram, penalty, alpha, positive = problem
+    inverse, active, c, h, u, g, v, v_bits, peak_bits, peaks = work
     square, least, tol, floor, max_rounds = limits
-    room = len(work[2]) - 4
+    room = len(c) - 4
     k, tried, repairs, good = 0, 0, 0, True
     for j in seeds:
         if k < room and good:
-            k, good = enter(j, b, problem, work, k, floor)
+            k, good = enter(j, b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
     for _ in range(max_rounds):
-        value, l1, at, inside = scan(b, problem, work, k, square)
+        value, l1, at, inside = scan(
+            b, gram, penalty, alpha, positive, active, c, u, k, g, v, v_bits, peak_bits, square
+        )
         worst = max(peaks[at], inside)
         if worst <= floor or _close(worst, value, l1, least, tol):
             return k, tried
         if 2 * inside > worst:
-            good = good and repairs < 3 and repair(work, k)
+            good = good and repairs < 3 and repair(inverse, c, h, u, k)
             repairs += 1
         cut = RATIO * worst
         for _ in range(len(peaks)):
@@ -84,7 +87,7 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
                 j = at * CHUNK
                 while v_bits[j] != peak_bits[at]:
                     j += 1
-                k, good = enter(j, b, problem, work, k, floor)
+                k, good = enter(j, b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
                 tried += 1
             at = at + 1 if at + 1 < len(peaks) else 0
         if not good:
@@ -94,66 +97,66 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
 
 @compiled
 def _solve(
-    B: Array, squares: Array, problem: Any, seeds: Any, limits: Any, room: int, scratch: Any, out: Any, first: int
-) -> tuple[int, int]:
-    """Codes of the rows of B from `first` on into the CSR arrays `out`; the first row without room, and entries tried."""
-    data, indices, indptr = out
+    B: Array, squares: Array, problem: Any, limits: Any, room: int, scratch: Any, seeds: Any,
+    data: Array, indices: Array, counts: Array,
+) -> int:  # fmt: skip
+    """The non-zeros of the codes of the rows of B = X D - linear, row after row; entries tried, -1 if `room` is too small."""
     inverse = np.zeros((room, room), B.dtype)
     c, h, u = np.zeros(room + 4, B.dtype), np.zeros(room + 4, B.dtype), np.zeros(room + 4, B.dtype)
     active = np.zeros(room + 4, np.int64)
     work = (inverse, active, c, h, u, *scratch)
     least, tol, accuracy, max_rounds = limits
-    total = 0
-    for i in range(first, len(B)):
+    total, at = 0, 0
+    for i in range(len(B)):
         floor = accuracy * np.sqrt(squares[i])
         start = seeds[1][seeds[0][i] : seeds[0][i + 1]]
         k, tried = _solve_one(B[i], problem, work, start, (squares[i], least, tol, floor, max_rounds))
+        if k < 0:
+            return -1
+        for p in range(k):
+            data[at + p], indices[at + p] = c[p], active[p]
+        at += k
+        counts[i] = k
         total += tried
-        at = indptr[i]
-        if k < 0 or at + k > len(data):
-            return i, total
-        data[at : at + k] = c[:k]
-        indices[at : at + k] = active[:k]
-        indptr[i + 1] = at + k
-    return len(B), total
+    return total
 
 
 def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
     """Codes as a CSR array (n_samples, n_atoms), and the mean number of entries tried for a sample."""
     X, D = problem.X, problem.D
-    n_samples, n_atoms = len(X), D.shape[1]
+    n_features, n_atoms = D.shape
     kind = X.dtype.type
     gram = problem.gram if problem.gram is not None else D.T @ D
-    penalty = problem.penalty
-    inner = (gram, penalty, kind(problem.alpha), problem.positive)
-    scale = 4 * np.finfo(X.dtype).eps * np.sqrt(gram.diagonal().max(initial=0))
-    limits = (penalty.min(initial=np.inf), kind(problem.tol), kind(scale), problem.max_iter)
+    inner = (gram, problem.penalty, kind(problem.alpha), problem.positive)
+    accuracy = 4 * np.finfo(X.dtype).eps * np.sqrt(gram.diagonal().max(initial=0))
+    limits = (problem.penalty.min(initial=np.inf), kind(problem.tol), kind(accuracy), problem.max_iter)
 
-    def work(rows: slice) -> tuple[Array, Array, Array, int]:
-        B = X[rows] @ D
-        if problem.linear is not None:
-            B -= problem.linear[rows] if problem.linear.ndim == 2 else problem.linear
-        squares = squared_norms(X[rows])
+    def work(rows: slice) -> list[tuple[Array, Array, Array, int]]:
         v, peaks = np.empty(n_atoms, X.dtype), np.empty(-(-n_atoms // CHUNK), X.dtype)
         scratch = (np.empty(n_atoms, X.dtype), v, bits(v), bits(peaks), peaks)
-        indptr, seeds = np.zeros(len(B) + 1, np.int64), problem.seeds(rows)
-        room, data, indices = 60, np.empty(0, X.dtype), np.empty(0, np.int32)
-        at = total = 0
-        while at < len(B):
-            room, spare = min(room, n_atoms), len(data) + 16 * len(B) + room
-            data, indices = np.resize(data, spare), np.resize(indices, spare)
-            done, tried = _solve(B, squares, inner, seeds, limits, room, scratch, (data, indices, indptr), at)
-            room, at, total = 2 * room if done == at else room, done, total + tried
-        return data[: indptr[-1]], indices[: indptr[-1]], indptr, total
+        B = np.empty((min(BLOCK, rows.stop - rows.start), n_atoms), X.dtype)  # fresh pages would cost more than the product
+        room, done = min(n_atoms, n_features + 4, 128), []
+        for start in range(rows.start, rows.stop, BLOCK):
+            block = slice(start, min(start + BLOCK, rows.stop))
+            b = problem.correlations(block, B[: block.stop - start])
+            squares, seeds, counts, tried = squared_norms(X[block]), problem.seeds(block), np.empty(len(b), np.int64), -1
+            while True:
+                data, indices = np.empty(len(b) * room, X.dtype), np.empty(len(b) * room, np.int32)
+                tried = _solve(b, squares, inner, limits, room, scratch, seeds, data, indices, counts)
+                if tried >= 0:
+                    break
+                room = min(2 * room, n_atoms)
+            n = counts.sum()
+            done.append((data[:n].copy(), indices[:n].copy(), counts, tried))
+        return done
 
-    parts = over_blocks(work, n_samples, BLOCK, problem.n_threads)
-    return joined([part[:3] for part in parts], (n_samples, n_atoms), X.dtype), sum(p[3] for p in parts) / max(n_samples, 1)
+    parts = [part for some in over_blocks(work, len(X), problem.n_threads) for part in some]
+    return joined([p[:3] for p in parts], (len(X), n_atoms), X.dtype), sum(p[3] for p in parts) / max(len(X), 1)
 
 
 def joined(parts: list[tuple[Array, Array, Array]], shape: tuple[int, int], dtype: Any) -> csr_array:
-    """One CSR array of (data, indices, indptr) of consecutive samples."""
+    """One CSR array of (data, indices, non-zeros of each sample) of consecutive blocks of samples."""
     if not parts:
         return csr_array(shape, dtype=dtype)
-    data, indices, pointers = zip(*parts, strict=True)
-    counts = np.concatenate([np.diff(indptr) for indptr in pointers])
-    return csr_array((np.concatenate(data), np.concatenate(indices), np.append(0, np.cumsum(counts))), shape=shape)
+    data, indices, counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return csr_array((data, indices, np.append(0, np.cumsum(counts))), shape=shape)

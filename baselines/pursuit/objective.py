@@ -28,6 +28,13 @@ class Problem:
     warm: Any = None
     gram: Array | None = None
 
+    def correlations(self, rows: slice, out: Array) -> Array:
+        """X D - linear for some samples, (n_rows, n_atoms)."""
+        np.matmul(self.X[rows], self.D, out=out)
+        if self.linear is not None:
+            out -= self.linear[rows] if self.linear.ndim == 2 else self.linear
+        return out
+
     def seeds(self, rows: slice) -> tuple[Any, Any]:
         """`indptr` and `indices` of the non-zeros of `warm`."""
         if self.warm is None:

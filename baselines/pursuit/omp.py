@@ -45,7 +45,9 @@ def _solve(
             if g[j] * g[j] <= floor or pivot <= accuracy * gram[j, j]:
                 break
             row = P[k]
-            row[:] = gram[j]
+            source = gram[j]
+            for q in range(m):
+                row[q] = source[q]
             for p in range(k):
                 order[p] = p
             subtract(row, P, order, weights, k)
@@ -85,6 +87,6 @@ def omp(X: Array, D: Array, n_nonzero: int, *, recursive: bool = False, n_thread
                    np.zeros(width + 4, np.int64), v, bits(v), bits(peaks), np.empty(m, X.dtype))
         _solve(B, squared_norms(X[rows]), gram, accuracy, recursive, scratch, data, indices, counts)
         used = np.arange(width) < counts[:, None]
-        return data[used], indices[used], np.append(0, np.cumsum(counts))
+        return data[used], indices[used], counts
 
-    return joined(over_blocks(work, len(X), 256, n_threads), (len(X), m), X.dtype)
+    return joined(over_blocks(work, len(X), n_threads), (len(X), m), X.dtype)
