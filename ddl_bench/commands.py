@@ -48,9 +48,13 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
     from ddl_bench.table import BRIEF, display
 
     table = display(rows)
-    columns = [column for column in BRIEF if column in table and (column != "data set" or table[column].nunique() > 1)]
+    wanted = [column for column in BRIEF if column != "note" and (column != "data set" or table[column].nunique() > 1)]
+    columns = [column for column in wanted if column in table]
     lines = [[escape(str(cell)) for cell in line] for line in table[columns].to_numpy().tolist()]
     console.print(live.as_table("", columns, lines))
+    for method, note in zip(table["method"], table.get("note", [""] * len(table)), strict=True):
+        if note:
+            console.print(f"  {escape(method)}: {escape(note)}", soft_wrap=True, highlight=False)
 
 
 def dry_run(

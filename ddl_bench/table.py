@@ -18,14 +18,14 @@ COLUMNS = (  # of `Row`: field, title, meaning, the unit it is shown in, format 
     ("train_s_per_image", "train (ms/image)", "the same / training images", 1e-3, ""),
     ("train_s_per_image_pass", "train (ms/image/pass)", "the same / (training images x passes)", 1e-3, ""),
     ("search_s", "search (s)", "training of the grid points that were not chosen", 1, ""),
-    ("test_s_per_image", "test (ms/image)", "median time of a full batch / its size ± interquartile range", 1e-3, ""),
+    ("test_s_per_image", "test (µs/image)", "median time of a full batch / its size ± interquartile range", 1e-6, ""),
     ("test_latency_s", "latency (ms)", "the same for one image alone, ± standard deviation over seeds", 1e-3, ""),
     ("peak_memory", "memory (MB)", "peak resident memory of the process", 1e6, ",.0f"),
     ("peak_device_memory", "GPU memory (MB)", "peak memory allocated on the device", 1e6, ",.0f"),
     ("sparsity", "codes used (%)", "non-zero entries of the codes / all entries", 1e-2, ""),
     ("reconstruction", "residual (%)", "squared error of the codes' reconstruction / squared norm", 1e-2, ""),
 )
-BRIEF = ["data set", "method", "seeds", "accuracy (%)", "parameters", "train (ms/image)", "test (ms/image)", "note"]
+BRIEF = ["data set", "method", "seeds", "accuracy (%)", "parameters", "train (ms/image)", "test (µs/image)", "note"]
 
 
 def number(value: float, sd: float = np.nan, form: str = "") -> str:
