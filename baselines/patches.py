@@ -34,23 +34,19 @@ class Whitening:
     floor: Tensor
 
     @classmethod
-    def learn(
-        cls, patches: Tensor, *, contrast: float, regulariser: float, n_components: int | None = None
-    ) -> "Whitening":
-        """ZCA: matrix = V (S + regulariser * I)^(-1/2) V', with V S V' the covariance of the normalised patches.
+    def learn(cls, patches: Tensor, *, contrast: float, regulariser: float, n_components: int = 0) -> "Whitening":
+        """ZCA to about unit norm: matrix = V (S + regulariser * I)^(-1/2) V' / sqrt(n_features).
 
-        contrast: floor / mean variance of a patch. n_components: keep only so many principal directions and leave out
-        the rotation back; None keeps all of them.
+        V S V' is the covariance of the normalised patches. contrast: floor / mean variance of a patch. n_components:
+        keep so many principal directions and leave out the rotation back V'.
         """
         floor = contrast * patches.var(1, correction=0).mean() + 1e-8
         normalised = _contrast(patches, floor)
         values, vectors = torch.linalg.eigh(torch.cov(normalised.double().T, correction=0))
-        matrix = vectors / (values.clamp(min=0) + regulariser).sqrt()
-        if n_components is None or n_components >= len(values):
-            matrix = matrix @ vectors.T
-        else:
-            matrix = matrix[:, -n_components:]
-        return cls(normalised.mean(0), matrix.float(), floor)
+        kept = n_components or len(values)
+        values, vectors = values[-kept:].clamp(min=0), vectors[:, -kept:]
+        matrix = vectors / (len(values) * (values + regulariser)).sqrt()
+        return cls(normalised.mean(0), (matrix if n_components else matrix @ vectors.T).float(), floor)
 
     def __call__(self, patches: Tensor) -> Tensor:
         return (_contrast(patches, self.floor) - self.mean) @ self.matrix

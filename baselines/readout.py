@@ -6,14 +6,11 @@ from operator import itemgetter
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
 from ddl_bench.api import Deadline, Size, Task
 
-Floats = NDArray[np.float64]
 PENALTIES = tuple(float(penalty) for penalty in 10.0 ** np.arange(0.5, -5.1, -0.5))
 BLOCK = 2048  # rows of features read at a time: float16 ones become float32 block by block
 ABSENT = -1e9  # score of a class without training images
@@ -119,26 +116,24 @@ def _standardise(features: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _minimise(Z: Tensor, y: Tensor, rows: Tensor, penalty: float, start: Linear, deadline: Deadline) -> Linear:
-    def unpack(flat: Floats) -> Linear:
-        stacked = torch.from_numpy(flat).float().view(-1, len(start.bias))
-        return Linear(stacked[:-1], stacked[-1])
+    W, n = torch.cat([start.weight, start.bias[None]]), int(rows.sum())
 
-    def value(flat: Floats) -> tuple[float, Floats]:
-        readout, n = unpack(flat), int(rows.sum())
-        total, gradient = penalty / 2 * float(readout.weight.square().sum()), penalty * readout.weight
-        slope = torch.zeros_like(readout.bias)
+    def value() -> float:
+        total, W.grad = penalty / 2 * float(W[:-1].square().sum()), penalty * W
+        W.grad[-1] = 0
         for block, truth, fitted in zip(*(torch.split(part, BLOCK) for part in (Z, y, rows)), strict=True):
-            log_p = F.log_softmax(readout(block), 1)
-            wrong = (log_p.exp() - F.one_hot(truth, len(slope))) * (fitted / n)[:, None]
+            block = block.float()
+            log_p = F.log_softmax(torch.addmm(W[-1], block, W[:-1]), 1)
+            wrong = (log_p.exp() - F.one_hot(truth, W.shape[1])) * (fitted / n)[:, None]
             total -= float(log_p[fitted, truth[fitted]].sum()) / n
-            gradient += block.float().T @ wrong
-            slope += wrong.sum(0)
-        return total, torch.cat([gradient, slope[None]]).double().numpy().ravel()
+            W.grad[:-1] += block.T @ wrong
+            W.grad[-1] += wrong.sum(0)
+        return total
 
-    def late(intermediate_result: object) -> None:
-        if deadline.expired():
-            raise StopIteration
-
-    flat = torch.cat([start.weight, start.bias[None]]).double().numpy().ravel()
-    # Single precision carries no smaller tolerance.
-    return unpack(minimize(value, flat, method="L-BFGS-B", jac=True, tol=1e-7, callback=late).x)
+    # Single precision carries no smaller change of the objective.
+    solver = torch.optim.LBFGS([W], max_iter=10, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+    for n_iter in range(10, 510, 10):
+        solver.step(value)
+        if solver.state[W]["n_iter"] < n_iter or deadline.expired():
+            break
+    return Linear(W[:-1], W[-1])

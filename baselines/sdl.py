@@ -18,11 +18,7 @@ from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
 
 LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
 LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
-
-
-def penalty(X: Floats) -> float:
-    """A tenth of the norm that whitened samples X (n_samples, n_features) of unit variance have."""
-    return 0.1 * float(np.sqrt(X.shape[1]))
+MOST = 5 * 10**7  # numbers in the patches that a layer is learned from
 
 
 @dataclass(frozen=True)
@@ -38,14 +34,13 @@ class Pursuit:
         if self.learner == "ksvd":
             steps = ksvd_steps(X, n_atoms, n_nonzero=self.n_nonzero or 5, seed=seed, n_threads=threads)
         else:
-            steps = online_steps(X, n_atoms, lmbd=self.lmbd or penalty(X), seed=seed, n_threads=threads)
+            steps = online_steps(X, n_atoms, lmbd=self.lmbd, seed=seed, n_threads=threads)
         return (step.D for step in steps)
 
     def encode(self, X: Floats, D: Floats) -> Any:
-        how: dict[str, Any] = {"n_nonzero": self.n_nonzero}
-        if not self.n_nonzero:
-            how = {"lmbd": self.lmbd or penalty(X), "tol": 1e-3}
-        return encode(X, D, **how, n_threads=torch.get_num_threads(), sparse=True, certified=False).codes
+        lmbd, n_nonzero = (None, self.n_nonzero) if self.n_nonzero else (self.lmbd, None)
+        how: dict[str, Any] = {"tol": 1e-3, "n_threads": torch.get_num_threads(), "sparse": True, "certified": False}
+        return encode(X, D, lmbd=lmbd, n_nonzero=n_nonzero, **how).codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +50,11 @@ class SDL:
     n_layers: each deeper layer learns on the pooled codes of the one below; all of them feed the readout.
     patch, stride: side and distance of patches, in pixels; deep_patch: side in pooled cells for the deeper layers.
     n_atoms: atoms of each layer, at most as many as there are patches to learn from.
-    n_cells: codes are pooled on n_cells x n_cells for the readout, and on half their positions for the next layer.
+    n_cells: codes are pooled on n_cells x n_cells for the readout, where there are so many, and on half their positions
+        for the next layer.
     learner: "online" (a step is a mini-batch of 512 patches) or "ksvd" (a step is a pass over all patches; 20 do).
     n_iter: steps of the learner; n_samples: patches it learns from.
-    lmbd: penalty of the codes, by default 0.1 * sqrt(n_features); n_nonzero: non-zeros of each code instead.
+    lmbd: penalty of the codes of whitened patches of about unit norm; n_nonzero: non-zeros of each code instead.
     contrast, zca: floor of contrast normalisation / mean variance of a patch, and what is added to each variance.
     n_components: principal directions kept of deeper patches.
     mirror: also train the readout on mirror images where the task allows it.
@@ -74,7 +70,7 @@ class SDL:
     learner: Literal["online", "ksvd"] = "online"
     n_iter: int = 0
     n_samples: int = 100_000
-    lmbd: float = 0.0
+    lmbd: float = 0.1
     n_nonzero: int = 0
     contrast: float = 0.01
     zca: float = 0.1
@@ -100,19 +96,14 @@ class SDL:
 
     def geometry(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
         """Patch, stride and cells a side of each layer for images of `shape`; raises ValueError if they do not fit."""
-        side, here, layers = min(shape[1:]), type(self).__name__, []
-        patch, stride = self.patch or min(6, max(2, side // 2)), self.stride or (1 if side < 24 else 2)
+        side, layers = min(shape[1:]), []
+        patch, stride = self.patch or min(6, max(2, side // 2)), self.stride or 1
         wanted = self.n_cells or (2 if side < 16 else 3)
         for depth in range(self.n_layers):
-            if patch > side and not depth:
-                raise ValueError(f"{here}(patch={patch}): larger than the {shape[1]}x{shape[2]} images; at most {side}")
             if patch > side:
-                raise ValueError(
-                    f"{here}(n_layers={self.n_layers}): at most {depth} layers fit {shape[1]}x{shape[2]} images"
-                )
+                what = f"n_layers={self.n_layers}): at most {depth} fit" if depth else f"patch={patch}): larger than"
+                raise ValueError(f"{type(self).__name__}({what} the {shape[1]}x{shape[2]} images")
             most = positions(side, patch, stride)
-            if self.n_cells > most and not depth:
-                raise ValueError(f"{here}(n_cells={self.n_cells}): there are {most} patches a side; at most {most}")
             side = min(most, wanted if depth == self.n_layers - 1 else max(wanted, (most + 1) // 2))
             layers.append((patch, stride, side))
             patch, stride = self.deep_patch, 1
@@ -123,10 +114,10 @@ class SDL:
         layers: list[Layer] = []
         for depth, geometry in enumerate(self.geometry(task.image_shape)):
             patches = self._sample(layers, X[~held_out], geometry, np.random.default_rng([budget.seed, depth]))
-            kept = self.n_components if depth else None
+            kept = self.n_components if depth else 0
             whitening = Whitening.learn(patches, contrast=self.contrast, regulariser=self.zca, n_components=kept)
             signals = whitening(patches).numpy()
-            n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 800, len(signals) // 50 + 1)
+            n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 400, len(signals) // 50 + 1)
             n_iter = self.n_iter or (20 if self.learner == "ksvd" else min(150, 3 * len(signals) // 512 + 1))
             late = LEARNED * (depth + 1) / self.n_layers
             for step, D in enumerate(solver.learn(signals, min(n_atoms, len(signals)), budget.seed), 1):
@@ -151,7 +142,8 @@ class SDL:
             for layer in layers:
                 maps = layer(maps)
             patches = extract(maps, *geometry[:2])
-            wanted = min(len(patches), -(-self.n_samples * len(block) // len(images)))
+            n_samples = min(self.n_samples, MOST // patches.shape[1])
+            wanted = min(len(patches), -(-n_samples * len(block) // len(images)))
             drawn.append(patches[torch.from_numpy(rng.choice(len(patches), wanted, replace=False))])
         return torch.cat(drawn)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from baselines.learned import first_atoms
-from baselines.sdl import SDL, penalty
+from baselines.sdl import SDL
 from baselines.stack import Floats, Solver
 
 
@@ -23,7 +23,7 @@ class SpamsSolver:
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
         rng = np.random.default_rng(seed)
-        how = {"lambda1": self.n_nonzero or self.lmbd or penalty(X), "mode": 3 if self.n_nonzero else 2}
+        how = {"lambda1": self.n_nonzero or self.lmbd, "mode": 3 if self.n_nonzero else 2}
         D, model = np.asfortranarray(first_atoms(X, n_atoms, rng)), None
         while True:
             batch = np.asfortranarray(X[rng.choice(len(X), min(512, len(X)), replace=False)].T)
@@ -38,7 +38,7 @@ class SpamsSolver:
         if self.n_nonzero:
             codes = self.spams.omp(signals, atoms, L=self.n_nonzero, numThreads=threads)
         else:
-            codes = self.spams.lasso(signals, atoms, lambda1=self.lmbd or penalty(X), mode=2, numThreads=threads)
+            codes = self.spams.lasso(signals, atoms, lambda1=self.lmbd, mode=2, numThreads=threads)
         return codes.T
 
 

@@ -67,12 +67,14 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
     means, covered = {}, [data[["x", "y"]].to_numpy()]
     for name, lines in data.groupby("method"):
         colour, marker = looks[str(name)]
-        sns.lineplot(lines, x="x", y="y", units="seed", estimator=None, color=colour, lw=1, ax=axes)
+        sns.lineplot(lines, x="x", y="y", units="seed", estimator=None, color=colour, lw=0.8, alpha=0.6, ax=axes)
         last = lines.groupby("seed")[["x", "y"]].last()
         means[str(name)] = mean = last.mean().to_numpy()
         off = last.std().fillna(0).to_numpy()
-        axes.errorbar(mean[0], mean[1], off[1], off[0], fmt=marker, c=colour, ms=8, mec=INK, mew=0.6, capsize=2)
-        covered += [mean + share * off * side for share in np.linspace(-1, 1, 9) for side in np.eye(2)]
+        up = min(off[1], 100 - mean[1])  # no accuracy is above 100 %
+        axes.errorbar(*mean, [[off[1]], [up]], off[0], fmt=marker, c=colour, ms=8, mec=INK, mew=0.6, capsize=2)
+        bars = [mean + share * off * side for share in np.linspace(-1, 1, 9) for side in np.eye(2)]
+        covered.append(np.minimum(bars, [np.inf, 100]))
     (x_low, y_low), (x_high, y_high) = np.min(stack := np.vstack(covered), axis=0), np.max(stack, axis=0)
     if x_high > 20 * x_low > 0:
         axes.set_xscale("log")

@@ -37,16 +37,19 @@ def leave(p: int, inverse: Array, active: Array, c: Array, h: Array, k: int) -> 
 
 @compiled
 def append(
-    j: int, value: Any, curvature: Any, sign: Any, inverse: Array, active: Array, c: Array, u: Array, k: int
+    j: int, step: Any, curvature: Any, value: Any, inverse: Array, active: Array, c: Array, u: Array, k: int
 ) -> None:
-    """Make atom j the k-th active one, with coefficient `value`; `sign` * u = inverse @ gram[active, j]."""
+    """Make atom j, at `value`, the k-th active one; the others move by -step*u, u = +-inverse @ gram[active, j]."""
+    sign = c.dtype.type(1) if value > 0 else -c.dtype.type(1)
+    scale = sign * sign / curvature
     for p in range(k):
+        c[p] -= step * u[p]
         line = inverse[p]
-        f = u[p] / curvature
+        f = scale * u[p]
         for q in range(k):
             line[q] += f * u[q]
         line[k] = inverse[k, p] = -sign * f
-    inverse[k, k] = sign * sign / curvature
+    inverse[k, k] = scale
     active[k], c[k] = j, value
 
 
@@ -63,8 +66,7 @@ def enter(
             return k, True
         h[p] = row[active[p]]
         left -= h[p] * c[p]
-    one = b.dtype.type(1)
-    sign = one if left > 0 or positive else -one
+    sign = b.dtype.type(1) if left > 0 or positive else -b.dtype.type(1)
     left = sign * left - penalty[j]
     if left <= eps:
         return k, True
@@ -85,15 +87,12 @@ def enter(
             if c[p] * u[p] > 0 and abs(c[p]) < step * abs(u[p]):
                 step = c[p] / u[p]
                 first = p
-        if first < 0 and curvature <= floor:
-            active[k], c[k] = j, sign * moved
-            return k + 1, False
-        for p in range(k):
-            c[p] -= step * u[p]
         moved += step
         if first < 0:
-            append(j, sign * moved, curvature, sign, inverse, active, c, u, k)
-            return k + 1, True
+            append(j, step, max(curvature, floor), sign * moved, inverse, active, c, u, k)
+            return k + 1, curvature > floor
+        for p in range(k):
+            c[p] -= step * u[p]
         left -= step * curvature
         leave(first, inverse, active, c, h, k)
         k -= 1
@@ -101,23 +100,16 @@ def enter(
 
 @compiled
 def scan(
-    b: Array, gram: Array, penalty: Array, alpha: Any, positive: bool, active: Array, c: Array, u: Array, k: int,
-    g: Array, v: Array, v_bits: Array, peak_bits: Array, square: Any,
-) -> tuple[Any, Any, int, Any]:  # fmt: skip
-    """Objective, its l1 part, the chunk with the largest violation, and the largest residual of the active atoms (in u)."""
+    b: Array, gram: Array, penalty: Array, alpha: Any, positive: bool, active: Array, c: Array, k: int,
+    g: Array, v: Array, v_bits: Array, peak_bits: Array,
+) -> int:  # fmt: skip
+    """Correlations g and violations v of all atoms, the peaks of v, and the number of the highest peak."""
     for j in range(len(b)):  # a slice assignment takes twenty times longer
         g[j] = b[j]
     subtract(g, gram, active, c, k)
-    half, l1, inside = b.dtype.type(0.5), b.dtype.type(0), b.dtype.type(0)
-    value = half * square
-    for p in range(k):
-        j = active[p]
-        if alpha != 0:
-            g[j] -= alpha * c[p]
-        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
-        inside = max(inside, abs(u[p]))
-        value -= half * c[p] * (b[j] + g[j])
-        l1 += penalty[j] * abs(c[p])
+    if alpha != 0:
+        for p in range(k):
+            g[active[p]] -= alpha * c[p]
     if positive:
         for j in range(len(g)):
             v[j] = g[j] - penalty[j]
@@ -128,7 +120,23 @@ def scan(
     first = 0
     while peak_bits[first] != best:
         first += 1
-    return value + l1, l1, first, inside
+    return first
+
+
+@compiled
+def gauge(
+    b: Array, g: Array, penalty: Array, active: Array, c: Array, u: Array, k: int, square: Any
+) -> tuple[Any, Any, Any]:
+    """Objective, its l1 part, and the largest of the residuals u of the active atoms' optimality conditions."""
+    half, l1, inside = b.dtype.type(0.5), b.dtype.type(0), b.dtype.type(0)
+    value = half * square
+    for p in range(k):
+        j = active[p]
+        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
+        inside = max(inside, abs(u[p]))
+        value -= half * c[p] * (b[j] + g[j])
+        l1 += penalty[j] * abs(c[p])
+    return value + l1, l1, inside
 
 
 @compiled

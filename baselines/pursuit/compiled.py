@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  (what np.dot calls in compiled code; loaded here so that its threads are limited)
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
@@ -42,6 +43,13 @@ def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | Non
             return [work(rows) for rows in blocks]
         with ThreadPoolExecutor(n_threads) as pool:
             return list(pool.map(work, blocks))
+
+
+def gram_of(D: Array, n_threads: int | None) -> Array:
+    """D'D, (n_atoms, n_atoms)."""
+    gram = np.empty((D.shape[1], D.shape[1]), D.dtype)
+    over_blocks(lambda rows: np.matmul(D[:, rows].T, D, out=gram[rows]), len(gram), n_threads)
+    return gram
 
 
 def bits(values: Array) -> Array:

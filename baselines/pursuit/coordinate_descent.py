@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from baselines.pursuit.active_set import enter, repair, scan
-from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, over_blocks
+from baselines.pursuit.active_set import enter, gauge, repair, scan
+from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, gram_of, over_blocks
 from baselines.pursuit.objective import Problem, squared_norms
 
-BLOCK = 256  # samples whose correlations with 512 atoms stay in a second-level cache of 1 MB
+BLOCK = 128  # samples whose correlations with 512 atoms stay in a second-level cache
 RATIO = 0.6  # an atom enters beside the worst one if it violates at least this much of that; 0.5 to 0.7 are about as fast
 
 
@@ -62,95 +62,97 @@ def _descend(b: Array, problem: Any, work: Any, k: int, limits: Any) -> int:
 def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> tuple[int, int]:
     """Number of active atoms, -1 if there is no room for them, and of entries tried."""
     gram, penalty, alpha, positive = problem
-    inverse, active, c, h, u, g, v, v_bits, peak_bits, peaks = work
+    inverse, active, c, h, u, g, v, v_bits, peaks, peak_bits, queue = work
     square, least, tol, floor, max_rounds = limits
-    room = len(c) - 4
-    k, tried, repairs, good = 0, 0, 0, True
-    for j in seeds:
-        if k < room and good:
-            k, good = enter(j, b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
+    k, tried, repairs, good, n = 0, 0, 0, True, len(seeds)
+    for q in range(n):
+        queue[q] = seeds[q]
     for _ in range(max_rounds):
-        value, l1, at, inside = scan(
-            b, gram, penalty, alpha, positive, active, c, u, k, g, v, v_bits, peak_bits, square
-        )
-        worst = max(peaks[at], inside)
-        if worst <= floor or _close(worst, value, l1, least, tol):
-            return k, tried
-        if 2 * inside > worst:
-            good = good and repairs < 3 and repair(inverse, c, h, u, k)
-            repairs += 1
-        cut = RATIO * worst
+        for q in range(n):
+            if k == len(inverse):
+                return -1, tried
+            if good:
+                k, good = enter(queue[q], b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
+                tried += 1
+        if not good:
+            break
+        at = scan(b, gram, penalty, alpha, positive, active, c, k, g, v, v_bits, peak_bits)
+        worst = peaks[at]
+        if worst * worst <= tol * (least + worst) * (least + worst) or worst <= floor:  # else far from the end
+            value, l1, inside = gauge(b, g, penalty, active, c, u, k, square)
+            if max(worst, inside) <= floor or _close(max(worst, inside), value, l1, least, tol):
+                return k, tried
+            if 2 * inside > worst:
+                good = repairs < 3 and repair(inverse, c, h, u, k)
+                repairs += 1
+        n, cut = 0, max(RATIO * worst, floor)
         for _ in range(len(peaks)):
-            if peaks[at] >= cut and good:
-                if k == room:
-                    return -1, tried
+            if peaks[at] >= cut:
                 j = at * CHUNK
                 while v_bits[j] != peak_bits[at]:
                     j += 1
-                k, good = enter(j, b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
-                tried += 1
+                queue[n] = j
+                n += 1
             at = at + 1 if at + 1 < len(peaks) else 0
-        if not good:
-            break
     return _descend(b, problem, work, k, limits), tried
 
 
 @compiled
 def _solve(
-    B: Array, squares: Array, problem: Any, limits: Any, room: int, scratch: Any, seeds: Any,
-    data: Array, indices: Array, counts: Array,
-) -> int:  # fmt: skip
-    """The non-zeros of the codes of the rows of B = X D - linear, row after row; entries tried, -1 if `room` is too small."""
-    inverse = np.zeros((room, room), B.dtype)
-    c, h, u = np.zeros(room + 4, B.dtype), np.zeros(room + 4, B.dtype), np.zeros(room + 4, B.dtype)
-    active = np.zeros(room + 4, np.int64)
-    work = (inverse, active, c, h, u, *scratch)
+    X: Array, D: Array, linear: Array, problem: Any, limits: Any, room: int, scans: Any, seeds: Any, out: Any
+) -> tuple[int, int]:
+    """The non-zeros of the codes of X into `out`, row after row; their number, -1 if `room` is too small, and entries tried."""
+    n_atoms, kind = D.shape[1], X.dtype
+    data, indices, counts, squares = out
+    c, h, u = np.zeros(room + 4, kind), np.zeros(room + 4, kind), np.zeros(room + 4, kind)
+    queue = np.zeros(n_atoms, np.int64)
+    work = (np.zeros((room, room), kind), np.zeros(room + 4, np.int64), c, h, u, np.zeros(n_atoms, kind), *scans, queue)
+    B = np.zeros((BLOCK, n_atoms), kind)
     least, tol, accuracy, max_rounds = limits
     total, at = 0, 0
-    for i in range(len(B)):
+    for i in range(len(X)):
+        if i % BLOCK == 0:
+            np.dot(X[i : i + BLOCK], D, B[: len(X) - i])
+        b = B[i % BLOCK]
+        if len(linear):
+            for j in range(n_atoms):
+                b[j] -= linear[i % len(linear), j]
         floor = accuracy * np.sqrt(squares[i])
         start = seeds[1][seeds[0][i] : seeds[0][i + 1]]
-        k, tried = _solve_one(B[i], problem, work, start, (squares[i], least, tol, floor, max_rounds))
+        k, tried = _solve_one(b, problem, work, start, (squares[i], least, tol, floor, max_rounds))
         if k < 0:
-            return -1
+            return -1, 0
         for p in range(k):
-            data[at + p], indices[at + p] = c[p], active[p]
+            data[at + p], indices[at + p] = c[p], work[1][p]
         at += k
         counts[i] = k
         total += tried
-    return total
+    return at, total
 
 
 def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
     """Codes as a CSR array (n_samples, n_atoms), and the mean number of entries tried for a sample."""
     X, D = problem.X, problem.D
     n_features, n_atoms = D.shape
-    kind = X.dtype.type
-    gram = problem.gram if problem.gram is not None else D.T @ D
-    inner = (gram, problem.penalty, kind(problem.alpha), problem.positive)
+    gram = problem.gram if problem.gram is not None else gram_of(D, problem.n_threads)
+    inner = (gram, problem.penalty, X.dtype.type(problem.alpha), problem.positive)
     accuracy = 4 * np.finfo(X.dtype).eps * np.sqrt(gram.diagonal().max(initial=0))
-    limits = (problem.penalty.min(initial=np.inf), kind(problem.tol), kind(accuracy), problem.max_iter)
+    limits = (problem.penalty.min(initial=np.inf), X.dtype.type(problem.tol), X.dtype.type(accuracy), problem.max_iter)
 
-    def work(rows: slice) -> list[tuple[Array, Array, Array, int]]:
+    def work(rows: slice) -> tuple[Array, Array, Array, int]:
         v, peaks = np.empty(n_atoms, X.dtype), np.empty(-(-n_atoms // CHUNK), X.dtype)
-        scratch = (np.empty(n_atoms, X.dtype), v, bits(v), bits(peaks), peaks)
-        B = np.empty((min(BLOCK, rows.stop - rows.start), n_atoms), X.dtype)  # fresh pages would cost more than the product
-        room, done = min(n_atoms, n_features + 4, 128), []
-        for start in range(rows.start, rows.stop, BLOCK):
-            block = slice(start, min(start + BLOCK, rows.stop))
-            b = problem.correlations(block, B[: block.stop - start])
-            squares, seeds, counts, tried = squared_norms(X[block]), problem.seeds(block), np.empty(len(b), np.int64), -1
-            while True:
-                data, indices = np.empty(len(b) * room, X.dtype), np.empty(len(b) * room, np.int32)
-                tried = _solve(b, squares, inner, limits, room, scratch, seeds, data, indices, counts)
-                if tried >= 0:
-                    break
-                room = min(2 * room, n_atoms)
-            n = counts.sum()
-            done.append((data[:n].copy(), indices[:n].copy(), counts, tried))
-        return done
+        scans = (v, bits(v), peaks, bits(peaks))
+        n, room, used = rows.stop - rows.start, min(n_atoms, n_features + 4, 128), -1
+        linear, seeds, squares, counts = problem.shift(rows), problem.seeds(rows), squared_norms(X[rows]), np.empty(n, np.int64)
+        while True:
+            data, indices = np.empty(n * room, X.dtype), np.empty(n * room, np.int32)
+            out = data, indices, counts, squares
+            used, tried = _solve(X[rows], D, linear, inner, limits, room, scans, seeds, out)
+            if used >= 0:
+                return data[:used].copy(), indices[:used].copy(), counts, tried
+            room = min(2 * room, n_atoms)
 
-    parts = [part for some in over_blocks(work, len(X), problem.n_threads) for part in some]
+    parts = over_blocks(work, len(X), problem.n_threads)
     return joined([p[:3] for p in parts], (len(X), n_atoms), X.dtype), sum(p[3] for p in parts) / max(len(X), 1)
 
 

@@ -28,12 +28,11 @@ class Problem:
     warm: Any = None
     gram: Array | None = None
 
-    def correlations(self, rows: slice, out: Array) -> Array:
-        """X D - linear for some samples, (n_rows, n_atoms)."""
-        np.matmul(self.X[rows], self.D, out=out)
-        if self.linear is not None:
-            out -= self.linear[rows] if self.linear.ndim == 2 else self.linear
-        return out
+    def shift(self, rows: slice) -> Array:
+        """`linear` for some samples: one row for each, or for all, or none."""
+        if self.linear is None:
+            return self.X[:0, :1]
+        return self.linear[rows] if self.linear.ndim == 2 else self.linear[None]
 
     def seeds(self, rows: slice) -> tuple[Any, Any]:
         """`indptr` and `indices` of the non-zeros of `warm`."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, find_peaks, over_blocks, subtract
+from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, find_peaks, gram_of, over_blocks, subtract
 from baselines.pursuit.coordinate_descent import joined
 from baselines.pursuit.objective import squared_norms
 
@@ -75,7 +75,7 @@ def _solve(
 def omp(X: Array, D: Array, n_nonzero: int, *, recursive: bool = False, n_threads: int | None = None) -> csr_array:
     """Orthogonal matching pursuit; `recursive` takes the atom that lowers the error most after the refit (ORMP)."""
     width, m = min(n_nonzero, *D.shape), D.shape[1]
-    gram = D.T @ D
+    gram = gram_of(D, n_threads)
     accuracy = X.dtype.type((8 * np.finfo(X.dtype).eps) ** 2 if X.dtype == np.float64 else 1e-12)
 
     def work(rows: slice) -> Any:
