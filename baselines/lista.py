@@ -43,7 +43,7 @@ class LISTANet(nn.Module):
 
     @torch.no_grad()
     def initialise(self, X: Tensor, generator: torch.Generator) -> None:
-        """Learn the whitening; start from whitened patches as atoms, scaled to lipschitz 1 for an even learning rate."""
+        """Learn the whitening, and start from whitened patches as atoms, scaled to lipschitz 1."""
         patches = extract(X[torch.randperm(len(X), generator=generator)[:2000]], self.patch, 1)
         patches = patches[torch.randperm(len(patches), generator=generator)[:20_000]]
         whitening = Whitening.learn(patches, contrast=0.01, regulariser=0.1)
@@ -69,16 +69,9 @@ class LISTANet(nn.Module):
 
     @torch.no_grad()
     def dictionary(self) -> Tensor:
-        """The D that W and S stand for, pinv(W) (I - S), of shape (n_features, n_atoms); after `start_from` its D.
-
-        Where the recursion has come to rest, W (x - D codes) = threshold * sign(codes) on the support.
-        """
+        """The D that W and S stand for, pinv(W) (I - S), of shape (n_features, n_atoms); after `start_from` its D."""
         D: Tensor = torch.linalg.pinv(self.W) @ (torch.eye(len(self.S)).to(self.S) - self.S)
         return D
-
-    def signals(self, X: Tensor) -> Tensor:
-        """Whitened patches of images X, as many rows as `codes` has positions."""
-        return Whitening(self.mean, self.matrix, self.floor)(extract(X, self.patch, self.stride))
 
     def codes(self, X: Tensor) -> Tensor:
         """Codes of the patches of images (n, channels, height, width): (n, n_atoms, rows, columns)."""
@@ -86,18 +79,15 @@ class LISTANet(nn.Module):
         # Whitening and W are one convolution: contrast normalisation only divides each patch by a number.
         filters = self.W @ self.matrix.T
         centred = (filters - filters.mean(1, keepdim=True)).view(len(filters), -1, self.patch, self.patch)
-        mean = F.avg_pool2d(X.mean(1, keepdim=True), self.patch, self.stride)
-        square = F.avg_pool2d(X.square().mean(1, keepdim=True), self.patch, self.stride)
-        contrast = ((square - mean.square()).clamp(min=0) + self.floor).sqrt()
+        moments = F.avg_pool2d(torch.stack([X.mean(1), X.square().mean(1)], 1), self.patch, self.stride)
+        contrast = ((moments[:, 1:] - moments[:, :1].square()).clamp(min=0) + self.floor).sqrt()
         Wx = F.conv2d(X, centred, stride=self.stride) / contrast - (filters @ self.mean)[:, None, None]
-        codes = self._shrink(Wx)
-        for _ in range(self.n_steps - 1):
-            codes = self._shrink(Wx + F.conv2d(codes, self.S[:, :, None, None]))
-        return codes
-
-    def _shrink(self, v: Tensor) -> Tensor:
         threshold = self.threshold[:, None, None]
-        return v - v.clamp(-threshold, threshold)
+        codes = Wx - Wx.clamp(-threshold, threshold)
+        for _ in range(self.n_steps - 1):
+            v = Wx + F.conv2d(codes, self.S[:, :, None, None])
+            codes = v - v.clamp(-threshold, threshold)
+        return codes
 
     def forward(self, X: Tensor) -> Tensor:
         codes = self.codes(X)
@@ -111,19 +101,20 @@ class LISTANetwork(Network):
 
     @torch.inference_mode()
     def code_stats(self, X: Tensor, /) -> CodeStats:
-        sums, D = torch.zeros(4, dtype=torch.float64), self.module.dictionary()
+        net, D, sums = self.module, self.module.dictionary(), np.zeros(4)
+        whitening = Whitening(net.mean, net.matrix, net.floor)
         for batch in self.batches(X):
-            signals = self.module.signals(batch)
-            codes = self.module.codes(batch).permute(0, 2, 3, 1).flatten(0, 2)
-            squares = [part.square().sum() for part in (signals - codes @ D.T, signals)]
-            sums += torch.stack([codes.count_nonzero(), torch.tensor(codes.numel()), *squares]).cpu()
-        n_nonzero, n_entries, error, norm = sums.tolist()
-        return CodeStats(n_nonzero=n_nonzero, n_entries=n_entries, squared_error=error, squared_norm=norm)
+            signals = whitening(extract(batch, net.patch, net.stride))
+            codes = net.codes(batch).permute(0, 2, 3, 1).flatten(0, 2)
+            error, norm = ((part**2).sum().item() for part in (signals - codes @ D.T, signals))
+            sums += int(codes.count_nonzero()), codes.numel(), error, norm
+        return CodeStats(n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3])
 
     def artefacts(self) -> dict[str, np.ndarray]:
         """What each atom sees of a patch through the whitening."""
-        filters = (self.module.W @ self.module.matrix.T).detach().cpu()
-        return {"atoms": filters.view(len(filters), -1, self.module.patch, self.module.patch).numpy()}
+        net = self.module
+        filters = (net.W @ net.matrix.T).detach().cpu()
+        return {"atoms": filters.view(len(filters), -1, net.patch, net.patch).numpy()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +136,11 @@ class LISTA(NetworkMethod):
 
     def network(self, task: Task) -> nn.Module:
         channels, *sides = task.image_shape
-        small, side = min(sides) < 16, min(sides)
+        side, small = min(sides), min(sides) < 16
         patch = self.patch or min(6, max(2, side // 2))
         if patch > side:
             raise UserError(f"LISTA(patch={patch}): larger than the {sides[0]}x{sides[1]} images; use at most {side}")
         stride = self.stride or (1 if side < 24 else 2)
+        plan = {"patch": patch, "stride": stride, "n_atoms": self.n_atoms or (64 if small else 192)}
         n_cells = min(self.n_cells or (2 if small else 3), positions(side, patch, stride))
-        n_atoms = self.n_atoms or (64 if small else 192)
-        plan = {"patch": patch, "stride": stride, "n_atoms": n_atoms, "n_steps": self.n_steps, "n_cells": n_cells}
-        return LISTANet(channels, task.n_classes, **plan)
+        return LISTANet(channels, task.n_classes, **plan, n_steps=self.n_steps, n_cells=n_cells)

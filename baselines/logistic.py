@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from baselines.readout import ABSENT, Linear, search, shuffled
 from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
 
-STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-6, 1.1, 0.5))
+STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Logistic:
         deviation = np.sqrt(variance + 0.1 * variance.mean() + 1e-9)  # pixels that hardly vary are not blown up
         X = (X - mean) / deviation
 
-        def fit(strength: float, _: Linear | None, rows: Tensor = ~held_out) -> Linear:
+        def fit(strength: float, rows: Tensor = ~held_out) -> Linear:
             model.C = strength
             with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
                 while model.fit(X[rows], y[rows]).n_iter_.max() >= model.max_iter and not deadline.expired():
@@ -66,7 +66,7 @@ class Logistic:
         strength, best = search(fit, sorted(self.strengths), images[held_out], labels[held_out], deadline)
         if not len(task.val) and not deadline.expired():
             model.warm_start = False
-            best = fit(strength, None, torch.ones_like(held_out))
+            best = fit(strength, torch.ones_like(held_out))
         yield best
 
     def _classifier(self, model: Any, mean: Any, deviation: Any, task: Task) -> Linear:

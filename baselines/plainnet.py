@@ -19,6 +19,4 @@ class PlainNet(NetworkMethod):
     batch_norm: bool = True
 
     def network(self, task: Task) -> nn.Module:
-        return backbones.PlainNet(
-            self.depth, channels=task.image_shape[0], n_classes=task.n_classes, batch_norm=self.batch_norm
-        )
+        return backbones.PlainNet(self.depth, task.image_shape[0], task.n_classes, batch_norm=self.batch_norm)

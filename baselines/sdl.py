@@ -1,46 +1,106 @@
 """Stacked sparse dictionary learning (Coates and Ng, 2011): one layer after the other, then a linear readout."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from baselines.ksvd import ksvd_steps
 from baselines.online import online_steps
-from baselines.patches import Whitening, extract, positions
+from baselines.patches import Whitening, extract, pool, positions
 from baselines.pursuit import encode
 from baselines.readout import Linear, fit_readout, shuffled
-from baselines.stack import BLOCK, Floats, Layer, Solver, Stack, features
-from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
+from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
 
+Floats = NDArray[np.float32]
 LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
+BLOCK = 16  # images encoded at a time: 12,000 patches of 32x32 images
 LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
 MOST = 5 * 10**7  # numbers in the patches that a layer is learned from
 
 
 @dataclass(frozen=True)
-class Pursuit:
-    """Online dictionary learning or K-SVD; codes by coordinate descent (`lmbd`) or OMP (`n_nonzero`)."""
+class Layer:
+    """Maps (n, channels, height, width) -> whitened patches -> codes -> maps (n, 2 * n_atoms, n_cells, n_cells)."""
 
-    learner: Literal["online", "ksvd"]
-    lmbd: float
-    n_nonzero: int
+    patch: int
+    stride: int
+    n_cells: int
+    whitening: Whitening
+    D: Tensor
+    encode: Callable[[Floats, Floats], Any]
 
-    def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
-        threads = torch.get_num_threads()
-        if self.learner == "ksvd":
-            steps = ksvd_steps(X, n_atoms, n_nonzero=self.n_nonzero or 5, seed=seed, n_threads=threads)
-        else:
-            steps = online_steps(X, n_atoms, lmbd=self.lmbd, seed=seed, n_threads=threads)
-        return (step.D for step in steps)
+    def codes(self, maps: Tensor) -> tuple[Floats, Any]:
+        """Whitened patches (n * rows * columns, n_features) and their codes."""
+        signals = self.whitening(extract(maps, self.patch, self.stride)).numpy()
+        return signals, self.encode(signals, self.D.numpy())
 
-    def encode(self, X: Floats, D: Floats) -> Any:
-        lmbd, n_nonzero = (None, self.n_nonzero) if self.n_nonzero else (self.lmbd, None)
-        how: dict[str, Any] = {"tol": 1e-3, "n_threads": torch.get_num_threads(), "sparse": True, "certified": False}
-        return encode(X, D, lmbd=lmbd, n_nonzero=n_nonzero, **how).codes
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Square roots of pooled codes: a few large codes would drown the others."""
+        rows, columns = (positions(length, self.patch, self.stride) for length in maps.shape[2:])
+        return pool(self.codes(maps)[1], (rows, columns), self.n_cells).sqrt()
+
+
+def features(layers: Sequence[Layer], X: Tensor) -> Tensor:
+    """What each layer pools of images X, on as many cells as the last one, side by side: (n, n_features)."""
+    maps, pooled = X, []
+    for layer in layers:
+        maps = layer(maps)
+        pooled.append(F.adaptive_avg_pool2d(maps, layers[-1].n_cells).flatten(1))
+    return torch.cat(pooled, 1)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers on top of one another and a readout of what all of them pool, for images of `shape`."""
+
+    layers: tuple[Layer, ...]
+    readout: Linear
+    shape: tuple[int, int, int]
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        return torch.cat([self.readout(features(self.layers, block)) for block in torch.split(X.cpu(), BLOCK)])
+
+    def state(self) -> dict[str, Tensor]:
+        arrays = self.readout.state()
+        for depth, layer in enumerate(self.layers):
+            named = {"mean": layer.whitening.mean, "matrix": layer.whitening.matrix, "floor": layer.whitening.floor}
+            arrays |= {f"{depth}.{name}": value for name, value in (named | {"D": layer.D}).items()}
+        return arrays
+
+    def size(self) -> Size:
+        """Whitening, dictionaries and readout; the floor of each contrast normalisation is a constant."""
+        n_stored = sum(value.numel() for value in self.state().values()) - len(self.layers)
+        return Size(n_params=n_stored, n_stored=n_stored, n_buffers=len(self.layers))
+
+    def flops(self) -> int:
+        """Products with whitening, dictionaries and readout, without the pursuit's own steps, which vary by image."""
+        total, sides = 2 * self.readout.weight.numel(), self.shape[1:]
+        for layer in self.layers:
+            rows, columns = (positions(side, layer.patch, layer.stride) for side in sides)
+            total += 2 * rows * columns * (layer.whitening.matrix.numel() + layer.D.numel())
+            sides = (layer.n_cells, layer.n_cells)
+        return total
+
+    def code_stats(self, X: Tensor, /) -> CodeStats:
+        """Of the first layer, whose signals are whitened patches."""
+        sums = np.zeros(4)
+        for block in torch.split(X.cpu(), BLOCK):
+            signals, codes = self.layers[0].codes(block)
+            residual = signals - codes @ self.layers[0].D.numpy().T
+            sums += codes.nnz, np.prod(codes.shape), np.square(residual).sum(), np.square(signals).sum()
+        return CodeStats(n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3])
+
+    def artefacts(self) -> dict[str, np.ndarray]:
+        """The filters of the first layer: what an atom sees of a patch through the whitening."""
+        first = self.layers[0]
+        filters = (first.whitening.matrix @ first.D).T
+        return {"atoms": filters.reshape(len(filters), self.shape[0], first.patch, first.patch).numpy()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +137,32 @@ class SDL:
     n_components: int = 256
     mirror: bool = True
 
-    def solver(self) -> Solver:
-        """What learns the dictionaries and encodes in them."""
-        return Pursuit(self.learner, self.lmbd, self.n_nonzero)
+    def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
+        """Dictionaries (n_features, n_atoms) for samples X (n_samples, n_features), one each step, without end."""
+        threads = torch.get_num_threads()
+        if self.learner == "ksvd":
+            steps = ksvd_steps(X, n_atoms, n_nonzero=self.n_nonzero or 5, seed=seed, n_threads=threads)
+        else:
+            steps = online_steps(X, n_atoms, lmbd=self.lmbd, seed=seed, n_threads=threads)
+        return (step.D for step in steps)
+
+    def encode(self, X: Floats, D: Floats) -> Any:
+        """Codes (n_samples, n_atoms) of samples X as a CSR array."""
+        lmbd, n_nonzero = (None, self.n_nonzero) if self.n_nonzero else (self.lmbd, None)
+        how: dict[str, Any] = {"tol": 1e-3, "n_threads": torch.get_num_threads(), "sparse": True, "certified": False}
+        return encode(X, D, lmbd=lmbd, n_nonzero=n_nonzero, **how).codes
 
     def start(self, task: Task, budget: Budget) -> Training:
         self.geometry(task.image_shape)
-        solver, noise = self.solver(), np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
-        solver.encode(noise, next(solver.learn(noise, 16, 0)))
-        return Stepwise(lambda deadline: self._steps(solver, task, budget, deadline))
+        noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+        self.encode(noise, next(self.learn(noise, 16, 0)))
+        return Stepwise(lambda deadline: self._steps(task, budget, deadline))
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
         layers = []
         for depth, geometry in enumerate(self.geometry(task.image_shape)):
             mean, matrix, floor, D = (state[f"{depth}.{name}"] for name in ("mean", "matrix", "floor", "D"))
-            layers.append(Layer(*geometry, Whitening(mean, matrix, floor), D, self.solver()))
+            layers.append(Layer(*geometry, Whitening(mean, matrix, floor), D, self.encode))
         return Stack(tuple(layers), Linear(state["weight"], state["bias"]), task.image_shape)
 
     def geometry(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
@@ -109,7 +180,7 @@ class SDL:
             patch, stride = self.deep_patch, 1
         return layers
 
-    def _steps(self, solver: Solver, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
+    def _steps(self, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
         X, y, held_out = shuffled(task, budget.seed)
         layers: list[Layer] = []
         for depth, geometry in enumerate(self.geometry(task.image_shape)):
@@ -120,9 +191,9 @@ class SDL:
             n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 400, len(signals) // 50 + 1)
             n_iter = self.n_iter or (20 if self.learner == "ksvd" else min(150, 3 * len(signals) // 512 + 1))
             late = LEARNED * (depth + 1) / self.n_layers
-            for step, D in enumerate(solver.learn(signals, min(n_atoms, len(signals)), budget.seed), 1):
+            for step, D in enumerate(self.learn(signals, min(n_atoms, len(signals)), budget.seed), 1):
                 if step == n_iter or deadline.fraction() > late:
-                    layers.append(Layer(*geometry, whitening, torch.from_numpy(D), solver))
+                    layers.append(Layer(*geometry, whitening, torch.from_numpy(D), self.encode))
                     break
         if self.mirror and task.mirror:
             X = torch.stack([X, X.flip(3)], 1).flatten(0, 1)

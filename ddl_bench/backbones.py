@@ -62,9 +62,9 @@ class PlainNet(nn.Module):
     def __init__(
         self,
         depth: Depth,
-        *,
         channels: int,
         n_classes: int,
+        *,
         activation: Activation = relu,
         batch_norm: bool = True,
         widths: tuple[int, int] = (96, 192),

@@ -5,6 +5,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from ddl_bench.api import Budget, Classifier, Keepable, Method, Restorable, Skip
 from ddl_bench.clock import CellDeadline, Stopwatch
 from ddl_bench.registry import is_method, load_method, plugin
 
-EPOCHS = 3
+EPOCHS = 2
 SECONDS = 1.5
 CHANCE = 100 / 3
 
@@ -101,6 +102,17 @@ def _train(cls: type[Method], task: Task, *, seconds: float | None = None, betwe
     raise RuntimeError(f"advance() still wants more after 10,000 calls of an {EPOCHS}-epoch budget")
 
 
+@cache
+def _trained(cls: type[Method]) -> tuple[Classifier, Split, list[str]]:
+    """A classifier trained on the toy task, the test images, and what training changed of its images."""
+    task, test = toy_task()
+    given = {"train.X": task.train.X, "train.y": task.train.y, "val.X": task.val.X, "the test images": test.X}
+    copies = {name: tensor.clone() for name, tensor in given.items()}
+    classifier = _train(cls, task).classifier()
+    classifier(test.X)
+    return classifier, test, [name for name, tensor in given.items() if not torch.equal(tensor, copies[name])]
+
+
 def _shape(cls: type[Method]) -> str:
     if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:
         return "it is not decorated with @dataclass(frozen=True)"
@@ -112,8 +124,7 @@ def _shape(cls: type[Method]) -> str:
 
 
 def _scores(cls: type[Method]) -> str:
-    task, test = toy_task()
-    classifier = _train(cls, task).classifier()
+    classifier, test, _ = _trained(cls)
     scores = classifier(test.X)
     if not isinstance(scores, Tensor) or scores.shape != (len(test), 3):
         return f"expected a tensor of shape {(len(test), 3)}, got {getattr(scores, 'shape', type(scores).__name__)}"
@@ -126,8 +137,8 @@ def _scores(cls: type[Method]) -> str:
 
 
 def _learns(cls: type[Method]) -> str:
-    task, test = toy_task(n=300)
-    training = cls().start(task, Budget(epochs=20))
+    task, test = toy_task(n=200)
+    training = cls().start(task, Budget(epochs=12))
     deadline = CellDeadline(Stopwatch("cpu"), None, lambda _: None)
     while training.advance(deadline):
         pass
@@ -136,18 +147,14 @@ def _learns(cls: type[Method]) -> str:
 
 
 def _unchanged(cls: type[Method]) -> str:
-    task, test = toy_task()
-    given = {"train.X": task.train.X, "train.y": task.train.y, "val.X": task.val.X, "the test images": test.X}
-    copies = {name: tensor.clone() for name, tensor in given.items()}
-    _train(cls, task).classifier()(test.X)
-    changed = [name for name, tensor in given.items() if not torch.equal(tensor, copies[name])]
+    *_, changed = _trained(cls)
     return f"it changed {', '.join(changed)}: work on a copy" if changed else ""
 
 
 def _repeats(cls: type[Method]) -> str:
-    task, test = toy_task()
-    first = _train(cls, task).classifier()(test.X)
+    first = _trained(cls)[0](toy_task()[1].X)
     torch.rand(7)  # a method that draws from the global generator is found out here
+    task, test = toy_task()
     second = _train(cls, task, between=test.X).classifier()(test.X)
     if torch.equal(first, second):
         return ""
@@ -167,7 +174,7 @@ def _snapshot(cls: type[Method]) -> str:
 
 
 def _size(cls: type[Method]) -> str:
-    classifier: Classifier = _train(cls, toy_task()[0]).classifier()
+    classifier, *_ = _trained(cls)
     size = classifier.size()
     if size.n_params is None or size.n_stored is None:
         return "" if size.reason else "the size is None without a reason"
@@ -181,9 +188,8 @@ def _size(cls: type[Method]) -> str:
 
 
 def _restores(cls: type[Method]) -> str:
-    task, test = toy_task()
-    method = cls()
-    classifier = _train(cls, task).classifier()
+    classifier, test, _ = _trained(cls)
+    task, method = toy_task()[0], cls()
     if not (isinstance(classifier, Keepable) and isinstance(method, Restorable)):
         return ""
     nothing = Split(X=task.train.X[:0], y=task.train.y[:0])

@@ -33,9 +33,7 @@ class FittedEstimator:
     def __call__(self, X: Tensor, /) -> Tensor:
         rows, classes = pixels(X), self.model.classes_
         decide = getattr(self.model, "decision_function", None) or getattr(self.model, "predict_proba", None)
-        decide = (
-            None if "ovo" in map(str, self.model.get_params().values()) else decide
-        )  # a column for each two classes
+        decide = None if "ovo" in map(str, self.model.get_params().values()) else decide  # a column a pair
         known = np.asarray(decide(rows) if decide else np.empty((len(rows), 0)), dtype=np.float64)
         if known.ndim == 1:
             known = np.stack([-known, known], axis=1)

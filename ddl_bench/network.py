@@ -43,9 +43,9 @@ class Network:
 
     @torch.inference_mode()
     def __call__(self, X: Tensor, /) -> Tensor:
+        scores = []
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
-            return torch.cat([self._scores(batch).float().cpu() for batch in self.batches(X)])
-
-    def _scores(self, X: Tensor) -> Tensor:
-        scores: Tensor = self.module(X)
-        return scores + self.module(X.flip(3)) if self._mirror else scores
+            for batch in self.batches(X):
+                views = [batch, batch.flip(3)] if self._mirror else [batch]
+                scores.append(sum(self.module(view).float() for view in views).cpu())
+        return torch.cat(scores)

@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -62,7 +61,7 @@ RECIPES = {"paper": PAPER, "fast": FAST}
 
 @runtime_checkable
 class Initialises(Protocol):
-    """A module that learns from the uint8 training images before the first step; that time is training time."""
+    """A module that learns from the uint8 training images before the first step, on the clock."""
 
     def initialise(self, X: Tensor, generator: torch.Generator, /) -> None: ...
 
@@ -172,21 +171,21 @@ class Losses:
     """Watches the loss, an epoch at a time, so that a device need not be waited for at each step."""
 
     def __init__(self) -> None:
-        self._steps = count(1)
-        self._start = math.inf
-        self._sound = 0  # the last step with a loss not above its start
+        self._start = math.nan
+        self._step = self._sound = 0  # the last step, and the last one whose loss was not above the first
 
     def check(self, losses: list[Tensor]) -> None:
         for loss in torch.stack(losses).tolist() if losses else []:
-            step = next(self._steps)
+            self._step += 1
             if not math.isfinite(loss):
-                raise Diverged(f"step {step}: the loss is {loss}")
-            if step == 1:
+                raise Diverged(f"step {self._step}: the loss is {loss}")
+            if self._step == 1:
                 self._start = loss
             if loss <= self._start:
-                self._sound = step
-            if step - self._sound >= max(len(losses), PATIENCE):
-                raise Diverged(f"step {step}: the loss is {loss:.3g}, above its start {self._start:.3g} for an epoch")
+                self._sound = self._step
+            elif self._step - self._sound >= max(len(losses), PATIENCE):
+                above = f"above its start {self._start:.3g} for an epoch"
+                raise Diverged(f"step {self._step}: the loss is {loss:.3g}, {above}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,17 +207,15 @@ class NetworkMethod:
         raise NotImplementedError
 
     def start(self, task: Task, budget: Budget) -> Training:
+        base = RECIPES[self.recipe]
+        lr, batch_size = self.lr or base.lr, self.batch_size or base.batch_size
+        recipe = replace(base, lr=lr, batch_size=batch_size, mirror_views=self.mirror_views)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(budget.seed)
             module = self.network(task)
-        return SGDTraining(module, task, budget, self.training_recipe(), wrap=type(self).wrap)
+        return SGDTraining(module, task, budget, recipe, wrap=type(self).wrap)
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
         module = self.network(task)
         module.load_state_dict(dict(state))
         return type(self).wrap(module, mirror=self.mirror_views and task.mirror)
-
-    def training_recipe(self) -> Recipe:
-        base = RECIPES[self.recipe]
-        lr, batch_size = self.lr or base.lr, self.batch_size or base.batch_size
-        return replace(base, lr=lr, batch_size=batch_size, mirror_views=self.mirror_views)

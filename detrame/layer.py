@@ -37,15 +37,11 @@ class QMetricReLU(nn.Module):
         if n_steps < 1:
             raise ValueError(f"QMetricReLU(n_steps={n_steps}): must be at least 1")
         self.channels, self.kernel, self.n_steps = channels, kernel, n_steps
+        self.n_structural_zeros = channels  # the diagonal of W~
         self.weight = nn.Parameter(std * torch.randn(channels, channels, kernel, kernel))
         self.h = nn.Parameter(torch.ones(channels))
         self.b = nn.Parameter(torch.zeros(channels))
         self.project_()
-
-    @property
-    def n_structural_zeros(self) -> int:
-        """Entries of the weight that `project_` keeps at zero."""
-        return self.channels
 
     @torch.no_grad()
     def project_(self) -> None:
@@ -69,6 +65,3 @@ class QMetricReLU(nn.Module):
         for _ in range(self.n_steps - 1):
             U = F.relu(C + F.conv2d(U, self.weight, padding=pad))
         return U
-
-    def extra_repr(self) -> str:
-        return f"{self.channels}, kernel={self.kernel}, n_steps={self.n_steps}"

@@ -26,13 +26,8 @@ class DeTraMePlainNet(NetworkMethod):
     batch_norm: bool = True
 
     def network(self, task: Task) -> nn.Module:
-        def activation(channels: int, kernel: int) -> nn.Module:
+        def metric(channels: int, kernel: int) -> nn.Module:
             return QMetricReLU(channels, kernel if self.kernel == "same" else 1, self.n_steps)
 
-        return backbones.PlainNet(
-            self.depth,
-            channels=task.image_shape[0],
-            n_classes=task.n_classes,
-            activation=activation,
-            batch_norm=self.batch_norm,
-        )
+        channels, n_classes = task.image_shape[0], task.n_classes
+        return backbones.PlainNet(self.depth, channels, n_classes, activation=metric, batch_norm=self.batch_norm)

@@ -72,7 +72,9 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
         means[str(name)] = mean = last.mean().to_numpy()
         off = last.std().fillna(0).to_numpy()
         up = min(off[1], 100 - mean[1])  # no accuracy is above 100 %
-        axes.errorbar(*mean, [[off[1]], [up]], off[0], fmt=marker, c=colour, ms=8, mec=INK, mew=0.6, capsize=2)
+        axes.errorbar(
+            mean[0], mean[1], [[off[1]], [up]], off[0], fmt=marker, c=colour, ms=8, mec=INK, mew=0.6, capsize=2
+        )
         bars = [mean + share * off * side for share in np.linspace(-1, 1, 9) for side in np.eye(2)]
         covered.append(np.minimum(bars, [np.inf, 100]))
     (x_low, y_low), (x_high, y_high) = np.min(stack := np.vstack(covered), axis=0), np.max(stack, axis=0)

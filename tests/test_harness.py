@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -114,8 +115,8 @@ def test_phases_account_for_the_wall_time(write_track: Callable[..., str], tmp_p
     track = write_track('{ name = "sleeper" }', budget="epochs = 2")
     (row,) = run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
     assert row.train_s == pytest.approx(4.0, rel=0.1)
+    assert row.wall_s and row.train_s and row.n_train
     assert row.train_s_per_image_pass == pytest.approx(row.train_s / row.n_train / 2)
-    assert row.wall_s is not None
     assert sum(row.phases.values()) >= 0.95 * row.wall_s
 
 
@@ -214,8 +215,14 @@ def test_cell_id_hashes_what_matters_and_nothing_else(write_track: Callable[...,
     from ddl_bench.plan import plan
 
     (cell,) = plan(write_track(*misbehave("ok")), Overrides(plugins=(PLUGIN,)))
-    same = [{"label": "x"}, {"time_limit": 1.0}, {"track": "y"}, {"keep_model": True}, {"data_dir": "/elsewhere"}]
-    other = [
+    same: list[dict[str, Any]] = [
+        {"label": "x"},
+        {"time_limit": 1.0},
+        {"track": "y"},
+        {"keep_model": True},
+        {"data_dir": "/elsewhere"},
+    ]
+    other: list[dict[str, Any]] = [
         {"seed": 1},
         {"params": {}},
         {"data": "x"},

@@ -34,7 +34,7 @@ methods = [{ name = "nearest-mean" }]
         ),
         (("nearest-mean", "nearest-men"), r"no method 'nearest-men': did you mean 'nearest-mean'"),
         (('"nearest-mean" }', '"logistic", params = { penalt = 1 } }'), r"logistic has no option 'penalt'"),
-        (("digits", "digit"), r"digit: no such data set; did you mean digits"),
+        (("digits", "digit"), r"digit: no such data set.*did you mean 'digits'"),
         (('[{ source = "digits" }]', "[]"), r"datasets: .*at least 1 item"),
         (("= { epochs", "= { { epochs"), r"t\.toml: not valid TOML: .*line 3"),
         (

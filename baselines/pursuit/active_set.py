@@ -82,7 +82,7 @@ def enter(
             u[p] = sign * s
             curvature -= s * h[p]
         step = left / max(curvature, floor)
-        first = -1
+        first = np.int64(-1)
         for p in range(k):
             if c[p] * u[p] > 0 and abs(c[p]) < step * abs(u[p]):
                 step = c[p] / u[p]
@@ -104,7 +104,7 @@ def scan(
     g: Array, v: Array, v_bits: Array, peak_bits: Array,
 ) -> int:  # fmt: skip
     """Correlations g and violations v of all atoms, the peaks of v, and the number of the highest peak."""
-    for j in range(len(b)):  # a slice assignment takes twenty times longer
+    for j in range(len(b)):
         g[j] = b[j]
     subtract(g, gram, active, c, k)
     if alpha != 0:

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  (what np.dot calls in compiled code; loaded here so that its threads are limited)
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
@@ -19,12 +18,15 @@ Array = NDArray[Any]
 CHUNK = 64  # atoms per peak: with 512 atoms the best of 32, 64 and 128
 
 
-def compiled(function: F) -> F:
+def compiled(function: F, inline: bool = False) -> F:
     """Machine code for float32 or float64, made on first use and kept on disk; it releases the interpreter lock.
 
-    Fast-math is safe here because samples and atoms that are not finite are refused before.
+    Fast-math is safe here because samples and atoms that are not finite are refused before. Compiled code may not allocate:
+    counting references to arrays would take 40 % of the time. In it, a slice assignment takes twenty times longer than a
+    loop, and a literal number as argument compiles the callee once more.
     """
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", forceinline=True)(function))
+    options = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "_nrt": False, "forceinline": inline}
+    return cast(F, numba.njit(**options)(function))
 
 
 @cache
@@ -57,7 +59,7 @@ def bits(values: Array) -> Array:
     return values.view(np.int32 if values.dtype == np.float32 else np.int64)
 
 
-@compiled
+@partial(compiled, inline=True)
 def subtract(g: Array, rows: Array, which: Array, weights: Array, n: int) -> None:
     """g -= sum over p < n of weights[p] * rows[which[p]], four rows at a time; both lists need 3 spare entries."""
     for p in range(n, (n + 3) // 4 * 4):
@@ -69,7 +71,7 @@ def subtract(g: Array, rows: Array, which: Array, weights: Array, n: int) -> Non
             g[j] -= c0 * r0[j] + c1 * r1[j] + c2 * r2[j] + c3 * r3[j]
 
 
-@compiled
+@partial(compiled, inline=True)
 def find_peaks(values: Array, peaks: Array) -> Any:
     """The largest of each CHUNK of integers into `peaks`; the largest of all is returned."""
     best = values[0]

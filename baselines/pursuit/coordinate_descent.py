@@ -1,5 +1,6 @@
 """Coordinate descent over the atoms that violate their optimality condition, the active ones following exactly."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from baselines.pursuit.active_set import enter, gauge, repair, scan
 from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, gram_of, over_blocks
 from baselines.pursuit.objective import Problem, squared_norms
 
-BLOCK = 128  # samples whose correlations with 512 atoms stay in a second-level cache
+BLOCK = 256  # samples whose correlations with 512 atoms stay in a second-level cache
 RATIO = 0.6  # an atom enters beside the worst one if it violates at least this much of that; 0.5 to 0.7 are about as fast
 
 
@@ -24,38 +25,41 @@ def _close(worst: Any, value: Any, l1: Any, least: Any, tol: Any) -> bool:
 def _descend(b: Array, problem: Any, work: Any, k: int, limits: Any) -> int:
     """Cyclic descent over all atoms from the active coefficients on; the number of non-zeros, -1 if there is no room."""
     gram, penalty, alpha, positive = problem
-    active, c, g = work[1], work[2], work[5]
+    inverse, active, c, h, u, g, z = work[:7]
     square, least, tol, floor, max_rounds = limits
-    z = np.zeros_like(b)
+    zero = b.dtype.type(0)
+    for j in range(len(b)):
+        z[j] = 0
     for p in range(k):
         z[active[p]] += c[p]
-    for sweep in range(max_rounds * len(b)):
-        if sweep % 100 == 0:
-            g[:] = b
-            for j in np.flatnonzero(z):
-                g -= z[j] * gram[j]
-        worst, value, l1 = b.dtype.type(0), square / 2, b.dtype.type(0)
+    for sweep in range(100 * max_rounds):
+        k, worst = 0, zero
         for j in range(len(b)):
+            if sweep % 100 == 0:  # rounding errors in g end here
+                g[j] = b[j]
+                for q in range(len(b)):
+                    g[j] -= gram[j, q] * z[q]
+                g[j] -= alpha * z[j]
             curvature = gram[j, j] + alpha
-            if curvature <= 0:
-                continue
-            x = g[j] + gram[j, j] * z[j]
-            size = max((x if positive else abs(x)) - penalty[j], b.dtype.type(0))
-            delta = (size if x > 0 else -size) / curvature - z[j]
+            x = g[j] + curvature * z[j]
+            size = (x if positive else abs(x)) - penalty[j]
+            new = (size / curvature if x > 0 else -size / curvature) if size > 0 and curvature > 0 else zero
+            delta = new - z[j]
             if delta != 0:
                 worst = max(worst, abs(delta) * curvature)
-                z[j] += delta
-                g -= delta * gram[j]
-        for j in np.flatnonzero(z):
-            value -= z[j] * (b[j] + g[j] - alpha * z[j]) / 2
-            l1 += penalty[j] * abs(z[j])
-        if worst <= floor or _close(worst, value + l1, l1, least, tol):
-            break
-    support = np.flatnonzero(z)
-    if len(support) > len(c) - 4:
-        return -1
-    active[: len(support)], c[: len(support)] = support, z[support]
-    return len(support)
+                row = gram[j]
+                for q in range(len(b)):
+                    g[q] -= delta * row[q]
+                g[j] -= alpha * delta
+                z[j] = new
+            if new != 0 and k < len(inverse):
+                active[k], c[k] = j, new
+            k += new != 0
+        if k <= len(inverse):
+            value, l1, _ = gauge(b, g, penalty, active, c, u, k, square)
+            if worst <= floor or _close(worst, value, l1, least, tol):
+                return k
+    return k if k <= len(inverse) else -1
 
 
 @compiled
@@ -64,7 +68,7 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
     gram, penalty, alpha, positive = problem
     inverse, active, c, h, u, g, v, v_bits, peaks, peak_bits, queue = work
     square, least, tol, floor, max_rounds = limits
-    k, tried, repairs, good, n = 0, 0, 0, True, len(seeds)
+    k, tried, repairs, good, n = np.int64(0), 0, 0, True, len(seeds)
     for q in range(n):
         queue[q] = seeds[q]
     for _ in range(max_rounds):
@@ -98,32 +102,23 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
 
 
 @compiled
-def _solve(
-    X: Array, D: Array, linear: Array, problem: Any, limits: Any, room: int, scans: Any, seeds: Any, out: Any
-) -> tuple[int, int]:
-    """The non-zeros of the codes of X into `out`, row after row; their number, -1 if `room` is too small, and entries tried."""
-    n_atoms, kind = D.shape[1], X.dtype
-    data, indices, counts, squares = out
-    c, h, u = np.zeros(room + 4, kind), np.zeros(room + 4, kind), np.zeros(room + 4, kind)
-    queue = np.zeros(n_atoms, np.int64)
-    work = (np.zeros((room, room), kind), np.zeros(room + 4, np.int64), c, h, u, np.zeros(n_atoms, kind), *scans, queue)
-    B = np.zeros((BLOCK, n_atoms), kind)
+def _solve(B: Array, squares: Array, problem: Any, limits: Any, work: Any, seeds: Any, out: Any) -> tuple[int, int]:
+    """The non-zeros of the codes of the rows of B = X D - linear, row after row, into `out`.
+
+    Their number, -1 if there is no room for the active atoms of a sample, and the entries tried.
+    """
+    data, indices, counts = out
+    active, c = work[1:3]
     least, tol, accuracy, max_rounds = limits
     total, at = 0, 0
-    for i in range(len(X)):
-        if i % BLOCK == 0:
-            np.dot(X[i : i + BLOCK], D, B[: len(X) - i])
-        b = B[i % BLOCK]
-        if len(linear):
-            for j in range(n_atoms):
-                b[j] -= linear[i % len(linear), j]
+    for i in range(len(B)):
         floor = accuracy * np.sqrt(squares[i])
         start = seeds[1][seeds[0][i] : seeds[0][i + 1]]
-        k, tried = _solve_one(b, problem, work, start, (squares[i], least, tol, floor, max_rounds))
+        k, tried = _solve_one(B[i], problem, work, start, (squares[i], least, tol, floor, max_rounds))
         if k < 0:
             return -1, 0
         for p in range(k):
-            data[at + p], indices[at + p] = c[p], work[1][p]
+            data[at + p], indices[at + p] = c[p], active[p]
         at += k
         counts[i] = k
         total += tried
@@ -136,23 +131,30 @@ def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
     n_features, n_atoms = D.shape
     gram = problem.gram if problem.gram is not None else gram_of(D, problem.n_threads)
     inner = (gram, problem.penalty, X.dtype.type(problem.alpha), problem.positive)
+    empty = partial(np.empty, dtype=X.dtype)
     accuracy = 4 * np.finfo(X.dtype).eps * np.sqrt(gram.diagonal().max(initial=0))
     limits = (problem.penalty.min(initial=np.inf), X.dtype.type(problem.tol), X.dtype.type(accuracy), problem.max_iter)
 
-    def work(rows: slice) -> tuple[Array, Array, Array, int]:
-        v, peaks = np.empty(n_atoms, X.dtype), np.empty(-(-n_atoms // CHUNK), X.dtype)
-        scans = (v, bits(v), peaks, bits(peaks))
-        n, room, used = rows.stop - rows.start, min(n_atoms, n_features + 4, 128), -1
-        linear, seeds, squares, counts = problem.shift(rows), problem.seeds(rows), squared_norms(X[rows]), np.empty(n, np.int64)
-        while True:
-            data, indices = np.empty(n * room, X.dtype), np.empty(n * room, np.int32)
-            out = data, indices, counts, squares
-            used, tried = _solve(X[rows], D, linear, inner, limits, room, scans, seeds, out)
-            if used >= 0:
-                return data[:used].copy(), indices[:used].copy(), counts, tried
-            room = min(2 * room, n_atoms)
+    def room_for(n: int, scans: Any) -> tuple[Any, Any]:
+        work = (empty((n, n)), np.empty(n + 4, np.int64), empty(n + 4), empty(n + 4), empty(n + 4), *scans)
+        return work, (empty(n * BLOCK), np.empty(n * BLOCK, np.int32))
 
-    parts = over_blocks(work, len(X), problem.n_threads)
+    def encode(rows: slice) -> list[tuple[Array, Array, Array, int]]:
+        v, peaks = empty(n_atoms), empty(-(-n_atoms // CHUNK))
+        scans = (empty(n_atoms), v, bits(v), peaks, bits(peaks), np.empty(n_atoms, np.int64))
+        work, out = room_for(min(n_atoms, n_features + 4, 128), scans)
+        buffer = empty((BLOCK, n_atoms))  # made once: fresh pages would take as long as the product
+        done = []
+        for start in range(rows.start, rows.stop, BLOCK):
+            block = slice(start, min(start + BLOCK, rows.stop))
+            counts = np.empty(block.stop - start, np.int64)
+            B, squares, seeds = problem.correlations(block, buffer), squared_norms(X[block]), problem.seeds(block)
+            while (found := _solve(B, squares, inner, limits, work, seeds, (*out, counts)))[0] < 0:
+                work, out = room_for(min(2 * len(work[0]), n_atoms), scans)
+            done.append((out[0][: found[0]].copy(), out[1][: found[0]].copy(), counts, found[1]))
+        return done
+
+    parts = [part for some in over_blocks(encode, len(X), problem.n_threads) for part in some]
     return joined([p[:3] for p in parts], (len(X), n_atoms), X.dtype), sum(p[3] for p in parts) / max(len(X), 1)
 
 

@@ -28,11 +28,12 @@ class Problem:
     warm: Any = None
     gram: Array | None = None
 
-    def shift(self, rows: slice) -> Array:
-        """`linear` for some samples: one row for each, or for all, or none."""
-        if self.linear is None:
-            return self.X[:0, :1]
-        return self.linear[rows] if self.linear.ndim == 2 else self.linear[None]
+    def correlations(self, rows: slice, buffer: Array) -> Array:
+        """X D - linear for some samples, (n_rows, n_atoms), in the first rows of `buffer`."""
+        out = np.matmul(self.X[rows], self.D, out=buffer[: rows.stop - rows.start])
+        if self.linear is not None:
+            out -= self.linear[rows] if self.linear.ndim == 2 else self.linear
+        return out
 
     def seeds(self, rows: slice) -> tuple[Any, Any]:
         """`indptr` and `indices` of the non-zeros of `warm`."""
