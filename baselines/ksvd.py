@@ -1,6 +1,7 @@
 """K-SVD: codes by Batch-OMP, then one atom and its coefficients after the other."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csc_array
@@ -10,7 +11,7 @@ from baselines.pursuit import encode
 from baselines.pursuit.compiled import compiled
 
 
-@compiled
+@partial(compiled, allocates=True)
 def _approximate(R, D, data, indices, indptr):  # type: ignore[no-untyped-def]
     n_features, n_atoms = D.shape
     old = np.empty(n_features, R.dtype)
@@ -106,9 +107,7 @@ def ksvd(
     n_threads: int | None = None,
 ) -> Learned:
     """The dictionary after `n_iter` iterations of `ksvd_steps`."""
-    steps = ksvd_steps(
-        X, n_atoms, n_nonzero=n_nonzero, seed=seed, exact=exact, start=start, n_threads=n_threads
-    )
+    steps = ksvd_steps(X, n_atoms, n_nonzero=n_nonzero, seed=seed, exact=exact, start=start, n_threads=n_threads)
     for at in steps:
         if at.n_iter >= n_iter:
             return at

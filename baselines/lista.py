@@ -40,6 +40,7 @@ class LISTANet(nn.Module):
         self.threshold = nn.Parameter(torch.zeros(n_atoms))
         self.norm = nn.BatchNorm1d(n_pooled)
         self.readout = nn.Linear(n_pooled, n_classes)
+        nn.init.zeros_(self.readout.weight)  # CIFAR-10, 5,000 images: 4 points better than random values
 
     @torch.no_grad()
     def initialise(self, X: Tensor, generator: torch.Generator) -> None:

@@ -23,7 +23,7 @@ STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 class Logistic:
     """Minimise C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2 for each C; the best on validation stays.
 
-    strengths: values of C, tried from the smallest up as `search` does.
+    strengths: values of C, tried in this order as `search` does.
     mirror: tie weights to their mirror images where the task allows it, which is what training on mirror images too
         would lead to, at half the cost.
     """
@@ -63,7 +63,7 @@ class Logistic:
                     pass
             return self._classifier(model, mean, deviation, task)
 
-        strength, best = search(fit, sorted(self.strengths), images[held_out], labels[held_out], deadline)
+        strength, best = search(fit, self.strengths, images[held_out], labels[held_out], deadline)
         if not len(task.val) and not deadline.expired():
             model.warm_start = False
             best = fit(strength, torch.ones_like(held_out))

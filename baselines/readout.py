@@ -1,8 +1,8 @@
 """A linear readout of features, its penalty chosen on held-out rows."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -52,19 +52,16 @@ def shuffled(task: Task, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def search(
     fit: Callable[[float], Linear], strengths: Sequence[float], X: Tensor, y: Tensor, deadline: Deadline
 ) -> tuple[float, Linear]:
-    """The strength, and its readout, that classifies most rows of X rightly; of equal ones that with the least loss.
-
-    `fit` is called for one strength after the other until the loss has risen twice in a row or the deadline is over.
-    """
-    tried: list[tuple[int, float, float, Linear]] = []
+    """The strength, and its readout, of least loss on rows X; tried until that rises twice running or time is over."""
+    losses: list[float] = []
+    readouts: list[Linear] = []
     for strength in strengths:
-        readout = fit(strength)
-        scores = readout(X)
-        loss = float(F.cross_entropy(scores, y, reduction="sum"))
-        tried.append((int((scores.argmax(1) == y).sum()), -loss, strength, readout))
-        if deadline.expired() or (len(tried) > 2 and tried[-3][1] > tried[-2][1] > tried[-1][1]):
+        readouts.append(fit(strength))
+        losses.append(float(F.cross_entropy(readouts[-1](X), y, reduction="sum")))
+        if deadline.expired() or (len(losses) > 2 and losses[-3:] == sorted(losses[-3:])):
             break
-    return max(tried, key=itemgetter(0, 1))[2:]
+    best = int(np.argmin(losses))
+    return strengths[best], readouts[best]
 
 
 def fit_readout(
@@ -84,8 +81,9 @@ def fit_readout(
     W = torch.zeros(features.shape[1] + 1, n_classes)  # the bias below the weights; each fit starts from the one before
 
     def fit(penalty: float, rows: Tensor = ~held_out) -> Linear:
-        _minimise(W, features, y, rows, penalty, deadline)
-        return Linear(W[:-1].clone(), W[-1].clone())
+        nonlocal W
+        W = _minimise(lambda W: _objective(W, features, y, rows, penalty), W, deadline)
+        return Linear(W[:-1], W[-1])
 
     penalty, readout = search(fit, PENALTIES, features[held_out], y[held_out], deadline)
     if refit and not deadline.expired():
@@ -94,24 +92,40 @@ def fit_readout(
     return Linear(weight, readout.bias - mean @ weight)
 
 
-def _minimise(W: Tensor, Z: Tensor, y: Tensor, rows: Tensor, penalty: float, deadline: Deadline) -> None:
-    n = int(rows.sum())
+def _objective(W: Tensor, Z: Tensor, y: Tensor, rows: Tensor, penalty: float) -> tuple[float, Tensor]:
+    """The objective over `rows`, and its gradient."""
+    total, gradient, n = penalty / 2 * float(W[:-1].square().sum()), penalty * W, int(rows.sum())
+    gradient[-1] = 0
+    for block, truth, fitted in zip(*(torch.split(part, BLOCK) for part in (Z, y, rows)), strict=True):
+        block = block.float()
+        log_p = F.log_softmax(torch.addmm(W[-1], block, W[:-1]), 1)
+        wrong = (log_p.exp() - F.one_hot(truth, W.shape[1])) * (fitted / n)[:, None]
+        total -= float(log_p[fitted, truth[fitted]].sum()) / n
+        gradient[:-1] += block.T @ wrong
+        gradient[-1] += wrong.sum(0)
+    return total, gradient
 
-    def value() -> float:
-        total, W.grad = penalty / 2 * float(W[:-1].square().sum()), penalty * W
-        W.grad[-1] = 0
-        for block, truth, fitted in zip(*(torch.split(part, BLOCK) for part in (Z, y, rows)), strict=True):
-            block = block.float()
-            log_p = F.log_softmax(torch.addmm(W[-1], block, W[:-1]), 1)
-            wrong = (log_p.exp() - F.one_hot(truth, W.shape[1])) * (fitted / n)[:, None]
-            total -= float(log_p[fitted, truth[fitted]].sum()) / n
-            W.grad[:-1] += block.T @ wrong
-            W.grad[-1] += wrong.sum(0)
-        return total
 
-    # Single precision carries no smaller change of the objective.
-    solver = torch.optim.LBFGS([W], max_iter=10, tolerance_change=1e-6, line_search_fn="strong_wolfe")
-    for n_iter in range(10, 510, 10):
-        solver.step(value)
-        if solver.state[W]["n_iter"] < n_iter or deadline.expired():
+def _minimise(objective: Callable[[Tensor], tuple[float, Tensor]], W: Tensor, deadline: Deadline) -> Tensor:
+    """L-BFGS with backtracking (torch.optim would import a compiler for a second first)."""
+    (value, gradient), pairs = objective(W), deque[tuple[Tensor, Tensor]](maxlen=10)
+    scale = 0.1 / (gradient.norm() + 1e-9)
+    for _ in range(500):
+        step, weights = -gradient, []
+        for moved, turned in reversed(pairs):
+            weights.append((moved * step).sum() / (moved * turned).sum())
+            step = step - weights[-1] * turned
+        step = scale * step
+        for moved, turned in pairs:
+            step = step + (weights.pop() - (turned * step).sum() / (moved * turned).sum()) * moved
+        slope = float((step * gradient).sum())
+        while (found := objective(W + step))[0] > value + 1e-4 * slope and slope < -1e-12:
+            step, slope = step / 2, slope / 2
+        gain = value - found[0]
+        if gain > 0:
+            pairs.append((step, found[1] - gradient))
+            scale = (step * pairs[-1][1]).sum() / pairs[-1][1].square().sum()
+            W, (value, gradient) = W + step, found
+        if not gain > 1e-6 * value or deadline.expired():  # single precision carries no smaller change
             break
+    return W

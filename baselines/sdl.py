@@ -18,6 +18,7 @@ from baselines.readout import Linear, fit_readout, shuffled
 from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
 
 Floats = NDArray[np.float32]
+Geometry = tuple[int, int, int]  # patch, stride and cells a side of a layer
 LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
 BLOCK = 16  # images encoded at a time: 12,000 patches of 32x32 images
 LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
@@ -149,7 +150,7 @@ class SDL:
     def encode(self, X: Floats, D: Floats) -> Any:
         """Codes (n_samples, n_atoms) of samples X as a CSR array."""
         lmbd, n_nonzero = (None, self.n_nonzero) if self.n_nonzero else (self.lmbd, None)
-        how: dict[str, Any] = {"tol": 1e-3, "n_threads": torch.get_num_threads(), "sparse": True, "certified": False}
+        how: dict[str, Any] = {"tol": 1e-3, "n_threads": torch.get_num_threads(), "sparse": True}
         return encode(X, D, lmbd=lmbd, n_nonzero=n_nonzero, **how).codes
 
     def start(self, task: Task, budget: Budget) -> Training:
@@ -165,8 +166,8 @@ class SDL:
             layers.append(Layer(*geometry, Whitening(mean, matrix, floor), D, self.encode))
         return Stack(tuple(layers), Linear(state["weight"], state["bias"]), task.image_shape)
 
-    def geometry(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        """Patch, stride and cells a side of each layer for images of `shape`; raises ValueError if they do not fit."""
+    def geometry(self, shape: tuple[int, int, int]) -> list[Geometry]:
+        """Of each layer, for images of `shape` (channels, height, width); raises ValueError where it does not fit."""
         side, layers = min(shape[1:]), []
         patch, stride = self.patch or min(6, max(2, side // 2)), self.stride or 1
         wanted = self.n_cells or (2 if side < 16 else 3)
@@ -183,40 +184,37 @@ class SDL:
     def _steps(self, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:
         X, y, held_out = shuffled(task, budget.seed)
         layers: list[Layer] = []
-        for depth, geometry in enumerate(self.geometry(task.image_shape)):
-            patches = self._sample(layers, X[~held_out], geometry, np.random.default_rng([budget.seed, depth]))
-            kept = self.n_components if depth else 0
-            whitening = Whitening.learn(patches, contrast=self.contrast, regulariser=self.zca, n_components=kept)
-            signals = whitening(patches).numpy()
-            n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 400, len(signals) // 50 + 1)
-            n_iter = self.n_iter or (20 if self.learner == "ksvd" else min(150, 3 * len(signals) // 512 + 1))
-            late = LEARNED * (depth + 1) / self.n_layers
-            for step, D in enumerate(self.learn(signals, min(n_atoms, len(signals)), budget.seed), 1):
-                if step == n_iter or deadline.fraction() > late:
-                    layers.append(Layer(*geometry, whitening, torch.from_numpy(D), self.encode))
-                    break
+        for geometry in self.geometry(task.image_shape):
+            layers.append(self._layer(layers, geometry, X[~held_out], budget.seed, deadline))
         if self.mirror and task.mirror:
-            X = torch.stack([X, X.flip(3)], 1).flatten(0, 1)
-            y, held_out = y.repeat_interleave(2), held_out.repeat_interleave(2)
+            X, y, held_out = torch.cat([X, X.flip(3)]), y.repeat(2), held_out.repeat(2)
         Z = self._encode(layers, X, deadline)
         y, held_out = y[: len(Z)], held_out[: len(Z)]
-        readout = fit_readout(Z, y, held_out, task.n_classes, refit=not len(task.val), deadline=deadline)
+        readout = fit_readout(Z, y, held_out, task.n_classes, deadline, refit=not len(task.val))
         yield Stack(tuple(layers), readout, task.image_shape)
 
-    def _sample(
-        self, layers: list[Layer], X: Tensor, geometry: tuple[int, int, int], rng: np.random.Generator
-    ) -> Tensor:
-        """About `n_samples` patches of X as `layers` map it, 50 an image where there are enough images."""
-        images, drawn = X[: max(self.n_samples // 50, 1)], []
-        for block in torch.split(images, BLOCK):
-            maps = block
-            for layer in layers:
+    def _layer(self, below: list[Layer], geometry: Geometry, X: Tensor, seed: int, deadline: Deadline) -> Layer:
+        """Learn on about `n_samples` patches of images X as `below` maps them, 50 an image where there are enough."""
+        images, drawn, rng = X[: max(self.n_samples // 50, 1)], [], np.random.default_rng([seed, len(below)])
+        late = LEARNED * (len(below) + 1) / self.n_layers
+        for maps in torch.split(images, BLOCK):
+            share = len(maps) / len(images)
+            for layer in below:
                 maps = layer(maps)
             patches = extract(maps, *geometry[:2])
-            n_samples = min(self.n_samples, MOST // patches.shape[1])
-            wanted = min(len(patches), -(-n_samples * len(block) // len(images)))
-            drawn.append(patches[torch.from_numpy(rng.choice(len(patches), wanted, replace=False))])
-        return torch.cat(drawn)
+            wanted = int(share * min(self.n_samples, MOST // patches.shape[1])) + 1
+            drawn.append(patches[torch.from_numpy(rng.permutation(len(patches))[:wanted])])
+            if deadline.fraction() > late:
+                break
+        patches, kept = torch.cat(drawn), self.n_components if below else 0
+        whitening = Whitening.learn(patches, contrast=self.contrast, regulariser=self.zca, n_components=kept)
+        signals = whitening(patches).numpy()
+        n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 400, len(signals) // 50 + 1)
+        n_iter = self.n_iter or (20 if self.learner == "ksvd" else min(150, 3 * len(signals) // 512 + 1))
+        for step, D in enumerate(self.learn(signals, min(n_atoms, len(signals)), seed), 1):
+            if step == n_iter or deadline.fraction() > late:
+                return Layer(*geometry, whitening, torch.from_numpy(D), self.encode)
+        raise AssertionError("a learner never ends")
 
     def _encode(self, layers: list[Layer], X: Tensor, deadline: Deadline) -> Tensor:
         """Features of images X, or of the first of them where time runs short."""

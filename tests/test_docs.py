@@ -7,10 +7,30 @@ import pytest
 
 from ddl_bench.check import check
 from ddl_bench.plan import Overrides
+from ddl_bench.results import Row, load_rows
 from ddl_bench.run import run
+from ddl_bench.table import BRIEF, display
 
 ROOT = Path(__file__).parents[1]
+QUOTED = {"README.md": "quick", "docs/cifar10-small.md": "cifar10-small"}  # page: the committed run its table shows
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table of a page; to renew one: `python -c "from tests.test_docs import renew; renew()"`."""
+    table = display(rows)
+    return str(table[[name for name in BRIEF[1:] if name in table]].to_markdown(index=False, disable_numparse=True))
+
+
+def renew() -> None:
+    for page, name in QUOTED.items():
+        path = ROOT / page
+        before, _, rest = path.read_text().partition("<!-- table -->\n")
+        _, _, after = rest.partition("\n<!-- /table -->")
+        table = markdown(load_rows(ROOT / "docs" / "results" / name))
+        path.write_text(f"{before}<!-- table -->\n{table}\n<!-- /table -->{after}")
+
+
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
@@ -28,6 +48,14 @@ def test_the_example_method_keeps_the_contract_and_runs(tmp_path: Path) -> None:
     rows = {row.cell.label: row for row in run("quick", tmp_path / "out", overrides=overrides)}
     assert [row.status for row in rows.values()] == ["ok"] * 3
     assert (rows["whitened-means"].accuracy or 0) > (rows["nearest-mean"].accuracy or 0) > 80
+
+
+@pytest.mark.parametrize("page", QUOTED)
+def test_a_table_is_that_of_its_committed_rows(page: str) -> None:
+    text = (ROOT / page).read_text()
+    quoted = text[text.index("<!-- table -->\n") + len("<!-- table -->\n") : text.index("\n<!-- /table -->")]
+    rows = load_rows(ROOT / "docs" / "results" / QUOTED[page])
+    assert quoted == markdown(rows)
 
 
 @pytest.mark.filterwarnings("ignore")

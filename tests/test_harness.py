@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -111,11 +112,26 @@ def test_seconds_budget_holds_inside_an_epoch_and_an_overrun_is_marked(
     assert rows["deaf"].over_budget
 
 
+def test_plainnet_keeps_a_budget_shorter_than_its_epoch(write_track: Callable[..., str], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (2000, 32, 32, 3), dtype=np.uint8), np.arange(2000) % 10
+    np.savez(tmp_path / "colour.npz", x_train=x, y_train=y, x_test=x[:100], y_test=y[:100])
+    track = write_track('{ name = "plainnet", params = { depth = 9 } }', budget="seconds = 4")
+    (row,) = run(track, tmp_path / "out", overrides=Overrides(datasets=[str(tmp_path / "colour.npz")]))
+    assert row.status == "ok", row.reason
+    assert row.passes is not None
+    assert row.passes < 1
+    assert row.train_s == pytest.approx(4, abs=3)
+    assert not row.over_budget
+
+
 def test_phases_account_for_the_wall_time(write_track: Callable[..., str], tmp_path: Path) -> None:
     track = write_track('{ name = "sleeper" }', budget="epochs = 2")
     (row,) = run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
     assert row.train_s == pytest.approx(4.0, rel=0.1)
-    assert row.wall_s and row.train_s and row.n_train
+    assert row.wall_s
+    assert row.train_s
+    assert row.n_train
     assert row.train_s_per_image_pass == pytest.approx(row.train_s / row.n_train / 2)
     assert sum(row.phases.values()) >= 0.95 * row.wall_s
 

@@ -18,14 +18,16 @@ Array = NDArray[Any]
 CHUNK = 64  # atoms per peak: with 512 atoms the best of 32, 64 and 128
 
 
-def compiled(function: F, inline: bool = False) -> F:
+def compiled(function: F, inline: bool = False, allocates: bool = False) -> F:
     """Machine code for float32 or float64, made on first use and kept on disk; it releases the interpreter lock.
 
-    Fast-math is safe here because samples and atoms that are not finite are refused before. Compiled code may not allocate:
-    counting references to arrays would take 40 % of the time. In it, a slice assignment takes twenty times longer than a
+    Fast-math is safe here because samples and atoms that are not finite are refused before. Without `allocates`
+    it may make no arrays: counting references to them would take 40 % of the time of a pursuit. In it, a slice
+    assignment takes twenty times longer than a
     loop, and a literal number as argument compiles the callee once more.
     """
-    options = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "_nrt": False, "forceinline": inline}
+    options: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
+    options |= {"_nrt": allocates, "forceinline": inline}
     return cast(F, numba.njit(**options)(function))
 
 
@@ -34,11 +36,15 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None) -> list[T]:
-    """`work(rows)` for slices of the samples, in order, on `n_threads` threads (all cores by default), BLAS on one each."""
+def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None, size: int = 2048) -> list[T]:
+    """`work(rows)` for up to `size` samples at once, in order, on `n_threads` threads (all cores by default), BLAS on
+    one each.
+
+    The default is large enough to make buffers worth their pages, and small enough to share the work out.
+    """
     if n_threads is None:
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    size = max(min(2048, -(-n_samples // n_threads)), 32)  # large enough to reuse buffers, small enough to share out
+    size = max(min(size, -(-n_samples // n_threads)), 32)
     blocks = [slice(at, min(at + size, n_samples)) for at in range(0, n_samples, size)]
     with _blas().limit(limits=1, user_api="blas"):
         if n_threads == 1 or len(blocks) == 1:

@@ -11,7 +11,9 @@ from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, gram_of, ov
 from baselines.pursuit.objective import Problem, squared_norms
 
 BLOCK = 256  # samples whose correlations with 512 atoms stay in a second-level cache
-RATIO = 0.6  # an atom enters beside the worst one if it violates at least this much of that; 0.5 to 0.7 are about as fast
+RATIO = (
+    0.6  # an atom enters beside the worst one if it violates at least this much of that; 0.5 to 0.7 are about as fast
+)
 
 
 @compiled
@@ -23,9 +25,10 @@ def _close(worst: Any, value: Any, l1: Any, least: Any, tol: Any) -> bool:
 
 @compiled
 def _descend(b: Array, problem: Any, work: Any, k: int, limits: Any) -> int:
-    """Cyclic descent over all atoms from the active coefficients on; the number of non-zeros, -1 if there is no room."""
+    """Cyclic descent over all atoms from the active coefficients on; the number of non-zeros, -1 if there is no
+    room."""
     gram, penalty, alpha, positive = problem
-    inverse, active, c, h, u, g, z = work[:7]
+    inverse, active, c, _, u, g, z = work[:7]
     square, least, tol, floor, max_rounds = limits
     zero = b.dtype.type(0)
     for j in range(len(b)):
@@ -148,7 +151,7 @@ def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
         for start in range(rows.start, rows.stop, BLOCK):
             block = slice(start, min(start + BLOCK, rows.stop))
             counts = np.empty(block.stop - start, np.int64)
-            B, squares, seeds = problem.correlations(block, buffer), squared_norms(X[block]), problem.seeds(block)
+            B, squares, seeds = _correlations(problem, block, buffer), squared_norms(X[block]), _seeds(problem, block)
             while (found := _solve(B, squares, inner, limits, work, seeds, (*out, counts)))[0] < 0:
                 work, out = room_for(min(2 * len(work[0]), n_atoms), scans)
             done.append((out[0][: found[0]].copy(), out[1][: found[0]].copy(), counts, found[1]))
@@ -156,6 +159,22 @@ def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
 
     parts = [part for some in over_blocks(encode, len(X), problem.n_threads) for part in some]
     return joined([p[:3] for p in parts], (len(X), n_atoms), X.dtype), sum(p[3] for p in parts) / max(len(X), 1)
+
+
+def _correlations(problem: Problem, rows: slice, buffer: Array) -> Array:
+    """X D - linear for some samples, (n_rows, n_atoms), in the first rows of `buffer`."""
+    out = np.matmul(problem.X[rows], problem.D, out=buffer[: rows.stop - rows.start])
+    if problem.linear is not None:
+        out -= problem.linear_of(rows)
+    return out
+
+
+def _seeds(problem: Problem, rows: slice) -> tuple[Array, Array]:
+    """`indptr` and `indices` of the non-zeros to start from."""
+    if problem.warm is None:
+        return np.zeros(rows.stop - rows.start + 1, np.int64), np.zeros(0, np.int64)
+    warm = csr_array(problem.warm[rows])
+    return warm.indptr.astype(np.int64), warm.indices.astype(np.int64)
 
 
 def joined(parts: list[tuple[Array, Array, Array]], shape: tuple[int, int], dtype: Any) -> csr_array:

@@ -11,10 +11,32 @@ from baselines.pursuit.objective import squared_norms
 
 
 @compiled
-def _solve(
-    B: Array, squares: Array, gram: Array, accuracy: Any, recursive: bool, work: Any, data: Array, indices: Array, counts: Array
-) -> None:
+def _largest(v_bits: Array, peaks: Array) -> int:
+    """Index of the first largest entry of v >= 0, whose bits order as it does."""
+    best = find_peaks(v_bits, peaks)
+    at = 0
+    while peaks[at] != best:
+        at += 1
+    j = at * CHUNK
+    while v_bits[j] != best:
+        j += 1
+    return j
+
+
+@compiled
+def _back_substitute(L: Array, y: Array, k: int, code: Array) -> None:
+    """The first k entries of `code` solve L' code = y."""
+    for p in range(k - 1, -1, -1):
+        s = y[p]
+        for q in range(p + 1, k):
+            s -= L[q, p] * code[q]
+        code[p] = s / L[p, p]
+
+
+@compiled
+def _solve(B: Array, squares: Array, gram: Array, accuracy: Any, recursive: bool, work: Any, out: Any) -> None:
     """Up to data.shape[1] atoms for each row of B = X D; P holds gram[:, chosen] L^-T, L the Cholesky factor."""
+    data, indices, counts = out
     P, L, y, weights, order, v, v_bits, peaks, left = work
     m = gram.shape[0]
     for i in range(len(B)):
@@ -31,13 +53,7 @@ def _solve(
             else:
                 for j in range(m):
                     v[j] = abs(g[j])
-            best = find_peaks(v_bits, peaks)
-            at = 0
-            while peaks[at] != best:
-                at += 1
-            j = at * CHUNK
-            while v_bits[j] != best:
-                j += 1
+            j = _largest(v_bits, peaks)
             pivot = gram[j, j]
             for p in range(k):
                 weights[p] = L[k, p] = P[p, j]
@@ -54,7 +70,6 @@ def _solve(
             L[k, k] = np.sqrt(pivot)
             y[k] = g[j] / L[k, k]
             s, f = 1 / L[k, k], y[k]
-            s = y[k] / g[j]
             for q in range(m):
                 row[q] *= s
                 g[q] -= f * row[q]
@@ -65,17 +80,21 @@ def _solve(
             indices[i, k] = j
             k += 1
         counts[i] = k
-        for p in range(k - 1, -1, -1):
-            s = y[p]
-            for q in range(p + 1, k):
-                s -= L[q, p] * data[i, q]
-            data[i, p] = s / L[p, p]
+        _back_substitute(L, y, k, data[i])
 
 
-def omp(X: Array, D: Array, n_nonzero: int, *, recursive: bool = False, n_threads: int | None = None) -> csr_array:
+def omp(
+    X: Array,
+    D: Array,
+    n_nonzero: int,
+    *,
+    recursive: bool = False,
+    n_threads: int | None = None,
+    gram: Array | None = None,
+) -> csr_array:
     """Orthogonal matching pursuit; `recursive` takes the atom that lowers the error most after the refit (ORMP)."""
     width, m = min(n_nonzero, *D.shape), D.shape[1]
-    gram = gram_of(D, n_threads)
+    gram = gram_of(D, n_threads) if gram is None else gram
     accuracy = X.dtype.type((8 * np.finfo(X.dtype).eps) ** 2 if X.dtype == np.float64 else 1e-12)
 
     def work(rows: slice) -> Any:
@@ -83,9 +102,18 @@ def omp(X: Array, D: Array, n_nonzero: int, *, recursive: bool = False, n_thread
         data, indices = np.zeros((len(B), width), X.dtype), np.zeros((len(B), width), np.int32)
         counts = np.zeros(len(B), np.int64)
         v, peaks = np.empty(m, X.dtype), np.empty(-(-m // CHUNK), X.dtype)
-        scratch = (np.zeros((width, m), X.dtype), np.zeros((width, width), X.dtype), np.zeros(width, X.dtype), np.zeros(width + 4, X.dtype),
-                   np.zeros(width + 4, np.int64), v, bits(v), bits(peaks), np.empty(m, X.dtype))
-        _solve(B, squared_norms(X[rows]), gram, accuracy, recursive, scratch, data, indices, counts)
+        scratch = (
+            np.zeros((width, m), X.dtype),
+            np.zeros((width, width), X.dtype),
+            np.zeros(width, X.dtype),
+            np.zeros(width + 4, X.dtype),
+            np.zeros(width + 4, np.int64),
+            v,
+            bits(v),
+            bits(peaks),
+            np.empty(m, X.dtype),
+        )
+        _solve(B, squared_norms(X[rows]), gram, accuracy, recursive, scratch, (data, indices, counts))
         used = np.arange(width) < counts[:, None]
         return data[used], indices[used], counts
 
