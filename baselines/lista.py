@@ -40,12 +40,12 @@ class LISTANet(nn.Module):
         self.threshold = nn.Parameter(torch.zeros(n_atoms))
         self.norm = nn.BatchNorm1d(n_pooled)
         self.readout = nn.Linear(n_pooled, n_classes)
-        nn.init.zeros_(self.readout.weight)  # CIFAR-10, 5,000 images: 4 points better than random values
+        nn.init.zeros_(self.readout.weight)  # W shall not follow a random readout at first
 
     @torch.no_grad()
     def initialise(self, X: Tensor, generator: torch.Generator) -> None:
         """Learn the whitening, and start from whitened patches as atoms, scaled to lipschitz 1."""
-        patches = extract(X[torch.randperm(len(X), generator=generator)[:2000]], self.patch, 1)
+        patches = extract(X[torch.randperm(len(X), generator=generator)[:500]], self.patch, 1)
         patches = patches[torch.randperm(len(patches), generator=generator)[:20_000]]
         whitening = Whitening.learn(patches, contrast=0.01, regulariser=0.1)
         for mine, learned in zip((self.mean, self.matrix, self.floor), vars(whitening).values(), strict=True):
@@ -61,7 +61,7 @@ class LISTANet(nn.Module):
         """Become n_steps of ISTA, from 0, on 0.5*||x - D codes||^2 + lmbd*|codes|_1; D: (n_features, n_atoms)."""
         lipschitz = torch.linalg.matrix_norm(D, 2) ** 2
         self.W.copy_(D.T / lipschitz)
-        self.S.copy_(torch.eye(D.shape[1]) - D.T @ D / lipschitz)
+        self.S.copy_(torch.eye(D.shape[1]).to(D) - D.T @ D / lipschitz)
         self.threshold.copy_(lmbd / lipschitz)
 
     @torch.no_grad()

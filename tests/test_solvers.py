@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Lasso, orthogonal_mp_gram
 
 from baselines.ksvd import ksvd
 from baselines.online import online
-from baselines.pursuit import encode, encode_blocks
+from baselines.pursuit import Encoding, encode, encode_blocks
 
 
 def problem(seed: int, n_samples: int, n_features: int, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,3 +115,43 @@ def test_wrong_arguments(options: dict[str, float], message: str) -> None:
     X, D = problem(0, 2, 3, 4)
     with pytest.raises(ValueError, match=message):
         encode(X, D, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["fista", "ista", "coordinate_descent"])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_every_pursuit_reaches_its_duality_gap(method: str, kind: str) -> None:
+    X, D = problem(4, 50, 20, 40)
+    if kind == "torch":
+        found = encode(torch.from_numpy(X), torch.from_numpy(D), lmbd=0.3, method=method, tol=1e-7, max_iter=20_000)
+        assert isinstance(found.codes, torch.Tensor)
+    else:
+        found = encode(X, D, lmbd=0.3, method=method, tol=1e-7, max_iter=20_000)
+    codes = np.asarray(found.codes)
+    assert found.method == method
+    assert found.gap <= 1e-7
+    assert found.kkt == pytest.approx(kkt(X, D, codes, 0.3, 0.0, False), abs=1e-9)
+    best = encode(X, D, lmbd=0.3, tol=1e-12).codes
+    np.testing.assert_allclose(codes @ D.T, best @ D.T, atol=1e-2)
+
+
+def test_the_certificate_tells_good_codes_from_bad() -> None:
+    X, D = problem(5, 20, 10, 20)
+    good = encode(X, D, lmbd=0.3, alpha=0.1, tol=1e-12)
+    assert good.gap < 1e-10
+    bad = Encoding(good.codes + 0.1, "by hand", 0, good.problem)
+    assert bad.gap > 1e-2
+    assert bad.kkt > 0.05
+    assert np.isnan(encode(X, D, n_nonzero=2).gap)
+
+
+def test_fista_is_its_textbook_recursion() -> None:
+    X, D = problem(6, 5, 10, 15)
+    lipschitz = np.linalg.norm(D, 2) ** 2
+    U, Y, t = np.zeros((5, 15)), np.zeros((5, 15)), 1.0
+    for _ in range(3000):
+        V = Y + (X - Y @ D.T) @ D / lipschitz
+        following = np.sign(V) * np.maximum(np.abs(V) - 0.2 / lipschitz, 0)
+        t, before = (1 + np.sqrt(1 + 4 * t * t)) / 2, t
+        Y, U = following + (before - 1) / t * (following - U), following
+    codes = encode(X, D, lmbd=0.2, method="fista", tol=1e-10, max_iter=20_000).codes
+    np.testing.assert_allclose(codes, U, atol=1e-4)

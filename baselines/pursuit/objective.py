@@ -62,11 +62,9 @@ class Problem:
         """Objective, duality gap and KKT residual of some samples, three arrays (n_rows,).
 
         With r = x - D c and v = D'r - linear, the KKT residual is the largest distance of v - alpha c from the
-        subdifferential
-        of the penalty. The dual value at u = s r is 0.5*norm(x)**2 - 0.5*norm(x - u)**2 - conjugate(D'u), the
-        conjugate being
-        sum(max(abs(D'u - linear) - penalty, 0)**2) / (2 alpha); s is 1 or the feasible scale nearest to it, where it
-        is 0.
+        subdifferential of the penalty. The dual value at u = s r is 0.5*norm(x)**2 - 0.5*norm(x - u)**2 - conjugate(D'u)
+        with the conjugate sum(max(abs(D'u - linear) - penalty, 0)**2) / (2 alpha); s is 1, or the nearest feasible scale,
+        where the conjugate is 0.
         """
         xp, X, linear = namespace(self.X), self.X[rows], self.linear_of(rows)
         R = X - codes @ self.D.T
@@ -103,6 +101,8 @@ def certify(problem: Problem, codes: Any, block: int = 1024) -> tuple[float, flo
     for start in range(0, len(problem.X), block):
         rows = slice(start, start + block)
         part = codes[rows].toarray() if hasattr(codes, "toarray") else codes[rows]
+        if isinstance(exact.X, np.ndarray) and hasattr(part, "detach"):
+            part = part.numpy()
         value, gap, residual = exact.certificate(double(part), rows)
         total, gaps, kkt = total + float(value.sum()), gaps + float(gap.sum()), max(kkt, float(residual.max()))
     return gaps / abs(total) if gaps else 0.0, kkt
