@@ -24,8 +24,7 @@ class Learned:
 
 
 def first_atoms(X: Floats, n_atoms: int, rng: np.random.Generator) -> Floats:
-    """`n_atoms` samples, drawn without repetition while there are enough, scaled to unit norm: (n_features,
-    n_atoms)."""
+    """`n_atoms` samples, drawn without repetition while there are enough, of unit norm: (n_features, n_atoms)."""
     D = np.array(X[rng.choice(len(X), n_atoms, replace=len(X) < n_atoms)].T, order="C")
     noise = 1e-3 * rng.standard_normal(D.shape)
     D += (noise * (np.linalg.norm(D, axis=0) == 0)).astype(D.dtype)

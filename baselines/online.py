@@ -12,8 +12,7 @@ from baselines.pursuit.compiled import compiled
 
 @partial(compiled, allocates=True)
 def _update(D, A, B, n_pass):  # type: ignore[no-untyped-def]
-    """Minimise 0.5*tr(A D'D) - tr(B'D) over unit-norm atoms, one atom after the other; the rows of D, A, B are
-    atoms."""
+    """Minimise 0.5*tr(A D'D) - tr(B'D) over unit-norm atoms, one after the other; the rows of D, A, B are atoms."""
     n_atoms, n_features = D.shape
     u = np.empty(n_features, D.dtype)
     for _ in range(n_pass):
@@ -58,8 +57,7 @@ def online_steps(
     start: Learned | None = None,
     n_threads: int | None = None,
 ) -> Iterator[Learned]:
-    """The dictionary after each mini-batch; `history` is the objective per sample of each batch before it was
-    learned from."""
+    """The dictionary after each mini-batch; `history`: objective a sample of each batch, before learning from it."""
     at = start
     for batch in _batches(X, batch_size, seed, at.n_iter if at else 0):
         if at is None:

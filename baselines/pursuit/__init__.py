@@ -18,9 +18,8 @@ class Encoding:
     """Codes and how they were reached: `codes` (n_samples, n_atoms), dense or, on request, a CSR array.
 
     `method`: the pursuit that ran. `n_iter`: its mean number of steps on a sample. `gap`, `kkt`: total duality gap /
-    total
-    objective, and the largest KKT residual; computed, in double precision, when first asked for, and NaN for the greedy
-    pursuits, which minimise no such objective.
+    total objective, and the largest KKT residual; computed, in double precision, when first asked for, and NaN for the
+    greedy pursuits, which minimise no such objective.
     """
 
     codes: Any

@@ -1,14 +1,12 @@
 """The moves of an active set of atoms that stays optimal, on the Gram matrix.
 
 An atom that violates its optimality condition enters: its coefficient moves, and those of the active atoms answer so
-that
-theirs still hold. Where one of them reaches zero it leaves, and the move goes on without it. With the inverse of the
-active
-atoms' Gram matrix at hand, each entry or exit is a rank-one update.
+that theirs still hold. Where one of them reaches zero it leaves, and the move goes on without it. With the inverse of
+the active atoms' Gram matrix at hand, each entry or exit is a rank-one update.
 
 `problem` is (gram, penalty, alpha, positive); `work` is (inverse, active, c, h, u, g, v, v_bits, peak_bits, peaks): the
-inverse, the active atoms, their coefficients, two vectors of their number, and the correlations, violations and peaks
-of all.
+inverse, the active atoms, their coefficients, two vectors of their number, and the correlations, violations and
+peaks of all.
 """
 
 from typing import Any

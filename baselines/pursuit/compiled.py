@@ -23,8 +23,7 @@ def compiled(function: F, inline: bool = False, allocates: bool = False) -> F:
 
     Fast-math is safe here because samples and atoms that are not finite are refused before. Without `allocates`
     it may make no arrays: counting references to them would take 40 % of the time of a pursuit. In it, a slice
-    assignment takes twenty times longer than a
-    loop, and a literal number as argument compiles the callee once more.
+    assignment takes twenty times longer than a loop, and a literal number as argument compiles the callee once more.
     """
     options: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
     options |= {"_nrt": allocates, "forceinline": inline}
@@ -37,10 +36,9 @@ def _blas() -> ThreadpoolController:
 
 
 def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None, size: int = 2048) -> list[T]:
-    """`work(rows)` for up to `size` samples at once, in order, on `n_threads` threads (all cores by default), BLAS on
-    one each.
+    """`work(rows)` for up to `size` samples at once, in order, on `n_threads` threads, by default all cores.
 
-    The default is large enough to make buffers worth their pages, and small enough to share the work out.
+    BLAS has one thread in each. The default size is large enough to make buffers worth their pages, and small enough to share the work out.
     """
     if n_threads is None:
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

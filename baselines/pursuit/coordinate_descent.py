@@ -25,8 +25,7 @@ def _close(worst: Any, value: Any, l1: Any, least: Any, tol: Any) -> bool:
 
 @compiled
 def _descend(b: Array, problem: Any, work: Any, k: int, limits: Any) -> int:
-    """Cyclic descent over all atoms from the active coefficients on; the number of non-zeros, -1 if there is no
-    room."""
+    """Cyclic descent over all atoms from the active coefficients on; the number of non-zeros, -1 for no room."""
     gram, penalty, alpha, positive = problem
     inverse, active, c, _, u, g, z = work[:7]
     square, least, tol, floor, max_rounds = limits

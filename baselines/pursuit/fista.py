@@ -16,8 +16,7 @@ BLOCK = 2**16  # numbers in a block of codes: three blocks of float32 fill most 
 
 
 def fista(problem: Problem, accelerated: bool = True) -> tuple[Array, float]:
-    """Codes (n_samples, n_atoms), an array or a tensor as the problem's, and the mean number of iterations of a
-    sample."""
+    """Codes (n_samples, n_atoms), array or tensor as the problem's, and the mean number of iterations of a sample."""
     X, D, xp = problem.X, problem.D, namespace(problem.X)
     codes = X[:, :1] * 0 * D[:1] if problem.warm is None else _dense(problem.warm, X)
     step = 1 / lipschitz(D)

@@ -5,6 +5,5 @@ from baselines.pursuit.objective import Array, Problem
 
 
 def ista(problem: Problem) -> tuple[Array, float]:
-    """Codes (n_samples, n_atoms), an array or a tensor as the problem's, and the mean number of iterations of a
-    sample."""
+    """Codes (n_samples, n_atoms), array or tensor as the problem's, and the mean number of iterations of a sample."""
     return fista(problem, accelerated=False)

@@ -10,12 +10,11 @@ Array = Any  # a numpy array or a torch tensor: what is written here holds for b
 
 @dataclass(frozen=True)
 class Problem:
-    """0.5*norm(x - D c)**2 + sum(penalty*abs(c)) + 0.5*alpha*norm(c)**2 + linear.c, for each row x of `X`, perhaps c
-    >= 0.
+    """Minimise 0.5*norm(x - D c)**2 + sum(penalty*abs(c)) + 0.5*alpha*norm(c)**2 + linear.c for each row x of `X`.
 
     `X` (n_samples, n_features), `D` (n_features, n_atoms), `penalty` (n_atoms,), `linear` (n_atoms,) or (n_samples,
-    n_atoms):
-    arrays or tensors of one floating type. `warm`: codes to start from, dense or CSR; `gram` = D'D where it is known.
+    n_atoms): arrays or tensors of one floating type. `positive`: only c >= 0. `warm`: codes to start from, dense or
+    CSR. `gram`: D'D where it is known.
     """
 
     X: Array
@@ -62,9 +61,9 @@ class Problem:
         """Objective, duality gap and KKT residual of some samples, three arrays (n_rows,).
 
         With r = x - D c and v = D'r - linear, the KKT residual is the largest distance of v - alpha c from the
-        subdifferential of the penalty. The dual value at u = s r is 0.5*norm(x)**2 - 0.5*norm(x - u)**2 - conjugate(D'u)
-        with the conjugate sum(max(abs(D'u - linear) - penalty, 0)**2) / (2 alpha); s is 1, or the nearest feasible scale,
-        where the conjugate is 0.
+        subdifferential of the penalty. The dual value at u = s r is
+        0.5*norm(x)**2 - 0.5*norm(x - u)**2 - sum(max(abs(D'u - linear) - penalty, 0)**2) / (2 alpha), with s = 1, or
+        the feasible scale nearest to it, where the last term is 0.
         """
         xp, X, linear = namespace(self.X), self.X[rows], self.linear_of(rows)
         R = X - codes @ self.D.T
@@ -93,8 +92,7 @@ def _feasible(xp: Any, corr: Array, high: Array, low: Array) -> Array:
 
 
 def certify(problem: Problem, codes: Any, block: int = 1024) -> tuple[float, float]:
-    """Total duality gap / total objective, and the largest KKT residual, of codes (dense or CSR), in double
-    precision."""
+    """Total duality gap / total objective, and the largest KKT residual, of dense or CSR codes, in double precision."""
     X, D, penalty, linear = (double(A) for A in (problem.X, problem.D, problem.penalty, problem.linear))
     exact = Problem(X, D, penalty, problem.alpha, problem.positive, linear)
     total, gaps, kkt = 0.0, 0.0, 0.0
