@@ -38,7 +38,8 @@ def _blas() -> ThreadpoolController:
 def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None, size: int = 2048) -> list[T]:
     """`work(rows)` for up to `size` samples at once, in order, on `n_threads` threads, by default all cores.
 
-    BLAS has one thread in each. The default size is large enough to make buffers worth their pages, and small enough to share the work out.
+    BLAS has one thread in each. The default size is large enough to make buffers worth their pages, and small enough to
+    share the work out.
     """
     if n_threads is None:
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
