@@ -155,3 +155,11 @@ def test_fista_is_its_textbook_recursion() -> None:
         Y, U = following + (before - 1) / t * (following - U), following
     codes = encode(X, D, lmbd=0.2, method="fista", tol=1e-10, max_iter=20_000).codes
     np.testing.assert_allclose(codes, U, atol=1e-4)
+
+
+def test_omp_takes_one_of_duplicate_atoms() -> None:
+    X, D = (array.astype(np.float32) for array in problem(7, 20, 16, 12))
+    D = np.hstack([D, D])
+    codes = encode(X, D, n_nonzero=10).codes
+    assert not ((codes[:, :12] != 0) & (codes[:, 12:] != 0)).any()
+    assert np.square(X - codes @ D.T).sum() < np.square(X).sum()

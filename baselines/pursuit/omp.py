@@ -34,9 +34,9 @@ def _back_substitute(L: Array, y: Array, k: int, code: Array) -> None:
 
 
 @compiled
-def _solve(B: Array, squares: Array, gram: Array, accuracy: Any, recursive: bool, work: Any, out: Any) -> None:
+def _solve(B: Array, squares: Array, gram: Array, limits: Any, recursive: bool, work: Any, out: Any) -> None:
     """Up to data.shape[1] atoms for each row of B = X D; P holds gram[:, chosen] L^-T, L the Cholesky factor."""
-    data, indices, counts = out
+    (accuracy, least), (data, indices, counts) = limits, out
     P, L, y, weights, order, v, v_bits, peaks, left = work
     m = gram.shape[0]
     for i in range(len(B)):
@@ -58,7 +58,7 @@ def _solve(B: Array, squares: Array, gram: Array, accuracy: Any, recursive: bool
             for p in range(k):
                 weights[p] = L[k, p] = P[p, j]
                 pivot -= P[p, j] * P[p, j]
-            if g[j] * g[j] <= floor or pivot <= accuracy * gram[j, j]:
+            if g[j] * g[j] <= floor or pivot <= least * gram[j, j]:  # as good as in the span
                 break
             row = P[k]
             source = gram[j]
@@ -96,6 +96,7 @@ def omp(
     width, m = min(n_nonzero, *D.shape), D.shape[1]
     gram = gram_of(D, n_threads) if gram is None else gram
     accuracy = X.dtype.type((8 * np.finfo(X.dtype).eps) ** 2 if X.dtype == np.float64 else 1e-12)
+    least = X.dtype.type(64 * np.finfo(X.dtype).eps)  # of an atom's squared norm that must be new, or it is a duplicate
 
     def work(rows: slice) -> Any:
         B = X[rows] @ D
@@ -113,7 +114,7 @@ def omp(
             bits(peaks),
             np.empty(m, X.dtype),
         )
-        _solve(B, squared_norms(X[rows]), gram, accuracy, recursive, scratch, (data, indices, counts))
+        _solve(B, squared_norms(X[rows]), gram, (accuracy, least), recursive, scratch, (data, indices, counts))
         used = np.arange(width) < counts[:, None]
         return data[used], indices[used], counts
 
