@@ -207,8 +207,8 @@ def test_stopping_the_runner_ends_its_workers_and_keeps_rows(write_track: Callab
     deadline = time.time() + 60
     while len(load_rows(out) if (out / "cells").is_dir() else []) < 1 and time.time() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
     assert not workers(out)
     assert [row.cell.label for row in load_rows(out)] == ["ok"]
     assert not list((out / "work").glob("*.claim.*"))
