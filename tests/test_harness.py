@@ -164,7 +164,7 @@ def test_kills_at_random_moments_lose_double_and_tear_nothing(write_track: Calla
     seen: dict[str, str] = {}
     for kill in range(20):
         process = runner(track, out)
-        time.sleep(rng.uniform(0.3, 2.5))
+        time.sleep(rng.uniform(0.3, 2.0))
         if kill % 2:
             for worker in workers(out):
                 worker.kill()
