@@ -26,7 +26,8 @@ def extract(maps: Tensor, size: int, stride: int) -> Tensor:
 class Whitening:
     """Patches x -> (contrast(x) - mean) @ matrix, contrast(x) = (x - mean of x) / sqrt(variance of x + floor).
 
-    mean: (n_features,); matrix: (n_features, n_components); floor: a number, in squared units of the patches.
+    mean: (n_features,); matrix: (n_features, n_components); floor: a number, in squared units of the patches; where it
+    is infinite, contrast(x) = x.
     """
 
     mean: Tensor
@@ -48,11 +49,20 @@ class Whitening:
         matrix = vectors / (len(values) * (values + regulariser)).sqrt()
         return cls(normalised.mean(0), (matrix if n_components else matrix @ vectors.T).float(), floor)
 
+    @classmethod
+    def none(cls, patches: Tensor) -> "Whitening":
+        """Only the mean is taken off, and one scale brings the patches to about unit norm."""
+        mean = patches.mean(0)
+        scale = 1 / (patches - mean).square().sum(1).mean().sqrt().clamp(min=1e-12)
+        return cls(mean, scale * torch.eye(patches.shape[1]), torch.tensor(torch.inf))
+
     def __call__(self, patches: Tensor) -> Tensor:
         return (_contrast(patches, self.floor) - self.mean) @ self.matrix
 
 
 def _contrast(patches: Tensor, floor: Tensor) -> Tensor:
+    if torch.isinf(floor):
+        return patches
     centred = patches - patches.mean(1, keepdim=True)
     return centred / (centred.square().mean(1, keepdim=True) + floor).sqrt()
 

@@ -1,5 +1,6 @@
 """Stacked sparse dictionary learning (Coates and Ng, 2011): one layer after the other, then a linear readout."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.ksvd import ksvd_steps
-from baselines.online import online_steps
+from baselines.ksvd import KSVD
+from baselines.learned import Learner
+from baselines.online import Online
 from baselines.patches import Whitening, extract, pool, positions
 from baselines.pursuit import encode
 from baselines.readout import Linear, fit_readout, shuffled
@@ -19,6 +21,7 @@ from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Size, Stepwis
 
 Floats = NDArray[np.float32]
 Geometry = tuple[int, int, int]  # patch, stride and cells a side of a layer
+UPDATES: dict[str, Any] = {"ksvd": "approximate", "ksvd-exact": "exact", "mod": "mod"}  # of the learners, by `KSVD`
 LEARNED, ENCODED = 0.2, 0.75  # shares of a seconds budget after which dictionaries are learned and images encoded
 BLOCK = 16  # images encoded at a time: 12,000 patches of 32x32 images
 LARGEST = 2**28  # numbers of float32 features; more of them are kept as float16
@@ -98,10 +101,13 @@ class Stack:
         return CodeStats(n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3])
 
     def artefacts(self) -> dict[str, np.ndarray]:
-        """The filters of the first layer: what an atom sees of a patch through the whitening."""
+        """Of the first layer: "atoms", what each sees of a patch through the whitening; without one, "dictionary"."""
         first = self.layers[0]
-        filters = (first.whitening.matrix @ first.D).T
-        return {"atoms": filters.reshape(len(filters), self.shape[0], first.patch, first.patch).numpy()}
+        shape = (first.D.shape[1], self.shape[0], first.patch, first.patch)
+        found = {"atoms": (first.whitening.matrix @ first.D).T.reshape(shape).numpy()}
+        if torch.isinf(first.whitening.floor):
+            found["dictionary"] = first.D.T.reshape(shape).numpy()
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +119,9 @@ class SDL:
     n_atoms: atoms of each layer, at most as many as there are patches to learn from.
     n_cells: codes are pooled on n_cells x n_cells for the readout, where there are so many, and on half their positions
         for the next layer.
-    learner: "online" (a step is a mini-batch of 512 patches) or "ksvd" (a step is a pass over all patches; 20 do).
-    n_iter: steps of the learner; n_samples: patches it learns from.
+    learner: "online" (a step is a mini-batch of 512 patches); "ksvd", "ksvd-exact" or "mod" (a step is a pass over all
+        patches; 20 do). n_iter: its steps; n_samples: patches it learns from.
+    whiten: without, patches are only centred and scaled, so that atoms are made of pixels.
     lmbd: penalty of the codes of whitened patches of about unit norm; n_nonzero: non-zeros of each code instead.
     contrast, zca: floor of contrast normalisation / mean variance of a patch, and what is added to each variance.
     n_components: principal directions kept of deeper patches.
@@ -128,11 +135,12 @@ class SDL:
     n_atoms: int = 0
     n_cells: int = 0
     deep_patch: int = 2
-    learner: Literal["online", "ksvd"] = "online"
+    learner: Literal["online", "ksvd", "ksvd-exact", "mod"] = "online"
     n_iter: int = 0
     n_samples: int = 100_000
     lmbd: float = 0.1
     n_nonzero: int = 0
+    whiten: bool = True
     contrast: float = 0.01
     zca: float = 0.1
     n_components: int = 256
@@ -140,12 +148,11 @@ class SDL:
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
         """Dictionaries (n_features, n_atoms) for samples X (n_samples, n_features), one each step, without end."""
-        threads = torch.get_num_threads()
-        if self.learner == "ksvd":
-            steps = ksvd_steps(X, n_atoms, n_nonzero=self.n_nonzero or 5, seed=seed, n_threads=threads)
-        else:
-            steps = online_steps(X, n_atoms, lmbd=self.lmbd, seed=seed, n_threads=threads)
-        return (step.D for step in steps)
+        how: dict[str, Any] = {"n_atoms": n_atoms, "seed": seed, "n_threads": torch.get_num_threads()}
+        learner: Learner = Online(lmbd=self.lmbd, **how)
+        if self.learner != "online":
+            learner = KSVD(n_nonzero=self.n_nonzero or 5, update=UPDATES[self.learner], **how)
+        return (step.D for step in learner.steps(X))
 
     def encode(self, X: Floats, D: Floats) -> Any:
         """Codes (n_samples, n_atoms) of samples X as a CSR array."""
@@ -195,7 +202,8 @@ class SDL:
 
     def _layer(self, below: list[Layer], geometry: Geometry, X: Tensor, seed: int, deadline: Deadline) -> Layer:
         """Learn on about `n_samples` patches of images X as `below` maps them, 50 an image where there are enough."""
-        images, drawn, rng = X[: max(self.n_samples // 50, 1)], [], np.random.default_rng([seed, len(below)])
+        each = min(50, math.prod(positions(side, *geometry[:2]) for side in X.shape[2:])) if not below else 50
+        images, drawn, rng = X[: max(self.n_samples // each, 1)], [], np.random.default_rng([seed, len(below)])
         late = LEARNED * (len(below) + 1) / self.n_layers
         for maps in torch.split(images, BLOCK):
             share = len(maps) / len(images)
@@ -207,10 +215,12 @@ class SDL:
             if deadline.fraction() > late:
                 break
         patches, kept = torch.cat(drawn), self.n_components if below else 0
-        whitening = Whitening.learn(patches, contrast=self.contrast, regulariser=self.zca, n_components=kept)
+        whitening = Whitening.none(patches)
+        if self.whiten:
+            whitening = Whitening.learn(patches, contrast=self.contrast, regulariser=self.zca, n_components=kept)
         signals = whitening(patches).numpy()
         n_atoms = self.n_atoms or min(64 if min(X.shape[2:]) < 16 else 400, len(signals) // 50 + 1)
-        n_iter = self.n_iter or (20 if self.learner == "ksvd" else min(150, 3 * len(signals) // 512 + 1))
+        n_iter = self.n_iter or (20 if self.learner != "online" else min(150, 3 * len(signals) // 512 + 1))
         for step, D in enumerate(self.learn(signals, min(n_atoms, len(signals)), seed), 1):
             if step == n_iter or deadline.fraction() > late:
                 return Layer(*geometry, whitening, torch.from_numpy(D), self.encode)

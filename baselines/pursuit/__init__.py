@@ -62,7 +62,8 @@ def encode(
     X: samples (n_samples, n_features); D: dictionary (n_features, n_atoms); arrays or tensors.
     lmbd: penalty, a number or one for each atom (n_atoms,).
     n_nonzero: instead of `lmbd`, how many non-zeros each code may have; without alpha, positive and linear.
-    alpha: elastic-net term. positive: only codes >= 0. linear: linear term (n_atoms,) or (n_samples, n_atoms).
+    alpha: elastic-net term. positive: only codes >= 0. linear: linear term (n_atoms,) or (n_samples, n_atoms); where it
+    exceeds lmbd and alpha is 0, dependent atoms make the problem unbounded, and `kkt` tells.
     method: "coordinate_descent", the fastest on a CPU; "fista", also for other devices; "ista"; "omp"; "ormp", which
     takes the atom that lowers the error most after the refit; "auto" chooses, and the result says what ran.
     tol: total duality gap / total objective to stop at, about 1e-6 at best in float32. max_iter: rounds at most.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any, TypeVar, cast
 
@@ -35,6 +36,11 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """While open, BLAS has one thread: small products are faster so, and threads of our own do not wait for it."""
+    return cast(AbstractContextManager[Any], _blas().limit(limits=1, user_api="blas"))
+
+
 def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None, size: int = 2048) -> list[T]:
     """`work(rows)` for up to `size` samples at once, in order, on `n_threads` threads, by default all cores.
 
@@ -45,7 +51,7 @@ def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | Non
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     size = max(min(size, -(-n_samples // n_threads)), 32)
     blocks = [slice(at, min(at + size, n_samples)) for at in range(0, n_samples, size)]
-    with _blas().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         if n_threads == 1 or len(blocks) == 1:
             return [work(rows) for rows in blocks]
         with ThreadPoolExecutor(n_threads) as pool:

@@ -75,7 +75,7 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
         queue[q] = seeds[q]
     for _ in range(max_rounds):
         for q in range(n):
-            if k == len(inverse):
+            if k == len(inverse) < len(b):
                 return -1, tried
             if good:
                 k, good = enter(queue[q], b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
@@ -111,10 +111,13 @@ def _solve(B: Array, squares: Array, problem: Any, limits: Any, work: Any, seeds
     """
     data, indices, counts = out
     active, c = work[1:3]
-    least, tol, accuracy, max_rounds = limits
+    least, tol, flatness, accuracy, max_rounds = limits
     total, at = 0, 0
     for i in range(len(B)):
         floor = accuracy * np.sqrt(squares[i])
+        if flatness > 0:
+            for j in range(B.shape[1]):
+                floor = max(floor, flatness * abs(B[i, j]))
         start = seeds[1][seeds[0][i] : seeds[0][i + 1]]
         k, tried = _solve_one(B[i], problem, work, start, (squares[i], least, tol, floor, max_rounds))
         if k < 0:
@@ -135,7 +138,9 @@ def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
     inner = (gram, problem.penalty, X.dtype.type(problem.alpha), problem.positive)
     empty = partial(np.empty, dtype=X.dtype)
     accuracy = 4 * np.finfo(X.dtype).eps * np.sqrt(gram.diagonal().max(initial=0))
-    limits = (problem.penalty.min(initial=np.inf), X.dtype.type(problem.tol), X.dtype.type(accuracy), problem.max_iter)
+    # `_close` scales residuals, which proves nothing where there is a linear term: there the gradient tells the end
+    gap, flatness = (problem.tol, 0) if problem.linear is None else (0, problem.tol)
+    limits = (problem.penalty.min(initial=np.inf), *map(X.dtype.type, (gap, flatness, accuracy)), problem.max_iter)
 
     def room_for(n: int, scans: Any) -> tuple[Any, Any]:
         work = (empty((n, n)), np.empty(n + 4, np.int64), empty(n + 4), empty(n + 4), empty(n + 4), *scans)

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ class ImageSet:
 
     `x_*`: (n, channels, height, width), uint8, C-contiguous. `y_*`: (n,), int64, from 0.
     `mirror`: an image and its mirror image have the same class. `note`: what a reader of its scores should know.
+    `dictionary`: (n_atoms, channels, height, width), where the images are made of known atoms; no method sees it.
     """
 
     x_train: NDArray[np.uint8]
@@ -24,6 +26,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     mirror: bool = False
     note: str = ""
+    dictionary: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
@@ -41,7 +44,9 @@ class ImageSet:
 
 def fingerprint(images: ImageSet) -> str:
     """SHA-256, in hex, of all that can change a result: the arrays, their shapes, the class names and `mirror`."""
-    arrays = (images.x_train, images.y_train, images.x_test, images.y_test)
+    arrays: list[NDArray[Any]] = [images.x_train, images.y_train, images.x_test, images.y_test]
+    if images.dictionary is not None:
+        arrays.append(images.dictionary)
     digest = hashlib.sha256(repr((images.class_names, images.mirror, [array.shape for array in arrays])).encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
