@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # importing torch takes a second, which `ddl-bench show` does not need
     import numpy as np
@@ -153,6 +153,19 @@ class CountsPasses(Protocol):
     """A `Training` that knows how often it has seen the training set."""
 
     passes: float
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A `Training` that goes on in another process to the end it would have had, on a CPU bit by bit.
+
+    `state` is asked for between two `advance`: weights, optimiser, generators, position, passes, as tensors and plain
+    values, in dicts and lists. `load` puts it into what `start` made of the same task and budget.
+    """
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any], /) -> None: ...
 
 
 @runtime_checkable

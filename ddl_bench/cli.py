@@ -78,6 +78,7 @@ def run(
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep models for `predict`.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and their expected time.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write tables, page and figures.")] = True,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train and measure methods on data sets; show the table and write the report.
@@ -95,7 +96,8 @@ def run(
     if dry_run:
         commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
     else:
-        failed = commands.run(console, track, out, overrides, rerun, jobs, report=report, as_json=as_json)
+        output = {"report": report, "tensorboard": tensorboard, "as_json": as_json}
+        failed = commands.run(console, track, out, overrides, rerun, jobs, **output)
         raise typer.Exit(1 if failed else 0)
 
 
@@ -190,12 +192,8 @@ def methods(plugin: Plugins = None, as_json: JsonFlag = False) -> None:
     """List the methods, their options and defaults."""
     from ddl_bench import commands
 
-    commands.print_records(
-        console,
-        "Methods; set options as in `--methods name[option=value]`",
-        commands.describe_methods(tuple(plugin or ())),
-        as_json,
-    )
+    title = "Methods; set options as in `--methods name[option=value]`"
+    commands.print_records(console, title, commands.describe_methods(tuple(plugin or ())), as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ddl_bench import live, registry, track
+from ddl_bench import curves, live, registry, track
 from ddl_bench.plan import Overrides, estimate, plan
 from ddl_bench.results import Row, load_rows
 from ddl_bench.run import core_slots, run_folder
@@ -27,9 +27,12 @@ def run(
     jobs: int | None,
     *,
     report: bool,
+    tensorboard: bool,
     as_json: bool,
 ) -> bool:
     """Run a track with a live view, print its table; True where a cell failed."""
+    if tensorboard:
+        curves.require()
     watcher = Console(stderr=True) if as_json else console
     with live.Live(watcher) as view:
         rows = run_track(name, out, overrides=overrides, rerun=rerun, jobs=jobs, view=view)
@@ -39,6 +42,8 @@ def run(
     else:
         print_table(console, rows)
     paths = write_report(folder, None) if report and any(row.status == "ok" for row in rows) else {}
+    if tensorboard:
+        paths["tensorboard"] = curves.write(folder, rows)
     if not as_json:
         print_paths(console, {"rows": folder / "cells", **paths})
     return any(row.status not in ("ok", "skipped", "not_installed") for row in rows)

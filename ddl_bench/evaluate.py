@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddl_bench import api, registry
+from ddl_bench.checkpoint import Checkpoint, Mark
 from ddl_bench.clock import CellDeadline, Phases, Stopwatch, time_inference
-from ddl_bench.data import fingerprint
+from ddl_bench.data import ImageSet, fingerprint
+from ddl_bench.data.planted import recovered
 from ddl_bench.data.sources import load
 from ddl_bench.data.splits import split
 from ddl_bench.models import save_model
@@ -29,11 +31,8 @@ class Trained:
     """One finished training run."""
 
     method: api.Method
-    point: dict[str, Any]
     classifier: api.Classifier
-    train_s: float
-    passes: float | None
-    curve: list[tuple[float, float]]  # seconds, accuracy on validation
+    mark: Mark
 
 
 def evaluate(cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None]) -> dict[str, Any]:
@@ -42,25 +41,29 @@ def evaluate(cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None
         plugins = [Path(path) for path in cell.plugins]
         cls = registry.load_method(cell.method, plugins)
     with phases("data"):
-        task, test, official = _data(cell, plugins)
+        images, task, test, official = _data(cell, plugins)
+        checkpoint = Checkpoint(run / "work" / f"{cell.id}.checkpoint", phases)
     points = list(grid_points(cell.grid))
-    best: Trained | None = None
-    total = 0.0
-    for index, point in enumerate(points):
-        method = registry.make_method(cls, cell.params | point)
 
-        def share(done: float, index: int = index) -> None:
-            beat((index + done) / len(points))
+    def finish(mark: Mark) -> Trained:
+        method = registry.make_method(cls, cell.params | points[mark.index])
+        return train(method, task, cell, mark, checkpoint, lambda done: beat((mark.index + done) / len(points)))
 
-        trained = train(method, point, task, cell, phases, share)
-        total += trained.train_s
-        if best is None or trained.curve[-1][1] > best.curve[-1][1]:
-            best = trained
+    best = finish(checkpoint.best) if checkpoint.best else None
+    for index in range(checkpoint.mark.index, len(points)):
+        trained = finish(checkpoint.mark if index == checkpoint.mark.index else Mark(index=index))
+        checkpoint.spent += trained.mark.train_s
+        if best is None or trained.mark.curve[-1][1] > best.mark.curve[-1][1]:
+            best, checkpoint.best = trained, trained.mark
     assert best is not None, "a grid has at least one point"
     with phases("evaluation"):
         values, arrays = _measure(best, task, test, official, cell)
-    values["search_s"] = total - best.train_s if cell.grid else None
-    values["chosen"] = best.point
+        atoms = arrays.get("artefact_dictionary")
+        if images.dictionary is not None and atoms is not None and atoms.shape[1:] == images.dictionary.shape[1:]:
+            values["recovered"] = recovered(atoms, images.dictionary)
+    values["search_s"] = checkpoint.spent - best.mark.train_s if cell.grid else None
+    values["chosen"] = points[best.mark.index]
+    values |= {"resumed": checkpoint.resumed, "earlier_s": checkpoint.earlier_s}
     with phases("saving"):
         save_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
@@ -68,43 +71,45 @@ def evaluate(cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None
     return values
 
 
-def _data(cell: Cell, plugins: list[Path]) -> tuple[api.Task, api.Split, api.Split | None]:
+def _data(cell: Cell, plugins: list[Path]) -> tuple[ImageSet, api.Task, api.Split, api.Split | None]:
     known = registry.datasets(plugins)
     images = load(cell.dataset, data_dir=Path(cell.data_dir), mirror=cell.mirror, datasets=known)
     if fingerprint(images) != cell.data:
         raise api.UserError(f"{cell.dataset}: the images changed since the run was planned; start the run again")
-    return split(cell.dataset, images, cell.splits)
+    return images, *split(cell.dataset, images, cell.splits)
 
 
 def train(
-    method: api.Method, point: dict[str, Any], task: api.Task, cell: Cell, phases: Phases, beat: Callable[[float], None]
+    method: api.Method, task: api.Task, cell: Cell, mark: Mark, checkpoint: Checkpoint, beat: Callable[[float], None]
 ) -> Trained:
-    """Pull one training run to its end or its deadline, evaluating on validation images off the clock."""
-    budget = cell.budget_for_method()
+    """Pull one training run from `mark` to its end or its deadline, evaluating on validation images off the clock."""
+    budget, phases = cell.budget_for_method(), checkpoint.phases
     with phases("warm-up"):
-        training = method.start(task, budget)
+        training, mark = checkpoint.begin(lambda: method.start(task, budget), mark)
     watch = Stopwatch(cell.device)
-    steps = 0
+    watch._sum = mark.train_s  # goes on where it stood
 
     def progress(used: float) -> None:
-        beat(used if budget.seconds else min(1.0, steps / (budget.epochs or 1)))
+        beat(used if budget.seconds else min(1.0, mark.n_advances / (budget.epochs or 1)))
 
     deadline = CellDeadline(watch, budget.seconds, progress)
-    curve: list[tuple[float, float]] = []
-    evaluating, more = 0.0, True
-    while more:
+    while mark.more:
         with phases("training"), watch:
-            more = training.advance(deadline) and not deadline.expired()
-        steps += 1
-        last = not more
-        if len(task.val) and (last or evaluating <= CURVE_SHARE * watch.seconds):
+            mark.more = training.advance(deadline) and not deadline.expired()
+        mark.n_advances, mark.train_s = mark.n_advances + 1, watch.seconds
+        mark.passes = float(training.passes) if isinstance(training, api.CountsPasses) else None
+        if isinstance(loss := getattr(training, "loss", None), float):
+            mark.losses.append((mark.train_s, loss, mark.n_advances))
+        if len(task.val) and (not mark.more or mark.evaluating <= CURVE_SHARE * mark.train_s):
             begin = time.perf_counter()
             with phases("evaluation"):
-                curve.append((watch.seconds, accuracy(scores_of(training.classifier(), task.val.X, task), task.val.y)))
-            evaluating += time.perf_counter() - begin
-    passes = training.passes if isinstance(training, api.CountsPasses) else None
-    final = training.classifier()
-    return Trained(method=method, point=point, classifier=final, train_s=watch.seconds, passes=passes, curve=curve)
+                value = accuracy(scores_of(training.classifier(), task.val.X, task), task.val.y)
+                mark.curve.append((mark.train_s, value, mark.n_advances))
+            mark.evaluating += time.perf_counter() - begin
+        checkpoint.save(mark, training)
+    if cell.grid:
+        mark.take(training)  # the checkpoints of later points hold the best so far
+    return Trained(method=method, classifier=training.classifier(), mark=mark)
 
 
 def scores_of(classifier: api.Classifier, X: Tensor, task: api.Task) -> Tensor:
@@ -130,7 +135,7 @@ def accuracy(scores: Tensor, y: Tensor) -> float:
 def _measure(
     trained: Trained, task: api.Task, test: api.Split, official: api.Split | None, cell: Cell
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    classifier, n_train = trained.classifier, len(task.train)
+    classifier, mark, n_train = trained.classifier, trained.mark, len(task.train)
     scores = scores_of(classifier, test.X, task)
     batch = test.X[:BATCH]
     median, iqr = time_inference(classifier, batch, cell.device)
@@ -140,19 +145,19 @@ def _measure(
         "n_val": len(task.val),
         "n_test": len(test),
         "accuracy": accuracy(scores, test.y),
-        "val_accuracy": trained.curve[-1][1] if trained.curve else None,
-        "train_s": trained.train_s,
-        "train_s_per_image": trained.train_s / n_train,
-        "passes": trained.passes,
-        "over_budget": limit is not None and trained.train_s > max(1.05 * limit, limit + 3),
+        "val_accuracy": mark.curve[-1][1] if mark.curve else None,
+        "train_s": mark.train_s,
+        "train_s_per_image": mark.train_s / n_train,
+        "passes": mark.passes,
+        "over_budget": limit is not None and mark.train_s > max(1.05 * limit, limit + 3),
         "test_s_per_image": median,
         "test_s_per_image_iqr": iqr,
         "test_latency_s": time_inference(classifier, test.X[:1], cell.device)[0],
         "test_batch": len(batch),
         "flops_per_image": flops(classifier, test.X[:1]),
     }
-    if trained.passes:
-        values["train_s_per_image_pass"] = trained.train_s / (n_train * trained.passes)
+    if mark.passes:
+        values["train_s_per_image_pass"] = mark.train_s / (n_train * mark.passes)
     if official is not None:
         values["official_accuracy"] = accuracy(scores_of(classifier, official.X, task), official.y)
         values["n_official"] = len(official)
@@ -162,9 +167,10 @@ def _measure(
     arrays = {
         "y_test": test.y.numpy().astype(np.int32),
         "predictions": scores.argmax(1).cpu().numpy().astype(np.int32),
-        "curve_seconds": np.array([seconds for seconds, _ in trained.curve]),
-        "curve_accuracy": np.array([value for _, value in trained.curve]),
+        "class_names": np.array(task.class_names),
         "curve_split": np.array("validation"),
+        **dict(zip(("curve_seconds", "curve_accuracy", "curve_step"), np.reshape(mark.curve, (-1, 3)).T, strict=True)),
+        **dict(zip(("loss_seconds", "loss_mean", "loss_step"), np.reshape(mark.losses, (-1, 3)).T, strict=True)),
     }
     if isinstance(classifier, api.HasArtefacts):
         arrays |= {f"artefact_{name}": array for name, array in classifier.artefacts().items()}

@@ -57,7 +57,9 @@ class Row(BaseModel):
     peak_device_memory: int | None = None
     sparsity: float | None = None
     reconstruction: float | None = None
+    recovered: float | None = None  # of the atoms that the images are made of, where that is known
     wall_s: float | None = None
+    resumed: int = 0  # how often the training went on from the checkpoint of a worker that was killed
     phases: dict[str, float] = {}
     started: str = ""
     provenance: dict[str, Any] = {}
@@ -122,7 +124,7 @@ def load(run: str | Path) -> pd.DataFrame:
 
 
 def arrays(run: Path, cell_id: str) -> dict[str, np.ndarray]:
-    """What is kept beside a row: `y_test`, `predictions`, `curve_*` and `artefact_*`; empty where there is none."""
+    """What is kept beside a row: `y_test`, `predictions`, `class_names`, `curve_*`, `artefact_*`; empty where none."""
     path = run / "cells" / f"{cell_id}.npz"
     if not path.is_file():
         return {}

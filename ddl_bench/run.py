@@ -47,8 +47,8 @@ def run(
     """Run a track and return the row of each of its cells, finished earlier or now.
 
     `out` is the run folder (default `results/TRACK`); rows found there are kept. `rerun` names what is run again all
-    the same: `failed` (every status but ok), `all`, or the beginning of a cell ID. `jobs` is the number of cells at a
-    time; by default as many as have cores of their own. Several runners may share a folder: each cell is taken once.
+    the same: `failed` (every status but ok; from its checkpoint), `all`, or the beginning of a cell ID (both afresh).
+    `jobs` cells run at a time; by default as many as have cores of their own. Several runners may share a folder.
     Raises UserError for a mistake in the track or the overrides, before anything runs.
     """
     cells = plan(track, overrides or Overrides())
@@ -79,6 +79,8 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, rerun: str, slots: list[li
     unique = list({cell.id: cell for cell in cells}.values())
     before = {cell.id: read_row(folder / "cells" / f"{cell.id}.json") for cell in unique}
     again = _chosen(rerun, unique, before)
+    for cell_id in again if rerun != "failed" else ():  # a failed cell goes on from its checkpoint
+        (work / f"{cell_id}.checkpoint").unlink(missing_ok=True)
     waiting = [cell for cell in unique if before[cell.id] is None or cell.id in again]
     view.planned(len(unique), [row for cell_id, row in before.items() if row and cell_id not in again])
     running: list[Job] = []

@@ -22,7 +22,8 @@ class Recipe:
 
     lr: highest learning rate, for batches of 128; others have lr * sqrt(batch / 128).
     weight_decay: on tensors of two or more dimensions; biases, batch norm, thresholds and the like have none.
-    batch_size: images; 0 takes a hundredth of the training images, between 32 and 512.
+    bias_rate: learning rate of biases / lr.
+    batch_size: images; 0 makes `steps` of an epoch, with batches of 32 to `largest`.
     schedule: "steps" multiplies by 0.2 after 30, 60 and 80 %; "triangle" rises over the first fifth and falls to 0.
     label_smoothing: share of the target spread over all classes.
     shift: largest shift in each direction / side of the image, rounded up to pixels; the border is reflected.
@@ -34,7 +35,10 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    bias_rate: float = 1.0
     batch_size: int = 0
+    steps: int = 100
+    largest: int = 512
     schedule: Literal["steps", "triangle"] = "triangle"
     label_smoothing: float = 0.0
     shift: float = 1 / 16
@@ -42,7 +46,7 @@ class Recipe:
     mirror_views: bool = False
 
     def batch(self, n_train: int) -> int:
-        return min(n_train, self.batch_size or min(max(n_train // 100, 32), 512))
+        return min(n_train, self.batch_size or min(max(n_train // self.steps, 32), self.largest))
 
     def rate(self, progress: float, n_train: int) -> float:
         """Learning rate after the share `progress` of the schedule, 0 to 1."""
@@ -101,11 +105,15 @@ class SGDTraining:
     def _begin(self, module: nn.Module) -> None:
         recipe = self._recipe
         self._module = on_device(module, self._budget.device).train()
-        learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        learned = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+        biases = [parameter for name, parameter in learned if parameter.ndim <= 1 and name.endswith("bias")]
+        others = [parameter for name, parameter in learned if parameter.ndim <= 1 and not name.endswith("bias")]
         groups: list[dict[str, Any]] = [
-            {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [parameter for parameter in learned if parameter.ndim <= 1]},
+            {"params": [it for _, it in learned if it.ndim > 1], "weight_decay": recipe.weight_decay, "rate": 1.0},
+            {"params": biases, "rate": recipe.bias_rate},
+            {"params": others, "rate": 1.0},
         ]
+        groups = [group for group in groups if group["params"]]
         self._optimiser = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=True)
         self._projecting = [part for part in module.modules() if isinstance(part, Projects)]
         self._generator = torch.Generator().manual_seed(self._budget.seed)
@@ -126,13 +134,25 @@ class SGDTraining:
             losses.append(self._step(X, y, progress=min(progress, 1.0)))
             self.passes += len(X) / len(self._X)
         self._epoch += 1
-        self._losses.check(losses)
+        self.loss = self._losses.check(losses)  # mean over the epoch
         return not deadline.expired() and (epochs is None or self._epoch < epochs)
 
     def classifier(self) -> Network:
         mirror = self._recipe.mirror_views and self._task.mirror
         module = copy.deepcopy(self._module)
         return self._wrap(module, device=self._budget.device, precision=self._budget.precision, mirror=mirror)
+
+    def state(self) -> dict[str, Any]:
+        position = {"epoch": self._epoch, "passes": self.passes, "losses": vars(self._losses)}
+        chance = {"generator": self._generator.get_state(), "mirrored_first": self._mirrored_first}
+        return position | chance | {"module": self._module.state_dict(), "optimiser": self._optimiser.state_dict()}
+
+    def load(self, state: Mapping[str, Any], /) -> None:
+        self._module.load_state_dict(state["module"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._generator.set_state(state["generator"])
+        self._mirrored_first, self._epoch, self.passes = state["mirrored_first"], state["epoch"], state["passes"]
+        vars(self._losses).update(state["losses"])
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The training set once, in random order, in batches as equal as they can be: shifted and mirrored."""
@@ -155,7 +175,7 @@ class SGDTraining:
 
     def _step(self, X: Tensor, y: Tensor, *, progress: float) -> Tensor:
         for group in self._optimiser.param_groups:
-            group["lr"] = self._recipe.rate(progress, len(self._X))
+            group["lr"] = group["rate"] * self._recipe.rate(progress, len(self._X))
         self._optimiser.zero_grad()
         with torch.autocast(X.device.type, torch.bfloat16, enabled=self._budget.precision == "bfloat16"):
             scores = self._module(X)
@@ -174,8 +194,8 @@ class Losses:
         self._start = math.nan
         self._step = self._sound = 0  # the last step, and the last one whose loss was not above the first
 
-    def check(self, losses: list[Tensor]) -> None:
-        for loss in torch.stack(losses).tolist() if losses else []:
+    def check(self, losses: list[Tensor]) -> float:
+        for loss in (values := torch.stack(losses).tolist() if losses else []):
             self._step += 1
             if not math.isfinite(loss):
                 raise Diverged(f"step {self._step}: the loss is {loss}")
@@ -186,6 +206,7 @@ class Losses:
             elif self._step - self._sound >= max(len(losses), PATIENCE):
                 above = f"above its start {self._start:.3g} for an epoch"
                 raise Diverged(f"step {self._step}: the loss is {loss:.3g}, {above}")
+        return sum(values) / len(values) if values else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +218,7 @@ class NetworkMethod:
 
     name: ClassVar[str]
     wrap: ClassVar[Callable[..., Network]] = Network
+    recipes: ClassVar[Mapping[str, Recipe]] = {}  # of its own, in place of the common ones
     recipe: Literal["fast", "paper"] = "fast"
     lr: float = 0.0
     batch_size: int = 0
@@ -207,7 +229,7 @@ class NetworkMethod:
         raise NotImplementedError
 
     def start(self, task: Task, budget: Budget) -> Training:
-        base = RECIPES[self.recipe]
+        base = (RECIPES | dict(self.recipes))[self.recipe]
         lr, batch_size = self.lr or base.lr, self.batch_size or base.batch_size
         recipe = replace(base, lr=lr, batch_size=batch_size, mirror_views=self.mirror_views)
         with torch.random.fork_rng(devices=[]):

@@ -12,6 +12,7 @@ from ddl_bench.stats import mean_interval
 COLUMNS = (  # of `Row`: field, title, meaning, the unit it is shown in, format (or three digits)
     ("accuracy", "accuracy (%)", "top-1 on the test images, by the last classifier within budget", 1, ".2f"),
     ("official_accuracy", "official (%)", "the same on the data set's own test images, kept apart", 1, ".2f"),
+    ("recovered", "recovered (%)", "planted atoms that were found: inner product of 0.99 or more", 1, ".1f"),
     ("n_params", "parameters", "numbers that prediction uses, without structural zeros", 1, ",.0f"),
     ("flops_per_image", "Mflop/image", "operations to classify an image; multiply and add are two", 1e6, ""),
     ("train_s", "train (s)", "training alone: import, data, warm-up and evaluation are off the clock", 1, ""),
@@ -25,7 +26,8 @@ COLUMNS = (  # of `Row`: field, title, meaning, the unit it is shown in, format 
     ("sparsity", "codes used (%)", "non-zero entries of the codes / all entries", 1e-2, ""),
     ("reconstruction", "residual (%)", "squared error of the codes' reconstruction / squared norm", 1e-2, ""),
 )
-BRIEF = ["data set", "method", "seeds", "accuracy (%)", "parameters", "train (ms/image)", "test (µs/image)", "note"]
+BRIEF = ["data set", "method", "seeds", "accuracy (%)", "recovered (%)", "parameters", "train (ms/image)"]
+BRIEF += ["test (µs/image)", "note"]
 
 
 def number(value: float, sd: float = np.nan, form: str = "") -> str:

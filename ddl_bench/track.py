@@ -133,7 +133,8 @@ class Cell(Strict):
 
     def command(self) -> str:
         """The command line that runs this cell again."""
-        words = ["ddl-bench", "run", self.track, "--methods", self.label, "--datasets", self.dataset]
+        words = ["ddl-bench", "run", self.track, "--methods", self.label, "--datasets"]
+        words.append(self.dataset if self.mirror is None else f"{self.dataset}[mirror={str(self.mirror).lower()}]")
         words += ["--seeds", str(self.seed), "--budget", str(self.budget).replace(" epochs", "e").replace(" ", "")]
         words += ["--device", self.device, "--threads", str(self.threads)]
         for name, value in dataclasses.asdict(self.splits).items():

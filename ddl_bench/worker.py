@@ -79,8 +79,12 @@ def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> No
         values.setdefault("provenance", {})["command"] = cell.command()
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     started = datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds")
-    values |= {"started": started, "peak_memory": usage, "phases": phases.seconds, "wall_s": time.time() - spawned}
+    wall_s = time.time() - spawned + values.pop("earlier_s", 0.0)
+    values |= {"started": started, "peak_memory": usage, "phases": phases.seconds, "wall_s": wall_s}
     write_row(run, Row(cell=cell, status=status, reason=reason, **values))
+    if status == "ok":
+        for left in (run / "work").glob(f"*{cell_id}.checkpoint*"):  # also one torn by a kill
+            left.unlink(missing_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # tearing torch down takes longer than some trainings

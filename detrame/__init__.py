@@ -1,0 +1,7 @@
+"""Q-metric ReLUs: the layer, `convert` to put it in a network, and `fold` to make inference faster."""
+
+from detrame.convert import convert
+from detrame.fold import fold
+from detrame.layer import QMetricReLU
+
+__all__ = ["QMetricReLU", "convert", "fold"]

@@ -358,7 +358,7 @@ def test_started_from_a_dictionary_it_is_ista_step_by_step(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     X = images(30, (channels, 7, 9), seed=seed).train.X
-    shape = {"patch": patch, "stride": stride, "n_atoms": n_atoms, "n_cells": 1}
+    shape: dict[str, Any] = {"patch": patch, "stride": stride, "n_atoms": n_atoms, "n_cells": 1}
     net = LISTANet(channels, 3, **shape, n_steps=n_steps).double()
     net.initialise(X, generator)
     D = torch.randn(channels * patch**2, n_atoms, generator=generator, dtype=torch.float64)

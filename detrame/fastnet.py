@@ -1,0 +1,29 @@
+"""DeTraMe on the fast network: a Q-metric ReLU for each of its activations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from ddl_bench import fastnet
+from ddl_bench.api import Task
+from ddl_bench.sgd import NetworkMethod, Recipe
+from detrame.layer import QMetricReLU
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeTraMeFastNet(NetworkMethod):
+    """The network of airbench (Jordan, 2024) with metrics of `kernel` x `kernel` pixels and `n_steps` steps."""
+
+    name: ClassVar[str] = "detrame-fastnet"
+    recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
+    kernel: Literal[1, 3] = 1
+    n_steps: int = 2
+    mirror_views: bool = True
+
+    def network(self, task: Task) -> nn.Module:
+        def metric(channels: int, kernel: int) -> nn.Module:
+            return QMetricReLU(channels, self.kernel, self.n_steps)
+
+        return fastnet.FastNet(task.image_shape[0], task.n_classes, activation=metric)
