@@ -41,6 +41,7 @@ def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str,
             points: list[Point] = [(name, row.cell.seed, getattr(row, column), row.accuracy) for name, row, _ in rows]
             figures[f"accuracy against {label}"] = plot(points, looks, label, "test")
         figures["accuracy while training"] = plot(curves, looks, "training time", " and ".join(sorted(splits)))
+        figures["confusion"] = _confusion({name: kept for name, _, kept in reversed(rows)})
         figures["learned atoms"] = _atoms({name: kept.get("artefact_atoms") for name, _, kept in reversed(rows)})
         folder.mkdir(parents=True, exist_ok=True)
         paths = {}
@@ -94,6 +95,29 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
     return figure
 
 
+def recovery(groups: list[Group], folder: Path) -> Path | None:
+    """Atoms found again by each method on each data set of planted atoms, in an SVG file with a PNG beside it."""
+    found = [(group.dataset, group.name, row.recovered) for group in groups for row in group.ok]
+    data = pd.DataFrame(found, columns=["data set", "method", "recovered"]).dropna()
+    if data.empty:
+        return None
+    with mpl.rc_context(sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": "recovery"}):
+        figure = Figure(figsize=(7, 4.4), dpi=72, layout="constrained")
+        axes = figure.add_subplot()
+        n = data["method"].nunique()
+        sns.pointplot(data, x="data set", y="recovered", hue="method", errorbar="sd", dodge=0.5, linestyle="none",
+                      palette=COLOURS[:n], markers=list(MARKERS[:n]), err_kws={"lw": 1}, ax=axes)  # fmt: skip
+        axes.set(xlabel="", ylabel="recovered atoms (%)", ylim=(max(0, data["recovered"].min() - 10), 101))
+        axes.tick_params(axis="x", rotation=20)
+        sns.despine(figure)
+        figure.suptitle("recovery of planted atoms", size=11)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "recovery.svg"
+        figure.savefig(path, transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(folder / "recovery.png", dpi=200)
+    return path
+
+
 def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
     """Write each name at the place nearest to its point where it and the line to it cover no data and no name."""
     at, frame, taken = axes.transData.transform, axes.bbox.extents, list[tuple[np.ndarray, np.ndarray]]()
@@ -116,6 +140,26 @@ def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -
             text.arrow_patch.set_visible(radius > 15)
         taken.append((low, high))
         blocked = np.vstack([blocked, line])
+
+
+def _confusion(kept: dict[str, dict[str, np.ndarray]]) -> Figure | None:
+    """Of each method, the share of each class (a row) that was taken for another, in percent; of one seed."""
+    shown = {name: arrays for name, arrays in kept.items() if 2 <= len(arrays.get("class_names", ())) <= 12}
+    columns = min(len(shown), 3)
+    lines = -(-len(shown) // 3)
+    figure = Figure(figsize=(4 * max(columns, 1), 3.9 * max(lines, 1)), layout="constrained")
+    for index, (name, it) in enumerate(shown.items(), 1):
+        classes = [str(word) for word in it["class_names"]]
+        counts = np.zeros((len(classes), len(classes)))
+        np.add.at(counts, (it["y_test"], it["predictions"]), 1)
+        table = pd.DataFrame(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1), classes, classes)
+        texts = table.map(lambda share: f"{share:.0f}" if share >= 0.5 else "")
+        axes = figure.add_subplot(lines, columns, index, title=name)
+        sns.heatmap(table, annot=texts, fmt="", cmap="Greys", vmin=0, vmax=100, cbar=False, square=True,
+                    linewidths=0.3, linecolor="#888888", annot_kws={"size": 7}, ax=axes)  # fmt: skip
+        axes.set(xlabel="predicted (%)", ylabel="true")
+        axes.tick_params(labelsize=7)
+    return figure if shown else None
 
 
 def _atoms(atoms: dict[str, np.ndarray | None]) -> Figure | None:

@@ -32,9 +32,11 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         tests[name] = corrected([compare_groups(run, best, other) for other in others])
         prefix = re.sub(r"[^\w.-]+", "-", name).strip("-")
         drawn[name] = {title: _inline(path) for title, path in figures.draw(run, here, out / "figures", prefix).items()}
+    planted = figures.recovery(groups, out / "figures")
     known = [{key: it for key, it in row.provenance.items() if key not in ("command", "cores_used")} for row in rows]
     facts = {json.dumps(it, sort_keys=True): it for it in known if it}.values()  # each kind of machine and code once
     found = {"rows": rows, "groups": groups, "figures": drawn, "tests": tests, "facts": facts, "paper": beside}
+    found["planted"] = planted and _inline(planted)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("page.html.j2").render(found, table=table, columns=COLUMNS, run=run.resolve().name)
     texts = {

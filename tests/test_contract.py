@@ -16,6 +16,7 @@ from ddl_bench.api import Budget, Classifier, OneShot, Size, Stepwise, Task, Tra
 from ddl_bench.check import check
 from ddl_bench.registry import METHODS
 
+EXTRAS = {"spams": "spams"} | dict.fromkeys(("src", "d-ksvd", "lc-ksvd", "dpl"), "dictlearn")  # what a method needs
 NAMES = sorted(entry.name for entry in entry_points(group=METHODS))
 SCORES = """
 import hashlib, sys, torch
@@ -32,14 +33,14 @@ for name in sys.argv[1:]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_method_keeps_the_contract(name: str) -> None:
-    if name == "spams":
-        pytest.importorskip("spams", reason="the extra `spams` is not installed")
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name], reason=f"the extra `{EXTRAS[name]}` is not installed")
     broken = [f"{finding.rule}: {finding.detail}" for finding in check(name) if not finding.held]
     assert broken == []
 
 
 def test_predictions_are_identical_in_two_processes() -> None:
-    names = [name for name in NAMES if name != "spams"]
+    names = [name for name in NAMES if name not in EXTRAS]
     command = [sys.executable, "-c", SCORES, *names]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in both]

@@ -1,0 +1,49 @@
+"""Deep analysis dictionaries under a synthesis dictionary, after Huang and Dragotti (2018), as a classifier.
+
+They map small images to large ones: thresholded analysis atoms layer by layer, and atoms that make the output at the
+end. Here the last layer codes what the analysis layers pool, and a linear readout takes the codes. No figure for
+classification has been published.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from baselines.adl import ADL
+from baselines.sdl import SDL, Geometry, Layer, Stack
+from ddl_bench.api import Classifier, Deadline, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ADLSDL(ADL):
+    """`n_layers` - 1 layers of `adl` and one of `sdl` above them, all of which feed the readout.
+
+    lmbd, threshold: of the analysis layers. synthesis_lmbd: penalty of the codes of the last layer, or `n_nonzero`;
+    `learner` learns its dictionary.
+    """
+
+    name: ClassVar[str] = "adl-sdl"
+    n_layers: int = 2
+    synthesis_lmbd: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.n_layers < 2:
+            raise ValueError(f"ADLSDL(n_layers={self.n_layers}): an analysis and a synthesis layer need at least 2")
+
+    def synthesis(self) -> SDL:
+        """The method that makes the last layer."""
+        options = {field.name: getattr(self, field.name) for field in fields(SDL)}
+        return SDL(**options | {"lmbd": self.synthesis_lmbd, "n_iter": 0})
+
+    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
+        stack = super().restore(state, task)
+        assert isinstance(stack, Stack)
+        *analysis, last = stack.layers
+        return replace(stack, layers=(*analysis, replace(last, encode=self.synthesis().encode)))
+
+    def _layer(self, below: list[Layer], geometry: Geometry, X: Tensor, seed: int, deadline: Deadline) -> Layer:
+        if len(below) < self.n_layers - 1:
+            return super()._layer(below, geometry, X, seed, deadline)
+        return self.synthesis()._layer(below, geometry, X, seed, deadline)
