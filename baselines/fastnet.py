@@ -8,7 +8,8 @@ from torch import nn
 
 from ddl_bench import backbones, fastnet
 from ddl_bench.api import Task
-from ddl_bench.sgd import NetworkMethod, Recipe
+from ddl_bench.recipe import Recipe
+from ddl_bench.sgd import NetworkMethod
 
 
 @dataclass(frozen=True, kw_only=True)

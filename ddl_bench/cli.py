@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -31,6 +31,7 @@ console = Console()
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 RunFolder = Annotated[Path, typer.Option("--run", help="The run folder.")]
+Precision = Literal["float32", "bfloat16"]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with methods; may be repeated.")]
 LAST = Path("results/quick")
 
@@ -62,6 +63,7 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Seeds, as in 0,1,2 or 0-4.")] = None,
     budget: Annotated[str | None, typer.Option(help="Training per cell: 40e, 90s, 3m or 1.5h.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Of the products and convolutions of networks.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a cell.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Cells at a time, each on cores of its own.")] = None,
     limit_train: Annotated[int | None, typer.Option(help="Training images to keep, classes balanced.")] = None,
@@ -110,7 +112,7 @@ def _overrides(given: Mapping[str, Any]) -> "Overrides":
     from ddl_bench.track import BudgetSpec
 
     splits = {field.name: given[field.name] for field in fields(Splits) if given[field.name] is not None}
-    plain = ("device", "threads", "time_limit", "memory_limit_gb", "data_dir", "download", "keep_models")
+    plain = ("device", "precision", "threads", "time_limit", "memory_limit_gb", "data_dir", "download", "keep_models")
     return Overrides(
         methods=words(given["methods"]),
         datasets=words(given["datasets"]),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddl_bench.backbones import Activation, Normalise
-from ddl_bench.sgd import FAST, Recipe
+from ddl_bench.recipe import FAST, Recipe
 
 # airbench's hyper-parameters, its sums over a batch of 1,024 turned into means: 11.5 / 7.67 and 0.0153 / 11.5
 FASTNET = replace(

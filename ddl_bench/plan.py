@@ -35,6 +35,7 @@ class Overrides:
     seeds: list[int] | None = None
     budget: BudgetSpec | None = None
     device: str | None = None
+    precision: str | None = None
     threads: int | None = None
     time_limit: float | None = None
     memory_limit_gb: float | None = None
@@ -61,7 +62,7 @@ def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
         "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
         "device": overrides.value(track, "device"),
         "threads": threads,
-        "precision": track.precision,
+        "precision": overrides.value(track, "precision"),
         "time_limit": overrides.value(track, "time_limit"),
         "memory_limit_gb": overrides.value(track, "memory_limit_gb"),
         "track": str(Path(track_name).resolve()) if track_name.endswith(".toml") else track_name,

@@ -2,6 +2,9 @@
 
 import copy
 import math
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +24,8 @@ from baselines.plainnet import PlainNet as PlainNetMethod
 from ddl_bench.api import Budget, Deadline, Diverged, HasArtefacts, HasCodes, Split, Task, UserError
 from ddl_bench.backbones import Depth, Normalise, PlainNet
 from ddl_bench.network import Network
-from ddl_bench.sgd import FAST, PAPER, Losses, NetworkMethod, Recipe, SGDTraining, reflect
+from ddl_bench.recipe import FAST, PAPER, Recipe
+from ddl_bench.sgd import Lookahead, Losses, NetworkMethod, SGDTraining, reflect
 from detrame.layer import QMetricReLU
 from detrame.plainnet import DeTraMePlainNet
 
@@ -200,6 +204,45 @@ def test_training_takes_the_steps_of_the_textbook() -> None:
     torch.testing.assert_close(module.bias.detach().double(), bias, atol=1e-5, rtol=1e-4)
     assert training.passes == pytest.approx(2)
     assert module.projections == 8
+
+
+def test_the_average_follows_its_recursion_and_keeps_the_constraints() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average, slow = Lookahead(module), [it.clone() for it in module.state_dict().values() if it.is_floating_point()]
+    for n_steps in range(1, 13):
+        with torch.no_grad():
+            module(torch.randn(4, 3))  # moves the statistics of batch norm
+            for parameter in module.parameters():
+                parameter.add_(torch.randn_like(parameter)).clamp_(0, 1)
+        reached = [it.clone() for it in module.state_dict().values() if it.is_floating_point()]
+        average.step(n_steps / 12)
+        if n_steps % 5 == 0:
+            decay = 0.95**5 * (n_steps / 12) ** 3
+            slow = [decay * old + (1 - decay) * new for old, new in zip(slow, reached, strict=True)]
+            reached = slow
+        now = [it for it in module.state_dict().values() if it.is_floating_point()]
+        torch.testing.assert_close(now, reached)
+    assert all(parameter.min() >= 0 and parameter.max() <= 1 for parameter in module.parameters())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+def test_freed_memory_is_kept_and_not_faulted_in_again() -> None:
+    script = """
+import resource, sys, torch
+from ddl_bench.sgd import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+for i in range(42):
+    if i == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16 * 2**20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, "-c", script, how], stdout=subprocess.PIPE, check=True, text=True).stdout)
+        for how in ("keep", "as is")
+    ]
+    assert faults[0] < faults[1] / 5
 
 
 def test_making_a_training_learns_nothing() -> None:

@@ -31,6 +31,7 @@ from ddl_bench.results import arrays, load_rows
 from ddl_bench.run import Silent, run
 from ddl_bench.sgd import NetworkMethod
 from ddl_bench.supervise import Job
+from detrame.fastnet import DeTraMeFastNet
 
 PLUGIN = Path(__file__)
 PHASES = Phases({}, lambda name: None)
@@ -61,7 +62,13 @@ class Drops(NetworkMethod):
         return nn.Sequential(Normalise(1), nn.Flatten(), linear, nn.BatchNorm1d(task.n_classes), Lag(self.dropout))
 
 
-@pytest.mark.parametrize("name", ["drops", "plainnet", "lista", "detrame-plainnet"])
+@dataclass(frozen=True, kw_only=True)
+class Averaged(DeTraMeFastNet):
+    name: ClassVar[str] = "averaged"
+    lookahead: bool = True
+
+
+@pytest.mark.parametrize("name", ["drops", "plainnet", "lista", "detrame-plainnet", "averaged"])
 def test_state_and_load_give_the_same_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     task, _ = toy_task()
