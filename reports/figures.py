@@ -1,5 +1,6 @@
 """The figures of one data set, as PNG and SVG. Points have names and shapes of their own, so colour may be lost."""
 
+from collections.abc import Mapping
 from itertools import cycle, product
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import EngFormatter, FixedLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from ddl_bench.groups import Group
 from ddl_bench.results import arrays
@@ -116,6 +117,26 @@ def recovery(groups: list[Group], folder: Path) -> Path | None:
         figure.savefig(path, transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         figure.savefig(folder / "recovery.png", dpi=200)
     return path
+
+
+def errors(curves: Mapping[str, Mapping[str, float]], x: str, y: str, path: Path) -> None:
+    """Relative errors by number of steps, a named line for each of `curves`, in an SVG file with a PNG beside it."""
+    data = pd.DataFrame(curves).rename_axis("x").reset_index().melt("x", var_name="method", value_name="y").dropna()
+    data["x"] = data["x"].astype(int)
+    with mpl.rc_context(sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": path.stem}):
+        figure = Figure(figsize=(7, 4.4), dpi=72, layout="constrained")
+        axes = figure.add_subplot(xlabel=x, ylabel=y, xscale="log", yscale="log")
+        for (name, line), colour, marker in zip(data.groupby("method"), COLOURS, MARKERS, strict=False):
+            axes.plot(line["x"], line["y"], marker, ls="-", c=colour, ms=6, mec=INK, mew=0.6)
+            axes.annotate(str(name), line[["x", "y"]].iloc[-1], (6, 0), textcoords="offset points", va="center")
+        axes.xaxis.set_major_locator(FixedLocator(sorted(data["x"].unique())))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(x=0.12)
+        sns.despine(figure)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(path.with_suffix(".png"), dpi=200)
 
 
 def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
