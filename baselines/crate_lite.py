@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.cnn_lista import CodedNetwork
+from baselines.unrolled import CodedNetwork
 from ddl_bench.api import Task, UserError
 from ddl_bench.backbones import Normalise
 from ddl_bench.sgd import NetworkMethod

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.cnn_lista import CodedNetwork, Form, LISTALayer
 from baselines.learned import learn
 from baselines.online import Online
 from baselines.patches import Whitening, extract, positions
 from baselines.pursuit import encode
 from baselines.readout import fit_readout, shuffled
+from baselines.unrolled import CodedNetwork, Form, LISTALayer
 from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training, UserError
 from ddl_bench.sgd import NetworkMethod
 
