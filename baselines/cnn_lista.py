@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.unrolled import CodedNetwork, Form, LISTALayer
-from ddl_bench.api import Task
+from ddl_bench.api import About, Task
 from ddl_bench.backbones import Normalise
 from ddl_bench.sgd import NetworkMethod
 
@@ -45,9 +45,20 @@ class CNNLISTANet(LISTALayer):
 
 @dataclass(frozen=True, kw_only=True)
 class CNNLISTA(NetworkMethod):
-    """width, n_atoms: channels of the first convolution, doubled at each halving; atoms; 0 follows from the images."""
+    """Convolutional network whose features LISTA codes, trained end to end.
+
+    width: channels of the first convolution, doubled at each halving; 0 follows from the images. n_atoms: 0 does, too.
+    n_steps: unrolled steps, at least 1. form: of the steps, see `LISTALayer`.
+    """
 
     name: ClassVar[str] = "cnn-lista"
+    about: ClassVar[About] = About(
+        family="unrolled networks",
+        formula="x = features of a place; codes_1 = shrink(W x), codes_{t+1} = shrink(W x + S codes_t), t < n_steps",
+        references=("wang2015", "liu2018", "gregor2010"),
+        published="for super-resolution and scene recognition; none for the data sets here",
+        differs="the convolutions and the readout are our own",
+    )
     wrap = CodedNetwork
     width: int = 0
     n_atoms: int = 0

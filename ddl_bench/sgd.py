@@ -213,7 +213,8 @@ class Losses:
 class NetworkMethod:
     """A `Method` that trains a network: subclasses say which one.
 
-    recipe: "fast" or "paper". lr, batch_size: instead of the recipe's, 0 keeps it. mirror_views: as in `Recipe`.
+    recipe: "fast" or "paper". lr, batch_size: instead of the recipe's, 0 keeps it.
+    mirror_views: score images and their mirror images and add, where the task allows it.
     """
 
     name: ClassVar[str]
