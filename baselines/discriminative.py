@@ -130,6 +130,7 @@ class DKSVD(Discriminative):
         formula="min norm(X - codes D')**2 + alpha * norm(labels - codes W')**2, n_nonzero atoms a code",
         references=("zhang2010",),
         published="on small sets of faces and objects; none for the data sets here",
+        differs="as the library implements it, on at most n_samples images",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "DDLClassifier"
@@ -156,6 +157,7 @@ class LCKSVD(DKSVD):
         formula="that of `d-ksvd` + beta * norm(shares - codes A')**2",
         references=("jiang2013",),
         published="on small sets of faces and objects; none for the data sets here",
+        differs="as the library implements it, on at most n_samples images",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "LCDLClassifier"
@@ -181,6 +183,7 @@ class DPL(Discriminative):
         formula="argmin_k norm(x - D_k P_k x)",
         references=("gu2014",),
         published="on small sets of faces and objects; none for the data sets here",
+        differs="as the library implements it, on at most n_samples images",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "DPLClassifier"

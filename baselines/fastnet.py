@@ -26,7 +26,7 @@ class FastNet(NetworkMethod):
         formula="activation(norm(W * maps)) behind a whitening of 2x2 patches; scores of an image and its mirror image",
         references=("jordan2024",),
         published="94 % on CIFAR-10 after 3.29 s on an A100; 94.01 % after 2.59 s in the author's later version",
-        differs="parts of the recipe: see `ddl_bench/fastnet.py`",
+        differs="no averaging of the weights; batches follow the number of training images",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"

@@ -26,8 +26,7 @@ class DeTraMePlainNet(MetricMethod):
         published="CIFAR-10: 88.51 ± 0.17, 92.24 ± 0.32, 93.05 ± 0.46, 92.03 ± 0.54 % at depths 3, 6, 9, 12; "
         "CIFAR-100: 64.99 ± 0.34, 69.49 ± 0.61, 69.68 ± 0.50, 70.92 ± 0.78 %; 5 seeds, shifts and flips "
         "(Table 1 of tang2021)",
-        differs="batch norm; the paper does not spell out depths 3, 6 and 12: ours are the natural reading, and so is "
-        "the kernel of the metrics",
+        differs="batch norm, the kernel of the metrics, and depths 3, 6 and 12 are our reading of the paper",
     )
     iterations: ClassVar[dict[int, tuple[int, int]]] = {3: (5, 3)}
     depth: backbones.Depth = 3
