@@ -25,7 +25,7 @@ class PlainNet(NetworkMethod):
         published="CIFAR-10: 35.14 ± 4.94, 86.71 ± 0.36, 90.31 ± 0.31, 91.28 ± 0.27 % at depths 3, 6, 9, 12; "
         "CIFAR-100: 22.01 ± 1.24, 62.81 ± 0.75, 66.15 ± 0.61, 68.70 ± 0.65 %; 5 seeds, shifts and flips "
         "(Table 1 of tang2021)",
-        differs="batch norm, which ALL-CNN-C does without; the paper does not spell out depths 3, 6 and 12: ours are the natural reading",
+        differs="batch norm, which ALL-CNN-C does without; depths 3, 6 and 12 are our reading of the DeTraMe-Net paper",
     )
     depth: backbones.Depth = 3
     batch_norm: bool = True
