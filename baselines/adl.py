@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baselines.sdl import BLOCK, SDL, Floats, Stack
 from baselines.transform import Union, shrink
-from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Task
+from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Task
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class Analysis(Stack):
 
 @dataclass(frozen=True, kw_only=True)
 class ADL(SDL):
-    """The stack of `sdl` with codes shrink(W x) of analysis atoms, rows of W, in place of a pursuit.
+    """Analysis dictionary learning: thresholded products with learned transforms in place of a pursuit.
 
-    `baselines.transform.Union` learns them: as many square transforms as make about `n_atoms` atoms. Options of `sdl`
-    that name a learner or a number of non-zeros have no effect.
+    The stack of `sdl` with codes shrink(W x) of analysis atoms, rows of W. `baselines.transform.Union` learns them: as
+    many square transforms as make about `n_atoms` atoms. Options of `sdl` that name a learner or a number of non-zeros
+    have no effect.
 
     threshold: the least size of a code, in units of 1 / sqrt(n_features): patches have about unit norm.
     lmbd: weight of the term that keeps each transform invertible, per squared norm of its samples; codes vanish where
@@ -40,6 +41,12 @@ class ADL(SDL):
     """
 
     name: ClassVar[str] = "adl"
+    about: ClassVar[About] = About(
+        family="dictionaries, layer by layer",
+        formula="min norm(W X - Z)**2 + threshold**2 * nnz(Z) + lmbd * (norm(W)**2 - log|det W|); codes = shrink(W x)",
+        references=("ravishankar2013", "wen2015"),
+        differs="published to represent and denoise images; pooling and readout are those of `sdl`",
+    )
     threshold: float = 0.7
     lmbd: float = 1.0
     n_iter: int = 20

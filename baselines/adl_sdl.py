@@ -13,18 +13,26 @@ from torch import Tensor
 
 from baselines.adl import ADL
 from baselines.sdl import SDL, Geometry, Layer, Stack
-from ddl_bench.api import Classifier, Deadline, Task
+from ddl_bench.api import About, Classifier, Deadline, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class ADLSDL(ADL):
-    """`n_layers` - 1 layers of `adl` and one of `sdl` above them, all of which feed the readout.
+    """Analysis dictionaries under a synthesis dictionary: `n_layers` - 1 layers of `adl`, then one of `sdl`.
+
+    All layers feed the readout.
 
     lmbd, threshold: of the analysis layers. synthesis_lmbd: penalty of the codes of the last layer, or `n_nonzero`;
-    `learner` learns its dictionary.
+        `learner` learns its dictionary.
     """
 
     name: ClassVar[str] = "adl-sdl"
+    about: ClassVar[About] = About(
+        family="dictionaries, layer by layer",
+        formula="codes_l = shrink(W_l codes_{l-1}), then argmin 0.5*norm(codes_{l-1} - D codes)**2 + lmbd*norm1(codes)",
+        references=("huang2018",),
+        differs="published for super-resolution, where the synthesis atoms make the output: here they code",
+    )
     n_layers: int = 2
     synthesis_lmbd: float = 0.1
 

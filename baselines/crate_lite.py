@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.cnn_lista import CodedNetwork
-from ddl_bench.api import Task, UserError
+from baselines.unrolled import CodedNetwork
+from ddl_bench.api import About, Task, UserError
 from ddl_bench.backbones import Normalise
 from ddl_bench.sgd import NetworkMethod
 
@@ -88,9 +88,21 @@ class CRATENet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class CRATELite(NetworkMethod):
-    """patch: side of patches, in pixels; dim: of tokens, a multiple of n_heads; 0 follows from the images' size."""
+    """White-box transformer (CRATE), small: each block compresses tokens, then takes one step of ISTA.
+
+    A setting of 0 follows from the images.
+
+    patch: side of patches, in pixels. dim: of tokens, a multiple of n_heads. depth: blocks. n_heads: of the attention.
+    """
 
     name: ClassVar[str] = "crate-lite"
+    about: ClassVar[About] = About(
+        family="unrolled networks",
+        formula="tokens += sum_h O_h softmax(V_h V_h' / s) V_h; tokens = max(x + step * D'(x - D x) - step * lmbd, 0)",
+        references=("yu2023",),
+        published="only after training on ImageNet, with 6 million parameters and more",
+        differs="smaller, trained from the start; patches overlap, and the mean token is read out",
+    )
     wrap = CodedNetwork
     patch: int = 0
     dim: int = 0

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from baselines.implicit import Coding
 from ddl_bench import backbones
-from ddl_bench.api import CodeStats, Task, UserError
+from ddl_bench.api import About, CodeStats, Task, UserError
 from ddl_bench.backbones import Layer, Normalise
 from ddl_bench.network import Network
 from ddl_bench.sgd import NetworkMethod
@@ -98,17 +98,26 @@ class DDLNetwork(Network):
 
 @dataclass(frozen=True, kw_only=True)
 class DDL(NetworkMethod):
-    """Layers of non-negative elastic-net codes, dictionaries and penalties trained by cross-entropy, with unit atoms.
+    """Deep dictionary learning: layers of non-negative elastic-net codes, trained end to end for the labels.
 
-    Published: 93.04 % on CIFAR-10 and 68.76 % on CIFAR-100, 9 layers, 1.4 M parameters, the full schedule. Batch norm
-    before each layer and the classifier, and the start from patches, are ours. A setting of 0 follows from the images.
+    A setting of 0 follows from the images.
 
     layout: "small"; "all-cnn-c", the geometry and widths of ALL-CNN-C; "0.35m", the same narrower, a reconstruction.
     depth, width: of "small": layers, and atoms of the first; doubled where maps are halved.
     n_cells: of "small": the last codes are averaged over n_cells x n_cells. lmbd, alpha: of all layers at the start.
+    batch_norm: before each layer.
     """
 
     name: ClassVar[str] = "ddl"
+    about: ClassVar[About] = About(
+        family="deep dictionaries, end to end",
+        formula="codes = argmin over codes >= 0 of 0.5*norm(x - D codes)**2 + lmbd*norm1(codes) + "
+        "0.5*alpha*norm(codes)**2 + d'codes, layer after layer; min of the cross-entropy",
+        references=("mahdizadehaghdam2019",),
+        published="93.04 % on CIFAR-10 and 68.76 % on CIFAR-100: 9 layers, 1.4 M parameters, the full schedule",
+        differs="batch norm before each layer and the classifier, unit-norm atoms and their start from patches are "
+        "ours",
+    )
     wrap = DDLNetwork
     layout: Literal["small", "all-cnn-c", "0.35m"] = "small"
     depth: int = 0

@@ -4,11 +4,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.sdl import SDL
+from ddl_bench.api import About
 
 
 @dataclass(frozen=True, kw_only=True)
 class DDLGreedy(SDL):
-    """`SDL` with more than one layer: each learns on the pooled codes of the one below, and none is trained again."""
+    """Greedy deep dictionary learning: each layer learns without labels, on the pooled codes of the one below.
+
+    `sdl` with more than one layer: none is trained again, and a classifier takes the codes of all.
+    """
 
     name: ClassVar[str] = "ddl-greedy"
+    about: ClassVar[About] = About(
+        family="dictionaries, layer by layer",
+        formula="as `sdl`, layer after layer",
+        references=("tariyal2016",),
+        differs="layers see patches of pooled codes, not whole codes, and all of them feed the readout",
+    )
     n_layers: int = 2

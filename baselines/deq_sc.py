@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from baselines.convolutional import CodingNetwork, Dictionary
 from baselines.csc_net import CodingLayer, CodingResNet
-from ddl_bench.api import Task
+from ddl_bench.api import About, Task
 from ddl_bench.sgd import NetworkMethod
 
 MEMORY = 5  # iterates that Anderson acceleration combines
@@ -143,9 +143,21 @@ class EquilibriumLayer(CodingLayer):
 
 @dataclass(frozen=True, kw_only=True)
 class DEQSC(NetworkMethod):
-    """csc-net with first codes that are solved for; no figure is published. Options: of `CodingResNet` and `Fixed`."""
+    """Residual network whose first codes are a deep equilibrium: the fixed point itself, in constant memory.
+
+    `csc-net` with codes that are solved for, by Anderson acceleration, and differentiated implicitly.
+
+    width: channels of the first stage. n_blocks: blocks of each of the three stages. lmbd, alpha: penalty and ridge.
+    n_iter: at most so many steps, forwards and backwards each. tol: of the step's length relative to the codes.
+    """
 
     name: ClassVar[str] = "deq-sc"
+    about: ClassVar[About] = About(
+        family="convolutional sparse coding",
+        formula="codes = max(codes - step * (D'(D codes - X) + lmbd + alpha * codes), 0)",
+        references=("bai2019",),
+        differs="one layer is an equilibrium, not the whole network",
+    )
     wrap = CodingNetwork
     width: int = 16
     n_blocks: int = 1

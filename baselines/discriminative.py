@@ -13,7 +13,7 @@ from torch import Tensor
 from baselines.learned import Floats
 from baselines.pursuit import encode
 from baselines.sdl import BLOCK, SDL, Layer, features
-from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
+from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def rows(layers: tuple[Layer, ...], X: Tensor) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Discriminative:
-    """Learns from "pixels", or from "patches": pooled sparse codes, by a layer of `sdl`, of `n_samples` images; 0: all.
+    """A classifier of dictlearn on unit-norm features.
+
+    features: "pixels", or "patches": pooled sparse codes, by a layer of `sdl`. n_samples: images to learn from; 0: all.
 
     A budget in seconds does not cut it short. ModuleNotFoundError where dictlearn is not installed.
     """
@@ -92,9 +94,20 @@ class Discriminative:
 
 @dataclass(frozen=True, kw_only=True)
 class SRC(Discriminative):
-    """Training images as atoms; the class whose atoms leave the least of an image (Wright et al., 2009)."""
+    """Sparse-representation classification: the class whose images, as atoms, leave the least of an image.
+
+    n_nonzero: atoms of each code.
+    """
 
     name: ClassVar[str] = "src"
+    about: ClassVar[About] = About(
+        family="dictionaries, discriminative",
+        formula="argmin_k norm(x - D_k codes_k), codes of x in all training images",
+        references=("wright2009",),
+        published="on small sets of faces and objects; none for the data sets here",
+        differs="codes of n_nonzero atoms, not those of the least norm1; at most n_samples images",
+        needs=("dictlearn",),
+    )
     kind: ClassVar[str] = "SRCClassifier"
     arrays: ClassVar[tuple[str, ...]] = ("dictionary_",)
     n_samples: int = 2000
@@ -106,9 +119,20 @@ class SRC(Discriminative):
 
 @dataclass(frozen=True, kw_only=True)
 class DKSVD(Discriminative):
-    """Atoms, at most one for two images, and a readout in one K-SVD (Zhang and Li, 2010). alpha: weight of labels."""
+    """Discriminative K-SVD: atoms and a linear readout of their codes, learned in one K-SVD.
+
+    n_atoms: at most one for two images. n_nonzero: atoms of each code. alpha: weight of the labels. n_iter: passes.
+    """
 
     name: ClassVar[str] = "d-ksvd"
+    about: ClassVar[About] = About(
+        family="dictionaries, discriminative",
+        formula="min norm(X - codes D')**2 + alpha * norm(labels - codes W')**2, n_nonzero atoms a code",
+        references=("zhang2010",),
+        published="on small sets of faces and objects; none for the data sets here",
+        differs="as the library implements it, on at most n_samples images",
+        needs=("dictlearn",),
+    )
     kind: ClassVar[str] = "DDLClassifier"
     n_atoms: int = 300
     n_nonzero: int = 6
@@ -122,9 +146,20 @@ class DKSVD(Discriminative):
 
 @dataclass(frozen=True, kw_only=True)
 class LCKSVD(DKSVD):
-    """D-KSVD in which each class has its share of the atoms (Jiang et al., 2013). beta: weight of that."""
+    """Label-consistent K-SVD: D-KSVD in which each class has its share of the atoms.
+
+    beta: weight of that.
+    """
 
     name: ClassVar[str] = "lc-ksvd"
+    about: ClassVar[About] = About(
+        family="dictionaries, discriminative",
+        formula="that of `d-ksvd` + beta * norm(shares - codes A')**2",
+        references=("jiang2013",),
+        published="on small sets of faces and objects; none for the data sets here",
+        differs="as the library implements it, on at most n_samples images",
+        needs=("dictlearn",),
+    )
     kind: ClassVar[str] = "LCDLClassifier"
     alpha: float = 0.01
     beta: float = 0.01
@@ -137,9 +172,20 @@ class LCKSVD(DKSVD):
 
 @dataclass(frozen=True, kw_only=True)
 class DPL(Discriminative):
-    """A dictionary and a projection that finds its codes for each class (Gu et al., 2014); n_atoms: of all of them."""
+    """Dictionary pair learning: for each class a dictionary, and a projection that finds its codes.
+
+    n_atoms: of all classes together. n_iter: alternations.
+    """
 
     name: ClassVar[str] = "dpl"
+    about: ClassVar[About] = About(
+        family="dictionaries, discriminative",
+        formula="argmin_k norm(x - D_k P_k x)",
+        references=("gu2014",),
+        published="on small sets of faces and objects; none for the data sets here",
+        differs="as the library implements it, on at most n_samples images",
+        needs=("dictlearn",),
+    )
     kind: ClassVar[str] = "DPLClassifier"
     arrays: ClassVar[tuple[str, ...]] = ("dictionaries_", "encoders_")
     fitted: ClassVar[type[Fitted]] = Fitted

@@ -7,16 +7,28 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from ddl_bench import backbones, fastnet
-from ddl_bench.api import Task
+from ddl_bench.api import About, Task
 from ddl_bench.recipe import Recipe
 from ddl_bench.sgd import NetworkMethod
 
 
 @dataclass(frozen=True, kw_only=True)
 class FastNet(NetworkMethod):
-    """The network of airbench (Jordan, 2024); its recipe "fast" has the rates, smoothing and batches of that work."""
+    """Fast network (airbench): frozen whitening of 2x2 patches, three wide blocks, few epochs.
+
+    The recipe "fast" has the rates, smoothing and batches of that work.
+
+    activation: of every block.
+    """
 
     name: ClassVar[str] = "fastnet"
+    about: ClassVar[About] = About(
+        family="plain networks",
+        formula="activation(norm(W * maps)) behind a whitening of 2x2 patches; scores of an image and its mirror image",
+        references=("jordan2024",),
+        published="94 % on CIFAR-10 after 3.29 s on an A100; 94.01 % after 2.59 s in the author's later version",
+        differs="no averaging of the weights; batches follow the number of training images",
+    )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"
     mirror_views: bool = True

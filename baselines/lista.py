@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.cnn_lista import CodedNetwork, Form, LISTALayer
 from baselines.learned import learn
 from baselines.online import Online
 from baselines.patches import Whitening, extract, positions
 from baselines.pursuit import encode
 from baselines.readout import fit_readout, shuffled
-from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training, UserError
+from baselines.unrolled import CodedNetwork, Form, LISTALayer
+from ddl_bench.api import About, Budget, Classifier, Deadline, Stepwise, Task, Training, UserError
 from ddl_bench.sgd import NetworkMethod
 
 LMBD = 0.5  # penalty of the first codes, in units of whitened patches and unit-norm atoms; thresholds are then learned
@@ -133,11 +133,13 @@ def error_curves(
 
 @dataclass(frozen=True, kw_only=True)
 class Unrolled(NetworkMethod):
-    """Unrolled sparse coding; a setting of 0 follows from the size of the images.
+    """Unrolled sparse coding of patches.
+
+    A setting of 0 follows from the size of the images.
 
     patch, stride: side and distance of patches, in pixels. n_atoms: atoms. n_steps: unrolled steps, at least 1.
     n_cells: codes are pooled on n_cells x n_cells, at most as many as there are patches a side.
-    distilled: learn exact codes of whitened patches, of penalty `lmbd`, then a linear readout; not the classes.
+    distilled: learn exact codes of whitened patches, then a linear readout; not the classes. lmbd: their penalty.
     """
 
     wrap = LISTANetwork
@@ -187,9 +189,18 @@ class Unrolled(NetworkMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class LISTA(Unrolled):
-    """form: of the steps, see `LISTALayer`; the others as in `Unrolled`."""
+    """LISTA: a few learned steps of sparse coding of patches, trained end to end as a classifier.
+
+    form: of the steps, see `LISTALayer`.
+    """
 
     name: ClassVar[str] = "lista"
+    about: ClassVar[About] = About(
+        family="unrolled networks",
+        formula="codes_1 = shrink(W x), codes_{t+1} = shrink(W x + S codes_t), t < n_steps",
+        references=("gregor2010", "chen2018"),
+        differs="published to predict exact codes, which `distilled` does; here W, S and thresholds learn the classes",
+    )
     form: Form = "shared"
 
     def network(self, task: Task) -> nn.Module:

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.readout import ABSENT, Linear, search, shuffled
-from ddl_bench.api import Budget, Classifier, Deadline, Stepwise, Task, Training
+from ddl_bench.api import About, Budget, Classifier, Deadline, Stepwise, Task, Training
 
 STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Logistic:
-    """Minimise C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2 for each C; the best on validation stays.
+    """Multinomial logistic regression on standardised pixels, its penalty chosen on validation images.
 
     strengths: values of C, tried in this order as `search` does.
     mirror: tie weights to their mirror images where the task allows it, which is what training on mirror images too
@@ -29,6 +29,11 @@ class Logistic:
     """
 
     name: ClassVar[str] = "logistic"
+    about: ClassVar[About] = About(
+        family="baseline",
+        formula="min C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2, the best C on validation images",
+        references=("pedregosa2011",),
+    )
     strengths: tuple[float, ...] = STRENGTHS
     mirror: bool = True
 

@@ -8,14 +8,21 @@ import torch
 from torch import Tensor
 
 from baselines.readout import ABSENT, Linear
-from ddl_bench.api import Budget, Classifier, OneShot, Task, Training
+from ddl_bench.api import About, Budget, Classifier, OneShot, Task, Training
 
 
 @dataclass(frozen=True)
 class NearestMean:
-    """Scores -norm(x - mean_k)**2 + norm(x)**2 = 2 x.mean_k - norm(mean_k)**2; it has no hyper-parameters."""
+    """Nearest class mean: the class whose mean image is the nearest.
+
+    Scores 2 x.mean_k - norm(mean_k)**2 = norm(x)**2 - norm(x - mean_k)**2; it has no hyper-parameters.
+    """
 
     name: ClassVar[str] = "nearest-mean"
+    about: ClassVar[About] = About(
+        family="baseline",
+        formula="argmin_k norm(x - mean_k)",
+    )
 
     def start(self, task: Task, budget: Budget) -> Training:
         return OneShot(lambda: self._fit(task))

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from baselines.ddl import DDLNet, DDLNetwork
-from ddl_bench.api import Task, UserError
+from ddl_bench.api import About, Task, UserError
 from ddl_bench.backbones import Layer
 from ddl_bench.sgd import NetworkMethod
 
@@ -17,12 +17,10 @@ WIDE = 4  # atoms of a wide dictionary / atoms of the slim one before it
 
 @dataclass(frozen=True, kw_only=True)
 class SCN(NetworkMethod):
-    """`depth` modules of two layers of non-negative codes of 3x3 patches, batch norm before each, trained end to end.
+    """Deep sparse coding network: slim and wide dictionaries in turn, with a learned penalty for each atom.
 
-    Published: 94.19 % on CIFAR-10 and 80.07 % on CIFAR-100, 0.69 M parameters: depth 7, width 16, first_stride 1,
-    200 epochs. Unit-norm atoms that start from patches, and alpha > 0, are ours.
-
-    A setting of 0 follows from the images.
+    `depth` modules of two layers of non-negative codes of 3x3 patches, batch norm before each. A setting of 0 follows
+    from the images.
 
     depth: modules, in three stages; each stage but the first halves the maps and doubles the atoms.
     width: atoms of the first slim dictionary; a wide one has four times as many.
@@ -31,6 +29,15 @@ class SCN(NetworkMethod):
     """
 
     name: ClassVar[str] = "scn"
+    about: ClassVar[About] = About(
+        family="deep dictionaries, end to end",
+        formula="codes = argmin over codes >= 0 of 0.5*norm(x - D codes)**2 + sum(lmbd*codes) + "
+        "0.5*alpha*norm(codes)**2, layer after layer; min of the cross-entropy",
+        references=("sun2020",),
+        published="94.19 % on CIFAR-10 and 80.07 % on CIFAR-100: depth 7, width 16, first_stride 1, 0.69 M parameters, "
+        "200 epochs",
+        differs="unit-norm atoms that start from patches, and alpha > 0, are ours",
+    )
     wrap = DDLNetwork
     depth: int = 2
     width: int = 0

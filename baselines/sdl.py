@@ -17,7 +17,7 @@ from baselines.online import Online
 from baselines.patches import Whitening, extract, pool, positions
 from baselines.pursuit import encode
 from baselines.readout import Linear, fit_readout, shuffled
-from ddl_bench.api import Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
+from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
 
 Floats = NDArray[np.float32]
 Geometry = tuple[int, int, int]  # patch, stride and cells a side of a layer
@@ -112,7 +112,9 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class SDL:
-    """Stacked sparse dictionary learning; a setting of 0 follows from the images.
+    """Sparse dictionary learning in layers: codes of whitened patches, pooled, then a linear readout.
+
+    A setting of 0 follows from the images.
 
     n_layers: each deeper layer learns on the pooled codes of the one below; all of them feed the readout.
     patch, stride: side and distance of patches, in pixels; deep_patch: side in pooled cells for the deeper layers.
@@ -129,6 +131,15 @@ class SDL:
     """
 
     name: ClassVar[str] = "sdl"
+    about: ClassVar[About] = About(
+        family="dictionaries, layer by layer",
+        formula="codes = argmin 0.5*norm(x - D codes)**2 + lmbd*norm1(codes); readout of sqrt(sums of max(codes, 0), "
+        "max(-codes, 0))",
+        references=("coates2011", "coates2011analysis", "mairal2010", "aharon2006"),
+        published="79.6 % on CIFAR-10, 50,000 images, one layer of k-means features (coates2011analysis)",
+        differs="learned dictionaries and exact sparse codes, roots of pooled codes, a logistic readout that sees "
+        "mirror images",
+    )
     n_layers: int = 1
     patch: int = 0
     stride: int = 0

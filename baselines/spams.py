@@ -9,13 +9,24 @@ import torch
 
 from baselines.learned import first_atoms
 from baselines.sdl import SDL, Floats
+from ddl_bench.api import About
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spams(SDL):
-    """Dictionaries by `trainDL` on batches of 512, codes by `lasso` or `omp`; ModuleNotFoundError without SPAMS."""
+    """The stack of `sdl` with the dictionary learner and the coders of the library SPAMS.
+
+    Dictionaries by `trainDL` on batches of 512, codes by `lasso` or `omp`; ModuleNotFoundError without SPAMS.
+    """
 
     name: ClassVar[str] = "spams"
+    about: ClassVar[About] = About(
+        family="dictionaries, layer by layer",
+        formula="as `sdl`",
+        references=("mairal2010",),
+        differs="all but learner and coder is that of `sdl`",
+        needs=("spams",),
+    )
     learner: Literal["online"] = "online"
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:

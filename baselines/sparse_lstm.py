@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.lista import LISTANet, Unrolled
-from ddl_bench.api import Task
+from ddl_bench.api import About, Task
 
 Memory = Literal["cell", "steps"]
 OPEN = 3.0  # bias of the gates at first: the input gate lets 95 % in, the forget gate keeps 5 %
@@ -64,9 +64,19 @@ class SparseLSTMNet(LISTANet):
 
 @dataclass(frozen=True, kw_only=True)
 class SparseLSTM(Unrolled):
-    """memory: see `SparseLSTMNet`; the others as in `Unrolled`. No figure for the data sets here was found."""
+    """Sparse LSTM (SC2Net): ISTA with gates and a memory, unrolled on patches and trained end to end.
+
+    memory: "cell", as published, or "steps", see `SparseLSTMNet`.
+    """
 
     name: ClassVar[str] = "sparse-lstm"
+    about: ClassVar[About] = About(
+        family="unrolled networks",
+        formula="c_{t+1} = input * (W x + S codes_t) + forget * c_t, codes_{t+1} = shrink(c_{t+1})",
+        references=("zhou2018",),
+        differs="published to predict exact codes, which `distilled` does; gates that start open, and memory = steps, "
+        "are ours",
+    )
     memory: Memory = "cell"
 
     def network(self, task: Task) -> nn.Module:

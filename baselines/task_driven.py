@@ -4,15 +4,24 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.ddl import DDL
+from ddl_bench.api import About
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDriven(DDL):
-    """`DDL` with a single layer: elastic-net codes of patches, non-negative and pooled; the penalties are learned too.
+    """Task-driven dictionary learning: one dictionary of patches, trained for the classifier's loss.
 
-    The original fixes the penalties and has no CIFAR figure.
+    `ddl` with a single layer, whose penalties are learned too.
     """
 
     name: ClassVar[str] = "task-driven"
+    about: ClassVar[About] = About(
+        family="deep dictionaries, end to end",
+        formula="codes = argmin over codes >= 0 of 0.5*norm(x - D codes)**2 + lmbd*norm1(codes) + "
+        "0.5*alpha*norm(codes)**2; min over D and readout of the cross-entropy",
+        references=("mairal2012",),
+        published="none for CIFAR; those for digits are not taken over here",
+        differs="codes >= 0 of patches, pooled; the penalties are fixed in the publication",
+    )
     depth: int = 1
     width: int = 64

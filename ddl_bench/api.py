@@ -7,9 +7,12 @@ The harness owns the clock, the test images and the score; a method calls nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from ddl_bench.steps import OneShot as OneShot
+from ddl_bench.steps import Stepwise as Stepwise
 
 if TYPE_CHECKING:  # importing torch takes a second, which `ddl-bench show` does not need
     import numpy as np
@@ -148,6 +151,31 @@ class Method(Protocol):
         """Move data to the device and warm up (compile, allocate): timed apart, so nothing is learned here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a method tells of itself besides its docstring, whose first line says what it is.
+
+    family: of the methods that it is listed with. formula: what it computes or minimises, in a line.
+    references: BibTeX keys, of a `references.bib` beside the method's file or of the one that comes with ddl_bench.
+    published: figures for classification, with their conditions. differs: what is unlike the publication.
+    needs: packages that it imports and that do not come with ddl-bench, by the names that they are imported under.
+    """
+
+    family: str = ""
+    formula: str = ""
+    references: tuple[str, ...] = ()
+    published: str = ""
+    differs: str = ""
+    needs: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A `Method` that tells of itself in `ddl-bench methods`; a subclass for itself. It does not change a cell's ID."""
+
+    about: ClassVar[About]
+
+
 @runtime_checkable
 class CountsPasses(Protocol):
     """A `Training` that knows how often it has seen the training set."""
@@ -201,50 +229,3 @@ class Restorable(Protocol):
     """A `Method` that rebuilds a kept classifier; `task` has empty splits, and its true shapes and class names."""
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier: ...
-
-
-class OneShot:
-    """A `Training` made of one function that trains to its end and returns the classifier."""
-
-    def __init__(self, fit: Callable[[], Classifier]) -> None:
-        self._fit = fit
-        self._classifier: Classifier | None = None
-
-    def advance(self, deadline: Deadline) -> bool:
-        self._classifier = self._fit()
-        return False
-
-    def classifier(self) -> Classifier:
-        if self._classifier is None:
-            raise RuntimeError("classifier() was asked for before the first advance()")
-        return self._classifier
-
-
-class Stepwise:
-    """A `Training` made of a generator that trains up to each `yield` and yields the classifier it has by then.
-
-    `steps` is called with a deadline that always shows the one of the `advance` under way.
-    """
-
-    def __init__(self, steps: Callable[[Deadline], Iterator[Classifier]]) -> None:
-        self._deadline: Deadline | None = None
-        self._steps = steps(self)
-        self._classifier: Classifier | None = None
-
-    def fraction(self) -> float:
-        return self._deadline.fraction() if self._deadline else 0.0
-
-    def expired(self) -> bool:
-        return self._deadline.expired() if self._deadline else False
-
-    def advance(self, deadline: Deadline) -> bool:
-        self._deadline = deadline
-        following = next(self._steps, None)
-        if following is not None:
-            self._classifier = following
-        return following is not None and not deadline.expired()
-
-    def classifier(self) -> Classifier:
-        if self._classifier is None:
-            raise RuntimeError("classifier() was asked for before the first advance()")
-        return self._classifier

@@ -33,6 +33,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts i
 RunFolder = Annotated[Path, typer.Option("--run", help="The run folder.")]
 Precision = Literal["float32", "bfloat16"]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with methods; may be repeated.")]
+MethodName = Annotated[str | None, typer.Argument(help="Show this one: formula, options, figures, BibTeX.")]
 LAST = Path("results/quick")
 
 
@@ -190,12 +191,11 @@ def predict(
 
 
 @app.command()
-def methods(plugin: Plugins = None, as_json: JsonFlag = False) -> None:
-    """List the methods, their options and defaults."""
+def methods(name: MethodName = None, plugin: Plugins = None, as_json: JsonFlag = False) -> None:
+    """List the methods by family, or show one in full: `ddl-bench methods lista`."""
     from ddl_bench import commands
 
-    title = "Methods; set options as in `--methods name[option=value]`"
-    commands.print_records(console, title, commands.describe_methods(tuple(plugin or ())), as_json)
+    commands.methods(console, name, tuple(plugin or ()), as_json=as_json)
 
 
 @app.command()

@@ -5,13 +5,17 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
-from ddl_bench import curves, live, registry, track
+from ddl_bench import curves, describe, live, registry, track
 from ddl_bench.plan import Overrides, estimate, plan
 from ddl_bench.results import Row, load_rows
 from ddl_bench.run import core_slots, run_folder
@@ -145,18 +149,62 @@ def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> No
         console.print()
 
 
-def describe_methods(plugins: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
-    """Name, one line and options of every method; one that cannot be imported says what it misses."""
-    records = []
-    for name in sorted(registry.methods(plugins)):
-        try:
-            cls = registry.load_method(name, plugins)
-        except ImportError as error:
-            records.append({"name": name, "about": f"not installed: {error}", "options": {}})
-            continue
-        options = {key: field.default for key, field in registry.fields(cls).items()}
-        records.append({"name": name, "about": _first_line(cls), "options": options})
-    return records
+def methods(console: Console, name: str | None, plugins: tuple[Path, ...], *, as_json: bool) -> None:
+    """One method in full; without a name a line of each, by family."""
+    if as_json:
+        emit(describe.method(name, plugins) if name else describe.methods(plugins))
+    elif name:
+        _show_method(console, describe.method(name, plugins))
+    else:
+        records = describe.methods(plugins)
+        width = max(len(record["name"]) for record in records)
+        for family, members in groupby(records, key=lambda record: record["family"]):
+            console.print(f"[bold]{escape(family or 'others')}[/]", highlight=False)
+            for record in members:
+                keys = "".join(f" [{reference['key']}]" for reference in record["references"])
+                line = Text.assemble(record["about"], (keys, "cyan"), (_needs(record), "yellow"))
+                console.print(_pair(record["name"], line, width))
+        console.print("\n`ddl-bench methods NAME` shows one: formula, options, figures, BibTeX", highlight=False)
+
+
+def _show_method(console: Console, record: Mapping[str, Any]) -> None:
+    console.print(f"[bold]{escape(record['name'])}[/]: {escape(record['about'])}", highlight=False)
+    citations = [f"{it['citation']} [{it['key']}]" for it in record["references"]]
+    facts = {key: record[key] for key in ("family", "formula")} | {"references": "\n".join(citations)}
+    facts |= {"published": record["published"] or "none known", "differs": record["differs"]}
+    facts |= {"needs": _needs(record).removeprefix(" needs ") or "nothing more"}
+    for key, fact in facts.items():
+        if fact:
+            console.print(_pair(key, Text(fact), len("references")))
+    for paragraph in record["more"]:
+        console.print(f"\n{escape(paragraph)}", highlight=False)
+    if record["options"]:
+        console.print(f'\nOptions, as in `--methods "{record["name"]}\\[option=value]"`', highlight=False)
+        shown = (
+            (key, it["type"], describe.as_text(it["default"]), it["meaning"]) for key, it in record["options"].items()
+        )
+        table = live.as_table(
+            "", ("option", "type", "default", "meaning"), [[escape(it) for it in one] for one in shown]
+        )
+        table.box = box.SIMPLE_HEAD
+        for column in table.columns:
+            column.justify = "left"
+        console.print(table)
+    for reference in record["references"]:
+        console.print(f"\n{escape(reference['bibtex'])}", soft_wrap=True, highlight=False)
+
+
+def _needs(record: Mapping[str, Any]) -> str:
+    missing = f" (not installed: {describe.install(record['missing'])})" if record["missing"] else ""
+    return f" needs {', '.join(record['needs'])}{missing}" if record["needs"] else ""
+
+
+def _pair(name: str, text: Text, width: int) -> Table:
+    """A name and what hangs beside it."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, width=width + 2)
+    grid.add_row(Text(f"  {name}"), text)
+    return grid
 
 
 def describe_datasets(plugins: tuple[Path, ...] = ()) -> list[dict[str, Any]]:

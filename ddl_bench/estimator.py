@@ -78,10 +78,16 @@ def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[A
         X, y = pixels(task.train.X), task.train.y.cpu().numpy()
         return OneShot(lambda: FittedEstimator(model.fit(X, y), task.n_classes))
 
+    about = f"scikit-learn's {getattr(make, '__name__', name)} on pixels in [0, 1]."
     method = make_dataclass(
         name,
         [(key, Any, field(default_factory=partial(copy.copy, value))) for key, value in (values | params).items()],
-        namespace={"name": name, "start": start, "__module__": sys._getframe(1).f_globals["__name__"]},
+        namespace={
+            "name": name,
+            "start": start,
+            "__doc__": about,
+            "__module__": sys._getframe(1).f_globals["__name__"],
+        },
         frozen=True,
         kw_only=True,
     )

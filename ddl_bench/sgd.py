@@ -212,8 +212,9 @@ class Losses:
 class NetworkMethod:
     """A `Method` that trains a network: subclasses say which one.
 
-    recipe: "fast" or "paper". lr, batch_size: instead of the recipe's, 0 keeps it. mirror_views, lookahead: as in
-    `Recipe`.
+    recipe: "fast" or "paper". lr, batch_size: instead of the recipe's, 0 keeps it.
+    mirror_views: score images and their mirror images and add, where the task allows it.
+    lookahead: average the weights of the last steps, which reaches further back as training ends.
     """
 
     name: ClassVar[str]

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from ddl_bench import fastnet
-from ddl_bench.api import Task
+from ddl_bench.api import About, Task
 from ddl_bench.recipe import Recipe
 from ddl_bench.sgd import NetworkMethod
 from detrame.layer import QMetricReLU
@@ -15,9 +15,18 @@ from detrame.layer import QMetricReLU
 
 @dataclass(frozen=True, kw_only=True)
 class DeTraMeFastNet(NetworkMethod):
-    """The network of airbench (Jordan, 2024) with metrics of `kernel` x `kernel` pixels and `n_steps` steps."""
+    """DeTraMe on the fast network: a Q-metric ReLU in place of each activation of `fastnet`.
+
+    kernel: side of the metrics, in pixels. n_steps: unrolled steps of each.
+    """
 
     name: ClassVar[str] = "detrame-fastnet"
+    about: ClassVar[About] = About(
+        family="DeTraMe-Net",
+        formula="U_{t+1} = ReLU(h*Z + W~(U_t - Z) - b), U_0 = 0, with diag(W~) = 0, 0 <= h <= 1, b >= 0",
+        references=("tang2021", "jordan2024"),
+        differs="the combination is ours",
+    )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     kernel: Literal[1, 3] = 1
     n_steps: int = 2

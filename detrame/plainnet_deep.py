@@ -5,18 +5,24 @@ from typing import ClassVar
 
 from torch import nn
 
+from ddl_bench.api import About
 from detrame.controls import Convolutions
 from detrame.plainnet import DeTraMePlainNet
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNetDeep(DeTraMePlainNet):
-    """`detrame-plainnet` of the same options with `n_steps` ReLU layers, each with its own weights, for each metric.
+    """Control: `detrame-plainnet` with ReLU layers, each of its own weights, for the steps of each metric.
 
     It has (`depth` - 1) * (1 + n_steps) + 1 layers, the same operations, and more parameters where n_steps > 1.
     """
 
     name: ClassVar[str] = "plainnet-deep"
+    about: ClassVar[About] = About(
+        family="DeTraMe-Net, controls",
+        formula="U_{t+1} = ReLU(V_t * U_t + b_t), U_0 = ReLU(Z), t < n_steps, for each metric",
+        differs="ours: nothing of the kind is published",
+    )
     structures: ClassVar[tuple[str, ...]] = ("full",)
 
     def metric(self, channels: int, kernel: int, n_steps: int) -> nn.Module:

@@ -7,19 +7,24 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from ddl_bench.api import Task
+from ddl_bench.api import About, Task
 from ddl_bench.backbones import PlainNet, plain_layers
 from detrame.plainnet import DeTraMePlainNet
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNetWide(DeTraMePlainNet):
-    """A plain ReLU network of the same depth, as large as `detrame-plainnet` with the same options.
+    """Control: a wider plain ReLU network, as large or as costly as `detrame-plainnet` with the same options.
 
     equal: in "parameters", or in "operations" of products and convolutions for one image; within 1 %.
     """
 
     name: ClassVar[str] = "plainnet-wide"
+    about: ClassVar[About] = About(
+        family="DeTraMe-Net, controls",
+        formula="as `plainnet`",
+        differs="ours: nothing of the kind is published",
+    )
     structures: ClassVar[tuple[str, ...]] = ("full",)
     equal: Literal["parameters", "operations"] = "parameters"
 

@@ -1,13 +1,15 @@
 """The paper's tables beside ours: verdicts, reasons, and lines that nobody ran."""
 
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from ddl_bench.data.splits import Splits
 from ddl_bench.groups import gather
 from ddl_bench.results import Row
-from ddl_bench.track import BudgetSpec
+from ddl_bench.track import BudgetSpec, load_track
 from reports import paper
 from tests.test_stats import make_cell
 
@@ -105,3 +107,11 @@ def test_failed_rows_stand_beside_the_paper_with_their_reason() -> None:
     row = official("q", 0, 93.0, "ddl-9").model_copy(update={"status": "oom", "accuracy": None, "reason": "16 GB"})
     line = paper_line([row], "Table 2", network="DDL 9", quantity="accuracy", dataset="cifar10")
     assert (line["paper"], line["ours"], line["verdict"]) == ("93.04", "", "0 of 1 seeds; seed 0: oom: 16 GB")
+
+
+@pytest.mark.parametrize("table", ["table1", "table2"])
+def test_a_track_has_every_line_of_its_table(table: str) -> None:
+    lines = pd.read_csv(Path(paper.__file__).parent / "reference" / f"{table}.csv")
+    ours = {entry.paper for entry in load_track(table).methods}
+    assert ours <= set(lines["key"])
+    assert ours >= {key for key in lines["key"] if "resnet" not in key}, "residual nets are not in a packaged track"

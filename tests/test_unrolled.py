@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.cnn_lista import CNNLISTA, CNNLISTANet, Form, LISTALayer
+from baselines.cnn_lista import CNNLISTA, CNNLISTANet
 from baselines.crate_lite import Compress, CRATELite, CRATENet, Sparsify
 from baselines.lista import LISTA, distil, error_curves
 from baselines.patches import Whitening, extract
 from baselines.pursuit import encode
 from baselines.sparse_lstm import Memory, SparseLSTM, SparseLSTMNet
+from baselines.unrolled import Form, LISTALayer
 from ddl_bench.api import UserError
 from ddl_bench.sgd import NetworkMethod
 from tests.test_transform import DIGITS, TEST, Clock, fit

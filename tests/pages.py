@@ -1,0 +1,144 @@
+"""What the pages of the documentation show: tables from committed rows, figures, and how to renew them."""
+
+import json
+import re
+from itertools import groupby
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from baselines.lista import error_curves
+from baselines.pursuit import encode
+from ddl_bench import describe
+from ddl_bench.groups import gather
+from ddl_bench.results import load_rows
+from ddl_bench.table import BRIEF, display, number
+from reports.figures import errors
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+SPEED = RESULTS / "speed.json"
+UNROLLING = RESULTS / "unrolling.json"
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("cifar10-small", "cifar10", "methods", "speed", "unrolling")))
+TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S)  # of a page: its committed run, its text
+PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
+
+
+def table(name: str) -> str:
+    """The text of a table in a page; to renew all: `python -c "from tests.pages import renew; renew()"`."""
+    if name in MADE:
+        return MADE[name]()
+    shown = display(load_rows(RESULTS / name))
+    names = [*BRIEF[1:4], "official (%)", *BRIEF[4:]]
+    return str(shown[[it for it in names if it in shown]].to_markdown(index=False, disable_numparse=True))
+
+
+def renew() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        text = TABLE.sub(lambda it: f"<!-- table {it[1]} -->\n{table(it[1])}\n<!-- /table -->", text)
+        (ROOT / page).write_text(text)
+
+
+def keep_speed(report: str) -> None:
+    """Keep what docs/speed.md shows of what `tox -e bench -- --benchmark-json=FILE` wrote, and renew the page."""
+    found = json.loads(Path(report).read_text())
+    machine = {"cpu": found["machine_info"]["cpu"]["brand_raw"], "date": found["datetime"][:10]}
+    runs = [{"name": it["name"], **it["extra_info"]} for it in found["benchmarks"] if "bar" in it["extra_info"]]
+    commit = {"commit": found["commit_info"]["id"], "dirty": found["commit_info"]["dirty"]}
+    SPEED.write_text(json.dumps(machine | commit | {"runs": runs}, indent=1) + "\n")
+    renew()
+
+
+def speeds() -> str:
+    """The table of docs/speed.md."""
+    lines = ["| comparison | ours (s) | theirs (s) | theirs / ours |", "| --- | ---: | ---: | ---: |"]
+    for it in json.loads(SPEED.read_text())["runs"]:
+        name = it["name"].removeprefix("test_").replace("_", " ").replace("[", ": ").replace("]", "")
+        lines.append(f"| {name} | {it['ours_s']:.3g} | {it['theirs_s']:.3g} | {it['ratio']:.2f} |")
+    return "\n".join(lines)
+
+
+def keep_unrolling(n_iter: int = 3000) -> None:
+    """Measure what docs/unrolling.md shows, draw it, and renew the page; about ten minutes on one core."""
+    generator = torch.Generator().manual_seed(0)
+    D = F.normalize(torch.randn(64, 128, generator=generator), dim=0)
+    planted = torch.randn(22_000, 128, generator=generator) * (torch.rand(22_000, 128, generator=generator) < 0.1)
+    train, test = (planted @ D.T).split([20_000, 2_000])
+    curves = error_curves(D, 0.1, train, test, depths := [1, 2, 4, 8, 16, 32], n_iter=n_iter)
+    iterations = [*depths, 64, 128, 256]
+    exact = torch.as_tensor(encode(test, D, lmbd=0.1, tol=1e-7, max_iter=10_000).codes)
+    found = {"distilled LISTA": dict(zip(map(str, depths), curves["lista"], strict=True))}
+    for name, method in (("ISTA", "ista"), ("FISTA", "fista")):
+        codes = (encode(test, D, lmbd=0.1, method=method, tol=0, max_iter=n).codes for n in iterations)
+        found[name] = {str(n): float((U - exact).square().sum() / exact.square().sum())
+                       for n, U in zip(iterations, codes, strict=True)}  # fmt: skip
+    UNROLLING.write_text(json.dumps(found, indent=1) + "\n")
+    draw_unrolling(UNROLLING.parent)
+    renew()
+
+
+def draw_unrolling(folder: Path) -> None:
+    labels = "layers, or iterations", "squared error of the codes / their squared norm"
+    errors(json.loads(UNROLLING.read_text()), *labels, folder / "unrolling.svg")
+
+
+def unrolled() -> str:
+    """The table of docs/unrolling.md."""
+    found = json.loads(UNROLLING.read_text())
+    steps = sorted({int(n) for curve in found.values() for n in curve})
+    lines = [f"| layers or iterations | {' | '.join(found)} |", "| ---: |" + " ---: |" * len(found)]
+    for n in steps:
+        values = (curve.get(str(n)) for curve in found.values())
+        lines.append(f"| {n} | {' | '.join('' if it is None else f'{it:.2g}' for it in values)} |")
+    return "\n".join(lines)
+
+
+def methods() -> str:
+    """The paragraphs of docs/methods.md: one a method, by family."""
+    parts = []
+    for family, members in groupby(describe.methods(), key=lambda record: record["family"]):
+        parts.append(f"## {family[0].upper()}{family[1:]}")
+        for record in members:
+            parts += [f"### {record['name']}", paragraph(record)]
+    return "\n\n".join(parts)
+
+
+def paragraph(record: dict[str, Any]) -> str:
+    """What the method is, its formula, references, published and committed figures, and what is not as published."""
+    formula = f"`{record['formula'].replace('`', '')}`".replace(" ", HELD)
+    needs = f"Needs the extra `{record['needs'][0]}`." if record["needs"] else ""
+    told = {
+        "Reference": "; ".join(f"{reference['citation']} [{reference['key']}]" for reference in record["references"]),
+        "Published": record["published"] or "none known",
+        "Here": "; ".join(figures(record["name"])) or "no row yet",
+        "Differs": record["differs"],
+    }
+    facts = [f"*{key}*: {text}." for key, text in told.items() if text]
+    text = " ".join(filter(None, [record["about"], f"{formula}.", *facts, needs]))
+    text = re.sub(r" (?=[-+*>#] )", HELD, text)  # a line that began so would be a list or a heading
+    return fill(text, 120, break_long_words=False, break_on_hyphens=False).replace(HELD, " ")
+
+
+def figures(method: str) -> list[str]:
+    """Accuracies of a method in the committed rows that a page shows."""
+    found = []
+    for page in PAGES:
+        for name in (it for it, _ in TABLE.findall((ROOT / page).read_text()) if it not in MADE):
+            for group in (it for it in gather(load_rows(RESULTS / name)) if it.cell.method == method and it.ok):
+                values, link = group.values("accuracy"), f"[{name}]({page.removeprefix('docs/')})"
+                link = link.replace("(README", "(../README")
+                label = f"`{group.name}`, " if group.name != method else ""
+                seeds = f"{len(values)} seed{'s' * (len(values) > 1)}"
+                images = f"{group.ok[0].n_train:,} training images"
+                budget = re.sub("^1 epochs", "1 epoch", str(group.cell.budget))
+                accuracy = number(values.mean(), values.std(), ".2f")
+                found.append(f"{accuracy} % on {group.dataset} ({label}{images}, {budget}, {seeds}; {link})")
+    return found
+
+
+HELD = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
+MADE = {"speed": speeds, "unrolling": unrolled, "methods": methods}  # tables that are not of a run
