@@ -105,6 +105,16 @@ def test_lipschitz_holds_for_the_worst_codes_and_is_tight(kernel: int, stride: i
     assert plane <= float(dictionary.lipschitz()) <= plane * 4 / 3 * (1 + 1e-12)
 
 
+def test_lipschitz_holds_where_the_worst_codes_lie_between_the_frequencies_looked_at() -> None:
+    """Atoms that turn by 30 degrees from pixel to pixel, half the distance of the frequencies: the largest is 2**4."""
+    c, s = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    turn = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
+    D = torch.stack([torch.eye(2).double(), turn, turn, turn @ turn], 2).view(2, 2, 2, 2)
+    dictionary = Dictionary(D)
+    largest = np.linalg.norm(matrix(dictionary, (20, 20)), 2) ** 2
+    assert 15.5 < largest < 16 <= float(dictionary.lipschitz()) <= 16 * 4 / 3
+
+
 # Multi-layer sparse coding
 
 
@@ -134,6 +144,7 @@ def test_one_layer_is_ista_or_fista(n_steps: int, momentum: bool) -> None:
     options: dict[str, Any] = {"step": step, "lmbd": lmbd, "n_steps": n_steps + 1, "fista": momentum}
     np.testing.assert_allclose(columns(codes), pursue(columns(signals), D, **options), atol=1e-10)
     assert np.linalg.norm(D, 2) ** 2 <= 1 / step  # so that the step is a sound one
+    np.testing.assert_allclose(matrix(net.first_codes(X)[0], (10, 10)), D)
 
 
 def reference(net: MultiLayerNet, x: Array, sides: list[tuple[int, ...]]) -> list[Array]:

@@ -146,6 +146,7 @@ def test_free_gates_follow_the_cell_of_the_sparse_lstm_on_images() -> None:
     for seed, name in enumerate(("W", "S", "bias")):
         getattr(net, name).data = 0.5 * draw(seed, *getattr(net, name).shape)
     images = torch.randint(0, 256, (9, 2, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    net.mean.data, net.matrix.data = draw(3, 8), draw(4, 8, 8)
     net.floor.fill_(0.5)
     x = Whitening(net.mean, net.matrix, net.floor)(extract(images, 2, 1).double())
     cell = codes = torch.zeros(len(x), 5, dtype=torch.float64)
@@ -214,6 +215,8 @@ def test_they_read_digits_and_tell_their_codes(method: NetworkMethod, epochs: in
     classifier = fit(method, epochs=epochs)
     assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > bar
     stats, (signals, codes, D) = classifier.code_stats(TEST.X), classifier.module.coded(TEST.X)
+    if isinstance(classifier.module, LISTALayer):
+        torch.testing.assert_close(codes, classifier.module.signal_codes(signals), atol=1e-4, rtol=1e-3)
     assert (stats.n_nonzero, stats.n_entries) == ((codes != 0).sum(), codes.numel())
     assert stats.squared_error == pytest.approx((signals - codes @ D.T).square().sum().item(), rel=1e-3)
     assert 0.05 < stats.n_nonzero / stats.n_entries < 0.8
