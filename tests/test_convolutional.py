@@ -208,6 +208,11 @@ def test_sizes_are_the_published_ones_and_small_images_are_named() -> None:
         MLFISTA().network(task_of((1, 6, 9)))
 
 
+def test_few_images_are_learned_in_small_batches() -> None:
+    assert MLISTA().batch_size == 0
+    assert [MLISTA.recipes["fast"].batch(n) for n in (len(DIGITS.train), 60_000)] == [32, 128]
+
+
 @torch.no_grad()
 def test_unfoldings_stay_stable_however_large_the_filters_grow() -> None:
     net, X = multi(THREE, n_steps=50), 255 * torch.rand(3, 2, 10, 10, dtype=torch.float64)
@@ -342,7 +347,7 @@ def test_weights_make_the_mixture_shortest(m: int, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("method", "epochs", "least"),
-    [(MLCNN(), 10, 90), (MLISTA(), 8, 85), (MLFISTA(), 8, 85), (MLLISTA(), 8, 85), (CSCNet(), 3, 90), (DEQSC(), 2, 80)],
+    [(MLCNN(), 6, 93), (MLISTA(), 4, 90), (MLFISTA(), 4, 90), (MLLISTA(), 4, 90), (CSCNet(), 3, 90), (DEQSC(), 2, 80)],
     ids=lambda it: getattr(it, "name", ""),
 )
 def test_digits_are_learned_and_codes_counted(method: NetworkMethod, epochs: int, least: float) -> None:
