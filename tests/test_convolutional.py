@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from baselines.convolutional import CodingNetwork, Dictionary, unit_norm
 from baselines.csc_net import CodingLayer, CodingResNet, CSCNet
-from baselines.deq_sc import DEQSC, Fixed, Implicit, equilibrium, weights
+from baselines.deq_sc import DEQSC, EquilibriumLayer, Fixed, Implicit, equilibrium, weights
 from baselines.ml_csc import LAYOUTS, MLCNN, MLFISTA, MLISTA, MLLISTA, Layout, MultiLayerNet
 from ddl_bench.api import Budget, HasCodes, Split, Task, UserError
 from ddl_bench.clock import CellDeadline, Stopwatch
@@ -324,6 +324,26 @@ def test_anderson_is_faster_than_plain_steps() -> None:
     limit = equilibrium(X, dictionary, replace(it, n_iter=5000))
     ours, plain = equilibrium(X, dictionary, it), unrolled(X, dictionary.D, it, 79)
     assert float((ours - limit).norm()) < float((plain - limit).norm()) / 100
+
+
+def test_steps_never_grow_where_atoms_are_alike() -> None:
+    dictionary, X = Dictionary(unit_norm(randn(16, 1, 3, 3, seed=2).abs()), 1, 1), 3 * randn(1, 1, 6, 6, seed=52)
+    it, lengths = Fixed(step=0.9 / dictionary.lipschitz(), lmbd=0.5, alpha=0.0, n_iter=1, tol=0.0), []
+    for n_iter in range(1, 41):
+        codes = equilibrium(X, dictionary, replace(it, n_iter=n_iter))
+        lengths.append(float((dictionary.ista_step(codes, X, step=it.step, lmbd=it.lmbd) - codes).norm()))
+    assert all(later <= 1.01 * earlier for earlier, later in pairwise(lengths))
+    assert lengths[-1] < 0.2 * lengths[0]
+
+
+@torch.no_grad()
+def test_the_layer_takes_a_step_short_enough_for_its_ridge() -> None:
+    layer, X = EquilibriumLayer(2, 5, 3, 1, lmbd=0.3, alpha=40.0, n_iter=200, tol=1e-9).double(), randn(2, 2, 6, 7)
+    layer.project_()
+    codes = layer(X)
+    slope = layer.dictionary.gradient(codes, X, alpha=40.0) + 0.3
+    assert float(slope[codes > 0].abs().max()) < 1e-6
+    assert float(slope.min()) > -1e-6
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:

@@ -196,6 +196,8 @@ def test_tokens_cover_the_image_and_their_places_matter() -> None:
     X = torch.randint(0, 256, (2, 1, 9, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert net.tokens(X)[1].shape == (2, 16, 8)
     assert not torch.allclose(net(X), net(X.flip(3)), atol=1e-3)
+    x, codes, D = net.coded(X)
+    torch.testing.assert_close(codes, (x - 0.1 * ((x @ D.T - x) @ D + 0.1)).clamp(min=0))
     with pytest.raises(UserError, match=r"CRATELite\(patch=9, dim=96, n_heads=8\): patches must fit 8"):
         CRATELite(patch=9).network(DIGITS)
 
