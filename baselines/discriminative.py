@@ -49,6 +49,17 @@ class Coded(Fitted):
         return CodeStats(n_nonzero=codes.nnz, n_entries=np.prod(codes.shape), squared_error=error, squared_norm=norm)
 
 
+class Paired(Fitted):
+    def code_stats(self, X: Tensor, /) -> CodeStats:
+        """An image's code is that of the class that leaves the least of it, among zeros for the other classes."""
+        signals, dictionaries = rows(self.layers, X), self.model.dictionaries_
+        codes = (signals @ self.model.encoders_.T).reshape(len(X), len(dictionaries), -1)
+        errors = np.stack([np.square(signals - codes[:, k] @ D.T).sum(1) for k, D in enumerate(dictionaries)], 1)
+        n_nonzero, norm = np.count_nonzero(codes[np.arange(len(X)), errors.argmin(1)]), float(np.square(signals).sum())
+        error = float(errors.min(1).sum())
+        return CodeStats(n_nonzero=n_nonzero, n_entries=codes.size, squared_error=error, squared_norm=norm)
+
+
 def rows(layers: tuple[Layer, ...], X: Tensor) -> Floats:
     """Pixels of images X, or what the layers pool of them, scaled to unit norm: (n, n_features)."""
     parts = [features(layers, part) if layers else part.flatten(1) for part in torch.split(X.cpu(), BLOCK)]
@@ -188,7 +199,7 @@ class DPL(Discriminative):
     )
     kind: ClassVar[str] = "DPLClassifier"
     arrays: ClassVar[tuple[str, ...]] = ("dictionaries_", "encoders_")
-    fitted: ClassVar[type[Fitted]] = Fitted
+    fitted: ClassVar[type[Fitted]] = Paired
     n_atoms: int = 150
     n_iter: int = 20
 

@@ -86,6 +86,7 @@ def test_the_published_scn_has_fourteen_layers_and_its_size() -> None:
     assert sum(it.D.numel() for it in net.codings) == PUBLISHED_SCN
     assert [it.lmbd.numel() for it in net.codings] == [it.layer.outputs for it in net.codings], "a penalty an atom"
     assert not any(it.alpha.requires_grad or it.lmbd.any() for it in net.codings)
+    assert [it.layer.stride for it in net.codings] == [1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("depth", [1, 3, 23])
@@ -104,6 +105,7 @@ def test_every_depth_fits_and_starts_from_the_data(depth: int, shape: tuple[int,
         torch.testing.assert_close(layer.D.norm(dim=0), torch.ones(layer.layer.outputs))
         assert (maps.detach().flatten(2).amax((0, 2)) > 0).double().mean() > 0.9, "atoms that are used"
         assert 0.2 < float(layer.patches(signals).detach().norm(dim=1).mean()) < 2, "patches of about unit norm"
+    assert maps.shape[2] == (4 if depth > 1 else 8 if shape[1] == 8 else 16), "halved from stage to stage"
 
 
 def test_codes_are_those_of_the_pursuit_and_add_up_over_layers() -> None:

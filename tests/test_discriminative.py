@@ -86,6 +86,19 @@ def test_codes_are_those_that_the_scores_come_from() -> None:
     assert stats.squared_norm == pytest.approx(360)
 
 
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_an_image_is_made_by_the_dictionary_of_its_class(n_classes: int) -> None:
+    kept = DIGITS.train.y < n_classes
+    some = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[kept], y=DIGITS.train.y[kept]))
+    classifier = fit(DPL(n_atoms=4 * n_classes), some)
+    stats, model, error = classifier.code_stats(TEST.X), classifier.model, 0.0
+    for x, label in zip(unit(TEST.X), classifier(TEST.X).argmax(1).tolist(), strict=True):
+        error += np.square(x - model.dictionaries_[label] @ model.encoders_[4 * label :][:4] @ x).sum()
+    assert (stats.n_nonzero, stats.n_entries) == (360 * 4, 360 * 4 * n_classes)
+    assert (stats.squared_error, stats.squared_norm) == pytest.approx((error, 360))
+    assert 0 < error < (0.2 if n_classes == 10 else 0.8) * 360
+
+
 def test_missing_classes_and_black_images() -> None:
     kept = DIGITS.train.y < 2
     X = DIGITS.train.X[kept].clone()

@@ -147,6 +147,7 @@ def test_free_gates_follow_the_cell_of_the_sparse_lstm_on_images() -> None:
     for seed, name in enumerate(("W", "S", "bias")):
         getattr(net, name).data = 0.5 * draw(seed, *getattr(net, name).shape)
     images = torch.randint(0, 256, (9, 2, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    net.mean.data, net.matrix.data = draw(3, 8), draw(4, 8, 8)
     net.floor.fill_(0.5)
     x = Whitening(net.mean, net.matrix, net.floor)(extract(images, 2, 1).double())
     cell = codes = torch.zeros(len(x), 5, dtype=torch.float64)
@@ -196,6 +197,8 @@ def test_tokens_cover_the_image_and_their_places_matter() -> None:
     X = torch.randint(0, 256, (2, 1, 9, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert net.tokens(X)[1].shape == (2, 16, 8)
     assert not torch.allclose(net(X), net(X.flip(3)), atol=1e-3)
+    x, codes, D = net.coded(X)
+    torch.testing.assert_close(codes, (x - 0.1 * ((x @ D.T - x) @ D + 0.1)).clamp(min=0))
     with pytest.raises(UserError, match=r"CRATELite\(patch=9, dim=96, n_heads=8\): patches must fit 8"):
         CRATELite(patch=9).network(DIGITS)
 
@@ -215,6 +218,8 @@ def test_they_read_digits_and_tell_their_codes(method: NetworkMethod, epochs: in
     classifier = fit(method, epochs=epochs)
     assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > bar
     stats, (signals, codes, D) = classifier.code_stats(TEST.X), classifier.module.coded(TEST.X)
+    if isinstance(classifier.module, LISTALayer):
+        torch.testing.assert_close(codes, classifier.module.signal_codes(signals), atol=1e-4, rtol=1e-3)
     assert (stats.n_nonzero, stats.n_entries) == ((codes != 0).sum(), codes.numel())
     assert stats.squared_error == pytest.approx((signals - codes @ D.T).square().sum().item(), rel=1e-3)
     assert 0.05 < stats.n_nonzero / stats.n_entries < 0.8
