@@ -55,7 +55,8 @@ class Paired(Fitted):
         signals, dictionaries = rows(self.layers, X), self.model.dictionaries_
         codes = (signals @ self.model.encoders_.T).reshape(len(X), len(dictionaries), -1)
         errors = np.stack([np.square(signals - codes[:, k] @ D.T).sum(1) for k, D in enumerate(dictionaries)], 1)
-        n_nonzero, norm = np.count_nonzero(codes[np.arange(len(X)), errors.argmin(1)]), float(np.square(signals).sum())
+        n_nonzero = int(np.count_nonzero(codes[np.arange(len(X)), errors.argmin(1)]))
+        norm = float(np.square(signals).sum())
         error = float(errors.min(1).sum())
         return CodeStats(n_nonzero=n_nonzero, n_entries=codes.size, squared_error=error, squared_norm=norm)
 

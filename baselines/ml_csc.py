@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from baselines.convolutional import CodingNetwork, Dictionary, momenta
 from ddl_bench.api import About, Task, UserError
 from ddl_bench.backbones import Normalise
-from ddl_bench.sgd import FAST, NetworkMethod, Recipe
+from ddl_bench.recipe import FAST, Recipe
+from ddl_bench.sgd import NetworkMethod
 
 Shape = tuple[int, int, int]
 # Layers with codes, each (n_atoms, kernel, stride, padding), and the widths of convolutions after them.

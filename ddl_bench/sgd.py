@@ -233,8 +233,7 @@ class NetworkMethod:
     def start(self, task: Task, budget: Budget) -> Training:
         base = (RECIPES | dict(self.recipes))[self.recipe]
         lr, batch_size = self.lr or base.lr, self.batch_size or base.batch_size
-        own = {"mirror_views": self.mirror_views, "lookahead": self.lookahead}
-        recipe = replace(base, lr=lr, batch_size=batch_size, **own)
+        recipe = replace(base, lr=lr, batch_size=batch_size, mirror_views=self.mirror_views, lookahead=self.lookahead)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(budget.seed)
             module = self.network(task)

@@ -128,7 +128,9 @@ def errors(curves: Mapping[str, Mapping[str, float]], x: str, y: str, path: Path
         axes = figure.add_subplot(xlabel=x, ylabel=y, xscale="log", yscale="log")
         for (name, line), colour, marker in zip(data.groupby("method"), COLOURS, MARKERS, strict=False):
             axes.plot(line["x"], line["y"], marker, ls="-", c=colour, ms=6, mec=INK, mew=0.6)
-            axes.annotate(str(name), line[["x", "y"]].iloc[-1], (6, 0), textcoords="offset points", va="center")
+            axes.annotate(
+                str(name), (line["x"].iloc[-1], line["y"].iloc[-1]), (6, 0), textcoords="offset points", va="center"
+            )
         axes.xaxis.set_major_locator(FixedLocator(sorted(data["x"].unique())))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())

@@ -62,8 +62,8 @@ def speeds() -> str:
     return "\n".join(lines)
 
 
-def keep_unrolling(n_iter: int = 3000) -> None:
-    """Measure what docs/unrolling.md shows, draw it, and renew the page; about ten minutes on one core."""
+def keep_unrolling(n_iter: int = 1000) -> None:
+    """Measure what docs/unrolling.md shows, draw it, and renew the page; some minutes on one core."""
     generator = torch.Generator().manual_seed(0)
     D = F.normalize(torch.randn(64, 128, generator=generator), dim=0)
     planted = torch.randn(22_000, 128, generator=generator) * (torch.rand(22_000, 128, generator=generator) < 0.1)
