@@ -134,6 +134,7 @@ def errors(curves: Mapping[str, Mapping[str, float]], x: str, y: str, path: Path
         axes.xaxis.set_major_locator(FixedLocator(sorted(data["x"].unique())))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:.0e}")
         axes.margins(x=0.12)
         sns.despine(figure)
         path.parent.mkdir(parents=True, exist_ok=True)
