@@ -18,8 +18,7 @@ class Recipe:
     shift: largest shift in each direction / side of the image, rounded up to pixels; the border is reflected.
     flip: "random", or "alternate": each image in every other epoch; only where the task allows mirror images.
     mirror_views: score images and their mirror images and add, where the task allows it.
-    lookahead: average the weights as `Lookahead` does. With a rate that falls to 0 it adds little: fastnet with metrics
-        on 12,000 images of CIFAR-10, 8 passes, one seed: 87.6 % of 5,000 with it, 88.0 % without.
+    lookahead: average the weights as `Lookahead` does.
     """
 
     lr: float
