@@ -6,13 +6,12 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-from scipy.linalg import eigh
-from scipy.linalg.blas import get_blas_funcs
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, csr_array
 
+from baselines.leading import leading, room
 from baselines.learned import Floats, Learned, Samples, first_atoms, replace_atoms
 from baselines.pursuit import encode
-from baselines.pursuit.compiled import compiled, gram_of, one_blas_thread
+from baselines.pursuit.compiled import compiled, gram_of, over_blocks
 
 
 @partial(compiled, allocates=True)
@@ -54,27 +53,70 @@ def _approximate(R, rows, data, indices, indptr):  # type: ignore[no-untyped-def
             old[f] = new[f]
 
 
-def _exact(R: Floats, rows: Floats, codes: csc_array) -> None:
+@compiled
+def _exact(R, rows, data, indices, indptr, tol, work):  # type: ignore[no-untyped-def]
     """The best rank-one approximation g d' of E, the residual without atom j on the samples that use it, for each j."""
-    # syrk computes half of a product of a matrix with itself; ger adds an outer product in place
-    syrk, ger = get_blas_funcs(("syrk", "ger"), (R,))
-    room = np.empty((int(np.diff(codes.indptr).max(initial=0)), R.shape[1]), R.dtype)  # fresh pages would cost a third
-    for j, d in enumerate(rows):
-        span = slice(codes.indptr[j], codes.indptr[j + 1])
-        users = codes.indices[span]
-        if len(users) == 0:
+    E, new = work[0], work[1][0]
+    for j in range(len(rows)):
+        first, n, old = indptr[j], indptr[j + 1] - indptr[j], rows[j]
+        size = R.dtype.type(0)
+        for f in range(len(old)):
+            new[f] = 0
+        for k in range(n):
+            size += abs(data[first + k])
+        for k in range(n):
+            g, r, e = data[first + k], R[indices[first + k]], E[k]
+            # beside E'g a little of each sample: E'g alone may be another singular vector
+            start = R.dtype.type(g + 0.1 * size / n * (k * 0.618034 % 1 - 0.5))
+            for f in range(len(old)):
+                e[f] = r[f] + g * old[f]
+                new[f] += start * e[f]
+        if not leading(n, tol, work):
             continue
-        E = np.take(R, users, axis=0, out=room[: len(users)], mode="clip")
-        ger(1.0, d, codes.data[span], a=E.T, overwrite_a=True)
-        wide = len(E) < len(d)
-        gram = syrk(1.0, E if wide else E.T)
-        last = [len(gram) - 1] * 2
-        top = eigh(gram, lower=False, subset_by_index=last, check_finite=False, overwrite_a=True)[1][:, 0]
-        new = E.T @ top if wide else top
-        rows[j] = new / max(float(np.linalg.norm(new)), 1e-30) * (np.sign(new @ d) or 1)
-        codes.data[span] = E @ rows[j]
-        ger(-1.0, rows[j], codes.data[span], a=E.T, overwrite_a=True)
-        R[users] = E
+        for k in range(n):
+            r, e, g = R[indices[first + k]], E[k], R.dtype.type(0)
+            for f in range(len(old)):
+                g += e[f] * new[f]
+            for f in range(len(old)):
+                r[f] = e[f] - g * new[f]
+            data[first + k] = g
+        for f in range(len(old)):
+            old[f] = new[f]
+
+
+def exact(R: Floats, rows: Floats, codes: csc_array) -> None:
+    """`_exact` with its memory, to singular vectors as exact as the type allows."""
+    work = room(int(np.diff(codes.indptr).max(initial=0)), rows.shape[1], R.dtype)
+    _exact(R, rows, codes.data, codes.indices, codes.indptr, float(np.finfo(R.dtype).eps) ** (2 / 3), work)
+
+
+@compiled
+def _subtract_atoms(R, rows, data, indices, indptr):  # type: ignore[no-untyped-def]
+    """R -= codes @ rows, sample by sample."""
+    for i in range(len(R)):
+        r = R[i]
+        for k in range(indptr[i], indptr[i + 1]):
+            c, row = data[k], rows[indices[k]]
+            for f in range(len(r)):
+                r[f] -= c * row[f]
+
+
+def residual(X: Floats, codes: csr_array, rows: Floats, n_threads: int | None) -> Floats:
+    """X - codes @ rows, on all threads."""
+    R = np.empty_like(X)
+
+    def work(part: slice) -> None:
+        R[part] = X[part]
+        _subtract_atoms(R[part], rows, codes.data, codes.indices, codes.indptr[part.start : part.stop + 1])
+
+    over_blocks(work, len(X), n_threads)
+    return R
+
+
+def half_square(R: Floats, n_threads: int | None) -> float:
+    """The mean of 0.5*norm(r)**2 over samples, added up in double precision."""
+    sums = over_blocks(lambda part: np.square(R[part], dtype=np.float64).sum(), len(R), n_threads)
+    return 0.5 * float(sum(sums)) / max(len(R), 1)
 
 
 def _mod(X: Floats, rows: Floats, codes: csc_array) -> None:
@@ -101,7 +143,7 @@ class KSVD:
 
     def objective(self, X: Floats, D: Floats) -> float:
         codes = encode(X, D, n_nonzero=self.n_nonzero, sparse=True, n_threads=self.n_threads).codes
-        return 0.5 * float(np.square(X - codes @ D.T, dtype=np.float64).sum()) / max(len(X), 1)
+        return half_square(residual(X, codes, np.ascontiguousarray(D.T), self.n_threads), self.n_threads)
 
     def steps(self, X: Samples, start: Learned | None = None) -> Iterator[Learned]:
         """Without end: the dictionary after each iteration; `X` is one array, for each iteration sees all samples."""
@@ -110,17 +152,17 @@ class KSVD:
         X = np.ascontiguousarray(X)
         at = start or Learned(first_atoms(X, self.n_atoms, np.random.default_rng(self.seed)))
         while True:
-            codes = csc_array(encode(X, at.D, n_nonzero=self.n_nonzero, sparse=True, n_threads=self.n_threads).codes)
-            R, rows = X - codes @ at.D.T, np.ascontiguousarray(at.D.T)
+            codes = encode(X, at.D, n_nonzero=self.n_nonzero, sparse=True, n_threads=self.n_threads).codes
+            rows = np.ascontiguousarray(at.D.T)
+            R, codes = residual(X, codes, rows, self.n_threads), csc_array(codes)
             if self.update == "approximate":
                 _approximate(R, rows, codes.data, codes.indices, codes.indptr)
             elif self.update == "exact":
-                with one_blas_thread():
-                    _exact(R, rows, codes)
+                exact(R, rows, codes)
             else:
                 _mod(X, rows, codes)
                 R = X - codes @ rows
-            error = 0.5 * float(np.square(R, dtype=np.float64).sum()) / max(len(X), 1)
+            error = half_square(R, self.n_threads)
             D = np.ascontiguousarray(rows.T)
             replace_atoms(D, gram_of(D, self.n_threads), np.diff(codes.indptr), R, X)
             at = Learned(D, at.n_iter + 1, (*at.history, error))

@@ -39,6 +39,7 @@ LAYOUTS: dict[int, Layout] = {
     28: (((64, 6, 2, 0), (128, 6, 2, 0), (512, 4, 4, 0)), ()),
     32: (((32, 4, 2, 1), (64, 4, 2, 1), (128, 4, 2, 1)), (256, 512, 512)),
 }
+EVERY = 10  # training steps between bounds: one takes as long as 20 images, and filters change little meanwhile
 
 
 class MultiLayerNet(nn.Module):
@@ -49,6 +50,7 @@ class MultiLayerNet(nn.Module):
     """
 
     lipschitz: Tensor
+    n_projected: Tensor
 
     def __init__(
         self, shape: Shape, n_classes: int, layout: Layout, *, n_steps: int, momentum: bool = False, free: bool = False
@@ -63,16 +65,23 @@ class MultiLayerNet(nn.Module):
             self.B.extend([self.W[-1].detach().clone()] if free else [])
             self.bias.append(torch.zeros(n_atoms))
         self.register_buffer("lipschitz", torch.ones(1 + free, len(layers)))
-        self.project_()
+        self.register_buffer("n_projected", torch.zeros((), dtype=torch.int64))
+        self.find_lipschitz()
         self.plain = nn.ModuleList()
         for inputs, width in pairwise(widths[len(layers) :]):
             self.plain.append(convolution := nn.Conv2d(inputs, width, 3, padding=1))
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         self.head = nn.Linear(self.features(torch.zeros(1, *shape)).shape[1], n_classes)
 
-    @torch.no_grad()
     def project_(self) -> None:
-        """Find anew lipschitz of W and of B, which follow from them."""
+        """Every `EVERY`-th call, find lipschitz anew."""
+        self.n_projected += 1
+        if self.n_projected % EVERY == 0:
+            self.find_lipschitz()
+
+    @torch.no_grad()
+    def find_lipschitz(self) -> None:
+        """That of W and of B as they are now."""
         if self.n_steps:
             for known, filters in zip(self.lipschitz, (self.W, self.B), strict=False):
                 known.copy_(torch.stack([it.lipschitz() for it in self.dictionaries(filters)]))

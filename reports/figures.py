@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
+from ddl_bench import describe
 from ddl_bench.groups import Group
 from ddl_bench.results import arrays
 
@@ -23,6 +24,7 @@ COLOURS = [it for it in sns.color_palette("colorblind").as_hex() if it != "#ece1
 MARKERS = "oDs^vPXp<>"  # ten beside nine colours: no pair comes twice in 90 lines
 COSTS = {"n_params": "parameters", "train_s": "training time", "test_s_per_image": "test time per image"}
 ANGLES = (0, 1, 0.5, 1.5, 0.25, 1.75, 0.75, 1.25, 0.12, 1.88, 0.88, 1.12, 0.38, 0.62, 1.38, 1.62)  # from point to name
+CROWD = 12  # lines that one pair of axes can show
 Point = tuple[str, int, float | None, float | None]  # method, seed, x, y
 
 
@@ -41,7 +43,9 @@ def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str,
         for column, label in COSTS.items():
             points: list[Point] = [(name, row.cell.seed, getattr(row, column), row.accuracy) for name, row, _ in rows]
             figures[f"accuracy against {label}"] = plot(points, looks, label, "test")
-        figures["accuracy while training"] = plot(curves, looks, "training time", " and ".join(sorted(splits)))
+        crowded, shown = len({name for name, *_ in curves}) > CROWD, ("training time", " and ".join(sorted(splits)))
+        by_family = panels(curves, _families(groups), *shown) if crowded else None
+        figures["accuracy while training"] = by_family or plot(curves, looks, *shown)
         figures["confusion"] = _confusion({name: kept for name, _, kept in reversed(rows)})
         figures["learned atoms"] = _atoms({name: kept.get("artefact_atoms") for name, _, kept in reversed(rows)})
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +98,39 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
     figure.draw_without_rendering()
     write_names(axes, means, stack)
     return figure
+
+
+def panels(points: list[Point], families: Mapping[str, str], x: str, split: str) -> Figure:
+    """A panel for the lines of each family, named, in front of all others in grey; the cost is logarithmic."""
+    data = pd.DataFrame(points, columns=["method", "seed", "x", "y"]).dropna()
+    data["family"] = data["method"].map(families)
+    last = data.groupby("method")[["x", "y"]].last()
+    names, columns = sorted(data["family"].unique()), 3
+    figure = Figure(figsize=(10, 2.7 * -(-len(names) // columns)), dpi=72, layout="constrained")
+    grid = figure.subplots(-(-len(names) // columns), columns, sharex=True, sharey=True, squeeze=False).flat
+    for axes in list(grid)[len(names) :]:
+        axes.set_axis_off()
+    for family, axes in zip(names, grid, strict=False):
+        sns.lineplot(data, x="x", y="y", units=data["method"] + data["seed"].astype(str), estimator=None,
+                     color="#8888884d", lw=0.7, ax=axes)  # fmt: skip
+        own, means = data[data["family"] == family], {}
+        for (name, lines), colour, marker in zip(own.groupby("method"), cycle(COLOURS), cycle(MARKERS), strict=False):
+            sns.lineplot(lines, x="x", y="y", units="seed", estimator=None, color=colour, lw=1.2, ax=axes)
+            means[str(name)] = mean = last.loc[name].to_numpy()
+            axes.plot(*mean, marker, c=colour, ms=6, mec=INK, mew=0.6)
+        axes.set(title=family, xscale="log", xlabel=x, ylabel=f"{split} accuracy (%)")
+        axes.set_xlim(data["x"].quantile(0.02), data["x"].max() * 8)  # names stand on the right
+        axes.xaxis.set_major_formatter(EngFormatter("s" if "time" in x else ""))
+        sns.despine(ax=axes)
+        figure.draw_without_rendering()
+        write_names(axes, means, own[["x", "y"]].to_numpy())
+    return figure
+
+
+def _families(groups: list[Group]) -> dict[str, str]:
+    """What each line belongs to; the methods of plugins to what they call theirs where they can still be found."""
+    known = {it["name"]: it["family"] for it in describe.methods()}
+    return {group.name: known.get(group.cell.method) or "other" for group in groups}
 
 
 def recovery(groups: list[Group], folder: Path) -> Path | None:

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
 from baselines import ksvd
 from baselines.ksvd import KSVD
+from baselines.leading import leading, room
 from baselines.learned import Learned, Learner, first_atoms, learn, replace_atoms
 from baselines.online import Online, update
 from baselines.pursuit import encode
@@ -57,12 +60,46 @@ def test_an_exact_update_is_the_singular_value_decomposition() -> None:
     others = rows[1:].copy()
     users = codes.indices[: codes.indptr[1]]
     E = R[users] + np.outer(codes.data[: codes.indptr[1]], rows[0])
-    ksvd._exact(R, rows[:1], codes)
+    ksvd.exact(R, rows[:1], codes)
     left, values, right = np.linalg.svd(E, full_matrices=False)
     assert len(users) > 2
     np.testing.assert_allclose(np.outer(codes.data[: len(users)], rows[0]), values[0] * np.outer(left[:, 0], right[0]))
     np.testing.assert_allclose(R[users], E - values[0] * np.outer(left[:, 0], right[0]), atol=1e-12)
     np.testing.assert_array_equal(others, rows[1:])
+
+
+def test_an_exact_update_leaves_a_lesser_singular_vector() -> None:
+    """Started from the second singular triplet, where an alternation would stay."""
+    E = np.random.default_rng(0).standard_normal((12, N_FEATURES))
+    left, values, right = np.linalg.svd(E, full_matrices=False)
+    rows, codes = right[1:2].copy(), csc_array(values[1] * left[:, 1:2])
+    ksvd.exact(R := E - codes @ rows, rows, codes)
+    np.testing.assert_allclose(np.abs(rows[0]), np.abs(right[0]), atol=1e-8)
+    assert np.square(R).sum() == pytest.approx(np.square(values[1:]).sum())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(0, 40), st.integers(1, 80)),
+    decay=st.floats(0, 3),
+    single=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_the_leading_singular_vector_is_that_of_lapack(
+    shape: tuple[int, int], decay: float, single: bool, seed: int
+) -> None:
+    """Also where singular values lie close (decay 0) or the basis is full before it has converged."""
+    rng, dtype = np.random.default_rng(seed), np.float32 if single else np.float64
+    E = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
+    work, tol = room(len(E), E.shape[1], E.dtype), 1e-4 if single else 1e-9
+    work[0][: len(E)], work[1][0] = E, rng.standard_normal(len(E)).astype(dtype) @ E
+    found, v = leading(len(E), tol, work), work[1][0]
+    assert found == (len(E) > 0)
+    if found:
+        assert np.linalg.norm(v) == pytest.approx(1, abs=1e-5 if single else 1e-12)
+        square = np.linalg.norm(E.astype(float), 2) ** 2
+        image = E.astype(float).T @ (E.astype(float) @ v)
+        assert np.linalg.norm(image - square * v) <= 2 * tol * square + (1e-5 if single else 1e-12) * square
 
 
 @pytest.mark.parametrize("kind", ["approximate", "exact"])
@@ -73,7 +110,7 @@ def test_each_iteration_lowers_the_error_and_keeps_the_residual_right(kind: Any)
     before = X - codes @ rows
     R = before.copy()
     if kind == "exact":
-        ksvd._exact(R, rows, codes)
+        ksvd.exact(R, rows, codes)
     else:
         approximate: Callable[..., None] = ksvd._approximate
         approximate(R, rows, codes.data, codes.indices, codes.indptr)
