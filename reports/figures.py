@@ -107,8 +107,8 @@ def panels(points: list[Point], families: Mapping[str, str], x: str, split: str)
     last = data.groupby("method")[["x", "y"]].last()
     names, columns = sorted(data["family"].unique()), 3
     figure = Figure(figsize=(10, 2.7 * -(-len(names) // columns)), dpi=72, layout="constrained")
-    grid = figure.subplots(-(-len(names) // columns), columns, sharex=True, sharey=True, squeeze=False).flat
-    for axes in list(grid)[len(names) :]:
+    grid = figure.subplots(-(-len(names) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(names) :]:
         axes.set_axis_off()
     for family, axes in zip(names, grid, strict=False):
         sns.lineplot(data, x="x", y="y", units=data["method"] + data["seed"].astype(str), estimator=None,
@@ -226,7 +226,8 @@ def _confusion(kept: dict[str, dict[str, np.ndarray]]) -> Figure | None:
 def _atoms(atoms: dict[str, np.ndarray | None]) -> Figure | None:
     """The first atoms of each method that has some, each stretched by its own largest value; zero is mid-grey."""
     shown = {name: array for name, array in atoms.items() if array is not None and array.shape[1] in (1, 3)}
-    figure = Figure(figsize=(3 * max(len(shown), 2), 3.4), layout="constrained")
+    columns, lines = min(max(len(shown), 2), 5), -(-len(shown) // 5)
+    figure = Figure(figsize=(3 * columns, 3.4 * max(lines, 1)), layout="constrained")
     for index, (name, array) in enumerate(shown.items(), 1):
         side = int(np.ceil(min(len(array), 100) ** 0.5))
         tiles = 0.5 + array / np.maximum(2 * np.abs(array).max(axis=(1, 2, 3), keepdims=True), 1e-12)
@@ -234,7 +235,7 @@ def _atoms(atoms: dict[str, np.ndarray | None]) -> Figure | None:
         tiles = np.pad(tiles, room, constant_values=1)[: side * side]
         picture = np.block([[*line] for line in tiles.reshape(side, side, *tiles.shape[1:])]).transpose(1, 2, 0)
         title = f"{name}: {min(len(array), side * side)} of {len(array)} atoms"
-        axes = figure.add_subplot(1, len(shown), index, title=title)
+        axes = figure.add_subplot(lines, min(columns, len(shown)), index, title=title)
         axes.imshow(picture, "gray", vmin=0, vmax=1, interpolation="none")
         axes.set_axis_off()
     return figure if shown else None
