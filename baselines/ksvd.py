@@ -120,12 +120,14 @@ def half_square(R: Floats, n_threads: int | None) -> float:
 
 
 def _mod(X: Floats, rows: Floats, codes: csc_array) -> None:
-    """Least squares for all atoms at once (method of optimal directions, Engan et al., 1999), then unit norms."""
+    """Least squares for all atoms at once (method of optimal directions, Engan et al., 1999), norms moved to codes."""
     moments = (codes.T @ codes).toarray()
     moments.flat[:: len(moments) + 1] += 1e-6 * np.trace(moments) / len(moments)
     best = np.linalg.solve(moments, codes.T @ X)
-    norms = np.linalg.norm(best, axis=1, keepdims=True)
-    rows[:] = np.where(norms > 1e-12, best / np.maximum(norms, 1e-12), rows)
+    norms = np.linalg.norm(best, axis=1)
+    norms[norms <= 1e-12] = 0  # such atoms stay, unused
+    rows[:] = np.where(norms[:, None] > 0, best / np.maximum(norms, 1e-12)[:, None], rows)
+    codes.data *= np.repeat(norms, np.diff(codes.indptr))
 
 
 @dataclass(frozen=True, kw_only=True)

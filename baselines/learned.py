@@ -74,15 +74,18 @@ def learn(
     has not fallen by a ten-thousandth in `patience` looks, the best dictionary so far is returned.
     on_step: called with the state after each iteration, to show progress or to save it.
     """
+    if start is not None and start.n_iter >= n_iter:
+        return start
     at = best = start
     seen = list(start.held_out) if start else []
     for at in learner.steps(X, start):
-        if held_out is not None and at.n_iter % every == 0:
+        looked = held_out is not None and at.n_iter % every == 0
+        if held_out is not None and looked:
             seen.append((at.n_iter, learner.objective(held_out, at.D)))
         at = replace(at, held_out=tuple(seen))
         if on_step is not None:
             on_step(at)
-        if held_out is None or best is None or not seen or seen[-1][1] <= min(value for _, value in seen):
+        if not seen or (looked and seen[-1][1] <= min(value for _, value in seen)):
             best = at
         recent = min((value for _, value in seen[-patience:]), default=0.0)
         stalled = len(seen) > patience and recent > (1 - 1e-4) * min(value for _, value in seen[:-patience])

@@ -25,3 +25,4 @@ class TaskDriven(DDL):
     )
     depth: int = 1
     width: int = 64
+    lr: float = 0.1

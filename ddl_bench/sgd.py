@@ -52,7 +52,7 @@ class Lookahead:
     """Every fifth step, weights and batch statistics become slow + (1 - decay) * (weights - slow), as do `slow`.
 
     decay = 0.95**5 * progress**3, so that the average reaches further back as training ends (Zhang et al., 2019; the
-    schedule is airbench's). Convex constraints survive it.
+    schedule is airbench's).
     """
 
     EVERY = 5
@@ -149,7 +149,8 @@ class SGDTraining:
         vars(self._losses).update(state["losses"])
         if state["lookahead"]:
             self._lookahead = Lookahead(self._module)
-            vars(self._lookahead).update(state["lookahead"])
+            torch._foreach_copy_(self._lookahead.slow, state["lookahead"]["slow"])  # which may lie on another device
+            self._lookahead.n_steps = state["lookahead"]["n_steps"]
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The training set once, in random order, in batches as equal as they can be: shifted and mirrored."""
@@ -179,11 +180,15 @@ class SGDTraining:
         loss = F.cross_entropy(scores.float(), y, label_smoothing=self._recipe.label_smoothing)
         torch.autograd.backward(loss)
         self._optimiser.step()
-        for part in self._projecting:
-            part.project_()
+        self._project()
         if self._lookahead:
             self._lookahead.step(progress)
+            self._project()  # unit norms are no convex set
         return loss.detach()
+
+    def _project(self) -> None:
+        for part in self._projecting:
+            part.project_()
 
 
 class Losses:

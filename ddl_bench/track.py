@@ -136,7 +136,7 @@ class Cell(Strict):
         words = ["ddl-bench", "run", self.track, "--methods", self.label, "--datasets"]
         words.append(self.dataset if self.mirror is None else f"{self.dataset}[mirror={str(self.mirror).lower()}]")
         words += ["--seeds", str(self.seed), "--budget", str(self.budget).replace(" epochs", "e").replace(" ", "")]
-        words += ["--device", self.device, "--threads", str(self.threads)]
+        words += ["--device", self.device, "--threads", str(self.threads), "--precision", self.precision]
         for name, value in dataclasses.asdict(self.splits).items():
             if value is not None:
                 words += [f"--{name.replace('_', '-')}", str(value)]

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -77,10 +78,9 @@ def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> No
         status, reason = classify(error)
     with contextlib.suppress(Exception):
         values.setdefault("provenance", {})["command"] = cell.command()
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     started = datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds")
     wall_s = time.time() - spawned + values.pop("earlier_s", 0.0)
-    values |= {"started": started, "peak_memory": usage, "phases": phases.seconds, "wall_s": wall_s}
+    values |= {"started": started, "peak_memory": peak_memory(), "phases": phases.seconds, "wall_s": wall_s}
     write_row(run, Row(cell=cell, status=status, reason=reason, **values))
     if status == "ok":
         for left in (run / "work").glob(f"*{cell_id}.checkpoint*"):  # also one torn by a kill
@@ -88,6 +88,12 @@ def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> No
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # tearing torch down takes longer than some trainings
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes: what ru_maxrss gives begins at the size of its parent."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    return 1024 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def seed_everything(cell: "Cell") -> None:

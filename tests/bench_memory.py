@@ -6,20 +6,20 @@ import sys
 from pytest_benchmark.fixture import BenchmarkFixture
 
 SCRIPT = """
-import resource, sys
+import sys
 import torch
 from baselines.patches import Whitening, extract, pool
 from baselines.pursuit import encode_blocks
+from ddl_bench.worker import peak_memory
 from tests.bench_peers import dictionary, patches
 D = dictionary(512, 50_000)
 X = torch.randint(0, 256, (int(sys.argv[1]), 3, 32, 32), dtype=torch.uint8)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-before = peak()
+before = peak_memory()
 whitening = Whitening.learn(extract(X[:200], 6, 1), contrast=0.01, regulariser=0.1)
 signals = (whitening(extract(images, 6, 1)).numpy() for images in torch.split(X, 16))
 codes = encode_blocks(signals, D, lmbd=0.2, sparse=True, tol=1e-3)
 pooled = torch.cat([pool(it.codes, (27, 27), 2).half() for it in codes])
-print(peak() - before)
+print((peak_memory() - before) / 2**30)
 """
 
 

@@ -22,8 +22,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 SPEED = RESULTS / "speed.json"
 UNROLLING = RESULTS / "unrolling.json"
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("cifar10-small", "cifar10", "methods", "speed", "unrolling")))
+NAMES = ("cifar10-small", "cifar10", "equal-time", "methods", "speed", "table2", "unrolling")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
+UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S)  # of a page: its committed run, its text
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
 
@@ -128,7 +130,7 @@ def figures(method: str) -> list[str]:
     """Accuracies of a method in the committed rows that a page shows."""
     found = []
     for page in PAGES:
-        for name in (it for it, _ in TABLE.findall((ROOT / page).read_text()) if it not in MADE):
+        for name in (it for it, _ in TABLE.findall((ROOT / page).read_text()) if it not in (*MADE, UNTRAINED)):
             for group in (it for it in gather(load_rows(RESULTS / name)) if it.cell.method == method and it.ok):
                 values, link = group.values("accuracy"), f"[{name}]({page.removeprefix('docs/')})"
                 link = link.replace("(README", "(../README")

@@ -127,13 +127,21 @@ def test_codes_are_those_of_the_pursuit_and_add_up_over_layers() -> None:
 
 def test_task_driven_is_ddl_with_one_layer_and_greedy_is_sdl() -> None:
     task = images(60, (1, 8, 8), 3)
-    both = [fit(method, task) for method in (TaskDriven(), DDL(depth=1, width=TaskDriven().width))]
+    mine = TaskDriven()
+    both = [fit(method, task) for method in (mine, DDL(depth=1, width=mine.width, lr=mine.lr))]
     scores = [classifier(TEST.X[:50]) for classifier in both]
     assert torch.equal(*scores)
     assert torch.unique(scores[0]).numel() > 3
     how: dict[str, Any] = {"n_layers": 1, "n_atoms": 16, "n_iter": 3, "n_samples": 1000}
     greedy, stacked = (fit(kind(**how), task)(TEST.X[:50]) for kind in (DDLGreedy, SDL))
     assert torch.equal(greedy, stacked)
+
+
+def test_atoms_keep_their_norm_where_weights_are_averaged() -> None:
+    """The tenth step, the last of two an epoch, is one that averages."""
+    classifier = fit(DDL(width=8, lookahead=True), images(64, (1, 8, 8)), epochs=5)
+    for layer in classifier.module.codings:
+        torch.testing.assert_close(layer.D.norm(dim=0), torch.ones(layer.D.shape[1]))
 
 
 def test_a_step_moves_every_parameter() -> None:

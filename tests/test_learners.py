@@ -123,9 +123,22 @@ def test_mod_solves_least_squares() -> None:
     X, _ = planted(snr=10)
     rows = first_atoms(X, N_ATOMS, np.random.default_rng(0)).T.copy()
     codes = csc_array(encode(X, rows.T, n_nonzero=3, sparse=True).codes)
+    left = np.linalg.lstsq(codes.toarray(), X, rcond=None)[1].sum()
     ksvd._mod(X, rows, codes)
     best = np.linalg.lstsq(codes.toarray(), X, rcond=None)[0]
     np.testing.assert_allclose(rows, best / np.linalg.norm(best, axis=1, keepdims=True), atol=1e-4)
+    assert np.square(X - codes @ rows).sum() == pytest.approx(left, rel=1e-4)
+
+
+def test_looks_at_held_out_samples_may_be_rare_and_a_finished_run_is_left_alone() -> None:
+    X, _ = planted(snr=10)
+    learner = KSVD(n_atoms=N_ATOMS, n_nonzero=3)
+    found = learn(learner, X[:200], n_iter=500, held_out=X[200:400], every=5, patience=1)
+    looks = dict(found.held_out)
+    assert len(looks) > 1
+    assert looks[found.n_iter] == min(looks.values())
+    assert learner.objective(X[200:400], found.D) == pytest.approx(min(looks.values()))
+    assert learn(learner, X, n_iter=found.n_iter, start=found) is found
 
 
 def test_an_online_update_minimises_over_one_atom_after_the_other() -> None:

@@ -186,6 +186,22 @@ def test_ormp_agrees_with_spams_and_with_its_definition() -> None:
     np.testing.assert_allclose(codes, theirs, atol=1e-8)
 
 
+@settings(deadline=None, max_examples=80)
+@given(drawn=nasty(), n_nonzero=st.integers(0, 8), method=st.sampled_from(["omp", "ormp"]), single=st.booleans())
+def test_greedy_codes_are_least_squares_on_their_support(
+    drawn: dict[str, Any], n_nonzero: int, method: str, single: bool
+) -> None:
+    X, D = (drawn[name].astype(np.float32 if single else np.float64) for name in "XD")
+    codes = encode(X, D, n_nonzero=n_nonzero, method=method).codes
+    assert codes.dtype == X.dtype
+    assert (np.count_nonzero(codes, axis=1) <= n_nonzero).all()
+    for x, code in zip(X.astype(float), codes, strict=True):
+        S = np.flatnonzero(code)
+        least = np.linalg.lstsq(D[:, S].astype(float), x, rcond=None)[0]
+        best, mine = (np.linalg.norm(x - D[:, S] @ it) for it in (least, code[S]))
+        assert mine <= best + (2e-3 if single else 1e-6) * np.linalg.norm(x)  # coherent atoms magnify rounding
+
+
 def test_omp_takes_one_of_duplicate_atoms() -> None:
     X, D = (array.astype(np.float32) for array in problem(7, 20, 16, 12))
     D = np.hstack([D, D])
@@ -200,6 +216,9 @@ def test_omp_takes_one_of_duplicate_atoms() -> None:
         ({}, "either lmbd or n_nonzero"),
         ({"lmbd": 1.0, "n_nonzero": 2}, "either lmbd or n_nonzero"),
         ({"lmbd": -1.0}, "must be 0 or more"),
+        ({"n_nonzero": -1}, "must be 0 or more"),
+        ({"n_nonzero": 1, "D": np.ones((2, 4))}, "as many features"),
+        ({"n_nonzero": 1, "D": np.full((3, 4), np.nan)}, "not finite"),
         ({"lmbd": 1.0, "method": "omp"}, "no method 'omp' for lmbd"),
         ({"lmbd": 1.0, "linear": np.zeros(3)}, r"linear has shape \(3,\)"),
     ],
@@ -207,7 +226,7 @@ def test_omp_takes_one_of_duplicate_atoms() -> None:
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
     X, D = problem(0, 2, 3, 4)
     with pytest.raises(ValueError, match=message):
-        encode(X, D, **options)
+        encode(**{"X": X, "D": D} | options)
 
 
 @pytest.mark.parametrize("method", ["fista", "coordinate_descent"])

@@ -232,6 +232,16 @@ def test_columns_are_fields_of_a_row() -> None:
     assert len({title for _, title, *_ in COLUMNS}) == len(COLUMNS)
 
 
+def test_many_lines_have_a_panel_for_each_family(tmp_path: Path) -> None:
+    methods = ["sdl", "spams", "adl", "ddl", "scn", "lista", "plainnet", "resnet", "csc-net", "src", "dpl", "logistic"]
+    for i, method in enumerate([*methods, "of-a-plugin"]):
+        curve = {"curve_seconds": np.arange(1.0, 4), "curve_accuracy": 50.0 + i + np.arange(3), "curve_split": "test"}
+        put(tmp_path, make_cell(method, 0), np.ones(10, bool), curve, train_s=3.0)
+    text = (write(tmp_path)["figures"] / "digits-accuracy-while-training.svg").read_text()
+    for name in (*methods, "of-a-plugin", "other", "baseline", "unrolled networks", "dictionaries, layer by layer"):
+        assert f"<!-- {name} -->" in text
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=14, unique=True))
 @settings(deadline=None, max_examples=25)
 def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]) -> None:

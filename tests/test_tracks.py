@@ -1,13 +1,14 @@
 """Tracks and plans: what a wrong file says, what overrides do, and that the packaged ones are sound."""
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from ddl_bench.api import UserError
 from ddl_bench.plan import Overrides, estimate, plan
-from ddl_bench.registry import make_method, parse_spec
+from ddl_bench.registry import METHODS, make_method, parse_spec
 from ddl_bench.track import BudgetSpec, Track, load_track, packaged
 
 GOOD = """
@@ -83,6 +84,12 @@ def test_quick_is_what_it_promises() -> None:
     assert sum(estimate(cell, [])[0] for cell in cells) <= 2 * 180, "two cells at a time, three minutes"
 
 
+@pytest.mark.parametrize("name", ["all", "equal-time"])
+def test_a_track_of_every_method_has_every_method(name: str) -> None:
+    names = [method.name for method in load_track(name).methods]
+    assert sorted(names) == sorted(entry.name for entry in entry_points(group=METHODS))
+
+
 def test_overrides_narrow_and_widen() -> None:
     overrides = Overrides(methods=["sdl", "plainnet-3", "plainnet[depth=6]"], seeds=[7], budget=BudgetSpec(seconds=2))
     cells = plan("quick", overrides)
@@ -102,9 +109,7 @@ def test_the_command_of_a_cell_plans_the_same_cell() -> None:
 
     from ddl_bench import cli, commands
 
-    (cell,) = plan(
-        "quick", Overrides(methods=["plainnet[depth=6, n_classes=3]".replace(", n_classes=3", "")], seeds=[4])
-    )
+    (cell,) = plan("quick", Overrides(methods=["plainnet[depth=6]"], seeds=[4], precision="bfloat16"))
     with patch.object(commands, "dry_run") as seen:
         CliRunner().invoke(cli.app, [*shlex.split(cell.command())[1:], "--dry-run"], catch_exceptions=False)
     _, track, _, overrides, _ = seen.call_args.args

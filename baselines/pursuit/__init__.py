@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from baselines.pursuit.objective import Problem, certify
+from baselines.pursuit.objective import Problem, certify, check
 
 METHODS = ("auto", "coordinate_descent", "fista", "ista", "omp", "ormp")
 
@@ -79,6 +79,9 @@ def encode(
     if n_nonzero is not None:
         if positive or alpha or linear is not None or not isinstance(data, np.ndarray):
             raise ValueError("encode: n_nonzero takes no positive, alpha or linear, and data on the CPU")
+        if n_nonzero < 0:
+            raise ValueError(f"encode: n_nonzero={n_nonzero} must be 0 or more")
+        check(data, D)
         from baselines.pursuit.omp import omp
 
         codes = omp(data, D, n_nonzero, recursive=method == "ormp", n_threads=n_threads, gram=gram)

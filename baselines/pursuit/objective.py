@@ -30,15 +30,10 @@ class Problem:
     gram: Array | None = None
 
     def __post_init__(self) -> None:
-        n_features, n_atoms = self.D.shape
-        if self.X.ndim != 2 or self.X.shape[1] != n_features:
-            raise ValueError(
-                f"encode: X has shape {tuple(self.X.shape)}, D {tuple(self.D.shape)}; expected as many features"
-            )
+        check(self.X, self.D)
+        n_atoms = self.D.shape[1]
         if not (bool((self.penalty >= 0).all()) and self.alpha >= 0):
             raise ValueError("encode: lmbd and alpha must be 0 or more")
-        if not bool(namespace(self.D).isfinite(self.D).all()):
-            raise ValueError("encode: D has entries that are not finite")
         if self.linear is not None and self.linear.shape not in ((n_atoms,), (len(self.X), n_atoms)):
             raise ValueError(
                 f"encode: linear has shape {tuple(self.linear.shape)}; expected ({n_atoms},) "
@@ -89,6 +84,14 @@ def _feasible(xp: Any, corr: Array, high: Array, low: Array) -> Array:
     lower = xp.amax(xp.where(corr > 0, to_low, xp.where(corr < 0, to_high, -np.inf)), 1)
     never = ((corr == 0) & ((high < 0) | (low > 0))).any(1) | (lower > upper)
     return xp.where(never, np.nan, xp.maximum(xp.minimum(xp.ones_like(upper), upper), lower))
+
+
+def check(X: Array, D: Array) -> None:
+    """Raise ValueError where they are not samples and a dictionary of as many features, or D is not finite."""
+    if X.ndim != 2 or D.ndim != 2 or X.shape[1] != D.shape[0]:
+        raise ValueError(f"encode: X has shape {tuple(X.shape)}, D {tuple(D.shape)}; expected as many features")
+    if not bool(namespace(D).isfinite(D).all()):
+        raise ValueError("encode: D has entries that are not finite")
 
 
 def certify(problem: Problem, codes: Any, block: int = 1024) -> tuple[float, float]:
