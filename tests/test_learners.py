@@ -90,9 +90,9 @@ def test_the_leading_singular_vector_is_that_of_lapack(
 ) -> None:
     """Also where singular values lie close (decay 0) or the basis is full before it has converged."""
     rng, dtype = np.random.default_rng(seed), np.float32 if single else np.float64
-    E = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
+    E: Any = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
     work, tol = room(len(E), E.shape[1], E.dtype), 1e-4 if single else 1e-9
-    work[0][: len(E)], work[1][0] = E, rng.standard_normal(len(E)).astype(dtype) @ E
+    work[0][: len(E)], work[1][0] = E, E.T @ rng.standard_normal(len(E))
     found, v = leading(len(E), tol, work), work[1][0]
     assert found == (len(E) > 0)
     if found:
