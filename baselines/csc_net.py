@@ -56,14 +56,14 @@ class CodingLayer(nn.Module):
 
 
 class CodingResNet(ClassMaps):
-    """A coding layer, batch norm and ReLU, then three stages of residual blocks, the mean over space, a linear layer.
+    """A coding layer, batch norm and ReLU, then stages of residual blocks, the mean over space, a linear layer.
 
-    Stages of `n_blocks` blocks of two 3x3 convolutions with batch norm, `width`, 2 and 4 times `width` channels wide;
-    the second and third begin with stride 2. Images of any size of at least 1x1.
+    Stages of `n_blocks` blocks of two 3x3 convolutions with batch norm, `width`, 2, 4, ... times `width` channels wide;
+    all but the first begin with stride 2. Images of any size of at least 1x1.
 
     Parameters
     ----------
-    channels, n_classes: of the images and of the scores. width, n_blocks: as above.
+    channels, n_classes: of the images and of the scores. width, n_blocks: as above. n_stages: at least 1.
     coding: makes a coding layer, called with (inputs, n_atoms, kernel, stride).
     layers: "first" codes the images only; "all" has coding layers in place of the blocks' convolutions too.
     """
@@ -75,13 +75,14 @@ class CodingResNet(ClassMaps):
         *,
         width: int,
         n_blocks: int,
+        n_stages: int = 3,
         coding: Callable[[int, int, int, int], CodingLayer],
         layers: Layers = "first",
     ) -> None:
         if layers not in get_args(Layers):
             raise ValueError(f"CodingResNet(layers={layers!r}): must be one of {', '.join(get_args(Layers))}")
         features, inputs = [coding(channels, width, 3, 1), nn.BatchNorm2d(width), nn.ReLU()], width
-        for outputs in (width, 2 * width, 4 * width):
+        for outputs in (width * 2**stage for stage in range(n_stages)):
             for depth in range(n_blocks):
                 stride = 2 if depth == 0 and outputs > width else 1
                 block = Block(inputs, outputs, stride, relu)
@@ -103,7 +104,9 @@ class CodingResNet(ClassMaps):
 class CSCNet(NetworkMethod):
     """Residual network whose first layer is convolutional sparse coding (SDNet), at the size of ResNet-8.
 
-    width: channels of the first stage. n_blocks: blocks of each of the three stages.
+    With width=64, n_blocks=2 and n_stages=4 it has that of ResNet-18, 11.0 M parameters, as published.
+
+    width: channels of the first stage, doubled in each of the others. n_blocks: blocks of each of the n_stages stages.
     layers: "first" codes the images only; "all" has coding layers in place of the blocks' convolutions too.
     lmbd, n_steps: penalty and FISTA steps of a coding layer, the published ones.
     """
@@ -114,16 +117,18 @@ class CSCNet(NetworkMethod):
         formula="n_steps of FISTA from 0 on 0.5*norm(X - D codes)**2 + lmbd*norm1(codes), codes >= 0, unit-norm atoms",
         references=("dai2022",),
         published="95.34 % on CIFAR-10 and 78.45 % on CIFAR-100: the size of ResNet-18, 11.2 M parameters, 220 epochs",
-        differs="smaller; the gradient is that of FISTA, at the extrapolated point",
+        differs="smaller by default, no weights in shortcuts; the gradient is FISTA's, at the extrapolated point",
     )
     wrap = CodingNetwork
     width: int = 16
     n_blocks: int = 1
+    n_stages: int = 3
     layers: Layers = "first"
     lmbd: float = 0.1
     n_steps: int = 2
 
     def network(self, task: Task) -> nn.Module:
         coding = partial(CodingLayer, lmbd=self.lmbd, n_steps=self.n_steps)
-        options: dict[str, Any] = {"width": self.width, "n_blocks": self.n_blocks, "layers": self.layers}
+        options: dict[str, Any] = {"width": self.width, "n_blocks": self.n_blocks, "n_stages": self.n_stages}
+        options["layers"] = self.layers
         return CodingResNet(task.image_shape[0], task.n_classes, coding=coding, **options)

@@ -277,14 +277,21 @@ def test_a_folded_plain_network_computes_the_same(depth: Any, batch_norm: bool, 
     assert_same(fold(folded)(X), kept(X))
 
 
-@pytest.mark.parametrize(("kernel", "n_folded"), [(1, 9), (3, 0)])
-def test_folded_resnet18_computes_the_same(kernel: int, n_folded: int) -> None:
-    kept = randomise(convert(torchvision.models.resnet18(), kernel=kernel)).eval()
+@pytest.mark.parametrize(
+    ("name", "kernel", "n_folded"),
+    [("resnet18", 1, 9), ("resnet18", 3, 0), ("resnet50", 1, 33), ("densenet121", 1, 59), ("vgg11_bn", 1, 10)],
+)
+def test_a_known_network_folded_or_read_again_computes_the_same(name: str, kernel: int, n_folded: int) -> None:
+    kept = randomise(convert(torchvision.models.get_model(name), kernel=kernel)).eval()
+    again = convert(torchvision.models.get_model(name), kernel=kernel).eval()
+    again.load_state_dict(kept.state_dict())
     folded, X = fold(kept), images(2, 3, 64, 64)
     with torch.inference_mode():
-        assert_same(folded(X), kept(X))
+        scores = kept(X)
+        assert_same(folded(X), scores)
+        assert torch.equal(again(X), scores)
     assert sum(isinstance(part, FoldedQMetricReLU) for part in folded.modules()) == n_folded
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    assert name == "densenet121" or not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
 
 
 def test_folded_own_network_computes_the_same() -> None:

@@ -208,6 +208,13 @@ def test_sizes_are_the_published_ones_and_small_images_are_named() -> None:
         MLFISTA().network(task_of((1, 6, 9)))
 
 
+def test_csc_net_has_the_size_of_a_resnet_18_without_weights_in_its_shortcuts() -> None:
+    net = CSCNet(width=64, n_blocks=2, n_stages=4).network(task_of((3, 32, 32), 1))
+    widths = [3, *[64] * 5, *[128] * 4, *[256] * 4, *[512] * 4]
+    size = sum(9 * inputs * outputs + 2 * outputs for inputs, outputs in pairwise(widths)) + 513 * 10
+    assert CodingNetwork(net).size().n_params == size == pytest.approx(11_173_962, rel=0.02)  # with weights there
+
+
 def test_few_images_are_learned_in_small_batches() -> None:
     assert MLISTA().batch_size == 0
     assert [MLISTA.recipes["fast"].batch(n) for n in (len(DIGITS.train), 60_000)] == [32, 128]

@@ -78,6 +78,20 @@ def test_coordinate_descent_satisfies_the_kkt_conditions(drawn: dict[str, Any]) 
         assert not codes.any()
 
 
+@settings(deadline=None, max_examples=80)
+@given(drawn=nasty(), method=st.sampled_from(["coordinate_descent", "fista"]))
+def test_single_precision_ends_near_the_minimum(drawn: dict[str, Any], method: str) -> None:
+    drawn["alpha"] = max(drawn["alpha"], 0.1 if method == "fista" else 0.0)
+    best = encode(**drawn, **EXACT).codes
+    single = {name: it.astype(np.float32) if isinstance(it, np.ndarray) else it for name, it in drawn.items()}
+    found = encode(**single, method=method, tol=1e-6, max_iter=20_000)
+    assert found.codes.dtype == np.float32
+    assert np.isfinite(found.codes).all()
+    linear, terms = (0.0 if drawn["linear"] is None else drawn["linear"]), (drawn["X"], drawn["D"])
+    ends = [objective(*terms, codes, drawn["lmbd"], drawn["alpha"], linear) for codes in (found.codes, best)]
+    assert ends[0] <= ends[1] + 1e-5 * (np.square(drawn["X"]).sum() + abs(ends[1])) + 1e-9
+
+
 @pytest.mark.parametrize(
     ("seed", "n_features", "n_atoms", "coherence"), [(6, 30, 20, 3), (8, 12, 5, 30), (12, 8, 4, 30)]
 )
