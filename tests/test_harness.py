@@ -277,3 +277,15 @@ def test_full_disk_is_one_line(tmp_path: Path, write_track: Callable[..., str]) 
         with pytest.raises(UserError, match=r"x\.json: cannot write: No space left"):
             write_atomically(target, b"row" * 10000)
         assert not target.exists()
+
+
+def test_a_worker_reports_its_own_peak_of_memory_and_not_its_runners() -> None:
+    assert len(b"x" * 400_000_000) == 4e8  # so much, at least, this process had
+    script = """
+from ddl_bench.worker import peak_memory
+before, size = peak_memory(), len(b"x" * int(1e8))
+print(before, peak_memory())
+"""
+    before, after = map(int, subprocess.check_output([sys.executable, "-c", script]).split())
+    assert 1e6 < before < 200e6
+    assert after - before == pytest.approx(1e8, rel=0.1)

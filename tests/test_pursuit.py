@@ -83,7 +83,9 @@ def test_coordinate_descent_satisfies_the_kkt_conditions(drawn: dict[str, Any]) 
 def test_single_precision_ends_near_the_minimum(drawn: dict[str, Any], method: str) -> None:
     drawn["alpha"] = max(drawn["alpha"], 0.1 if method == "fista" else 0.0)
     best = encode(**drawn, **EXACT).codes
-    single = {name: it.astype(np.float32) if isinstance(it, np.ndarray) else it for name, it in drawn.items()}
+    single: dict[str, Any] = {
+        name: it.astype(np.float32) if isinstance(it, np.ndarray) else it for name, it in drawn.items()
+    }
     found = encode(**single, method=method, tol=1e-6, max_iter=20_000)
     assert found.codes.dtype == np.float32
     assert np.isfinite(found.codes).all()
