@@ -36,6 +36,7 @@ def table(name: str) -> str:
         return MADE[name]()
     shown = display(load_rows(RESULTS / name))
     names = [*BRIEF[1:4], "official (%)", *BRIEF[4:-2], *["train (s)"] * (name in TIMED), *BRIEF[-2:]]
+    names = [it for it in names if name != UNTRAINED or it not in ("accuracy (%)", "official (%)")]
     return str(shown[[it for it in names if it in shown]].to_markdown(index=False, disable_numparse=True))
 
 
