@@ -106,7 +106,7 @@ class CSCNet(NetworkMethod):
 
     With width=64, n_blocks=2 and n_stages=4 it has that of ResNet-18, 11.0 M parameters, as published.
 
-    width: channels of the first stage, doubled in each of the others. n_blocks: blocks of each of the n_stages stages.
+    width: channels of the first stage, doubled in each of the others. n_stages: stages. n_blocks: blocks of a stage.
     layers: "first" codes the images only; "all" has coding layers in place of the blocks' convolutions too.
     lmbd, n_steps: penalty and FISTA steps of a coding layer, the published ones.
     """

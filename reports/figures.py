@@ -101,10 +101,13 @@ def plot(points: list[Point], looks: dict[str, tuple[str, str]], x: str, split: 
 
 
 def panels(points: list[Point], families: Mapping[str, str], x: str, split: str) -> Figure:
-    """A panel for the lines of each family, named, in front of all others in grey; the cost is logarithmic."""
+    """A panel for the lines of each family, named, in front of all others in grey; the cost is logarithmic.
+
+    What ends at costs far below all others stands at the left edge, with its cost.
+    """
     data = pd.DataFrame(points, columns=["method", "seed", "x", "y"]).dropna()
     data["family"] = data["method"].map(families)
-    last = data.groupby("method")[["x", "y"]].last()
+    last, least, short = data.groupby("method")[["x", "y"]].last(), data["x"].quantile(0.02), EngFormatter("s", 0)
     names, columns = sorted(data["family"].unique()), 3
     figure = Figure(figsize=(10, 2.7 * -(-len(names) // columns)), dpi=72, layout="constrained")
     grid = figure.subplots(-(-len(names) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -116,11 +119,13 @@ def panels(points: list[Point], families: Mapping[str, str], x: str, split: str)
         own, means = data[data["family"] == family], {}
         for (name, lines), colour, marker in zip(own.groupby("method"), cycle(COLOURS), cycle(MARKERS), strict=False):
             sns.lineplot(lines, x="x", y="y", units="seed", estimator=None, color=colour, lw=1.2, ax=axes)
-            means[str(name)] = mean = last.loc[name].to_numpy()
+            x_last, y_last = last.loc[name]
+            early = f" ({short(x_last)})" if x_last < least else ""
+            means[f"{name}{early}"] = mean = np.array([max(x_last, 1.04 * least), y_last])
             axes.plot(*mean, marker, c=colour, ms=6, mec=INK, mew=0.6)
         axes.set(title=family, xscale="log", xlabel=x, ylabel=f"{split} accuracy (%)")
-        axes.set_xlim(data["x"].quantile(0.02), data["x"].max() * 8)  # names stand on the right
-        axes.xaxis.set_major_formatter(EngFormatter("s" if "time" in x else ""))
+        axes.set_xlim(least, data["x"].max() * 8)  # names stand on the right
+        axes.xaxis.set_major_formatter(short)
         sns.despine(ax=axes)
         figure.draw_without_rendering()
         write_names(axes, means, own[["x", "y"]].to_numpy())

@@ -85,8 +85,7 @@ def encode(
         from baselines.pursuit.omp import omp
 
         codes = omp(data, D, n_nonzero, recursive=method == "ormp", n_threads=n_threads, gram=gram)
-        name, n_iter = "ormp" if method == "ormp" else "omp", codes.nnz / max(len(data), 1)
-        return Encoding(_present(codes, X, sparse), name, n_iter)
+        return Encoding(_present(codes, X, sparse), method.replace("auto", "omp"), codes.nnz / max(len(data), 1))
     penalty = convert(lmbd) + convert(np.zeros(D.shape[1]))
     linear = None if linear is None else convert(linear)
     problem = Problem(data, D, penalty, alpha, positive, linear, tol, max_iter, n_threads, warm, gram)
