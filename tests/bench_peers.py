@@ -113,7 +113,7 @@ def test_lasso_beside_spams(benchmark: BenchmarkFixture, n_atoms: int, lmbd: flo
     least = objective(X, D, exact.codes, lmbd)
     assert mine.gap < 5e-6
     assert objective(X, D, mine.codes, lmbd) <= least * (1 + (1e-6 if bar > 1 else 5e-6))
-    race(benchmark, lambda: encode(X, D, **how), spams_lasso(X, D, lmbd, positive), bar)
+    race(benchmark, lambda: encode(X, D, **how), spams_lasso(X, D, lmbd, positive), bar, rounds=15 if bar > 1 else 5)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # it runs out of iterations, and of time

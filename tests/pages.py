@@ -22,10 +22,11 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 SPEED = RESULTS / "speed.json"
 UNROLLING = RESULTS / "unrolling.json"
-NAMES = ("cifar10-small", "cifar10", "equal-time", "methods", "speed", "table2", "unrolling")
+NAMES = ("cifar10-small", "cifar10", "equal-time", "methods", "recovery", "speed", "table2", "unrolling")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
+PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S)  # of a page: its committed run, its text
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
 
@@ -35,7 +36,8 @@ def table(name: str) -> str:
     if name in MADE:
         return MADE[name]()
     shown = display(load_rows(RESULTS / name))
-    names = [*BRIEF[1:4], "official (%)", *BRIEF[4:-2], *["train (s)"] * (name in TIMED), *BRIEF[-2:]]
+    names = ["data set"] if shown["data set"].nunique() > 1 else []
+    names += [*BRIEF[1:4], "official (%)", *BRIEF[4:-2], *["train (s)"] * (name in TIMED), *BRIEF[-2:]]
     names = [it for it in names if name != UNTRAINED or it not in ("accuracy (%)", "official (%)")]
     return str(shown[[it for it in names if it in shown]].to_markdown(index=False, disable_numparse=True))
 
@@ -131,7 +133,7 @@ def figures(method: str) -> list[str]:
     """Accuracies of a method in the committed rows that a page shows."""
     found = []
     for page in PAGES:
-        for name in (it for it, _ in TABLE.findall((ROOT / page).read_text()) if it not in (*MADE, UNTRAINED)):
+        for name in (it for it, _ in TABLE.findall((ROOT / page).read_text()) if it not in (*MADE, UNTRAINED, PLANTED)):
             for group in (it for it in gather(load_rows(RESULTS / name)) if it.cell.method == method and it.ok):
                 values, link = group.values("accuracy"), f"[{name}]({page.removeprefix('docs/')})"
                 link = link.replace("(README", "(../README")
