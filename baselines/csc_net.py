@@ -81,6 +81,8 @@ class CodingResNet(ClassMaps):
     ) -> None:
         if layers not in get_args(Layers):
             raise ValueError(f"CodingResNet(layers={layers!r}): must be one of {', '.join(get_args(Layers))}")
+        if min(width, n_blocks, n_stages) < 1:
+            raise ValueError(f"CodingResNet({width=}, {n_blocks=}, {n_stages=}): each must be at least 1")
         features, inputs = [coding(channels, width, 3, 1), nn.BatchNorm2d(width), nn.ReLU()], width
         for outputs in (width * 2**stage for stage in range(n_stages)):
             for depth in range(n_blocks):
@@ -104,7 +106,8 @@ class CodingResNet(ClassMaps):
 class CSCNet(NetworkMethod):
     """Residual network whose first layer is convolutional sparse coding (SDNet), at the size of ResNet-8.
 
-    With width=64, n_blocks=2 and n_stages=4 it has that of ResNet-18, 11.0 M parameters, as published.
+    With width=64, n_blocks=2 and n_stages=4 it has that of ResNet-18: 11.0 M parameters, the published 11.2 M less the
+    weights of the shortcuts.
 
     width: channels of the first stage, doubled in each of the others. n_stages: stages. n_blocks: blocks of a stage.
     layers: "first" codes the images only; "all" has coding layers in place of the blocks' convolutions too.

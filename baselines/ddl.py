@@ -126,7 +126,7 @@ class DDL(NetworkMethod):
     lmbd: float = 0.1
     alpha: float = 0.5
     batch_norm: bool = True
-    lr: float = 0.03  # of 0.3, 0.1, 0.03 and 0.01 on validation images of CIFAR-10
+    lr: float = 0.03  # in either recipe; of 0.3, 0.1, 0.03 and 0.01 on validation images of CIFAR-10
 
     def network(self, task: Task) -> nn.Module:
         n_cells = 1 if self.layout != "small" else self.n_cells or (2 if min(task.image_shape[1:]) < 16 else 3)

@@ -101,9 +101,14 @@ def _subtract_atoms(R, rows, data, indices, indptr):  # type: ignore[no-untyped-
                 r[f] -= c * row[f]
 
 
+def floats(X: Floats) -> Floats:
+    """Samples in single precision, or in double where single does not hold them."""
+    return np.ascontiguousarray(X, np.result_type(X, np.float32))
+
+
 def residual(X: Floats, codes: csr_array, rows: Floats, n_threads: int | None) -> Floats:
-    """X - codes @ rows, on all threads."""
-    R = np.empty_like(X)
+    """X - codes @ rows, on all threads, in the type of `rows`."""
+    R = np.empty(X.shape, rows.dtype)
 
     def work(part: slice) -> None:
         R[part] = X[part]
@@ -122,7 +127,7 @@ def half_square(R: Floats, n_threads: int | None) -> float:
 def _mod(X: Floats, rows: Floats, codes: csc_array) -> None:
     """Least squares for all atoms at once (method of optimal directions, Engan et al., 1999), norms moved to codes."""
     moments = (codes.T @ codes).toarray()
-    moments.flat[:: len(moments) + 1] += 1e-6 * np.trace(moments) / len(moments)
+    moments.flat[:: len(moments) + 1] += 1e-6 * np.trace(moments) / len(moments) or 1.0  # where no code is used
     best = np.linalg.solve(moments, codes.T @ X)
     norms = np.linalg.norm(best, axis=1)
     norms[norms <= 1e-12] = 0  # such atoms stay, unused
@@ -144,6 +149,7 @@ class KSVD:
     n_threads: int | None = None
 
     def objective(self, X: Floats, D: Floats) -> float:
+        X = floats(X)
         codes = encode(X, D, n_nonzero=self.n_nonzero, sparse=True, n_threads=self.n_threads).codes
         return half_square(residual(X, codes, np.ascontiguousarray(D.T), self.n_threads), self.n_threads)
 
@@ -151,7 +157,7 @@ class KSVD:
         """Without end: the dictionary after each iteration; `X` is one array, for each iteration sees all samples."""
         if not isinstance(X, np.ndarray):
             raise ValueError("KSVD: needs all samples at once, as an array; Online learns from a stream")
-        X = np.ascontiguousarray(X)
+        X = floats(X)
         at = start or Learned(first_atoms(X, self.n_atoms, np.random.default_rng(self.seed)))
         while True:
             codes = encode(X, at.D, n_nonzero=self.n_nonzero, sparse=True, n_threads=self.n_threads).codes

@@ -83,6 +83,8 @@ def leading(n: int, tol: float, work: Any) -> bool:
     In the basis of V[0], E'E V[0], (E'E)^2 V[0], ... without its overlaps, E'E is tridiagonal. Where that has no room
     to converge it starts again from the best vector so far.
 
+    Should it not get there in STARTS starts, V[0] is the best vector so far.
+
     work: of `room`, with E in its first n rows, and where to start in V[0]: not at right angles to the vector sought.
     """
     E, V, a, b, s = work

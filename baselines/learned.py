@@ -70,8 +70,9 @@ def learn(
     """The dictionary after `n_iter` iterations in all, or fewer where the stream ends or held-out samples tell to stop.
 
     X: samples (n_samples, n_features), or an iterable of such blocks. start: where to go on from.
-    held_out: samples (n_samples, n_features) on which the objective is looked at `every` so many iterations; once it
-    has not fallen by a ten-thousandth in `patience` looks, the best dictionary so far is returned.
+    held_out: samples (n_samples, n_features) on which the objective is looked at `every` so many iterations and after
+    the last of `n_iter`, until it has not fallen by a ten-thousandth in `patience` looks. The best dictionary that was
+    looked at is returned.
     on_step: called with the state after each iteration, to show progress or to save it.
     """
     if start is not None and start.n_iter >= n_iter:
@@ -79,16 +80,16 @@ def learn(
     at = best = start
     seen = list(start.held_out) if start else []
     for at in learner.steps(X, start):
-        looked = held_out is not None and at.n_iter % every == 0
+        looked = held_out is not None and (at.n_iter % every == 0 or at.n_iter >= n_iter)
         if held_out is not None and looked:
             seen.append((at.n_iter, learner.objective(held_out, at.D)))
         at = replace(at, held_out=tuple(seen))
         if on_step is not None:
             on_step(at)
-        if not seen or (looked and seen[-1][1] <= min(value for _, value in seen)):
+        if held_out is None or not seen or (looked and seen[-1][1] <= min(value for _, value in seen)):
             best = at
         recent = min((value for _, value in seen[-patience:]), default=0.0)
-        stalled = len(seen) > patience and recent > (1 - 1e-4) * min(value for _, value in seen[:-patience])
+        stalled = looked and len(seen) > patience and recent > (1 - 1e-4) * min(value for _, value in seen[:-patience])
         if at.n_iter >= n_iter or stalled:
             break
     if at is None or best is None:

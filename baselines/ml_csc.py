@@ -11,8 +11,9 @@ on, moves each estimate towards the codes just found below it:
 
 ML-LISTA has analysis filters B_i of its own, which also take the codes back, divided by their lipschitz. Learned are
 W_i = step_i * D_i, the filters of the convolutional network, and D_i = W_i / lipschitz(W_i), which makes step_i
-1 / lipschitz(D_i): steps stay stable however the filters grow, and codes keep the scale that they have in the network.
-The authors learn step_i and D_i freely. -bias_i is a penalty times the step, of either sign as in their code.
+1 / lipschitz(D_i): steps are stable however the filters grow, as of the last bound, one of every EVERY training steps,
+and codes keep the scale that they have in the network. The authors learn step_i and D_i freely. -bias_i is a penalty
+times the step, of either sign as in their code.
 """
 
 from collections.abc import Mapping

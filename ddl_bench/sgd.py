@@ -1,4 +1,4 @@
-"""The one training loop for networks: augmentation, averaging, and the base of their adapters."""
+"""The one training loop for networks: augmentation, and the base of their adapters."""
 
 import copy
 import ctypes
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddl_bench.api import Budget, Classifier, Deadline, Diverged, Task, Training
+from ddl_bench.lookahead import Lookahead
 from ddl_bench.network import Network, on_device
 from ddl_bench.recipe import RECIPES, Recipe
 
@@ -46,28 +47,6 @@ def keep_memory() -> None:
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for parameter, value in ((-8, 1), (-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # malloc.h: M_ARENA_MAX, M_MMAP_MAX,
             libc.mallopt(parameter, value)  # M_TRIM_THRESHOLD and M_TOP_PAD
-
-
-class Lookahead:
-    """Every fifth step, weights and batch statistics become slow + (1 - decay) * (weights - slow), as do `slow`.
-
-    decay = 0.95**5 * progress**3, so that the average reaches further back as training ends (Zhang et al., 2019; the
-    schedule is airbench's).
-    """
-
-    EVERY = 5
-
-    def __init__(self, module: nn.Module) -> None:
-        state = module.state_dict().values()
-        self._fast = [tensor for tensor in state if tensor.is_floating_point()]  # the module's own memory
-        self.slow = [tensor.clone() for tensor in self._fast]
-        self.n_steps = 0
-
-    def step(self, progress: float) -> None:
-        self.n_steps += 1
-        if self.n_steps % self.EVERY == 0:
-            torch._foreach_lerp_(self.slow, self._fast, 1 - 0.95**self.EVERY * progress**3)
-            torch._foreach_copy_(self._fast, self.slow)
 
 
 class SGDTraining:
@@ -181,8 +160,7 @@ class SGDTraining:
         torch.autograd.backward(loss)
         self._optimiser.step()
         self._project()
-        if self._lookahead:
-            self._lookahead.step(progress)
+        if self._lookahead and self._lookahead.step(progress):
             self._project()  # unit norms are no convex set
         return loss.detach()
 

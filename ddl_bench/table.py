@@ -34,7 +34,7 @@ def number(value: float, sd: float = np.nan, form: str = "") -> str:
     """Value ± spread, in a format or else to three and two digits without exponent: 0.00312 ± 0.0001; empty for NaN."""
     short = [f"{float(f'{it:.{n}g}'):,.12f}".rstrip("0").rstrip(".") for it, n in ((value, 3), (sd, 2))]
     texts = [f"{value:{form}}", f"{sd:{form}}"] if form else short
-    varies = sd > 1e-9 * abs(value) or (sd >= 0 and form == ".2f")  # a count has no spread to show
+    varies = sd > 1e-9 * abs(value) or (sd >= 0 and form in (".1f", ".2f"))  # a count has no spread to show
     return "" if np.isnan(value) else " ± ".join(texts[: 1 + varies])
 
 

@@ -133,8 +133,8 @@ def from_layer(layer: Layer, lmbd: float | None = None) -> Recovered:
     symmetric Q to W~; eigenvalues clipped; D with D'D + alpha*I = Q, its rotation, alpha and gain nearest to W.
     (W~, h, b) leave the scale of (Q, beta, lmbd) free: `lmbd` fixes it; left out, the scale is that with gain 1.
     With b = 0 and h = 1 they leave it free unit by unit: one scale is taken for all. A convolutional W is read as one
-    of patches; ValueError where W~ has kernels larger than 1x1, whose Q is a matrix at each frequency that no filters
-    of finite support need have, or lmbd cannot set the scale.
+    of patches; ValueError where W~ has kernels larger than 1x1, whose Q varies with frequency and need not come from
+    filters of finite support, or lmbd cannot set the scale.
     """
     W, given = (V.reshape(len(layer.h), -1) for V in (layer.W, layer.W_tilde))
     if given.shape[0] != given.shape[1]:

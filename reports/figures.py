@@ -107,7 +107,8 @@ def panels(points: list[Point], families: Mapping[str, str], x: str, split: str)
     """
     data = pd.DataFrame(points, columns=["method", "seed", "x", "y"]).dropna()
     data["family"] = data["method"].map(families)
-    last, least, short = data.groupby("method")[["x", "y"]].last(), data["x"].quantile(0.02), EngFormatter("s", 0)
+    last = data.groupby(["method", "seed"])[["x", "y"]].last().groupby("method").mean()
+    least, short = data["x"].quantile(0.02), EngFormatter("s", 0)
     names, columns = sorted(data["family"].unique()), 3
     figure = Figure(figsize=(10, 2.7 * -(-len(names) // columns)), dpi=72, layout="constrained")
     grid = figure.subplots(-(-len(names) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -133,7 +134,7 @@ def panels(points: list[Point], families: Mapping[str, str], x: str, split: str)
 
 
 def _families(groups: list[Group]) -> dict[str, str]:
-    """What each line belongs to; the methods of plugins to what they call theirs where they can still be found."""
+    """What each line belongs to; the methods of plugins to "other" unless they are installed."""
     known = {it["name"]: it["family"] for it in describe.methods()}
     return {group.name: known.get(group.cell.method) or "other" for group in groups}
 

@@ -139,7 +139,7 @@ def test_task_driven_is_ddl_with_one_layer_and_greedy_is_sdl() -> None:
 
 def test_atoms_keep_their_norm_where_weights_are_averaged() -> None:
     """The tenth step, the last of two an epoch, is one that averages."""
-    classifier = fit(DDL(width=8, lookahead=True), images(64, (1, 8, 8)), epochs=5)
+    classifier = fit(DDL(width=8, lookahead=True, lr=1.0), images(64, (1, 8, 8)), epochs=5)
     for layer in classifier.module.codings:
         torch.testing.assert_close(layer.D.norm(dim=0), torch.ones(layer.D.shape[1]))
 

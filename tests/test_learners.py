@@ -139,6 +139,8 @@ def test_looks_at_held_out_samples_may_be_rare_and_a_finished_run_is_left_alone(
     assert looks[found.n_iter] == min(looks.values())
     assert learner.objective(X[200:400], found.D) == pytest.approx(min(looks.values()))
     assert learn(learner, X, n_iter=found.n_iter, start=found) is found
+    assert learn(learner, X[:200], n_iter=found.n_iter + 2, start=found).n_iter == found.n_iter + 2
+    assert learn(learner, X[:200], n_iter=7, held_out=X[200:400], every=5).held_out[-1][0] == 7
 
 
 def test_an_online_update_minimises_over_one_atom_after_the_other() -> None:
@@ -161,6 +163,16 @@ def test_the_objective_of_online_learning_is_the_one_minimised() -> None:
     value = 0.5 * np.square(X - codes @ D.T).sum() + 0.1 * codes.sum() + 0.1 * np.square(codes).sum()
     learner = Online(n_atoms=N_ATOMS, lmbd=0.1, alpha=0.2, positive=True)
     assert learner.objective(X, D) == pytest.approx(value / 50, rel=1e-4)
+
+
+@pytest.mark.parametrize("update", ["approximate", "exact", "mod"])
+def test_samples_may_be_bytes_or_zero(update: Any) -> None:
+    learner = KSVD(n_atoms=N_ATOMS, n_nonzero=3, update=update)
+    X = np.random.default_rng(0).integers(0, 256, (80, N_FEATURES), dtype=np.uint8)
+    of_bytes, of_floats = (learn(learner, samples, n_iter=3) for samples in (X, X.astype(np.float32)))
+    np.testing.assert_array_equal(of_bytes.D, of_floats.D)
+    assert learner.objective(X, of_bytes.D) == learner.objective(X.astype(np.float32), of_floats.D)
+    assert learn(learner, np.zeros((5, 8), np.float32), n_iter=2).history == (0.0, 0.0)
 
 
 def test_dead_and_duplicate_atoms_are_replaced_by_what_is_represented_worst() -> None:

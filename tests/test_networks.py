@@ -23,9 +23,10 @@ from baselines.patches import Whitening, extract
 from baselines.plainnet import PlainNet as PlainNetMethod
 from ddl_bench.api import Budget, Deadline, Diverged, HasArtefacts, HasCodes, Split, Task, UserError
 from ddl_bench.backbones import Depth, Normalise, PlainNet
+from ddl_bench.lookahead import Lookahead
 from ddl_bench.network import Network
 from ddl_bench.recipe import FAST, PAPER, Recipe
-from ddl_bench.sgd import Lookahead, Losses, NetworkMethod, SGDTraining, reflect
+from ddl_bench.sgd import Losses, NetworkMethod, SGDTraining, reflect
 from detrame.layer import QMetricReLU
 from detrame.plainnet import DeTraMePlainNet
 

@@ -213,6 +213,8 @@ def test_greedy_codes_are_least_squares_on_their_support(
     assert (np.count_nonzero(codes, axis=1) <= n_nonzero).all()
     for x, code in zip(X.astype(float), codes, strict=True):
         S = np.flatnonzero(code)
+        strongest = np.abs(x @ D).max(initial=0) / max(np.linalg.norm(D, axis=0).max(initial=0), 1e-30)
+        assert n_nonzero == 0 or len(S) > 0 or strongest <= (1e-5 if single else 1e-10) * np.linalg.norm(x)
         least = np.linalg.lstsq(D[:, S].astype(float), x, rcond=None)[0]
         best, mine = (np.linalg.norm(x - D[:, S] @ it) for it in (least, code[S]))
         assert mine <= best + (2e-3 if single else 1e-6) * np.linalg.norm(x)  # coherent atoms magnify rounding

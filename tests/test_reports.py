@@ -243,6 +243,16 @@ def test_many_lines_have_a_panel_for_each_family(tmp_path: Path) -> None:
         assert f"<!-- {name} -->" in text
 
 
+def test_a_line_of_a_panel_ends_at_the_mean_over_its_seeds() -> None:
+    ends = {0: (2.0, 60.0), 1: (4.0, 70.0)}  # by seed
+    points: list[figures.Point] = [
+        (name, seed, *at) for name in "ab" for seed, end in ends.items() for at in ((1.0, 50.0), end)
+    ]
+    figure = figures.panels(points, {"a": "one", "b": "two"}, "seconds of training time", "test")
+    drawn = [np.asarray(line.get_data()).T.tolist() for axes in figure.axes for line in axes.lines]
+    assert [line for line in drawn if len(line) == 1] == [[[3, 65]], [[3, 65]]]
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=14, unique=True))
 @settings(deadline=None, max_examples=25)
 def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]) -> None:
