@@ -12,6 +12,7 @@ from torch import Tensor
 from baselines.sdl import BLOCK, SDL, Floats, Stack
 from baselines.transform import Union, shrink
 from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Task
+from ddl_bench.options import NotNegative, NotNegativeFloat, PositiveFloat
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class ADL(SDL):
         references=("ravishankar2013", "wen2015"),
         differs="published to represent and denoise images; pooling and readout are those of `sdl`",
     )
-    threshold: float = 0.7
-    lmbd: float = 1.0
-    n_iter: int = 20
+    threshold: NotNegativeFloat = 0.7
+    lmbd: PositiveFloat = 1.0
+    n_iter: NotNegative = 20
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:
         n_features = X.shape[1]

@@ -14,6 +14,7 @@ from torch import Tensor
 from baselines.adl import ADL
 from baselines.sdl import SDL, Geometry, Layer, Stack
 from ddl_bench.api import About, Classifier, Deadline, Task
+from ddl_bench.options import NotNegativeFloat, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class ADLSDL(ADL):
         references=("huang2018",),
         differs="published for super-resolution, where the synthesis atoms make the output: here they code",
     )
-    n_layers: int = 2
-    synthesis_lmbd: float = 0.1
+    n_layers: Positive = 2
+    synthesis_lmbd: NotNegativeFloat = 0.1
 
     def __post_init__(self) -> None:
         if self.n_layers < 2:

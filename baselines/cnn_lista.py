@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from baselines.unrolled import CodedNetwork, Form, LISTALayer
 from ddl_bench.api import About, Task
 from ddl_bench.backbones import Normalise
+from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
 from ddl_bench.sgd import NetworkMethod
 
 
@@ -60,11 +61,11 @@ class CNNLISTA(NetworkMethod):
         differs="the convolutions and the readout are our own",
     )
     wrap = CodedNetwork
-    width: int = 0
-    n_atoms: int = 0
-    n_steps: int = 3
+    width: NotNegative = 0
+    n_atoms: NotNegative = 0
+    n_steps: Positive = 3
     form: Form = "shared"
-    lr: float = 0.05
+    lr: NotNegativeFloat = 0.05
 
     def network(self, task: Task) -> nn.Module:
         channels, small = task.image_shape[0], min(task.image_shape[1:]) < 16

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from baselines.unrolled import CodedNetwork
 from ddl_bench.api import About, Task, UserError
 from ddl_bench.backbones import Normalise
+from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
 from ddl_bench.sgd import NetworkMethod
 
 
@@ -104,11 +105,11 @@ class CRATELite(NetworkMethod):
         differs="smaller, trained from the start; patches overlap, and the mean token is read out",
     )
     wrap = CodedNetwork
-    patch: int = 0
-    dim: int = 0
-    depth: int = 0
-    n_heads: int = 8
-    lr: float = 0.1
+    patch: NotNegative = 0
+    dim: NotNegative = 0
+    depth: NotNegative = 0
+    n_heads: Positive = 8
+    lr: NotNegativeFloat = 0.1
 
     def network(self, task: Task) -> nn.Module:
         side, auto = min(task.image_shape[1:]), (4, 192, 6) if min(task.image_shape[1:]) >= 16 else (2, 96, 2)

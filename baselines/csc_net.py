@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from baselines.convolutional import CodingNetwork, Dictionary, unit_norm
 from ddl_bench.api import About, Task
 from ddl_bench.backbones import Block, ClassMaps, relu
+from ddl_bench.options import NotNegativeFloat, Positive
 from ddl_bench.sgd import NetworkMethod
 
 Layers = Literal["first", "all"]
@@ -123,12 +124,12 @@ class CSCNet(NetworkMethod):
         differs="smaller by default, no weights in shortcuts; the gradient is FISTA's, at the extrapolated point",
     )
     wrap = CodingNetwork
-    width: int = 16
-    n_blocks: int = 1
-    n_stages: int = 3
+    width: Positive = 16
+    n_blocks: Positive = 1
+    n_stages: Positive = 3
     layers: Layers = "first"
-    lmbd: float = 0.1
-    n_steps: int = 2
+    lmbd: NotNegativeFloat = 0.1
+    n_steps: Positive = 2
 
     def network(self, task: Task) -> nn.Module:
         coding = partial(CodingLayer, lmbd=self.lmbd, n_steps=self.n_steps)

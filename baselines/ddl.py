@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,8 +15,10 @@ from ddl_bench import backbones
 from ddl_bench.api import About, CodeStats, Task, UserError
 from ddl_bench.backbones import Layer, Normalise
 from ddl_bench.network import Network
+from ddl_bench.options import NotNegative, NotNegativeFloat
 from ddl_bench.sgd import NetworkMethod
 
+Depth = Annotated[int, Field(ge=0, le=23)]
 PATCHED = 8  # images whose patches are made at a time: 30 MB in a layer of 96 channels at 32x32
 LEARNED = 200  # images that the first dictionaries are drawn from
 
@@ -120,13 +123,13 @@ class DDL(NetworkMethod):
     )
     wrap = DDLNetwork
     layout: Literal["small", "all-cnn-c", "0.35m"] = "small"
-    depth: int = 0
-    width: int = 0
-    n_cells: int = 0
-    lmbd: float = 0.1
-    alpha: float = 0.5
+    depth: Depth = 0
+    width: NotNegative = 0
+    n_cells: NotNegative = 0
+    lmbd: NotNegativeFloat = 0.1
+    alpha: NotNegativeFloat = 0.5
     batch_norm: bool = True
-    lr: float = 0.03  # in either recipe; of 0.3, 0.1, 0.03 and 0.01 on validation images of CIFAR-10
+    lr: NotNegativeFloat = 0.03  # in either recipe; of 0.3, 0.1, 0.03 and 0.01 on validation images of CIFAR-10
 
     def network(self, task: Task) -> nn.Module:
         n_cells = 1 if self.layout != "small" else self.n_cells or (2 if min(task.image_shape[1:]) < 16 else 3)

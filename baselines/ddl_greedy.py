@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from baselines.sdl import SDL
 from ddl_bench.api import About
+from ddl_bench.options import Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,4 +22,4 @@ class DDLGreedy(SDL):
         references=("tariyal2016",),
         differs="layers see patches of pooled codes, not whole codes, and all of them feed the readout",
     )
-    n_layers: int = 2
+    n_layers: Positive = 2

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from baselines.convolutional import CodingNetwork, Dictionary
 from baselines.csc_net import CodingLayer, CodingResNet
 from ddl_bench.api import About, Task
+from ddl_bench.options import NotNegativeFloat, Positive, PositiveFloat
 from ddl_bench.sgd import NetworkMethod
 
 MEMORY = 5  # iterates that Anderson acceleration combines
@@ -159,12 +160,12 @@ class DEQSC(NetworkMethod):
         differs="one layer is an equilibrium, not the whole network",
     )
     wrap = CodingNetwork
-    width: int = 16
-    n_blocks: int = 1
-    lmbd: float = 0.1
-    alpha: float = 1.0
-    n_iter: int = 30
-    tol: float = 1e-2  # 1e-3 takes half as long again and, on validation images, gains nothing
+    width: Positive = 16
+    n_blocks: Positive = 1
+    lmbd: NotNegativeFloat = 0.1
+    alpha: PositiveFloat = 1.0
+    n_iter: Positive = 30
+    tol: NotNegativeFloat = 1e-2  # 1e-3 takes half as long again and, on validation images, gains nothing
 
     def network(self, task: Task) -> nn.Module:
         coding = partial(EquilibriumLayer, lmbd=self.lmbd, alpha=self.alpha, n_iter=self.n_iter, tol=self.tol)

@@ -14,6 +14,7 @@ from baselines.learned import Floats
 from baselines.pursuit import encode
 from baselines.sdl import BLOCK, SDL, Layer, features
 from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
+from ddl_bench.options import NotNegative, Positive, PositiveFloat
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Discriminative:
     arrays: ClassVar[tuple[str, ...]] = ("dictionary_", "classifier_")
     fitted: ClassVar[type[Fitted]] = Coded
     features: Literal["pixels", "patches"] = "pixels"
-    n_samples: int = 5000
+    n_samples: NotNegative = 5000
     options: ClassVar[Callable[[Any, Floats], dict[str, Any]]]  # of the library's class, for labels (n_samples,)
 
     def start(self, task: Task, budget: Budget) -> Training:
@@ -122,8 +123,8 @@ class SRC(Discriminative):
     )
     kind: ClassVar[str] = "SRCClassifier"
     arrays: ClassVar[tuple[str, ...]] = ("dictionary_",)
-    n_samples: int = 2000
-    n_nonzero: int = 5
+    n_samples: NotNegative = 2000
+    n_nonzero: Positive = 5
 
     def options(self, y: Floats) -> dict[str, Any]:
         return {"n_nonzero_coefs": self.n_nonzero}
@@ -146,10 +147,10 @@ class DKSVD(Discriminative):
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "DDLClassifier"
-    n_atoms: int = 300
-    n_nonzero: int = 6
-    alpha: float = 1.0
-    n_iter: int = 10
+    n_atoms: Positive = 300
+    n_nonzero: Positive = 6
+    alpha: PositiveFloat = 1.0
+    n_iter: Positive = 10
 
     def options(self, y: Floats) -> dict[str, Any]:
         how = {"n_nonzero_coefs": self.n_nonzero, "alpha": self.alpha, "max_iter": self.n_iter}
@@ -173,8 +174,8 @@ class LCKSVD(DKSVD):
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "LCDLClassifier"
-    alpha: float = 0.01
-    beta: float = 0.01
+    alpha: PositiveFloat = 0.01
+    beta: PositiveFloat = 0.01
 
     def options(self, y: Floats) -> dict[str, Any]:
         counts = np.unique(y, return_counts=True)[1]
@@ -201,8 +202,8 @@ class DPL(Discriminative):
     kind: ClassVar[str] = "DPLClassifier"
     arrays: ClassVar[tuple[str, ...]] = ("dictionaries_", "encoders_")
     fitted: ClassVar[type[Fitted]] = Paired
-    n_atoms: int = 150
-    n_iter: int = 20
+    n_atoms: Positive = 150
+    n_iter: Positive = 20
 
     def options(self, y: Floats) -> dict[str, Any]:
         return {"n_components": max(self.n_atoms // len(np.unique(y)), 1), "max_iter": self.n_iter}

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
 from baselines.leading import leading, room
-from baselines.learned import Floats, Learned, Samples, first_atoms, replace_atoms
+from baselines.learned import Floats, Learned, Samples, first_atoms, floats, replace_atoms
 from baselines.pursuit import encode
 from baselines.pursuit.compiled import compiled, gram_of, over_blocks
+
+Update = Literal["approximate", "exact", "mod"]
 
 
 @partial(compiled, allocates=True)
@@ -101,11 +103,6 @@ def _subtract_atoms(R, rows, data, indices, indptr):  # type: ignore[no-untyped-
                 r[f] -= c * row[f]
 
 
-def floats(X: Floats) -> Floats:
-    """Samples in single precision, or in double where single does not hold them."""
-    return np.ascontiguousarray(X, np.result_type(X, np.float32))
-
-
 def residual(X: Floats, codes: csr_array, rows: Floats, n_threads: int | None) -> Floats:
     """X - codes @ rows, on all threads, in the type of `rows`."""
     R = np.empty(X.shape, rows.dtype)
@@ -144,9 +141,14 @@ class KSVD:
 
     n_atoms: int
     n_nonzero: int
-    update: Literal["approximate", "exact", "mod"] = "approximate"
+    update: Update = "approximate"
     seed: int = 0
     n_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.update not in get_args(Update) or self.n_nonzero < 1:
+            known = ", ".join(get_args(Update))
+            raise ValueError(f"KSVD(update={self.update!r}, n_nonzero={self.n_nonzero}): one of {known}; at least 1")
 
     def objective(self, X: Floats, D: Floats) -> float:
         X = floats(X)

@@ -49,6 +49,10 @@ class Learned:
 class Learner(Protocol):
     """Hyper-parameters of a way to learn dictionaries."""
 
+    @property
+    def n_atoms(self) -> int:
+        """At least 1."""
+
     def steps(self, X: Samples, start: Learned | None = None) -> Iterator[Learned]:
         """The dictionary after each iteration, as long as samples last: an array never ends, a stream may."""
 
@@ -75,6 +79,11 @@ def learn(
     looked at is returned.
     on_step: called with the state after each iteration, to show progress or to save it.
     """
+    for name, value in ("n_iter", n_iter), ("every", every), ("patience", patience), ("n_atoms", learner.n_atoms):
+        if value < 1:
+            raise ValueError(f"learn: {name}={value} must be at least 1")
+    if start is not None and start.D.shape[1] != learner.n_atoms:
+        raise ValueError(f"learn: start has {start.D.shape[1]} atoms; expected n_atoms={learner.n_atoms}")
     if start is not None and start.n_iter >= n_iter:
         return start
     at = best = start
@@ -97,8 +106,15 @@ def learn(
     return replace(best, held_out=tuple(seen))
 
 
+def floats(X: Floats) -> Floats:
+    """Samples in single precision, or in double where single does not hold them."""
+    return np.ascontiguousarray(X, np.result_type(X, np.float32))
+
+
 def first_atoms(X: Floats, n_atoms: int, rng: np.random.Generator) -> Floats:
     """`n_atoms` samples, drawn without repetition while there are enough, of unit norm: (n_features, n_atoms)."""
+    if not len(X) or not np.isfinite(X).all():
+        raise ValueError(f"learn: {len(X)} samples, not all of them finite; expected at least one, of finite entries")
     D = np.array(X[rng.choice(len(X), n_atoms, replace=len(X) < n_atoms)].T, order="C")
     noise = 1e-3 * rng.standard_normal(D.shape)
     D += (noise * (np.linalg.norm(D, axis=0) == 0)).astype(D.dtype)

@@ -16,6 +16,7 @@ from baselines.pursuit import encode
 from baselines.readout import fit_readout, shuffled
 from baselines.unrolled import CodedNetwork, Form, LISTALayer
 from ddl_bench.api import About, Budget, Classifier, Deadline, Stepwise, Task, Training, UserError
+from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
 from ddl_bench.sgd import NetworkMethod
 
 LMBD = 0.5  # penalty of the first codes, in units of whitened patches and unit-norm atoms; thresholds are then learned
@@ -143,14 +144,14 @@ class Unrolled(NetworkMethod):
     """
 
     wrap = LISTANetwork
-    patch: int = 0
-    stride: int = 0
-    n_atoms: int = 0
-    n_cells: int = 0
-    n_steps: int = 3
-    lr: float = 0.015
+    patch: NotNegative = 0
+    stride: NotNegative = 0
+    n_atoms: NotNegative = 0
+    n_cells: NotNegative = 0
+    n_steps: Positive = 3
+    lr: NotNegativeFloat = 0.015
     distilled: bool = False
-    lmbd: float = 0.1
+    lmbd: NotNegativeFloat = 0.1
 
     def plan(self, task: Task) -> dict[str, Any]:
         """The arguments of the network for images as those of the task."""

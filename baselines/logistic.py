@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from baselines.readout import ABSENT, Linear, search, shuffled
 from ddl_bench.api import About, Budget, Classifier, Deadline, Stepwise, Task, Training
+from ddl_bench.options import PositiveFloat
 
 STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 
@@ -34,7 +36,7 @@ class Logistic:
         formula="min C * sum(-log softmax(scores)[y]) + norm(weights)**2 / 2, the best C on validation images",
         references=("pedregosa2011",),
     )
-    strengths: tuple[float, ...] = STRENGTHS
+    strengths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = STRENGTHS
     mirror: bool = True
 
     def start(self, task: Task, budget: Budget) -> Training:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from baselines.convolutional import CodingNetwork, Dictionary, momenta
 from ddl_bench.api import About, Task, UserError
 from ddl_bench.backbones import Normalise
+from ddl_bench.options import NotNegative, NotNegativeFloat
 from ddl_bench.recipe import FAST, Recipe
 from ddl_bench.sgd import NetworkMethod
 
@@ -144,9 +145,9 @@ class MLISTA(NetworkMethod):
         differs="steps follow from the filters, which the authors learn apart; 2 unfoldings by default",
     )
     wrap = CodingNetwork
-    n_steps: int = 2
+    n_steps: NotNegative = 2
     recipes: ClassVar[Mapping[str, Recipe]] = {"fast": replace(FAST, largest=128)}
-    lr: float = 0.1  # chosen on validation images; in batches of 128, ml-cnn fails at 0.2 on MNIST
+    lr: NotNegativeFloat = 0.1  # chosen on validation images; in batches of 128, ml-cnn fails at 0.2 on MNIST
     momentum: ClassVar[bool] = False
     free: ClassVar[bool] = False
 
@@ -171,7 +172,7 @@ class MLCNN(MLISTA):
         published="98.74 % on MNIST, 79.00 % on CIFAR-10 (4.0 M parameters, 150 epochs)",
         differs="recipe and initialisation",
     )
-    n_steps: int = field(default=0, init=False)
+    n_steps: NotNegative = field(default=0, init=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 """Online dictionary learning (Mairal et al., 2009): mini-batches, sufficient statistics, block coordinate updates."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from baselines.learned import Floats, Learned, Samples, first_atoms, replace_atoms
+from baselines.learned import Floats, Learned, Samples, first_atoms, floats, replace_atoms
 from baselines.pursuit import encode
 from baselines.pursuit.compiled import compiled, gram_of, one_blas_thread
 
@@ -85,13 +85,17 @@ class Online:
 
     def steps(self, X: Samples, start: Learned | None = None) -> Iterator[Learned]:
         """The dictionary after each mini-batch; `history`: objective of each batch, before learning from it."""
-        at, gram = start, gram_of(start.D, self.n_threads) if start else None
+        at, gram, n = start, None, self.n_atoms
         for batch in self._batches(X, at.n_iter if at else 0):
+            if not len(batch):
+                continue
+            batch = floats(batch)
             if at is None:
-                D = first_atoms(batch, self.n_atoms, np.random.default_rng(self.seed))
-                n = self.n_atoms
-                at = Learned(D, memory={"A": np.zeros((n, n), D.dtype), "B": np.zeros((n, len(D)), D.dtype)})
-                gram = gram_of(D, self.n_threads)
+                at = Learned(first_atoms(batch, n, np.random.default_rng(self.seed)))
+            if at.memory.keys() != {"A", "B"}:  # a dictionary that is not from here
+                none = {"A": np.zeros((n, n), at.D.dtype), "B": np.zeros((n, len(at.D)), at.D.dtype)}
+                at = replace(at, memory=none)
+            gram = gram_of(at.D, self.n_threads) if gram is None else gram
             codes = encode(batch, at.D, lmbd=self.lmbd, alpha=self.alpha, positive=self.positive, sparse=True,
                            tol=1e-4, n_threads=self.n_threads, gram=gram).codes  # fmt: skip
             R, keep = batch - codes @ at.D.T, (1 - 1 / (at.n_iter + 1)) ** self.forgetting

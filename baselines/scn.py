@@ -10,6 +10,7 @@ from torch import nn
 from baselines.ddl import DDLNet, DDLNetwork
 from ddl_bench.api import About, Task, UserError
 from ddl_bench.backbones import Layer
+from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
 from ddl_bench.sgd import NetworkMethod
 
 WIDE = 4  # atoms of a wide dictionary / atoms of the slim one before it
@@ -39,13 +40,13 @@ class SCN(NetworkMethod):
         differs="unit-norm atoms that start from patches, and alpha > 0, are ours",
     )
     wrap = DDLNetwork
-    depth: int = 2
-    width: int = 0
-    first_stride: int = 0
-    n_cells: int = 1
-    lmbd: float = 0.0
-    alpha: float = 0.01
-    lr: float = 0.05
+    depth: Positive = 2
+    width: NotNegative = 0
+    first_stride: NotNegative = 0
+    n_cells: Positive = 1
+    lmbd: NotNegativeFloat = 0.0
+    alpha: NotNegativeFloat = 0.01
+    lr: NotNegativeFloat = 0.05
 
     def network(self, task: Task) -> nn.Module:
         plan = list(self.plan(task.image_shape))

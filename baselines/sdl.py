@@ -18,6 +18,7 @@ from baselines.patches import Whitening, extract, pool, positions
 from baselines.pursuit import encode
 from baselines.readout import Linear, fit_readout, shuffled
 from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Size, Stepwise, Task, Training
+from ddl_bench.options import NotNegative, NotNegativeFloat, Positive, PositiveFloat
 
 Floats = NDArray[np.float32]
 Geometry = tuple[int, int, int]  # patch, stride and cells a side of a layer
@@ -140,21 +141,21 @@ class SDL:
         differs="learned dictionaries and exact sparse codes, roots of pooled codes, a logistic readout that sees "
         "mirror images",
     )
-    n_layers: int = 1
-    patch: int = 0
-    stride: int = 0
-    n_atoms: int = 0
-    n_cells: int = 0
-    deep_patch: int = 2
+    n_layers: Positive = 1
+    patch: NotNegative = 0
+    stride: NotNegative = 0
+    n_atoms: NotNegative = 0
+    n_cells: NotNegative = 0
+    deep_patch: Positive = 2
     learner: Literal["online", "ksvd", "ksvd-exact", "mod"] = "online"
-    n_iter: int = 0
-    n_samples: int = 100_000
-    lmbd: float = 0.1
-    n_nonzero: int = 0
+    n_iter: NotNegative = 0
+    n_samples: Positive = 100_000
+    lmbd: NotNegativeFloat = 0.1
+    n_nonzero: NotNegative = 0
     whiten: bool = True
-    contrast: float = 0.01
-    zca: float = 0.1
-    n_components: int = 256
+    contrast: NotNegativeFloat = 0.01
+    zca: PositiveFloat = 0.1
+    n_components: NotNegative = 256
     mirror: bool = True
 
     def learn(self, X: Floats, n_atoms: int, seed: int) -> Iterator[Floats]:

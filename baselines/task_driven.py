@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from baselines.ddl import DDL
+from baselines.ddl import DDL, Depth
 from ddl_bench.api import About
+from ddl_bench.options import NotNegative, NotNegativeFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,6 @@ class TaskDriven(DDL):
         published="none for CIFAR; those for digits are not taken over here",
         differs="codes >= 0 of patches, pooled; the penalties are fixed in the publication",
     )
-    depth: int = 1
-    width: int = 64
-    lr: float = 0.1
+    depth: Depth = 1
+    width: NotNegative = 64
+    lr: NotNegativeFloat = 0.1

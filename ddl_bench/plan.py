@@ -12,7 +12,7 @@ from ddl_bench.data.splits import Splits, split
 from ddl_bench.registry import datasets, load_method, make_method, parse_spec
 from ddl_bench.results import Row
 from ddl_bench.source import source_hash
-from ddl_bench.track import BudgetSpec, Cell, DataEntry, MethodEntry, Track, grid_points, load_track
+from ddl_bench.track import BudgetSpec, Cell, DataEntry, MethodEntry, Track, grid_points, load_track, override
 
 OVERHEAD = 5.0  # seconds a cell needs besides its training, on two cores
 
@@ -45,9 +45,10 @@ class Overrides:
     download: bool = False
     keep_models: bool = False
 
-    def value(self, track: Track, name: str) -> Any:
-        own = getattr(self, name)
-        return getattr(track, name) if own is None else own
+    def of_track(self) -> dict[str, Any]:
+        """The values that are keys of a track, without the budget, which methods have too."""
+        names = ("seeds", "device", "precision", "threads", "time_limit", "memory_limit_gb")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
@@ -55,16 +56,15 @@ def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
 
     Raises UserError for unknown names, wrong options or ranges, missing data, and a grid without validation images.
     """
-    track = load_track(track_name)
-    threads = overrides.value(track, "threads") or len(os.sched_getaffinity(0))
+    track = override(load_track(track_name), overrides.of_track())
     shared = {
         "plugins": tuple(str(path.resolve()) for path in overrides.plugins),
         "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
-        "device": overrides.value(track, "device"),
-        "threads": threads,
-        "precision": overrides.value(track, "precision"),
-        "time_limit": overrides.value(track, "time_limit"),
-        "memory_limit_gb": overrides.value(track, "memory_limit_gb"),
+        "device": track.device,
+        "threads": track.threads or len(os.sched_getaffinity(0)),
+        "precision": track.precision,
+        "time_limit": track.time_limit,
+        "memory_limit_gb": track.memory_limit_gb,
         "track": str(Path(track_name).resolve()) if track_name.endswith(".toml") else track_name,
         "keep_model": overrides.keep_models,
     }
@@ -74,7 +74,7 @@ def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
         raise UserError(f"{track_name}: a grid is chosen on validation images: set val_fraction above 0")
     cells = [
         Cell(seed=seed, expected_s=_expected(method, rate, n_train), **method, **part, **shared)
-        for seed in overrides.value(track, "seeds")
+        for seed in track.seeds
         for n_train, part in data
         for (only, rate), method in methods
         if not only or Path(part["dataset"]).stem in only
@@ -123,7 +123,7 @@ def _sources(track: Track, wanted: list[str] | None) -> list[DataEntry]:
     chosen = []
     for text in wanted:
         source, options = parse_spec(text)
-        if options.keys() - {"mirror"}:
+        if options.keys() - {"mirror"} or not isinstance(options.get("mirror", True), bool):
             raise UserError(f"--datasets {text!r}: the only option is mirror=true or mirror=false")
         named = [entry for entry in track.datasets if entry.source == source and not options]
         chosen += named or [DataEntry(source=source, **options)]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ddl_bench.api import Budget, Classifier, Deadline, Diverged, Task, Training
 from ddl_bench.lookahead import Lookahead
 from ddl_bench.network import Network, on_device
+from ddl_bench.options import NotNegative, NotNegativeFloat
 from ddl_bench.recipe import RECIPES, Recipe
 
 PATIENCE = 20  # steps at least before a loss above its start counts as divergence: an epoch may be a single step
@@ -204,8 +205,8 @@ class NetworkMethod:
     wrap: ClassVar[Callable[..., Network]] = Network
     recipes: ClassVar[Mapping[str, Recipe]] = {}  # of its own, in place of the common ones
     recipe: Literal["fast", "paper"] = "fast"
-    lr: float = 0.0
-    batch_size: int = 0
+    lr: NotNegativeFloat = 0.0
+    batch_size: NotNegative = 0
     mirror_views: bool = False
     lookahead: bool = False
 

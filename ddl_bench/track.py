@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ddl_bench.api import Budget, UserError
 from ddl_bench.data.splits import Splits
+from ddl_bench.options import NotNegative
 from ddl_bench.registry import nearest
 
 
@@ -80,7 +81,7 @@ class Track(Strict):
 
     name: str = Field(pattern=r"^[\w.-]+$")
     description: str = ""
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[NotNegative] = Field([0], min_length=1)
     budget: BudgetSpec
     threads: int | None = Field(None, ge=1)
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
@@ -174,6 +175,16 @@ def load_track(name: str) -> Track:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}") from None
+
+
+def override(track: Track, values: dict[str, Any]) -> Track:
+    """The track with other values of some keys, which are options of `run` too. UserError names the option."""
+    try:
+        return Track.model_validate(dict(track) | values)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        key = str(mistake["loc"][0])
+        raise UserError(f"--{key.replace('_', '-')} {values[key]}: {mistake['msg']}") from None
 
 
 _PARTS: dict[str, Any] = {"methods": MethodEntry, "datasets": DataEntry, "budget": BudgetSpec}

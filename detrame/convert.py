@@ -1,6 +1,5 @@
 """Q-metric ReLUs in place of the ReLUs of any network that torch.fx can trace."""
 
-import copy
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd
 
-from detrame.fold import Mode, examine, trace
+from detrame.fold import Mode, copied, examine, trace
 from detrame.layer import QMetricReLU
 
 ADDITION = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -82,14 +81,16 @@ def convert(
     example: an input, or the tuple of all inputs, to find the channels with; images of usual sizes if left out.
     n_steps, options: those of `QMetricReLU`.
 
-    Raises ValueError for a network that cannot be traced, or takes another way in training, or needs an `example`.
+    Raises ValueError for a network that cannot be copied or traced, takes another way in training, or needs `example`.
     """
-    for argument, known in (where, ("all", "inside-block")), (kernel, ("same",)):
-        if isinstance(argument, str) and argument not in known:
-            raise ValueError(f"convert(): {argument!r} must be {' or '.join(map(repr, known))}, if it is a string")
-    caller, root = f"convert({type(model).__name__})", copy.deepcopy(model).eval()
+    if not (callable(where) or where in ("all", "inside-block")):
+        raise ValueError(f"convert(where={where!r}): must be 'all', 'inside-block', or a function of a Site")
+    if isinstance(kernel, str) and kernel != "same":
+        raise ValueError(f"convert(kernel={kernel!r}): must be odd, or 'same'")
+    caller = f"convert({type(model).__name__})"
+    root = copied(model, caller).eval()
     graph = trace(root, caller)
-    follow_mode(graph, trace(copy.deepcopy(model).train(), caller), caller)
+    follow_mode(graph, trace(copied(model, caller).train(), caller), caller)
     metrics: nn.ModuleDict = getattr(root, "q_metrics", None) or nn.ModuleDict()
     root.q_metrics, root._mode = metrics, Mode()
     examine(root, graph, example, caller)
@@ -105,15 +106,15 @@ def convert(
             with graph.inserting_after(node):
                 node.replace_all_uses_with(graph.call_module(f"q_metrics.{site.name}", (node.all_input_nodes[0],)))
             graph.erase_node(node)
+    return assemble(root, graph, model, Report(report))
+
+
+def assemble(root: nn.Module, graph: fx.Graph, model: nn.Module, report: Report) -> Converted:
+    """The network in the modes of `model`, with what the graph does not mention: names and what is not saved stay."""
     root.train(model.training)
     for part, original in zip(root.modules(), model.modules(), strict=False):
         part.training = original.training
-    return assemble(root, graph, type(model).__name__, Report(report))
-
-
-def assemble(root: nn.Module, graph: fx.Graph, name: str, report: Report) -> Converted:
-    """The network, with what the graph does not mention, so that names and what is not saved stay."""
-    converted = Converted(root, graph, name)
+    converted = Converted(root, graph, type(model).__name__)
     constants = converted._buffers.keys() - root._buffers.keys()  # tensors made in forward
     converted._non_persistent_buffers_set = root._non_persistent_buffers_set | constants
     converted._buffers = {**root._buffers, **converted._buffers}
@@ -164,6 +165,8 @@ def sites(graph: fx.Graph) -> Iterator[tuple[fx.Node, Site]]:
             reason = f"its input has {len(shape)} dimensions, not 2 or 4"
         elif len(shape) == 4 and len(weight) == 2 and weight[0] == shape[3]:
             reason = "its channels come last"
+        elif node.meta.get("shared"):
+            reason = "in place, and a view of its input is read later"
         name += f"_{names[: i + 1].count(name)}" if names.count(name) > 1 else ""
         channels, kernel = shape[1] if len(shape) > 1 else 0, min(weight[2:], default=1)
         yield node, Site(name, what, channels, kernel, len(shape) == 2, added, node in ways and not added, reason)
@@ -181,10 +184,16 @@ def residual(graph: fx.Graph) -> set[fx.Node]:
 
 
 def follow_changes(graph: fx.Graph) -> None:
-    """What reads a tensor after a change in place reads the result of the change, so that the call can be replaced."""
+    """What reads a tensor after a change in place reads the result of the change, so that the call can be replaced.
+
+    Not so where something later reads the same memory as another tensor: this is noted as `shared`.
+    """
     nodes = list(graph.nodes)
     for at, node in enumerate(nodes):
         changes = node.target is torch.relu_ or (node.op == "call_method" and str(node.target).endswith("_"))
         if changes or getattr(node.meta.get("layer"), "inplace", False) or node.kwargs.get("inplace"):
-            for later in nodes[at + 1 :]:
-                later.replace_input_with(node.all_input_nodes[0], node)
+            changed, later = node.all_input_nodes[0], nodes[at + 1 :]
+            for reader in later:
+                reader.replace_input_with(changed, node)
+            read = {tensor for reader in later for tensor in reader.all_input_nodes}.intersection(nodes[:at])
+            node.meta["shared"] = any(tensor.meta["memory"] & changed.meta["memory"] for tensor in read)

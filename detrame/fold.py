@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 
 from detrame.layer import QMetricReLU
 
@@ -28,15 +29,28 @@ class Tracer(fx.Tracer):
 
 
 class Shapes(fx.Interpreter):
-    """Notes in each node its module, the shape of its tensor, and an empty tensor like it."""
+    """Notes in each node its module, the memory of its tensors, the shape of one, and an empty tensor like it."""
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if n.op == "call_module":
             n.meta["layer"] = self.submodules[str(n.target)]
+        parts = value if isinstance(value, tuple | list) else (value,)
+        n.meta["memory"] = {part.untyped_storage()._cdata for part in parts if isinstance(part, Tensor)}
         if isinstance(value, Tensor):
             n.meta["shape"], n.meta["like"] = tuple(value.shape), value.new_empty(0)
         return value
+
+
+def copied(model: nn.Module, caller: str) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{caller}: must be an nn.Module")
+    if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
+        raise ValueError(f"{caller}: run the network once before, its lazy layers have no weights yet")
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # the caller's code may raise anything
+        raise ValueError(f"{caller}: it cannot be copied, {error!r:.200}") from error
 
 
 def trace(model: nn.Module, caller: str) -> fx.Graph:
@@ -85,16 +99,17 @@ def fold(model: nn.Module, *, example: Tensor | tuple[Any, ...] | None = None) -
 
     Batch norm becomes part of the convolution or linear layer before it, and so does C = (diag(h) - W~) Z - b, the
     first step of a Q-metric ReLU of kernel 1. Larger metrics stay, as the zeros that they see around Z are not those
-    around the image, and so does what follows a layer whose output has another reader.
+    around the image, and so do what follows a layer whose output has another reader, and layers with forward hooks.
 
     Parameters
     ----------
     model: any network that torch.fx can trace, in evaluation mode. Outputs are kept up to rounding.
     example: an input, or the tuple of all inputs, to find shapes with after linear layers; images if left out.
 
-    Raises ValueError in training mode, and for a network that cannot be traced or that needs an `example`.
+    Raises ValueError in training mode, and for a network that cannot be copied or traced, or needs an `example`.
     """
-    caller, root = f"fold({type(model).__name__})", copy.deepcopy(model)
+    caller = f"fold({type(model).__name__})"
+    root = copied(model, caller)
     if any(part.training for part in model.modules()):
         raise ValueError(f"{caller}: the network is in training mode, call its eval() first")
     graph, modules = trace(root, caller), dict(root.named_modules())
@@ -105,6 +120,8 @@ def fold(model: nn.Module, *, example: Tensor | tuple[Any, ...] | None = None) -
         mixing, metric, linear = channel_map(layer), isinstance(layer, QMetricReLU), type(first) is nn.Linear
         shared = len(before.users) * uses[str(before.target)] * (uses[node.target] if metric else 1) > 1
         if mixing is None or shared or type(first) not in MERGED or (metric and getattr(first, "groups", 1) > 1):
+            continue
+        if any(part._forward_hooks or part._forward_pre_hooks for part in (layer, first)):
             continue
         if linear and "shape" not in before.meta:
             examine(root, graph, example, caller)

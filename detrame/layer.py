@@ -1,6 +1,8 @@
 """The Q-metric ReLU: a layer of dictionary learning as a recurrent activation."""
 
-from typing import Literal, get_args
+from math import inf
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ class QMetricReLU(nn.Module):
     rank: of the product before its diagonal is subtracted, 1 to channels; for "low-rank" only.
     tol: stop after the step with ||U_{t+1} - U_t|| <= tol * ||U_{t+1}|| in each sample; between 0 and 1. None: do all.
         A sample's codes then depend on its batch, by about tol. Gradients are those of the steps that were done.
-    std: standard deviation of normal starting values of W~ (of `up`), as an alternative to 0.
+    std: standard deviation of normal starting values of W~ (of `up`), at least 0, as an alternative to 0.
 
     `n_steps_used` is the number of steps of the last call, 0 before it.
     """
@@ -58,7 +60,7 @@ class QMetricReLU(nn.Module):
         std: float = 0.0,
     ) -> None:
         super().__init__()
-        check(channels, kernel, n_steps, structure, rank, tol)
+        check(channels, kernel, n_steps, structure, rank, tol, std)
         self.channels, self.kernel, self.n_steps = channels, kernel, n_steps
         self.structure, self.rank, self.tol = structure, rank, tol
         self.n_structural_zeros, self.n_steps_used = channels, 0
@@ -152,8 +154,11 @@ def converged(U: Tensor, previous: Tensor, tol: float) -> bool:
     return bool((change <= tol * size).all())
 
 
-def check(channels: int, kernel: int, n_steps: int, structure: str, rank: int | None, tol: float | None) -> None:
+def check(channels: int, kernel: int, n_steps: int, structure: str, rank: Any, tol: float | None, std: float) -> None:
     """Raise ValueError for the first argument that is wrong."""
+    for name, value in {"channels": channels, "kernel": kernel, "n_steps": n_steps, "rank": rank or 0}.items():
+        if not isinstance(value, Integral):
+            raise ValueError(f"QMetricReLU({name}={value!r}): must be a whole number")
     known = ", ".join(get_args(Structure))
     for wrong, argument, wanted in (
         (channels < 1, f"channels={channels}", "must be at least 1"),
@@ -164,6 +169,7 @@ def check(channels: int, kernel: int, n_steps: int, structure: str, rank: int | 
         (rank is not None and structure != "low-rank", f"rank={rank}", "must be None unless structure is 'low-rank'"),
         (structure == "low-rank" and not 1 <= (rank or 0) <= channels, f"rank={rank}", f"must be 1 to {channels}"),
         (tol is not None and not 0 < tol < 1, f"tol={tol}", "must be between 0 and 1"),
+        (not 0 <= std < inf, f"std={std}", "must be at least 0 and finite"),
     ):
         if wrong:
             raise ValueError(f"QMetricReLU({argument}): {wanted}")

@@ -24,6 +24,17 @@ FLOOR = 1e-6  # least eigenvalue of p^1/2 Q p^1/2, p = 1 / (diag(Q) + beta): it 
 SMALLEST = 1e-4  # least p to the largest: 0 would be an infinite diagonal
 
 
+def check_penalties(caller: str, **penalties: float) -> None:
+    if not all(0 <= penalty < np.inf for penalty in penalties.values()):
+        given = ", ".join(f"{name}={penalty}" for name, penalty in penalties.items())
+        raise ValueError(f"{caller}({given}): must be at least 0 and finite")
+
+
+def check_array(name: str, array: Array, fits: bool, wanted: str) -> None:
+    if not (fits and np.isfinite(array).all()):
+        raise ValueError(f"{name} of shape {array.shape}): must be finite and of shape {wanted}")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """argmin over u >= 0 of 1/2*||x - D u||^2 + lmbd*|u|_1 + (alpha + beta)/2*||u||^2 + d'u.
@@ -39,8 +50,13 @@ class Problem:
     d: Array | None = None
 
     def __post_init__(self) -> None:
-        if not min(self.lmbd, self.alpha, self.beta) >= 0:
-            raise ValueError(f"Problem(lmbd={self.lmbd}, alpha={self.alpha}, beta={self.beta}): must be at least 0")
+        check_penalties("Problem", lmbd=self.lmbd, alpha=self.alpha, beta=self.beta)
+        shape, wanted = self.D.shape, "(n_features, n_atoms) or (n_atoms, channels, side, side) with an odd side"
+        fits = len(shape) == 2 or (len(shape) == 4 and shape[2] == shape[3] and shape[2] % 2 == 1)
+        check_array("Problem(D", self.D, fits, wanted)
+        if self.d is not None:
+            n_atoms = shape[len(shape) == 2]
+            check_array("Problem(d", self.d, self.d.shape == (n_atoms,), f"({n_atoms},)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +73,15 @@ class Layer:
     h: Array
     b: Array
     truncation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("h", "c", "b"):
+            vector = getattr(self, name)
+            check_array(f"Layer({name}", vector, vector.ndim == 1 and len(vector) == len(self.h), "(n_atoms,) as h")
+        for name, columns in ("W", "n_features"), ("W_tilde", "n_atoms"):
+            V = getattr(self, name)
+            wanted = f"(n_atoms, {columns}), or with two more dimensions, with an h of shape (n_atoms,)"
+            check_array(f"Layer({name}", V, V.ndim in (2, 4) and len(V) == len(self.h), wanted)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +114,7 @@ def to_layer(problem: Problem, *, kernel: int = 1, grid: int = 1) -> Layer:
     dense, eye = problem.D.ndim == 2, np.eye(problem.D.shape[problem.D.ndim == 2])
     D = problem.D.T[:, :, None, None] if dense else problem.D
     side = 2 * D.shape[-1] - 1
-    if kernel % 2 == 0 or not max(side, kernel) <= grid <= (1 if dense else grid):
+    if kernel < 1 or kernel % 2 == 0 or not max(side, kernel) <= grid <= (1 if dense else grid):
         wanted = "1 and 1 as D is dense" if dense else f"odd, and a grid of at least {max(side, kernel)}"
         raise ValueError(f"to_layer(kernel={kernel}, grid={grid}): must be {wanted}")
     analysis = symbol(D, grid)
@@ -152,7 +177,7 @@ def from_layer(layer: Layer, lmbd: float | None = None) -> Recovered:
     positive = (vectors * levels.clip(FLOOR)) @ vectors.T
     D, alpha, gain, rank, transform = dictionary(positive / balance, W)
 
-    if lmbd is not None and min(lmbd, penalty) <= 0:
+    if lmbd is not None and not (0 < lmbd < np.inf and penalty > 0):
         raise ValueError(f"from_layer(lmbd={lmbd}): sets no scale unless it and the layer's b are positive")
     scale = 1 / gain**2 if lmbd is None else lmbd / penalty
     D, gain = scale**0.5 * D, scale**0.5 * gain
@@ -194,8 +219,13 @@ def prox(Z: Array, Q: Array, lmbd: float, beta: float = 0.0) -> Array:
 
     By active-set least squares, exact to rounding. ValueError unless Q is symmetric and positive definite.
     """
+    check_penalties("prox", lmbd=lmbd, beta=beta)
+    check_array("prox(Q", Q, Q.ndim == 2 and Q.shape[0] == Q.shape[1], "(n_atoms, n_atoms)")
+    check_array("prox(Z", Z, Z.ndim == 2 and Z.shape[1] == len(Q), f"(n_samples, {len(Q)})")
     if not np.allclose(Q, Q.T, rtol=1e-10, atol=1e-12) or np.linalg.eigvalsh(Q).min() <= 0:
         raise ValueError("prox(Q): must be symmetric and positive definite")
+    if len(Z) == 0:
+        return np.zeros(Z.shape)
     factor = np.linalg.cholesky(Q + beta * np.eye(len(Q)))
     targets = linalg.solve_triangular(factor, (Z @ Q - lmbd).T, lower=True)
     return np.stack([optimize.nnls(factor.T, target)[0] for target in targets.T])

@@ -4,11 +4,13 @@
 and DDL_BENCH_PATCHES the number of patches. tests/test_peers.py runs the same comparisons small, without a clock.
 """
 
+import importlib.util
 import os
 import statistics
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,11 @@ def patches(n: int = N) -> Floats:
 
 @cache
 def dictionary(n_atoms: int, n: int = N) -> Floats:
+    """Learned by SPAMS where it is installed and not too slow for it."""
+    if n_atoms <= 512 and importlib.util.find_spec("spams"):
+        columns, spams = np.asfortranarray(patches(n).T), importlib.import_module("spams")
+        return np.ascontiguousarray(spams.trainDL(columns, K=n_atoms, lambda1=0.2, posAlpha=True, mode=2, iter=200,
+                                                  batchsize=512, numThreads=THREADS, verbose=False))  # fmt: skip
     learner = Online(n_atoms=n_atoms, lmbd=0.2, positive=True)
     return learn(learner, patches(n), n_iter=200 if n_atoms <= 512 else 100).D
 
@@ -97,6 +104,8 @@ def tell(benchmark: BenchmarkFixture, seconds: list[tuple[float, float]], bar: f
     """Record the medians of (ours, theirs) and of their ratio, and hold it against the bar."""
     ratio = statistics.median(b / a for a, b in seconds)
     mine, other = (statistics.median(column) for column in zip(*seconds, strict=True))
+    images = Path(os.environ.get("DDL_BENCH_IMAGES", "generated")).name
+    benchmark.extra_info.update(n_patches=N, images=images, threads=THREADS)
     benchmark.extra_info.update(ours_s=mine, theirs_s=other, ratio=ratio, bar=bar)
     print(f"\n{benchmark.name}: ours {mine:.3f} s, theirs {other:.3f} s, ratio {ratio:.2f}, bar {bar}")
     assert ratio >= bar

@@ -49,22 +49,40 @@ def renew() -> None:
         (ROOT / page).write_text(text)
 
 
-def keep_speed(report: str) -> None:
+def keep_speed(*reports: str) -> None:
     """Keep what docs/speed.md shows of what `tox -e bench -- --benchmark-json=FILE` wrote, and renew the page."""
-    found = json.loads(Path(report).read_text())
-    machine = {"cpu": found["machine_info"]["cpu"]["brand_raw"], "date": found["datetime"][:10]}
-    runs = [{"name": it["name"], **it["extra_info"]} for it in found["benchmarks"] if "bar" in it["extra_info"]]
-    commit = {"commit": found["commit_info"]["id"], "dirty": found["commit_info"]["dirty"]}
-    SPEED.write_text(json.dumps(machine | commit | {"runs": runs}, indent=1) + "\n")
+    runs = []
+    for found in (json.loads(Path(report).read_text()) for report in reports):
+        machine = {"cpu": found["machine_info"]["cpu"]["brand_raw"], "date": found["datetime"][:10]}
+        commit = {"commit": found["commit_info"]["id"], "dirty": found["commit_info"]["dirty"]}
+        runs += [{"name": it["name"], **it["extra_info"], **machine, **commit} for it in found["benchmarks"]]
+    SPEED.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     renew()
 
 
+def _told(run: dict[str, Any]) -> str:
+    return str(run["name"]).removeprefix("test_").replace("_", " ").replace("[", ": ").replace("]", "")
+
+
 def speeds() -> str:
-    """The table of docs/speed.md."""
-    lines = ["| comparison | ours (s) | theirs (s) | theirs / ours |", "| --- | ---: | ---: | ---: |"]
-    for it in json.loads(SPEED.read_text())["runs"]:
-        name = it["name"].removeprefix("test_").replace("_", " ").replace("[", ": ").replace("]", "")
-        lines.append(f"| {name} | {it['ours_s']:.3g} | {it['theirs_s']:.3g} | {it['ratio']:.2f} |")
+    """What docs/speed.md shows of us beside other libraries."""
+    runs = [it for it in json.loads(SPEED.read_text())["runs"] if "ours_s" in it]
+    at = runs[0]
+    lines = [f"{at['n_patches']:,} patches of {at['images']}, {at['threads']} threads, {at['cpu']}, {at['date']}.", ""]
+    lines += ["| comparison | ours (s) | theirs (s) | theirs / ours | bar |", "| --- | ---: | ---: | ---: | ---: |"]
+    for it in runs:
+        ratio = f"{it['ratio']:.2f} | {it['bar']:.3g}"
+        lines.append(f"| {_told(it)} | {it['ours_s']:.3g} | {it['theirs_s']:.3g} | {ratio} |")
+    return "\n".join(lines)
+
+
+def costs() -> str:
+    """What docs/speed.md shows of networks, memory and harness."""
+    lines = ["| what | measured | at most |", "| --- | ---: | ---: |"]
+    for it in (it for it in json.loads(SPEED.read_text())["runs"] if "ours_s" not in it):
+        kind = next(kind for kind in ("ratio", "gigabytes", "seconds") if kind in it)
+        unit = {"ratio": "", "gigabytes": " GB", "seconds": " s"}[kind]
+        lines.append(f"| {_told(it)} | {it[kind]:.3g}{unit} | {it['bar']:.3g}{unit} |")
     return "\n".join(lines)
 
 
@@ -147,4 +165,4 @@ def figures(method: str) -> list[str]:
 
 
 HELD = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
-MADE = {"speed": speeds, "unrolling": unrolled, "methods": methods}  # tables that are not of a run
+MADE = {"speed": speeds, "costs": costs, "unrolling": unrolled, "methods": methods}  # tables that are not of a run

@@ -233,10 +233,51 @@ def test_checkpoints_are_undone() -> None:
     assert efficient.features.denseblock1.denselayer1.memory_efficient
 
 
+def first_half(_: Any, U: Tensor) -> Tensor:
+    torch.relu_(U[:, :1])
+    return U
+
+
+def whole(_: Any, U: Tensor) -> Tensor:
+    V = U.view(-1, 3, 4, 4)
+    U.relu_()
+    return V - 1
+
+
+def module_of_identity(me: Any, U: Tensor) -> Tensor:
+    V = me.same(U)
+    me.in_place(U)
+    return V - 1  # type: ignore[no-any-return]
+
+
+def part(_: Any, U: Tensor) -> Tensor:
+    parts = U.chunk(3, 1)
+    F.relu(U, inplace=True)
+    return parts[1] - 1
+
+
+@pytest.mark.parametrize("fault", [first_half, whole, module_of_identity, part])
+def test_a_relu_in_place_stays_where_a_view_is_read_later(fault: Any) -> None:
+    kept, X = randomise(Wrong(fault)).eval(), images(2, 2, 6, 6)
+    net = convert(kept, example=X)
+    reason = "in place, and a view of its input is read later"
+    assert [site.reason for site in net.report] == [reason, ""]
+    with torch.no_grad():
+        assert_same(net(X), kept(X))
+
+
+def test_a_relu_in_place_is_replaced_where_no_view_is_read_later() -> None:
+    kept, X = randomise(Wrong(lambda _, U: U.view(-1, 1, 4, 4).relu_() - 1)).eval(), images(2, 2, 6, 6)
+    net = convert(kept, example=X)
+    assert [site.reason for site in net.report] == ["", ""]
+    assert_same(net(X), kept(X))
+
+
 class Wrong(nn.Module):
     def __init__(self, fault: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         self.conv, self.fault = nn.Conv2d(2, 3, 3), fault
+        self.same, self.in_place = nn.Identity(), nn.ReLU(inplace=True)
 
     def forward(self, X: Tensor) -> Tensor:
         return F.relu(self.fault(self, self.conv(X)))
@@ -248,8 +289,15 @@ class Wrong(nn.Module):
         (lambda _, U: U if U.sum() > 0 else -U, {}, r"convert\(Wrong\): torch.fx cannot trace it, .*control flow"),
         (lambda me, U: U + 1 if me.training else U, {}, r"convert\(Wrong\): its forward takes another way in training"),
         (lambda _, U: U.view(-1, 7, 11, 13), {}, r"convert\(Wrong\): pass example=, an input that it can run"),
-        (lambda _, U: U, {"where": "blocks"}, "'blocks' must be 'all' or 'inside-block'"),
-        (lambda _, U: U, {"kernel": "3x3"}, "'3x3' must be 'same'"),
+        (
+            lambda _, U: U,
+            {"where": "blocks"},
+            r"convert\(where='blocks'\): must be 'all', 'inside-block', or a function",
+        ),
+        (lambda _, U: U, {"where": None}, r"convert\(where=None\): must be 'all'"),
+        (lambda _, U: U, {"where": True}, r"convert\(where=True\): must be 'all'"),
+        (lambda _, U: U, {"where": ["all"]}, r"convert\(where=\['all'\]\): must be 'all'"),
+        (lambda _, U: U, {"kernel": "3x3"}, r"convert\(kernel='3x3'\): must be odd, or 'same'"),
         (lambda _, U: U, {"kernel": 2}, r"QMetricReLU\(kernel=2\): must be odd"),
         (lambda _, U: U, {"example": images(1, 5, 8, 8)}, "pass example=.*channels"),
     ],
@@ -257,6 +305,32 @@ class Wrong(nn.Module):
 def test_what_cannot_be_converted_is_told_in_a_line(fault: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         convert(Wrong(fault), **options)
+
+
+@pytest.mark.parametrize("function", [convert, fold])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: None, r"\(NoneType\): must be an nn.Module"),
+        (lambda: 3, r"\(int\): must be an nn.Module"),
+        (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), r"\(Sequential\): run the network once before, its lazy layers"),
+        (lambda: nn.LazyBatchNorm2d(affine=False), r"\(LazyBatchNorm2d\): run the network once"),
+        (lambda: Graphed(), r"\(Graphed\): it cannot be copied, RuntimeError\('Only Tensors created explicitly"),
+    ],
+)
+def test_what_cannot_be_copied_is_told_in_a_line(function: Any, model: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=function.__name__ + message) as caught:
+        function(model())
+    assert "\n" not in str(caught.value)
+
+
+class Graphed(nn.Module):
+    """A weight that is computed, as the older weight norm of torch has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.Parameter(torch.ones(3))
+        self.weight = 2 * self.norm
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 4])
@@ -331,3 +405,36 @@ def test_what_others_read_is_not_merged() -> None:
     norms = [path for path, part in folded.named_modules() if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d)]
     assert norms == ["norms.0", "norms.2", "token_norm"]
     assert not any(isinstance(part, FoldedQMetricReLU) for part in folded.modules())
+
+
+def hooked_before(conv: nn.Module, _: nn.Module) -> None:
+    conv.register_forward_pre_hook(lambda _, inputs: (inputs[0].abs(),))
+
+
+def hooked_after(conv: nn.Module, _: nn.Module) -> None:
+    conv.register_forward_hook(lambda _, __, U: U.abs())
+
+
+def hooked_layer(_: nn.Module, layer: nn.Module) -> None:
+    layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].abs(),))
+
+
+def normed(conv: nn.Module, _: nn.Module) -> None:
+    nn.utils.spectral_norm(conv)
+
+
+def parametrised(conv: nn.Module, _: nn.Module) -> None:
+    nn.utils.parametrizations.weight_norm(conv)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.spectral_norm` is deprecated")
+@pytest.mark.parametrize("change", [hooked_before, hooked_after, hooked_layer, normed, parametrised])
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(4), QMetricReLU(4, 1)])
+def test_layers_with_hooks_are_not_merged(change: Any, layer: nn.Module) -> None:
+    kept, X = randomise(nn.Sequential(nn.Conv2d(3, 4, 3), copy.deepcopy(layer))), images(2, 3, 5, 5)
+    change(*kept.children())
+    with torch.no_grad():
+        kept(X)  # some hooks set a weight then
+    folded = fold(kept.eval())
+    assert_same(folded(X), kept(X))
+    assert type(folded.get_submodule("1")) is type(layer)

@@ -83,6 +83,7 @@ def test_ours_tell_all_of_themselves(record: dict[str, object]) -> None:
         assert text
     for name, option in json.loads(json.dumps(record["options"])).items():
         assert option["meaning"], f"no docstring says what {name} is"
+        assert "Annotated" not in option["type"], "a plain type, without its range"
     for reference in json.loads(json.dumps(record["references"])):
         assert reference["key"] in reference["bibtex"]
         assert reference["citation"][-4:] in reference["key"], "the year"

@@ -197,6 +197,13 @@ def test_a_new_layer_is_a_relu_that_learns_at_once_and_h_and_b_do_not_decay(stru
         ({"structure": "low-rank", "rank": 4}, r"rank=4\): must be 1 to 3"),
         ({"rank": 2}, r"rank=2\): must be None unless structure is 'low-rank'"),
         ({"tol": 0.0}, r"tol=0.0\): must be between 0 and 1"),
+        ({"channels": None}, r"channels=None\): must be a whole number"),
+        ({"kernel": 2.5}, r"kernel=2.5\): must be a whole number"),
+        ({"n_steps": 2.5}, r"n_steps=2.5\): must be a whole number"),
+        ({"structure": "low-rank", "rank": 1.5}, r"rank=1.5\): must be a whole number"),
+        ({"std": -0.1}, r"std=-0.1\): must be at least 0 and finite"),
+        ({"std": float("nan")}, r"std=nan\): must be at least 0 and finite"),
+        ({"std": float("inf")}, r"std=inf\): must be at least 0 and finite"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: dict[str, Any], message: str) -> None:

@@ -225,6 +225,36 @@ def test_learning_stops_once_held_out_samples_gain_no_more() -> None:
     assert learner.objective(X[200:400], found.D) == pytest.approx(min(values))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_iter": 0}, "n_iter=0 must be at least 1"),
+        ({"every": 0}, "every=0 must be at least 1"),
+        ({"patience": 0}, "patience=0 must be at least 1"),
+        ({"learner": Online(n_atoms=0, lmbd=0.1)}, "n_atoms=0 must be at least 1"),
+        ({"start": Learned(np.eye(N_FEATURES)[:, :7])}, "start has 7 atoms; expected n_atoms=30"),
+        ({"X": np.full((9, N_FEATURES), np.nan)}, "9 samples, not all of them finite"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"learner": KSVD(n_atoms=N_ATOMS, n_nonzero=3), "X": planted()[0], "n_iter": 3}
+    with pytest.raises(ValueError, match=message):
+        learn(**given | options)
+
+
+def test_an_unknown_update_is_refused() -> None:
+    with pytest.raises(ValueError, match="one of approximate, exact, mod"):
+        KSVD(n_atoms=3, n_nonzero=1, update="nope")  # type: ignore[arg-type]
+
+
+def test_online_learning_goes_on_from_any_dictionary() -> None:
+    X, _ = planted()
+    start = learn(KSVD(n_atoms=N_ATOMS, n_nonzero=3), X, n_iter=2)
+    found = learn(Online(n_atoms=N_ATOMS, lmbd=0.1), iter([X[:0], X.astype(np.float16)]), n_iter=9, start=start)
+    assert found.n_iter == 3
+    assert learn(Online(n_atoms=N_ATOMS, lmbd=0.1), X, n_iter=40, start=start).history[-1] < found.history[-1]
+
+
 def test_a_stream_is_learned_from_block_by_block() -> None:
     X, D = planted(n_samples=6000)
     learner = Online(n_atoms=N_ATOMS, lmbd=0.1)

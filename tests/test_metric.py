@@ -124,6 +124,10 @@ def test_the_prox_is_optimal_and_firmly_non_expansive(seed: int, size: int, lmbd
     assert moved @ Q @ moved <= moved @ Q @ apart + 1e-8
 
 
+def test_the_prox_of_no_samples_is_empty() -> None:
+    assert prox(np.ones((0, 3)), np.eye(3), 0.1).shape == (0, 3)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     seed=seeds,
@@ -206,6 +210,35 @@ def test_a_convolutional_layer_is_the_dense_one_on_the_torus() -> None:
     ("call", "message"),
     [
         (lambda: Problem(D=np.eye(2), lmbd=-1.0), r"Problem\(lmbd=-1.0, alpha=0.0, beta=0.0\): must be at least 0"),
+        (
+            lambda: Problem(D=np.eye(2), lmbd=0.1, alpha=np.nan),
+            r"Problem\(lmbd=0.1, alpha=nan, .*at least 0 and finite",
+        ),
+        (
+            lambda: Problem(D=np.eye(2), lmbd=0.1, beta=np.inf),
+            r"Problem\(lmbd=0.1, .*beta=inf\): must be at least 0 and",
+        ),
+        (lambda: Problem(D=np.full((2, 2), np.nan), lmbd=0.1), r"Problem\(D of shape \(2, 2\)\): must be finite"),
+        (lambda: Problem(D=np.ones(2), lmbd=0.1), r"Problem\(D of shape \(2,\)\): .*\(n_features, n_atoms\) or"),
+        (lambda: Problem(D=np.ones((2, 1, 4, 4)), lmbd=0.1), r"Problem\(D of shape \(2, 1, 4, 4\)\): .* an odd side"),
+        (lambda: Problem(D=np.ones((2, 1, 3, 5)), lmbd=0.1), r"Problem\(D of shape \(2, 1, 3, 5\)\): .* an odd side"),
+        (lambda: Problem(D=np.ones((2, 3)), lmbd=0.1, d=np.ones(2)), r"Problem\(d of shape \(2,\)\): .* \(3,\)"),
+        (lambda: Problem(D=np.eye(2), lmbd=0.1, d=np.array([0, np.nan])), r"Problem\(d of shape \(2,\)\): must be fin"),
+        (lambda: replace(to_layer(problem(0)), W=np.full((6, 12), np.nan)), r"Layer\(W of shape .*: must be finite"),
+        (lambda: replace(to_layer(problem(0)), W_tilde=np.full((6, 6), np.inf)), r"Layer\(W_tilde of .*must be finite"),
+        (
+            lambda: replace(to_layer(problem(0)), W=np.ones((5, 12))),
+            r"Layer\(W of shape \(5, 12\)\): .* \(n_atoms, n_f",
+        ),
+        (lambda: replace(to_layer(problem(0)), b=np.ones(5)), r"Layer\(b of shape \(5,\)\): .* \(n_atoms,\)"),
+        (lambda: to_layer(Problem(D=np.ones((2, 1, 3, 3)), lmbd=0.1), kernel=-1, grid=9), r"kernel=-1, grid=9\): must"),
+        (lambda: prox(np.ones((1, 3)), np.eye(2), 0.1), r"prox\(Z of shape \(1, 3\)\): .*of shape \(n_samples, 2\)"),
+        (lambda: prox(np.ones(2), np.eye(2), 0.1), r"prox\(Z of shape \(2,\)\): .*of shape \(n_samples, 2\)"),
+        (lambda: prox(np.full((1, 2), np.nan), np.eye(2), 0.1), r"prox\(Z of shape \(1, 2\)\): must be finite"),
+        (lambda: prox(np.ones((1, 2)), np.ones((2, 3)), 0.1), r"prox\(Q of shape \(2, 3\)\): .*\(n_atoms, n_atoms\)"),
+        (lambda: prox(np.ones((1, 2)), np.eye(2), -0.1), r"prox\(lmbd=-0.1, beta=0.0\): must be at least 0"),
+        (lambda: prox(np.ones((1, 2)), np.eye(2), 0.1, -0.5), r"prox\(lmbd=0.1, beta=-0.5\): must be at least 0"),
+        (lambda: from_layer(to_layer(problem(0)), np.nan), r"from_layer\(lmbd=nan\): sets no scale"),
         (lambda: to_layer(Problem(D=np.ones((2, 3)), lmbd=0.1)), r"to_layer\(alpha=0.0\): .* is singular"),
         (lambda: to_layer(Problem(D=np.eye(2), lmbd=0.1), kernel=3, grid=3), r"must be 1 and 1 as D is dense"),
         (lambda: to_layer(Problem(D=np.ones((2, 1, 3, 3)), lmbd=0.1), grid=4), r"grid=4\): must be .* at least 5"),

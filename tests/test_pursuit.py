@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn.decomposition import sparse_encode
 from sklearn.linear_model import Lasso, orthogonal_mp_gram
 
@@ -117,6 +118,8 @@ def test_gradient_methods_end_where_coordinate_descent_does(drawn: dict[str, Any
     found = encode(**drawn, method=method, tol=1e-9, max_iter=50_000)
     values = [objective(*terms, codes, drawn["lmbd"], drawn["alpha"], linear) for codes in (found.codes, best)]
     assert values[0] == pytest.approx(values[1], rel=1e-6, abs=1e-9)
+    if drawn["linear"] is None:  # else the gradient tells the end, and scales are other ones
+        assert found.gap <= 1e-8
 
 
 @pytest.mark.parametrize("positive", [False, True])
@@ -239,6 +242,22 @@ def test_omp_takes_one_of_duplicate_atoms() -> None:
         ({"n_nonzero": 1, "D": np.full((3, 4), np.nan)}, "not finite"),
         ({"lmbd": 1.0, "method": "omp"}, "no method 'omp' for lmbd"),
         ({"lmbd": 1.0, "linear": np.zeros(3)}, r"linear has shape \(3,\)"),
+        ({"lmbd": 1.0, "linear": np.full(4, np.nan)}, "linear has entries that are not finite"),
+        ({"lmbd": np.ones(3)}, r"lmbd has shape \(3,\); expected \(4,\)"),
+        ({"lmbd": np.ones((2, 4))}, r"lmbd has shape \(2, 4\); expected \(4,\)"),
+        ({"lmbd": np.inf}, "lmbd has entries that are not finite"),
+        ({"lmbd": 1.0, "alpha": np.nan}, "must be 0 or more"),
+        ({"lmbd": 1.0, "warm": np.zeros((1, 4))}, r"warm has shape \(1, 4\); expected \(2, 4\)"),
+        ({"lmbd": 1.0, "warm": csr_array((2, 2_000_000))}, r"warm has shape \(2, 2000000\)"),
+        ({"lmbd": 1.0, "warm": np.full((2, 4), np.nan)}, "warm has entries that are not finite"),
+        ({"lmbd": 1.0, "gram": np.eye(3)}, r"gram has shape \(3, 3\)"),
+        ({"n_nonzero": 1, "gram": np.eye(3)}, r"gram has shape \(3, 3\)"),
+        ({"lmbd": 1.0, "D": np.ones((3, 0))}, "at least one feature and one atom"),
+        ({"n_nonzero": 1, "X": np.ones((2, 0)), "D": np.ones((0, 4))}, "at least one feature and one atom"),
+        ({"lmbd": 1.0, "max_iter": 0, "method": "fista"}, "max_iter=0 must be at least 1"),
+        ({"n_nonzero": 1, "n_threads": 0}, "n_threads=0 must be at least 1"),
+        ({"lmbd": 1.0, "X": [[1.0, 2.0, 3.0]]}, "X is a list; expected an array or a tensor"),
+        ({"lmbd": 1.0, "X": np.ones((2, 3), complex)}, "X has numbers of type complex128"),
     ],
 )
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:

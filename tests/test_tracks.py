@@ -1,14 +1,16 @@
 """Tracks and plans: what a wrong file says, what overrides do, and that the packaged ones are sound."""
 
 import re
+import typing
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ddl_bench.api import UserError
 from ddl_bench.plan import Overrides, estimate, plan
-from ddl_bench.registry import METHODS, make_method, parse_spec
+from ddl_bench.registry import METHODS, fields, load_method, make_method, methods, parse_spec
 from ddl_bench.track import BudgetSpec, Track, load_track, packaged
 
 GOOD = """
@@ -43,6 +45,7 @@ methods = [{ name = "nearest-mean" }]
             r"splits.*val_fracton.*did you mean 'val_fraction'",
         ),
         (('name = "t"', 'name = "t"\nsplits = { val_fraction = 1.5 }'), r"splits.*val_fraction"),
+        (('name = "t"', 'name = "t"\nseeds = [0, -1]'), r"seeds\[1\]: .*greater than or equal to 0, got -1"),
         (('"nearest-mean"', '"nearest-mean", grid = {}'), ""),
     ],
 )
@@ -101,6 +104,25 @@ def test_overrides_narrow_and_widen() -> None:
     assert again[0].id == cells[0].id
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", "foo"),
+        ("precision", "float16"),
+        ("threads", -1),
+        ("threads", 0),
+        ("time_limit", -1.0),
+        ("memory_limit_gb", 0.0),
+        ("seeds", []),
+        ("seeds", [0, -1]),
+    ],
+)
+def test_a_wrong_override_names_the_option(name: str, value: Any) -> None:
+    with pytest.raises(UserError, match=re.escape(f"--{name.replace('_', '-')} {value}: ")) as caught:
+        plan("quick", Overrides(**{name: value}))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_command_of_a_cell_plans_the_same_cell() -> None:
     import shlex
     from unittest.mock import patch
@@ -138,6 +160,56 @@ def test_method_options_are_checked() -> None:
         make_method(PlainNet, {"depth": 5})
     with pytest.raises(UserError, match="did you mean 'depth'"):
         make_method(PlainNet, {"dept": 3})
+
+
+WRONG = """
+lr=-1 batch_size=-5: plainnet lista cnn-lista sparse-lstm ml-ista csc-net deq-sc ddl task-driven scn crate-lite
+n_layers=0: sdl ddl-greedy adl
+n_layers=1: adl-sdl
+patch=-1 stride=-1 n_atoms=-1 n_cells=-1 deep_patch=0 n_iter=-1 n_samples=0 contrast=-1 zca=0 n_components=-1: sdl adl
+lmbd=-1 n_nonzero=-1: sdl spams
+lmbd=0 lmbd=nan lmbd=inf threshold=-1: adl adl-sdl
+synthesis_lmbd=-1: adl-sdl
+n_steps=0 n_steps=2.5 patch=-1 stride=-1 n_atoms=-1 n_cells=-1 lmbd=-1: lista sparse-lstm
+n_steps=0 width=-1 n_atoms=-1: cnn-lista
+n_steps=-1: ml-ista ml-fista ml-lista
+width=0 n_blocks=0 lmbd=-1: csc-net deq-sc
+n_stages=0 n_steps=0: csc-net
+n_iter=0 alpha=0 tol=-1: deq-sc
+depth=-1 depth=24 width=-3 n_cells=-1 lmbd=-1 alpha=-1: ddl task-driven
+depth=0 width=-1 first_stride=-1 n_cells=0 lmbd=-1 alpha=-1: scn
+patch=-1 dim=-1 depth=-1 n_heads=0: crate-lite
+n_samples=-1 n_nonzero=0: src d-ksvd lc-ksvd
+n_samples=-1 n_atoms=0 n_iter=0: d-ksvd lc-ksvd dpl
+alpha=0: d-ksvd lc-ksvd
+beta=0: lc-ksvd
+"""
+LINES = [line.split(": ") for line in WRONG.strip().splitlines()]
+SPECS = [f"{name}[{option}]" for options, names in LINES for name in names.split() for option in options.split()]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_an_option_out_of_range_is_named(spec: str) -> None:
+    name, params = parse_spec(spec)
+    (option,) = params
+    with pytest.raises(UserError, match=rf"^\S+: method .*{name}.*\b{option}\b") as caught:
+        plan("quick", Overrides(methods=[spec], seeds=[0]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("strengths", [[], [1.0, 0.0]])
+def test_strengths_out_of_range_are_named(strengths: list[float]) -> None:
+    with pytest.raises(UserError, match="logistic, option 'strengths'"):
+        make_method(load_method("logistic"), {"strengths": strengths})
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_default_is_in_range(name: str) -> None:
+    cls = load_method(name)
+    hints = typing.get_type_hints(cls, include_extras=True)
+    if cls.__module__.startswith("baselines"):
+        assert not [key for key in fields(cls) if hints[key] in (int, float)], "a number without a range"
+    make_method(cls, {key: getattr(cls(), key) for key in fields(cls)})
 
 
 def test_parse_spec() -> None:

@@ -66,10 +66,12 @@ def encode(
     exceeds lmbd and alpha is 0, dependent atoms make the problem unbounded, and `kkt` tells.
     method: "coordinate_descent", the fastest on a CPU; "fista", also for other devices; "ista"; "omp"; "ormp", which
     takes the atom that lowers the error most after the refit; "auto" chooses, and the result says what ran.
-    tol: total duality gap / total objective to stop at, about 1e-6 at best in float32. max_iter: rounds at most.
+    tol: total duality gap / total objective to stop at. In float32 rounding ends the descent at about 1e-6, or at 1e-4
+    where lmbd is small; `gap` tells, and float64 goes on. max_iter: rounds at most.
     n_threads: all cores by default. sparse: codes as CSR. warm: codes to start from. gram: D'D where it is known.
     """
     data, D, convert = _matrices(X, D)
+    gram = convert(gram)
     greedy = n_nonzero is not None
     if greedy == (lmbd is not None):
         raise ValueError("encode: give either lmbd or n_nonzero")
@@ -79,16 +81,11 @@ def encode(
     if n_nonzero is not None:
         if positive or alpha or linear is not None or not isinstance(data, np.ndarray):
             raise ValueError("encode: n_nonzero takes no positive, alpha or linear, and data on the CPU")
-        if n_nonzero < 0:
-            raise ValueError(f"encode: n_nonzero={n_nonzero} must be 0 or more")
-        check(data, D)
-        from baselines.pursuit.omp import omp
-
-        codes = omp(data, D, n_nonzero, recursive=method == "ormp", n_threads=n_threads, gram=gram)
+        check(data, D, gram, n_threads)
+        codes = _pursue(data, D, n_nonzero, method == "ormp", n_threads, gram)
         return Encoding(_present(codes, X, sparse), method.replace("auto", "omp"), codes.nnz / max(len(data), 1))
-    penalty = convert(lmbd) + convert(np.zeros(D.shape[1]))
-    linear = None if linear is None else convert(linear)
-    problem = Problem(data, D, penalty, alpha, positive, linear, tol, max_iter, n_threads, warm, gram)
+    penalty = convert(np.full(D.shape[1], float(lmbd)) if np.ndim(lmbd) == 0 else lmbd)
+    problem = Problem(data, D, penalty, alpha, positive, convert(linear), tol, max_iter, n_threads, warm, gram)
     return _minimise(problem, method, X, sparse)
 
 
@@ -98,17 +95,24 @@ def encode_blocks(blocks: Iterable[Any], D: Any, **options: Any) -> Iterator[Enc
     The options are those of `encode`.
     """
     for X in blocks:
-        if options.get("gram") is None and isinstance(X, np.ndarray) and X.dtype == D.dtype:
+        if options.get("gram") is None and isinstance(X, np.ndarray) and X.dtype == D.dtype in (np.float32, np.float64):
             options["gram"] = D.T @ D
         yield encode(X, D, **options)
 
 
 def _matrices(X: Any, D: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
     """Both in one floating type, as arrays, or as tensors where X is on another device; and what converts others."""
+    for name, A in (("X", X), ("D", D)):
+        if not (isinstance(A, np.ndarray) or hasattr(A, "detach")):
+            raise ValueError(f"encode: {name} is a {type(A).__name__}; expected an array or a tensor")
+        if "complex" in str(A.dtype) or str(A.dtype) == "object":
+            raise ValueError(f"encode: {name} has numbers of type {A.dtype}; expected real ones")
     kinds = {str(A.dtype).rpartition(".")[2] for A in (X, D)}
     kind = "float32" if kinds <= {"float32", "float16", "bfloat16"} else "float64"
 
     def convert(A: Any) -> Any:
+        if A is None:
+            return None
         if getattr(X, "device", "cpu") == "cpu" or X.device.type == "cpu":
             A = A.detach().cpu().to(getattr(__import__("torch"), kind)).numpy() if hasattr(A, "detach") else A
             return np.ascontiguousarray(A, kind)
@@ -117,6 +121,14 @@ def _matrices(X: Any, D: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
         return torch.as_tensor(A, dtype=getattr(torch, kind), device=X.device).detach().contiguous()
 
     return convert(X), convert(D), convert
+
+
+def _pursue(X: Any, D: Any, n_nonzero: int, recursive: bool, n_threads: int | None, gram: Any) -> csr_array:
+    if n_nonzero < 0:
+        raise ValueError(f"encode: n_nonzero={n_nonzero} must be 0 or more")
+    from baselines.pursuit.omp import omp
+
+    return omp(X, D, n_nonzero, recursive=recursive, n_threads=n_threads, gram=gram)
 
 
 def _minimise(problem: Problem, method: str, X: Any, sparse: bool) -> Encoding:

@@ -30,15 +30,23 @@ class Problem:
     gram: Array | None = None
 
     def __post_init__(self) -> None:
-        check(self.X, self.D)
-        n_atoms = self.D.shape[1]
-        if not (bool((self.penalty >= 0).all()) and self.alpha >= 0):
+        check(self.X, self.D, self.gram, self.n_threads)
+        each, all_codes = (self.D.shape[1],), (len(self.X), self.D.shape[1])
+        warm = self.warm.data if hasattr(self.warm, "toarray") else self.warm
+        for name, value, entries, shapes in (
+            ("lmbd", self.penalty, self.penalty, (each,)),
+            ("linear", self.linear, self.linear, (each, all_codes)),
+            ("warm", self.warm, warm, (all_codes,)),
+        ):
+            if value is not None and tuple(value.shape) not in shapes:
+                wanted = " or ".join(map(str, shapes))
+                raise ValueError(f"encode: {name} has shape {tuple(value.shape)}; expected {wanted}")
+            if value is not None and not bool(namespace(entries).isfinite(entries).all()):
+                raise ValueError(f"encode: {name} has entries that are not finite")
+        if not (bool((self.penalty >= 0).all()) and 0 <= self.alpha < np.inf):
             raise ValueError("encode: lmbd and alpha must be 0 or more")
-        if self.linear is not None and self.linear.shape not in ((n_atoms,), (len(self.X), n_atoms)):
-            raise ValueError(
-                f"encode: linear has shape {tuple(self.linear.shape)}; expected ({n_atoms},) "
-                f"or ({len(self.X)}, {n_atoms})"
-            )
+        if self.max_iter < 1:
+            raise ValueError(f"encode: max_iter={self.max_iter} must be at least 1")
 
     def linear_of(self, rows: slice) -> Array:
         """The linear term of some samples, (n_rows or 1, n_atoms)."""
@@ -86,12 +94,18 @@ def _feasible(xp: Any, corr: Array, high: Array, low: Array) -> Array:
     return xp.where(never, np.nan, xp.maximum(xp.minimum(xp.ones_like(upper), upper), lower))
 
 
-def check(X: Array, D: Array) -> None:
-    """Raise ValueError where they are not samples and a dictionary of as many features, or D is not finite."""
+def check(X: Array, D: Array, gram: Array | None = None, n_threads: int | None = None) -> None:
+    """Raise ValueError where they are not samples, a dictionary of as many features and its D'D, or D is not finite."""
     if X.ndim != 2 or D.ndim != 2 or X.shape[1] != D.shape[0]:
         raise ValueError(f"encode: X has shape {tuple(X.shape)}, D {tuple(D.shape)}; expected as many features")
+    if 0 in D.shape:
+        raise ValueError(f"encode: D has shape {tuple(D.shape)}; expected at least one feature and one atom")
     if not bool(namespace(D).isfinite(D).all()):
         raise ValueError("encode: D has entries that are not finite")
+    if gram is not None and gram.shape != (D.shape[1],) * 2:
+        raise ValueError(f"encode: gram has shape {tuple(gram.shape)}; expected that of D'D, {(D.shape[1],) * 2}")
+    if n_threads is not None and n_threads < 1:
+        raise ValueError(f"encode: n_threads={n_threads} must be at least 1")
 
 
 def certify(problem: Problem, codes: Any, block: int = 1024) -> tuple[float, float]:
@@ -105,7 +119,11 @@ def certify(problem: Problem, codes: Any, block: int = 1024) -> tuple[float, flo
         if isinstance(exact.X, np.ndarray) and hasattr(part, "detach"):
             part = part.numpy()
         value, gap, residual = exact.certificate(double(part), rows)
-        total, gaps, kkt = total + float(value.sum()), gaps + float(gap.sum()), max(kkt, float(residual.max()))
+        total, gaps, kkt = (
+            total + float(value.sum()),
+            gaps + float(gap.sum()),
+            float(np.maximum(kkt, float(residual.max()))),
+        )
     return gaps / abs(total) if gaps else 0.0, kkt
 
 
