@@ -1,29 +1,26 @@
 """The figures of one data set, as PNG and SVG. Points have names and shapes of their own, so colour may be lost."""
 
 from collections.abc import Mapping
-from itertools import cycle, product
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from ddl_bench import describe
 from ddl_bench.groups import Group
 from ddl_bench.results import arrays
+from reports.names import INK, write_names
 
-INK = "#1b1f24"  # the page puts its own text colour in its place, which follows light and dark
 STYLE = {"axes.facecolor": "none", "grid.color": "#8888884d", "text.parse_math": False, "font.size": 9}
 STYLE |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.labelcolor", "axes.edgecolor"), INK)
 COLOURS = [it for it in sns.color_palette("colorblind").as_hex() if it != "#ece133"]  # yellow fades on white
 MARKERS = "oDs^vPXp<>"  # ten beside nine colours: no pair comes twice in 90 lines
 COSTS = {"n_params": "parameters", "train_s": "training time", "test_s_per_image": "test time per image"}
-ANGLES = (0, 1, 0.5, 1.5, 0.25, 1.75, 0.75, 1.25, 0.12, 1.88, 0.88, 1.12, 0.38, 0.62, 1.38, 1.62)  # from point to name
 CROWD = 12  # lines that one pair of axes can show
 Point = tuple[str, int, float | None, float | None]  # method, seed, x, y
 
@@ -183,30 +180,6 @@ def errors(curves: Mapping[str, Mapping[str, float]], x: str, y: str, path: Path
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         figure.savefig(path.with_suffix(".png"), dpi=200)
-
-
-def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
-    """Write each name at the place nearest to its point where it and the line to it cover no data and no name."""
-    at, frame, taken = axes.transData.transform, axes.bbox.extents, list[tuple[np.ndarray, np.ndarray]]()
-    blocked = at(covered)
-    for name, mean in means.items():
-        arrow = {"arrowstyle": "-", "lw": 0.5, "color": INK}
-        text = axes.annotate(name, tuple(mean), (0, 0), textcoords="offset points", arrowprops=arrow, in_layout=False)
-        size, home = np.array(Text.get_window_extent(text).size), at(mean)
-        for radius, angle in product(range(9, 200, 5), np.pi * np.array(ANGLES)):
-            way = np.array([np.cos(angle), np.sin(angle)])
-            low = home + radius * way + (way - 1) / 2 * size  # the text grows away from the point
-            high, line = low + size, home + np.linspace(0, radius, 20)[:, None] * way
-            inside = (low > frame[:2]).all() and (high < frame[2:]).all()
-            hit = ((blocked > low - 5) & (blocked < high + 5)).all(axis=1).any()
-            over = ((low < b).all() & (high > a).all() | ((line > a) & (line < b)).all(axis=1).any() for a, b in taken)
-            if inside and not hit and not any(over):
-                break
-        text.set_position(tuple(low - home))
-        if text.arrow_patch is not None:
-            text.arrow_patch.set_visible(radius > 15)
-        taken.append((low, high))
-        blocked = np.vstack([blocked, line])
 
 
 def _confusion(kept: dict[str, dict[str, np.ndarray]]) -> Figure | None:

@@ -14,6 +14,7 @@ from ddl_bench.results import load_rows, write_atomically
 from ddl_bench.stats import compare_groups, corrected
 from ddl_bench.table import BRIEF, COLUMNS, display, summary
 from reports import figures, paper
+from reports.names import INK
 
 
 def write(run: Path, out: Path | None = None) -> dict[str, Path]:
@@ -52,7 +53,7 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
 
 def _inline(path: Path) -> Markup:
     """An SVG file as part of a page: its text in the page's colour, its names unlike those of other figures."""
-    svg = path.read_text().replace(figures.INK, "currentColor")
+    svg = path.read_text().replace(INK, "currentColor")
     return Markup(re.sub(r'( id="|url\(#|href="#)', rf"\1{path.stem}-", svg[svg.index("<svg") :]))
 
 

@@ -20,6 +20,7 @@ from ddl_bench.results import Row, load_rows
 from ddl_bench.table import COLUMNS, display, number, summary
 from ddl_bench.track import BudgetSpec
 from reports import figures
+from reports.names import write_names
 from reports.report import write
 from tests.test_stats import make_cell, put
 
@@ -243,6 +244,22 @@ def test_many_lines_have_a_panel_for_each_family(tmp_path: Path) -> None:
         assert f"<!-- {name} -->" in text
 
 
+def test_a_line_to_a_name_leads_past_no_other_point() -> None:
+    figure = Figure(figsize=(7, 4.4), dpi=72)
+    axes = figure.add_subplot(xlim=(0, 100), ylim=(0, 100))
+    points = {
+        name: np.array(at) for name, at in {"sdl": (70.0, 51.0), "lista": (73.0, 50.0), "detrame": (76.0, 50.0)}.items()
+    }
+    bars = [(x + dx, y) for x, y in points.values() for dx in (-0.5, 0.5) for y in range(40, 61)]
+    write_names(axes, points, np.array(bars))
+    homes = axes.transData.transform(np.array(list(points.values())))
+    for i, text in enumerate(it for it in axes.texts if isinstance(it, Annotation)):
+        way = np.array(Text.get_window_extent(text).get_points()).mean(0) - homes[i]
+        for home in np.delete(homes, i, 0) - homes[i]:
+            along = np.clip(home @ way / (way @ way), 0, 1)
+            assert np.hypot(*(home - along * way)) > 3
+
+
 def test_a_line_of_a_panel_ends_at_the_mean_over_its_seeds() -> None:
     ends = {0: (2.0, 60.0), 1: (4.0, 70.0)}  # by seed
     points: list[figures.Point] = [
@@ -259,7 +276,7 @@ def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]
     figure = Figure(figsize=(7, 4.4), dpi=72)
     axes = figure.add_subplot(xlim=(-8, 38), ylim=(-8, 38))
     points = {f"method-{i}": np.array(place, dtype=float) for i, place in enumerate(places)}
-    figures.write_names(axes, points, np.array(list(points.values())))
+    write_names(axes, points, np.array(list(points.values())))
     texts = [it for it in axes.texts if isinstance(it, Annotation)]
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(it) for it in texts]
