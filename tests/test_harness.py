@@ -84,15 +84,15 @@ def test_every_way_to_fail_is_a_row_with_a_reason_and_the_run_goes_on(
 
 
 def test_hard_limits_end_the_worker_and_its_children(write_track: Callable[..., str], tmp_path: Path) -> None:
-    track = write_track(*misbehave("hang-with-child", "orphan"), *misbehave("memory", megabytes=1800), limit=9)
+    track = write_track(*misbehave("hang-with-child", "orphan"), *misbehave("memory", megabytes=1800), limit=15)
     begin = time.time()
     rows = {row.cell.label: row for row in run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))}
     assert rows["hang-with-child"].status == "timeout"
-    assert "'training' after 9 s" in rows["hang-with-child"].reason
+    assert "'training' after 15 s" in rows["hang-with-child"].reason
     assert rows["memory"].status == "oom"
     assert "the limit is 1.5 GB" in rows["memory"].reason
     assert rows["orphan"].status == "ok"
-    assert time.time() - begin < 40
+    assert time.time() - begin < 60
     left = [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] in SLEEPS]
     assert left == []
 
