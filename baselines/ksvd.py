@@ -146,9 +146,10 @@ class KSVD:
     n_threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.update not in get_args(Update) or self.n_nonzero < 1:
-            known = ", ".join(get_args(Update))
-            raise ValueError(f"KSVD(update={self.update!r}, n_nonzero={self.n_nonzero}): one of {known}; at least 1")
+        if self.update not in get_args(Update):
+            raise ValueError(f"KSVD(update={self.update!r}): must be one of {', '.join(get_args(Update))}")
+        if self.n_nonzero < 1:
+            raise ValueError(f"KSVD(n_nonzero={self.n_nonzero}): must be at least 1")
 
     def objective(self, X: Floats, D: Floats) -> float:
         X = floats(X)

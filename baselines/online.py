@@ -123,7 +123,7 @@ class Online:
             return
         per_pass = max(len(X) // self.batch_size, 1)
         at = done
-        while True:
+        while len(X):
             order = np.random.default_rng([self.seed, at // per_pass]).permutation(len(X))
             for k in range(at % per_pass, per_pass):
                 yield X[order[k * self.batch_size : (k + 1) * self.batch_size]]

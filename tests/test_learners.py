@@ -233,6 +233,8 @@ def test_learning_stops_once_held_out_samples_gain_no_more() -> None:
         ({"patience": 0}, "patience=0 must be at least 1"),
         ({"learner": Online(n_atoms=0, lmbd=0.1)}, "n_atoms=0 must be at least 1"),
         ({"start": Learned(np.eye(N_FEATURES)[:, :7])}, "start has 7 atoms; expected n_atoms=30"),
+        ({"X": np.ones((0, N_FEATURES)), "learner": Online(n_atoms=3, lmbd=0.1)}, "stream of samples is empty"),
+        ({"X": np.ones((0, N_FEATURES))}, "0 samples"),
         ({"X": np.full((9, N_FEATURES), np.nan)}, "9 samples, not all of them finite"),
     ],
 )
@@ -245,6 +247,8 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 def test_an_unknown_update_is_refused() -> None:
     with pytest.raises(ValueError, match="one of approximate, exact, mod"):
         KSVD(n_atoms=3, n_nonzero=1, update="nope")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"KSVD\(n_nonzero=0\): must be at least 1"):
+        KSVD(n_atoms=3, n_nonzero=0)
 
 
 def test_online_learning_goes_on_from_any_dictionary() -> None:
