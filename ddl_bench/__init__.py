@@ -1,3 +1,46 @@
-"""The benchmark suite for deep dictionary learning."""
+"""The benchmark suite for deep dictionary learning.
 
-__version__ = "0.1.0"
+The functions that a script or a notebook needs, imported when first used:
+
+- `run`: run a track and return its rows.
+- `load`: the rows of a run folder as a DataFrame.
+- `compare`: two methods of a run against each other.
+- `predict`: classify images with a kept model.
+- `check`: run the contract on a method.
+- `from_estimator`: a scikit-learn classifier as a method.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddl_bench.contract import check as check
+    from ddl_bench.harness.run import run as run
+    from ddl_bench.results.models import predict as predict
+    from ddl_bench.results.rows import load as load
+    from ddl_bench.results.stats import compare as compare
+    from ddl_bench.training.estimator import from_estimator as from_estimator
+
+HOMES = {
+    "run": "ddl_bench.harness.run",
+    "load": "ddl_bench.results.rows",
+    "compare": "ddl_bench.results.stats",
+    "predict": "ddl_bench.results.models",
+    "check": "ddl_bench.contract",
+    "from_estimator": "ddl_bench.training.estimator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function of the public face, or the version, when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ddl-bench")
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *HOMES, "__version__"])

@@ -1,5 +1,5 @@
 """`python -m ddl_bench` is `ddl-bench`."""
 
-from ddl_bench.cli import main
+from ddl_bench.cli.main import main
 
 main()

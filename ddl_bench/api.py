@@ -7,28 +7,17 @@ The harness owns the clock, the test images and the score; a method calls nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from ddl_bench.steps import OneShot as OneShot
-from ddl_bench.steps import Stepwise as Stepwise
+from ddl_bench.errors import Diverged as Diverged
+from ddl_bench.errors import Skip as Skip
+from ddl_bench.errors import UserError as UserError
 
 if TYPE_CHECKING:  # importing torch takes a second, which `ddl-bench show` does not need
     import numpy as np
     from torch import Tensor
-
-
-class UserError(Exception):
-    """A mistake that the user can mend; the message is one line: what, where, what was expected, what to do."""
-
-
-class Skip(Exception):
-    """Raised by a method that cannot run on this task; the message is the reason shown in the table."""
-
-
-class Diverged(Exception):
-    """Raised by a method whose training broke down; the message names the step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +75,9 @@ class Budget:
         if (self.epochs is None) == (self.seconds is None):
             raise ValueError("Budget: give either epochs or seconds")
         if (self.epochs or self.seconds or 0) <= 0:
-            raise ValueError(f"Budget: must be positive, got epochs={self.epochs}, seconds={self.seconds}")
+            raise ValueError(
+                f"Budget: must be positive, got epochs={self.epochs}, seconds={self.seconds}"
+            )
 
 
 class Deadline(Protocol):
@@ -229,3 +220,50 @@ class Restorable(Protocol):
     """A `Method` that rebuilds a kept classifier; `task` has empty splits, and its true shapes and class names."""
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier: ...
+
+
+class OneShot:
+    """A `Training` made of one function that trains to its end and returns the classifier."""
+
+    def __init__(self, fit: Callable[[], Classifier]) -> None:
+        self._fit = fit
+        self._classifier: Classifier | None = None
+
+    def advance(self, deadline: Deadline) -> bool:
+        self._classifier = self._fit()
+        return False
+
+    def classifier(self) -> Classifier:
+        if self._classifier is None:
+            raise RuntimeError("classifier() was asked for before the first advance()")
+        return self._classifier
+
+
+class Stepwise:
+    """A `Training` made of a generator that trains up to each `yield` and yields the classifier it has by then.
+
+    `steps` is called with a deadline that always shows the one of the `advance` under way.
+    """
+
+    def __init__(self, steps: Callable[[Deadline], Iterator[Classifier]]) -> None:
+        self._deadline: Deadline | None = None
+        self._steps = steps(self)
+        self._classifier: Classifier | None = None
+
+    def fraction(self) -> float:
+        return self._deadline.fraction() if self._deadline else 0.0
+
+    def expired(self) -> bool:
+        return self._deadline.expired() if self._deadline else False
+
+    def advance(self, deadline: Deadline) -> bool:
+        self._deadline = deadline
+        following = next(self._steps, None)
+        if following is not None:
+            self._classifier = following
+        return following is not None and not deadline.expired()
+
+    def classifier(self) -> Classifier:
+        if self._classifier is None:
+            raise RuntimeError("classifier() was asked for before the first advance()")
+        return self._classifier

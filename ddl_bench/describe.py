@@ -14,7 +14,9 @@ from typing import Any
 from ddl_bench import registry
 from ddl_bench.api import About
 
-ENTRY = re.compile(r"^@\w+\{([^,\s]+),\n.*?^\}", re.M | re.S)  # as in references.bib: a field a line, "}" on its own
+ENTRY = re.compile(
+    r"^@\w+\{([^,\s]+),\n.*?^\}", re.M | re.S
+)  # as in references.bib: a field a line, "}" on its own
 OPTION = re.compile(r"(?<![\w`])((?:\w+, )*\w+): ")  # "patch, stride: ..." of a docstring
 KNOWN = Path(__file__).with_name("references.bib")
 
@@ -44,12 +46,22 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> dict[str, Any]:
     options = {key: _option(field, cls) for key, field in registry.fields(cls).items()}
     said = [[split(text, set(options)) for text in _paragraphs(base)] for base in cls.__mro__]
     for key, option in options.items():
-        option["meaning"] = next((known[key] for part in said for _, known in part if key in known), "")
+        option["meaning"] = next(
+            (known[key] for part in said for _, known in part if key in known), ""
+        )
     more = [text for part in said for text, _ in part[1:] if text]
     missing = [it for it in own.needs if importlib.util.find_spec(it) is None]
     entries = bibliography(KNOWN) | bibliography(_file(cls).with_name(KNOWN.name))
-    references = [{"key": key, "citation": cite(it := entries.get(key, "")), "bibtex": it} for key in own.references]
-    known = {"about": "".join(_paragraphs(cls)[:1]), "more": more, "options": options, "missing": missing}
+    references = [
+        {"key": key, "citation": cite(it := entries.get(key, "")), "bibtex": it}
+        for key in own.references
+    ]
+    known = {
+        "about": "".join(_paragraphs(cls)[:1]),
+        "more": more,
+        "options": options,
+        "missing": missing,
+    }
     return {"name": name, **known, **asdict(own), "references": references}
 
 
@@ -66,7 +78,9 @@ def split(text: str, names: set[str]) -> tuple[str, dict[str, str]]:
 def install(packages: list[str]) -> str:
     """The command that installs packages, as extras where they are."""
     extras = metadata("ddl-bench").get_all("Provides-Extra") or []
-    return " ".join(["pip install", *(f"'ddl-bench[{it}]'" if it in extras else it for it in packages)])
+    return " ".join(
+        ["pip install", *(f"'ddl-bench[{it}]'" if it in extras else it for it in packages)]
+    )
 
 
 def bibliography(path: Path) -> dict[str, str]:
@@ -77,7 +91,8 @@ def bibliography(path: Path) -> dict[str, str]:
 def cite(entry: str) -> str:
     """Authors, title, place, year of a BibTeX entry: one line."""
     parts = {
-        key: re.sub(r"[{}]|\\(?=%)", "", value) for key, value in re.findall(r"^ *(\w+) = \{(.*)\},?$", entry, re.M)
+        key: re.sub(r"[{}]|\\(?=%)", "", value)
+        for key, value in re.findall(r"^ *(\w+) = \{(.*)\},?$", entry, re.M)
     }
     authors = [it.partition(",")[0] for it in parts.get("author", "").split(" and ")]
     who = (
@@ -108,7 +123,11 @@ def _option(field: "Field[Any]", cls: type) -> dict[str, Any]:
 def _type(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return " | ".join(map(str, typing.get_args(hint)))
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).removeprefix("typing.")
+    return (
+        hint.__name__
+        if isinstance(hint, type) and not typing.get_args(hint)
+        else str(hint).removeprefix("typing.")
+    )
 
 
 def _file(cls: type) -> Path:

@@ -1,7 +1,6 @@
 """Methods and data sets by name: installed ones through entry points, others from a plugin file."""
 
 import dataclasses
-import difflib
 import importlib.util
 import sys
 import typing
@@ -14,19 +13,12 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ddl_bench.api import Method, UserError
+from ddl_bench.api import Method
+from ddl_bench.errors import UserError, nearest
 
 METHODS = "ddl_bench.methods"
 DATASETS = "ddl_bench.datasets"
 REPORTS = "ddl_bench.reports"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name and all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}valid: {', '.join(names) or 'none'}"
 
 
 @cache
@@ -44,7 +36,9 @@ def plugin(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         where = getattr(error, "lineno", None) or _line_in(path, error)
-        raise UserError(f"--plugin {path}, line {where}: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"--plugin {path}, line {where}: {type(error).__name__}: {error}"
+        ) from error
     return module
 
 
@@ -58,17 +52,27 @@ def _line_in(path: Path, error: BaseException) -> int:
 
 
 def is_method(thing: object) -> bool:
-    return isinstance(thing, type) and isinstance(getattr(thing, "name", None), str) and hasattr(thing, "start")
+    return (
+        isinstance(thing, type)
+        and isinstance(getattr(thing, "name", None), str)
+        and hasattr(thing, "start")
+    )
 
 
 def methods(plugins: Iterable[Path] = ()) -> dict[str, EntryPoint | type[Method]]:
     """Every known method by name. Entry points are not imported yet: `load_method` does that."""
-    found: dict[str, EntryPoint | type[Method]] = {entry.name: entry for entry in entry_points(group=METHODS)}
+    found: dict[str, EntryPoint | type[Method]] = {
+        entry.name: entry for entry in entry_points(group=METHODS)
+    }
     for path in plugins:
         own = [thing for thing in vars(plugin(path)).values() if is_method(thing)]
-        mine = {thing.name: thing for thing in own if thing.__module__.startswith("ddl_bench_plugin_")}
+        mine = {
+            thing.name: thing for thing in own if thing.__module__.startswith("ddl_bench_plugin_")
+        }
         for name in mine.keys() & found.keys():
-            raise UserError(f"--plugin {path}: the name {name!r} is taken; give the method another name")
+            raise UserError(
+                f"--plugin {path}: the name {name!r} is taken; give the method another name"
+            )
         found |= mine
     return found
 
@@ -78,7 +82,9 @@ def datasets(plugins: Iterable[Path] = ()) -> dict[str, Callable[..., Any]]:
 
     A plugin file offers its own in a dictionary `DATASETS = {"name": function}`.
     """
-    found: dict[str, Callable[..., Any]] = {entry.name: entry.load() for entry in entry_points(group=DATASETS)}
+    found: dict[str, Callable[..., Any]] = {
+        entry.name: entry.load() for entry in entry_points(group=DATASETS)
+    }
     for path in plugins:
         found |= getattr(plugin(path), "DATASETS", {})
     return found
@@ -115,9 +121,13 @@ def make_method(cls: type[Method], params: Mapping[str, Any], where: str = "") -
         if key not in fields(cls):
             raise UserError(f"{at}{cls.name} has no option {key!r}: {nearest(key, fields(cls))}")
         try:
-            values[key] = TypeAdapter(hints[key], config=ConfigDict(strict=False)).validate_python(value)
+            values[key] = TypeAdapter(hints[key], config=ConfigDict(strict=False)).validate_python(
+                value
+            )
         except ValidationError as error:
-            raise UserError(f"{at}{cls.name}, option {key!r} = {value!r}: {error.errors()[0]['msg']}") from None
+            raise UserError(
+                f"{at}{cls.name}, option {key!r} = {value!r}: {error.errors()[0]['msg']}"
+            ) from None
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:

@@ -11,11 +11,13 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd
 
-from detrame.fold import Mode, copied, examine, trace
 from detrame.layer import QMetricReLU
+from detrame.tracing import Mode, copied, examine, trace
 
 ADDITION = (operator.add, operator.iadd, torch.add, "add", "add_")
-ACTIVATIONS = {name.lower() for name in activation.__all__ if "Softm" not in name and "Multi" not in name}
+ACTIVATIONS = {
+    name.lower() for name in activation.__all__ if "Softm" not in name and "Multi" not in name
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Report(tuple[Site, ...]):
     """All activations of a network in the order of their calls; prints as a table."""
 
     def __str__(self) -> str:
-        rows = [f"{site.name:40} {site.what:12} {site.reason or f'{site.channels} channels'}" for site in self]
+        rows = [
+            f"{site.name:40} {site.what:12} {site.reason or f'{site.channels} channels'}"
+            for site in self
+        ]
         n_replaced = sum(not site.reason for site in self)
         return "\n".join([f"{n_replaced} of {len(self)} activations are Q-metric ReLUs", *rows])
 
@@ -54,7 +59,9 @@ class Converted(fx.GraphModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> fx.GraphModule:
         copied = super().__deepcopy__(memo)
         # torch forgets the one, and older versions both
-        vars(copied).update(report=self.report, _non_persistent_buffers_set={*self._non_persistent_buffers_set})
+        vars(copied).update(
+            report=self.report, _non_persistent_buffers_set={*self._non_persistent_buffers_set}
+        )
         return copied
 
 
@@ -84,7 +91,9 @@ def convert(
     Raises ValueError for a network that cannot be copied or traced, takes another way in training, or needs `example`.
     """
     if not (callable(where) or where in ("all", "inside-block")):
-        raise ValueError(f"convert(where={where!r}): must be 'all', 'inside-block', or a function of a Site")
+        raise ValueError(
+            f"convert(where={where!r}): must be 'all', 'inside-block', or a function of a Site"
+        )
     if isinstance(kernel, str) and kernel != "same":
         raise ValueError(f"convert(kernel={kernel!r}): must be odd, or 'same'")
     caller = f"convert({type(model).__name__})"
@@ -98,13 +107,19 @@ def convert(
     for node, site in list(sites(graph)):
         while site.name in metrics:
             site = replace(site, name=f"{site.name}_")
-        side = 1 if site.dense else site.kernel - 1 + site.kernel % 2 if kernel == "same" else kernel
+        side = (
+            1 if site.dense else site.kernel - 1 + site.kernel % 2 if kernel == "same" else kernel
+        )
         wanted = where(site) if callable(where) else where == "all" or site.inside_block
         report.append(site if site.reason or wanted else replace(site, reason=refusal))
         if not report[-1].reason:
-            metrics[site.name] = QMetricReLU(site.channels, side, n_steps, **options).to(node.meta["like"])
+            metrics[site.name] = QMetricReLU(site.channels, side, n_steps, **options).to(
+                node.meta["like"]
+            )
             with graph.inserting_after(node):
-                node.replace_all_uses_with(graph.call_module(f"q_metrics.{site.name}", (node.all_input_nodes[0],)))
+                node.replace_all_uses_with(
+                    graph.call_module(f"q_metrics.{site.name}", (node.all_input_nodes[0],))
+                )
             graph.erase_node(node)
     return assemble(root, graph, model, Report(report))
 
@@ -134,12 +149,18 @@ def follow_mode(graph: fx.Graph, training: fx.Graph, caller: str) -> None:
             with graph.inserting_before(node):
                 mode = graph.call_module("_mode")
             node.args = tuple(
-                mode if (a, b) == (False, True) else a for a, b in zip(node.args, other.args, strict=False)
+                mode if (a, b) == (False, True) else a
+                for a, b in zip(node.args, other.args, strict=False)
             )
-            node.kwargs = {k: mode if (a, other.kwargs.get(k)) == (False, True) else a for k, a in node.kwargs.items()}
+            node.kwargs = {
+                k: mode if (a, other.kwargs.get(k)) == (False, True) else a
+                for k, a in node.kwargs.items()
+            }
             line = str(node.format_node()).replace(f"%{mode}", "True")
         if line != wanted:
-            raise ValueError(f"{caller}: its forward takes another way in training, at {node or other}")
+            raise ValueError(
+                f"{caller}: its forward takes another way in training, at {node or other}"
+            )
 
 
 def sites(graph: fx.Graph) -> Iterator[tuple[fx.Node, Site]]:
@@ -147,7 +168,10 @@ def sites(graph: fx.Graph) -> Iterator[tuple[fx.Node, Site]]:
     follow_changes(graph)
     found, ways = [], residual(graph)
     for node in graph.nodes:
-        layer, stack = node.meta.get("layer"), [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        layer, stack = (
+            node.meta.get("layer"),
+            [path for path, _ in node.meta.get("nn_module_stack", {}).values()],
+        )
         what = type(layer).__name__ if layer else getattr(node.target, "__name__", str(node.target))
         if node.op.startswith("call_") and what.replace("_", "").lower() in ACTIVATIONS:
             name = str(node.target) if layer else ".".join([*stack[-1:], what])
@@ -155,9 +179,13 @@ def sites(graph: fx.Graph) -> Iterator[tuple[fx.Node, Site]]:
     names = [name for _, _, name in found]
     for i, (node, what, name) in enumerate(found):
         before = source = node.all_input_nodes[0]
-        while before.all_input_nodes and not isinstance(before.meta.get("layer"), _ConvNd | nn.Linear):
+        while before.all_input_nodes and not isinstance(
+            before.meta.get("layer"), _ConvNd | nn.Linear
+        ):
             before = before.all_input_nodes[0]
-        weight: tuple[int, ...] = before.meta["layer"].weight.shape if "layer" in before.meta else ()
+        weight: tuple[int, ...] = (
+            before.meta["layer"].weight.shape if "layer" in before.meta else ()
+        )
         shape, added, reason = source.meta["shape"], source.target in ADDITION, ""
         if what.strip("_").lower() != "relu":
             reason = "not a ReLU"
@@ -169,7 +197,19 @@ def sites(graph: fx.Graph) -> Iterator[tuple[fx.Node, Site]]:
             reason = "in place, and a view of its input is read later"
         name += f"_{names[: i + 1].count(name)}" if names.count(name) > 1 else ""
         channels, kernel = shape[1] if len(shape) > 1 else 0, min(weight[2:], default=1)
-        yield node, Site(name, what, channels, kernel, len(shape) == 2, added, node in ways and not added, reason)
+        yield (
+            node,
+            Site(
+                name,
+                what,
+                channels,
+                kernel,
+                len(shape) == 2,
+                added,
+                node in ways and not added,
+                reason,
+            ),
+        )
 
 
 def residual(graph: fx.Graph) -> set[fx.Node]:
@@ -190,10 +230,20 @@ def follow_changes(graph: fx.Graph) -> None:
     """
     nodes = list(graph.nodes)
     for at, node in enumerate(nodes):
-        changes = node.target is torch.relu_ or (node.op == "call_method" and str(node.target).endswith("_"))
-        if changes or getattr(node.meta.get("layer"), "inplace", False) or node.kwargs.get("inplace"):
+        changes = node.target is torch.relu_ or (
+            node.op == "call_method" and str(node.target).endswith("_")
+        )
+        if (
+            changes
+            or getattr(node.meta.get("layer"), "inplace", False)
+            or node.kwargs.get("inplace")
+        ):
             changed, later = node.all_input_nodes[0], nodes[at + 1 :]
             for reader in later:
                 reader.replace_input_with(changed, node)
-            read = {tensor for reader in later for tensor in reader.all_input_nodes}.intersection(nodes[:at])
-            node.meta["shared"] = any(tensor.meta["memory"] & changed.meta["memory"] for tensor in read)
+            read = {tensor for reader in later for tensor in reader.all_input_nodes}.intersection(
+                nodes[:at]
+            )
+            node.meta["shared"] = any(
+                tensor.meta["memory"] & changed.meta["memory"] for tensor in read
+            )

@@ -100,8 +100,12 @@ class QMetricReLU(nn.Module):
 
     def forward(self, Z: Tensor) -> Tensor:
         if Z.ndim not in (2, 4) or Z.shape[1] != self.channels or (Z.ndim == 2 and self.kernel > 1):
-            wanted = f"(n, {self.channels}, height, width)" + (f" or (n, {self.channels})" if self.kernel == 1 else "")
-            raise ValueError(f"QMetricReLU(channels={self.channels}): expected {wanted}, got {tuple(Z.shape)}")
+            wanted = f"(n, {self.channels}, height, width)" + (
+                f" or (n, {self.channels})" if self.kernel == 1 else ""
+            )
+            raise ValueError(
+                f"QMetricReLU(channels={self.channels}): expected {wanted}, got {tuple(Z.shape)}"
+            )
         if Z.ndim == 2:
             return self.forward(Z[:, :, None, None]).flatten(1)
         C = self._constant(Z)
@@ -154,20 +158,53 @@ def converged(U: Tensor, previous: Tensor, tol: float) -> bool:
     return bool((change <= tol * size).all())
 
 
-def check(channels: int, kernel: int, n_steps: int, structure: str, rank: Any, tol: float | None, std: float) -> None:
+def check(
+    channels: int,
+    kernel: int,
+    n_steps: int,
+    structure: str,
+    rank: Any,
+    tol: float | None,
+    std: float,
+) -> None:
     """Raise ValueError for the first argument that is wrong."""
-    for name, value in {"channels": channels, "kernel": kernel, "n_steps": n_steps, "rank": rank or 0}.items():
+    for name, value in {
+        "channels": channels,
+        "kernel": kernel,
+        "n_steps": n_steps,
+        "rank": rank or 0,
+    }.items():
         if not isinstance(value, Integral):
             raise ValueError(f"QMetricReLU({name}={value!r}): must be a whole number")
     known = ", ".join(get_args(Structure))
     for wrong, argument, wanted in (
         (channels < 1, f"channels={channels}", "must be at least 1"),
-        (kernel < 1 or kernel % 2 == 0, f"kernel={kernel}", "must be odd, so that its centre is a pixel"),
+        (
+            kernel < 1 or kernel % 2 == 0,
+            f"kernel={kernel}",
+            "must be odd, so that its centre is a pixel",
+        ),
         (n_steps < 1, f"n_steps={n_steps}", "must be at least 1"),
-        (structure not in get_args(Structure), f"structure={structure!r}", f"must be one of {known}"),
-        (structure == "depthwise" and kernel == 1, f"kernel={kernel}", "a depthwise W~ would be zero, use at least 3"),
-        (rank is not None and structure != "low-rank", f"rank={rank}", "must be None unless structure is 'low-rank'"),
-        (structure == "low-rank" and not 1 <= (rank or 0) <= channels, f"rank={rank}", f"must be 1 to {channels}"),
+        (
+            structure not in get_args(Structure),
+            f"structure={structure!r}",
+            f"must be one of {known}",
+        ),
+        (
+            structure == "depthwise" and kernel == 1,
+            f"kernel={kernel}",
+            "a depthwise W~ would be zero, use at least 3",
+        ),
+        (
+            rank is not None and structure != "low-rank",
+            f"rank={rank}",
+            "must be None unless structure is 'low-rank'",
+        ),
+        (
+            structure == "low-rank" and not 1 <= (rank or 0) <= channels,
+            f"rank={rank}",
+            f"must be 1 to {channels}",
+        ),
         (tol is not None and not 0 < tol < 1, f"tol={tol}", "must be between 0 and 1"),
         (not 0 <= std < inf, f"std={std}", "must be at least 0 and finite"),
     ):

@@ -8,13 +8,15 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from ddl_bench.api import UserError
-from ddl_bench.groups import gather
-from ddl_bench.results import load_rows, write_atomically
-from ddl_bench.stats import compare_groups, corrected
-from ddl_bench.table import BRIEF, COLUMNS, display, summary
-from reports import figures, paper
-from reports.names import INK
+from ddl_bench.errors import UserError
+from ddl_bench.files import write_atomically
+from ddl_bench.results.groups import gather
+from ddl_bench.results.rows import load_rows
+from ddl_bench.results.stats import compare_groups, corrected
+from ddl_bench.results.table import BRIEF, COLUMNS, display, summary
+from reports import paper
+from reports.figures import draw as figures
+from reports.figures.names import INK
 
 
 def write(run: Path, out: Path | None = None) -> dict[str, Path]:
@@ -32,14 +34,33 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         best, *others = [group for group in here if group.ok] or here
         tests[name] = corrected([compare_groups(run, best, other) for other in others])
         prefix = re.sub(r"[^\w.-]+", "-", name).strip("-")
-        drawn[name] = {title: _inline(path) for title, path in figures.draw(run, here, out / "figures", prefix).items()}
+        drawn[name] = {
+            title: _inline(path)
+            for title, path in figures.draw(run, here, out / "figures", prefix).items()
+        }
     planted = figures.recovery(groups, out / "figures")
-    known = [{key: it for key, it in row.provenance.items() if key not in ("command", "cores_used")} for row in rows]
-    facts = {json.dumps(it, sort_keys=True): it for it in known if it}.values()  # each kind of machine and code once
-    found = {"rows": rows, "groups": groups, "figures": drawn, "tests": tests, "facts": facts, "paper": beside}
+    known = [
+        {key: it for key, it in row.provenance.items() if key not in ("command", "cores_used")}
+        for row in rows
+    ]
+    facts = {
+        json.dumps(it, sort_keys=True): it for it in known if it
+    }.values()  # each kind of machine and code once
+    found = {
+        "rows": rows,
+        "groups": groups,
+        "figures": drawn,
+        "tests": tests,
+        "facts": facts,
+        "paper": beside,
+    }
     found["planted"] = planted and _inline(planted)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    page = environment.get_template("page.html.j2").render(found, table=table, columns=COLUMNS, run=run.resolve().name)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
+    )
+    page = environment.get_template("page.html.j2").render(
+        found, table=table, columns=COLUMNS, run=run.resolve().name
+    )
     texts = {
         "page": ("index.html", page),
         "markdown": ("table.md", "\n\n".join(map(_markdown, [table, *beside.values()])) + "\n"),
@@ -63,6 +84,8 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _latex(table: pd.DataFrame) -> str:
-    style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    style = (
+        table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    )
     wide = "l" * (table.shape[1] - 1) + ("p{5cm}" if table.columns[-1] == "note" else "l")
     return str(style.to_latex(hrules=True, column_format=wide)).replace("±", r"$\pm$")

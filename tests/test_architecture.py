@@ -1,34 +1,222 @@
-"""The import rule of the four packages, and a limit that keeps rooms small."""
+"""The rooms of the project and which way imports may flow, as a table; no cycle, no private name of another file."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = {"ddl_bench": set(), "baselines": {"ddl_bench"}, "detrame": {"ddl_bench"}, "reports": {"ddl_bench"}}
-FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+from tests.conftest import ROOT
+
+# A line may import only what stands above it. Rooms of one line may import each other without a cycle.
+LAYERS = {
+    "ddl_bench": [
+        ["errors", "options", "files"],
+        ["api"],
+        ["registry", "describe", "data", "training"],
+        ["plan"],
+        ["results"],
+        ["harness"],
+        ["contract"],
+        ["cli"],
+        ["__main__", "__init__"],
+    ],
+    "baselines": [["pursuit"], ["learning", "layers"], ["features"], ["methods"], ["__init__"]],
+    "detrame": [
+        ["layer"],
+        ["equivalence", "tracing"],
+        ["fold"],
+        ["convert"],
+        ["methods"],
+        ["__init__"],
+    ],
+    "reports": [["figures", "paper"], ["report", "documentation"], ["__init__"]],
+}
+METHODS_MAY = {"api", "errors", "options", "files", "training", "data"}
+OTHERS = {  # what a package may take from the rooms of ddl_bench; the other packages it may not import at all
+    "ddl_bench": set(),
+    "baselines": METHODS_MAY,
+    "detrame": METHODS_MAY,
+    "reports": {"errors", "files", "registry", "describe", "plan", "results"},
+}
+LONGEST = {"ddl_bench": 10, "baselines": 4}  # rooms in a chain of imports
+GPL = ("spams", "baselines.methods.spams")  # this library, in this module alone
 
 
-def imported(tree: ast.AST) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
+class Import(NamedTuple):
+    """One name that a module imports: `from source import name`, or `import source`."""
+
+    line: int
+    source: str
+    name: str
+
+
+def modules() -> dict[str, ast.Module]:
+    """The syntax tree of every module of the four packages, by its dotted name."""
+    found = {}
+    for package in LAYERS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts).removesuffix(".__init__")
+            found[name] = ast.parse(path.read_text())
+    return found
+
+
+TREES = modules()
+PACKAGES = {name for name in TREES if any(other.startswith(f"{name}.") for other in TREES)}
+
+
+def imports(name: str) -> Iterator[Import]:
+    """What a module imports, wherever it stands; relative imports are resolved."""
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            for alias in node.names:
+                yield Import(node.lineno, alias.name, "")
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            names.add(str(node.module).partition(".")[0])
-    return names
+            assert node.level == 0, f"{name}, line {node.lineno}: imports are absolute"
+            for alias in node.names:
+                yield Import(node.lineno, str(node.module), alias.name)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_and_sizes(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    text = path.read_text()
-    tree = ast.parse(text)
-    assert imported(tree) & PACKAGES.keys() <= PACKAGES[package] | {package}
-    assert "spams" not in imported(tree) or path.name == "spams.py", "spams is GPL-3: only its own adapter imports it"
-    assert text.count("\n") <= 250
+def module_of(found: Import) -> str:
+    """The module that an import reaches: a submodule where the name is one."""
+    inner = f"{found.source}.{found.name}"
+    return inner if inner in TREES else found.source
+
+
+def room_of(name: str) -> str:
+    """The folder or file right below the package: `ddl_bench.plan.cell` lies in `plan`."""
+    _, _, inner = name.partition(".")
+    return inner.partition(".")[0] or "__init__"
+
+
+def level_of(package: str, room: str) -> int:
+    """The line of the table on which a room stands."""
+    for level, rooms in enumerate(LAYERS[package]):
+        if room in rooms:
+            return level
+    raise AssertionError(f"{package}/{room} has no place in the table of layers")
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_imports_follow_the_table(name: str) -> None:
+    package, room = name.partition(".")[0], room_of(name)
+    for found in imports(name):
+        target = module_of(found)
+        other = target.partition(".")[0]
+        if other not in LAYERS:
+            assert other != GPL[0] or name == GPL[1], f"{name}: {GPL[0]} is GPL, only {GPL[1]} may"
+            continue
+        reached = room_of(target)
+        where = f"{name}, line {found.line}: {target}"
+        if other == package:
+            lower = level_of(package, reached) <= level_of(package, room)
+            assert lower, f"{where} stands below {room} in the table"
+        else:
+            assert other == "ddl_bench", f"{where}: only ddl_bench may be shared"
+            assert reached in OTHERS[package], f"{where}: {package} may not use that room"
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_no_private_name_of_another_file(name: str) -> None:
+    private = [
+        found
+        for found in imports(name)
+        if found.source.partition(".")[0] in LAYERS and found.name.startswith("_")
+    ]
+    assert not private
+    for node in ast.walk(TREES[name]):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ):
+            assert defines(TREES[name], node.attr), (
+                f"{name}, line {node.lineno}: .{node.attr} is another's"
+            )
+
+
+FOREIGN = {  # private names of libraries that have no public one
+    "_cdata",
+    "_C",
+    "_exit",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_foreach_copy_",
+    "_foreach_lerp_",
+    "_getframe",
+    "_n_nonzero_",
+    "_non_persistent_buffers_set",
+}
+
+
+def defines(tree: ast.Module, name: str) -> bool:
+    """Whether a module itself defines or assigns a private name, or it is a library's."""
+    if name in FOREIGN:
+        return True
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 50, f"{node.name} is longer than 50 lines"
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return True
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr == name
+            and isinstance(node.ctx, ast.Store)
+        ):
+            return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "ctx")
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == name:
+            return True
+    return False
+
+
+def edges() -> dict[str, set[str]]:
+    """Which modules each module imports, of the four packages."""
+    found: dict[str, set[str]] = {}
+    for name in TREES:
+        targets = {module_of(each) for each in imports(name)}
+        found[name] = {target for target in targets if target in TREES and target != name}
+    return found
+
+
+def test_no_cycle_of_modules() -> None:
+    graph, done = edges(), set[str]()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a cycle: {' -> '.join((*path, name))}"
+        if name not in done:
+            for target in sorted(graph[name]):
+                visit(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def rooms(package: str) -> dict[str, set[str]]:
+    """Which rooms of a package each of its rooms imports."""
+    found: dict[str, set[str]] = {}
+    for name, targets in edges().items():
+        if name.partition(".")[0] == package:
+            here = found.setdefault(room_of(name), set())
+            here |= {room_of(it) for it in targets if it.partition(".")[0] == package}
+    return {room: targets - {room, "__init__"} for room, targets in found.items()}
+
+
+@pytest.mark.parametrize(("package", "longest"), LONGEST.items())
+def test_chains_of_rooms_are_short(package: str, longest: int) -> None:
+    graph = rooms(package)
+
+    def depth(room: str, path: tuple[str, ...]) -> int:
+        assert room not in path, f"rooms in a circle: {' -> '.join((*path, room))}"
+        return 1 + max((depth(target, (*path, room)) for target in graph[room]), default=0)
+
+    assert max(depth(room, ()) for room in graph) <= longest
+
+
+def test_nobody_imports_the_face() -> None:
+    for name in TREES:
+        assert "ddl_bench" not in edges()[name]
+
+
+def test_the_packages_are_all_there() -> None:
+    assert {path.parent.name for path in Path(ROOT).glob("*/py.typed")} == LAYERS.keys()

@@ -38,7 +38,15 @@ def leave(p: int, inverse: Array, active: Array, c: Array, h: Array, k: int) -> 
 
 @compiled
 def append(
-    j: int, step: Any, curvature: Any, value: Any, inverse: Array, active: Array, c: Array, u: Array, k: int
+    j: int,
+    step: Any,
+    curvature: Any,
+    value: Any,
+    inverse: Array,
+    active: Array,
+    c: Array,
+    u: Array,
+    k: int,
 ) -> None:
     """Make atom j, at `value`, the k-th active one; the others move by -step*u, u = +-inverse @ gram[active, j]."""
     sign = c.dtype.type(1) if value > 0 else -c.dtype.type(1)

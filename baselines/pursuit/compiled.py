@@ -26,7 +26,12 @@ def compiled(function: F, inline: bool = False, allocates: bool = False) -> F:
     it may make no arrays: counting references to them would take 40 % of the time of a pursuit. In it, a slice
     assignment takes twenty times longer than a loop, and a literal number as argument compiles the callee once more.
     """
-    options: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy"}
+    options: dict[str, Any] = {
+        "cache": True,
+        "nogil": True,
+        "fastmath": True,
+        "error_model": "numpy",
+    }
     options |= {"_nrt": allocates, "forceinline": inline}
     return cast(F, numba.njit(**options)(function))
 
@@ -41,14 +46,20 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     return cast(AbstractContextManager[Any], _blas().limit(limits=1, user_api="blas"))
 
 
-def over_blocks(work: Callable[[slice], T], n_samples: int, n_threads: int | None, size: int = 2048) -> list[T]:
+def over_blocks(
+    work: Callable[[slice], T], n_samples: int, n_threads: int | None, size: int = 2048
+) -> list[T]:
     """`work(rows)` for up to `size` samples at once, in order, on `n_threads` threads, by default all cores.
 
     BLAS has one thread in each. The default size is large enough to make buffers worth their pages, and small enough to
     share the work out.
     """
     if n_threads is None:
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        n_threads = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     size = max(min(size, -(-n_samples // n_threads)), 32)
     blocks = [slice(at, min(at + size, n_samples)) for at in range(0, n_samples, size)]
     with one_blas_thread():

@@ -11,9 +11,7 @@ from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, gram_of, ov
 from baselines.pursuit.objective import Problem, squared_norms
 
 BLOCK = 256  # samples whose correlations with 512 atoms stay in a second-level cache
-RATIO = (
-    0.6  # an atom enters beside the worst one if it violates at least this much of that; 0.5 to 0.7 are about as fast
-)
+RATIO = 0.6  # an atom enters beside the worst one if it violates at least this much of that; 0.5 to 0.7 are about as fast
 
 
 @compiled
@@ -45,7 +43,11 @@ def _descend(b: Array, problem: Any, work: Any, k: int, limits: Any) -> int:
             curvature = gram[j, j] + alpha
             x = g[j] + curvature * z[j]
             size = (x if positive else abs(x)) - penalty[j]
-            new = (size / curvature if x > 0 else -size / curvature) if size > 0 and curvature > 0 else zero
+            new = (
+                (size / curvature if x > 0 else -size / curvature)
+                if size > 0 and curvature > 0
+                else zero
+            )
             delta = new - z[j]
             if delta != 0:
                 worst = max(worst, abs(delta) * curvature)
@@ -78,13 +80,17 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
             if k == len(inverse) < len(b):
                 return -1, tried
             if good:
-                k, good = enter(queue[q], b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor)
+                k, good = enter(
+                    queue[q], b, gram, penalty, alpha, positive, inverse, active, c, h, u, k, floor
+                )
                 tried += 1
         if not good:
             break
         at = scan(b, gram, penalty, alpha, positive, active, c, k, g, v, v_bits, peak_bits)
         worst = peaks[at]
-        if worst * worst <= tol * (least + worst) * (least + worst) or worst <= floor:  # else far from the end
+        if (
+            worst * worst <= tol * (least + worst) * (least + worst) or worst <= floor
+        ):  # else far from the end
             value, l1, inside = gauge(b, g, penalty, active, c, u, k, square)
             if max(worst, inside) <= floor or _close(max(worst, inside), value, l1, least, tol):
                 return k, tried
@@ -104,7 +110,9 @@ def _solve_one(b: Array, problem: Any, work: Any, seeds: Array, limits: Any) -> 
 
 
 @compiled
-def _solve(B: Array, squares: Array, problem: Any, limits: Any, work: Any, seeds: Any, out: Any) -> tuple[int, int]:
+def _solve(
+    B: Array, squares: Array, problem: Any, limits: Any, work: Any, seeds: Any, out: Any
+) -> tuple[int, int]:
     """The non-zeros of the codes of the rows of B = X D - linear, row after row, into `out`.
 
     Their number, -1 if there is no room for the active atoms of a sample, and the entries tried.
@@ -119,7 +127,9 @@ def _solve(B: Array, squares: Array, problem: Any, limits: Any, work: Any, seeds
             for j in range(B.shape[1]):
                 floor = max(floor, flatness * abs(B[i, j]))
         start = seeds[1][seeds[0][i] : seeds[0][i + 1]]
-        k, tried = _solve_one(B[i], problem, work, start, (squares[i], least, tol, floor, max_rounds))
+        k, tried = _solve_one(
+            B[i], problem, work, start, (squares[i], least, tol, floor, max_rounds)
+        )
         if k < 0:
             return -1, 0
         for p in range(k):
@@ -140,10 +150,21 @@ def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
     accuracy = 4 * np.finfo(X.dtype).eps * np.sqrt(gram.diagonal().max(initial=0))
     # `_close` scales residuals, which proves nothing where there is a linear term: there the gradient tells the end
     gap, flatness = (problem.tol, 0) if problem.linear is None else (0, problem.tol)
-    limits = (problem.penalty.min(initial=np.inf), *map(X.dtype.type, (gap, flatness, accuracy)), problem.max_iter)
+    limits = (
+        problem.penalty.min(initial=np.inf),
+        *map(X.dtype.type, (gap, flatness, accuracy)),
+        problem.max_iter,
+    )
 
     def room_for(n: int, scans: Any) -> tuple[Any, Any]:
-        work = (empty((n, n)), np.empty(n + 4, np.int64), empty(n + 4), empty(n + 4), empty(n + 4), *scans)
+        work = (
+            empty((n, n)),
+            np.empty(n + 4, np.int64),
+            empty(n + 4),
+            empty(n + 4),
+            empty(n + 4),
+            *scans,
+        )
         return work, (empty(n * BLOCK), np.empty(n * BLOCK, np.int32))
 
     def encode(rows: slice) -> list[tuple[Array, Array, Array, int]]:
@@ -155,14 +176,20 @@ def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
         for start in range(rows.start, rows.stop, BLOCK):
             block = slice(start, min(start + BLOCK, rows.stop))
             counts = np.empty(block.stop - start, np.int64)
-            B, squares, seeds = _correlations(problem, block, buffer), squared_norms(X[block]), _seeds(problem, block)
+            B, squares, seeds = (
+                _correlations(problem, block, buffer),
+                squared_norms(X[block]),
+                _seeds(problem, block),
+            )
             while (found := _solve(B, squares, inner, limits, work, seeds, (*out, counts)))[0] < 0:
                 work, out = room_for(min(2 * len(work[0]), n_atoms), scans)
             done.append((out[0][: found[0]].copy(), out[1][: found[0]].copy(), counts, found[1]))
         return done
 
     parts = [part for some in over_blocks(encode, len(X), problem.n_threads) for part in some]
-    return joined([p[:3] for p in parts], (len(X), n_atoms), X.dtype), sum(p[3] for p in parts) / max(len(X), 1)
+    return joined([p[:3] for p in parts], (len(X), n_atoms), X.dtype), sum(
+        p[3] for p in parts
+    ) / max(len(X), 1)
 
 
 def _correlations(problem: Problem, rows: slice, buffer: Array) -> Array:
@@ -181,7 +208,9 @@ def _seeds(problem: Problem, rows: slice) -> tuple[Array, Array]:
     return warm.indptr.astype(np.int64), warm.indices.astype(np.int64)
 
 
-def joined(parts: list[tuple[Array, Array, Array]], shape: tuple[int, int], dtype: Any) -> csr_array:
+def joined(
+    parts: list[tuple[Array, Array, Array]], shape: tuple[int, int], dtype: Any
+) -> csr_array:
     """One CSR array of (data, indices, non-zeros of each sample) of consecutive blocks of samples."""
     if not parts:
         return csr_array(shape, dtype=dtype)

@@ -12,7 +12,9 @@ from baselines.pursuit.compiled import compiled, over_blocks
 from baselines.pursuit.objective import Array, Problem, double, namespace, squared_norms
 
 CHECK = 10  # iterations between two looks at the duality gap, which costs as much as one
-BLOCK = 2**16  # numbers in a block of codes: three blocks of float32 fill most of a second-level cache of 1 MB
+BLOCK = (
+    2**16
+)  # numbers in a block of codes: three blocks of float32 fill most of a second-level cache of 1 MB
 
 
 def fista(problem: Problem, accelerated: bool = True) -> tuple[Array, float]:
@@ -24,7 +26,9 @@ def fista(problem: Problem, accelerated: bool = True) -> tuple[Array, float]:
     size = min(max(BLOCK // D.shape[1], 16), 4096) if on_cpu else 2**26 // D.shape[1] + 1
 
     def solve(rows: slice) -> int:
-        return _solve(problem, codes, rows, step, _advance_array if on_cpu else _advance_tensor, accelerated)
+        return _solve(
+            problem, codes, rows, step, _advance_array if on_cpu else _advance_tensor, accelerated
+        )
 
     if on_cpu:
         squared_norms(X)
@@ -47,13 +51,27 @@ def _dense(warm: Any, X: Array) -> Array:
     return X.new_tensor(warm)
 
 
-def _solve(problem: Problem, codes: Array, rows: slice, step: float, advance: Any, accelerated: bool) -> int:
+def _solve(
+    problem: Problem, codes: Array, rows: slice, step: float, advance: Any, accelerated: bool
+) -> int:
     """Bring codes[rows], in place, to the wanted gap; iterations times samples."""
     X, D, c, xp = problem.X[rows], problem.D, codes[rows], namespace(problem.X)
     z, u, R, ages = c + 0, xp.empty_like(c), xp.empty_like(X), xp.ones_like(X[:, 0])
     # where the linear term exceeds the penalty, no dual point may be feasible: then the gradient tells the end
-    flat = problem.tol * xp.amax(abs(X @ D - problem.linear_of(rows)), 1) if problem.linear is not None else 0 * ages
-    settings = (ages, step, problem.penalty, problem.linear_of(rows), problem.alpha, problem.positive, accelerated)
+    flat = (
+        problem.tol * xp.amax(abs(X @ D - problem.linear_of(rows)), 1)
+        if problem.linear is not None
+        else 0 * ages
+    )
+    settings = (
+        ages,
+        step,
+        problem.penalty,
+        problem.linear_of(rows),
+        problem.alpha,
+        problem.positive,
+        accelerated,
+    )
     for n_iter in range(1, problem.max_iter + 1):
         xp.matmul(z, D.T, out=R)
         xp.subtract(X, R, out=R)
@@ -79,7 +97,9 @@ def _advance_tensor(
 ) -> None:  # fmt: skip
     """One step of every sample, in place, from u = D'(x - D z); `ages` is FISTA's sequence t."""
     u.sub_(linear).mul_(step).add_(z)
-    u.sub_(u.clamp(max=step * penalty) if positive else u.clamp(-step * penalty, step * penalty)).div_(1 + step * alpha)
+    u.sub_(
+        u.clamp(max=step * penalty) if positive else u.clamp(-step * penalty, step * penalty)
+    ).div_(1 + step * alpha)
     moved = u - c
     c.copy_(u)
     if accelerated:

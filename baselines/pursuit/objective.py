@@ -40,7 +40,9 @@ class Problem:
         ):
             if value is not None and tuple(value.shape) not in shapes:
                 wanted = " or ".join(map(str, shapes))
-                raise ValueError(f"encode: {name} has shape {tuple(value.shape)}; expected {wanted}")
+                raise ValueError(
+                    f"encode: {name} has shape {tuple(value.shape)}; expected {wanted}"
+                )
             if value is not None and not bool(namespace(entries).isfinite(entries).all()):
                 raise ValueError(f"encode: {name} has entries that are not finite")
         if not (bool((self.penalty >= 0).all()) and 0 <= self.alpha < np.inf):
@@ -57,7 +59,9 @@ class Problem:
     def objective(self, codes: Array, rows: slice = slice(None)) -> Array:
         """The objective of some samples at `codes` (n_rows, n_atoms): (n_rows,)."""
         R = self.X[rows] - codes @ self.D.T
-        cost = self.penalty * abs(codes) + 0.5 * self.alpha * codes**2 + self.linear_of(rows) * codes
+        cost = (
+            self.penalty * abs(codes) + 0.5 * self.alpha * codes**2 + self.linear_of(rows) * codes
+        )
         return 0.5 * (R * R).sum(1) + cost.sum(1)
 
     def certificate(self, codes: Array, rows: slice = slice(None)) -> tuple[Array, Array, Array]:
@@ -97,20 +101,28 @@ def _feasible(xp: Any, corr: Array, high: Array, low: Array) -> Array:
 def check(X: Array, D: Array, gram: Array | None = None, n_threads: int | None = None) -> None:
     """Raise ValueError where they are not samples, a dictionary of as many features and its D'D, or D is not finite."""
     if X.ndim != 2 or D.ndim != 2 or X.shape[1] != D.shape[0]:
-        raise ValueError(f"encode: X has shape {tuple(X.shape)}, D {tuple(D.shape)}; expected as many features")
+        raise ValueError(
+            f"encode: X has shape {tuple(X.shape)}, D {tuple(D.shape)}; expected as many features"
+        )
     if 0 in D.shape:
-        raise ValueError(f"encode: D has shape {tuple(D.shape)}; expected at least one feature and one atom")
+        raise ValueError(
+            f"encode: D has shape {tuple(D.shape)}; expected at least one feature and one atom"
+        )
     if not bool(namespace(D).isfinite(D).all()):
         raise ValueError("encode: D has entries that are not finite")
     if gram is not None and gram.shape != (D.shape[1],) * 2:
-        raise ValueError(f"encode: gram has shape {tuple(gram.shape)}; expected that of D'D, {(D.shape[1],) * 2}")
+        raise ValueError(
+            f"encode: gram has shape {tuple(gram.shape)}; expected that of D'D, {(D.shape[1],) * 2}"
+        )
     if n_threads is not None and n_threads < 1:
         raise ValueError(f"encode: n_threads={n_threads} must be at least 1")
 
 
 def certify(problem: Problem, codes: Any, block: int = 1024) -> tuple[float, float]:
     """Total duality gap / total objective, and the largest KKT residual, of dense or CSR codes, in double precision."""
-    X, D, penalty, linear = (double(A) for A in (problem.X, problem.D, problem.penalty, problem.linear))
+    X, D, penalty, linear = (
+        double(A) for A in (problem.X, problem.D, problem.penalty, problem.linear)
+    )
     exact = Problem(X, D, penalty, problem.alpha, problem.positive, linear)
     total, gaps, kkt = 0.0, 0.0, 0.0
     for start in range(0, len(problem.X), block):

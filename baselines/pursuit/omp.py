@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from baselines.pursuit.compiled import CHUNK, Array, bits, compiled, find_peaks, gram_of, over_blocks, subtract
+from baselines.pursuit.compiled import (
+    CHUNK,
+    Array,
+    bits,
+    compiled,
+    find_peaks,
+    gram_of,
+    over_blocks,
+    subtract,
+)
 from baselines.pursuit.coordinate_descent import joined
 from baselines.pursuit.objective import squared_norms
 
@@ -34,7 +43,9 @@ def _back_substitute(L: Array, y: Array, k: int, code: Array) -> None:
 
 
 @compiled
-def _solve(B: Array, squares: Array, gram: Array, limits: Any, recursive: bool, work: Any, out: Any) -> None:
+def _solve(
+    B: Array, squares: Array, gram: Array, limits: Any, recursive: bool, work: Any, out: Any
+) -> None:
     """Up to data.shape[1] atoms for each row of B = X D; P holds gram[:, chosen] L^-T, L the Cholesky factor."""
     (accuracy, least), (data, indices, counts) = limits, out
     P, L, y, weights, order, v, v_bits, peaks, left = work
@@ -96,7 +107,9 @@ def omp(
     width, m = min(n_nonzero, *D.shape), D.shape[1]
     gram = gram_of(D, n_threads) if gram is None else gram
     accuracy = X.dtype.type((8 * np.finfo(X.dtype).eps) ** 2 if X.dtype == np.float64 else 1e-12)
-    least = X.dtype.type(64 * np.finfo(X.dtype).eps)  # of an atom's squared norm that must be new, or it is a duplicate
+    least = X.dtype.type(
+        64 * np.finfo(X.dtype).eps
+    )  # of an atom's squared norm that must be new, or it is a duplicate
 
     def work(rows: slice) -> Any:
         B = X[rows] @ D
@@ -114,7 +127,15 @@ def omp(
             bits(peaks),
             np.empty(m, X.dtype),
         )
-        _solve(B, squared_norms(X[rows]), gram, (accuracy, least), recursive, scratch, (data, indices, counts))
+        _solve(
+            B,
+            squared_norms(X[rows]),
+            gram,
+            (accuracy, least),
+            recursive,
+            scratch,
+            (data, indices, counts),
+        )
         used = np.arange(width) < counts[:, None]
         return data[used], indices[used], counts
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddl_bench.api import UserError
+from ddl_bench.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,10 @@ class ImageSet:
     dictionary: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+        for part, x, y in (
+            ("train", self.x_train, self.y_train),
+            ("test", self.x_test, self.y_test),
+        ):
             if x.dtype != np.uint8 or x.ndim != 4 or not x.flags.c_contiguous:
                 raise UserError(
                     f"x_{part} is {x.dtype} {x.shape}; expected C-contiguous uint8 (n, channels, height, width)"
@@ -37,9 +40,13 @@ class ImageSet:
             if y.dtype != np.int64 or y.shape != x.shape[:1]:
                 raise UserError(f"y_{part} is {y.dtype} {y.shape}; expected int64 ({len(x)},)")
             if len(y) and not 0 <= y.min() <= y.max() < len(self.class_names):
-                raise UserError(f"y_{part} has {y.min()} to {y.max()}; expected 0 to {len(self.class_names) - 1}")
+                raise UserError(
+                    f"y_{part} has {y.min()} to {y.max()}; expected 0 to {len(self.class_names) - 1}"
+                )
         if not self.x_train.size or self.x_train.shape[1:] != self.x_test.shape[1:]:
-            raise UserError(f"x_train is {self.x_train.shape}, x_test {self.x_test.shape}; expected images of one size")
+            raise UserError(
+                f"x_train is {self.x_train.shape}, x_test {self.x_test.shape}; expected images of one size"
+            )
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -47,7 +54,9 @@ def fingerprint(images: ImageSet) -> str:
     arrays: list[NDArray[Any]] = [images.x_train, images.y_train, images.x_test, images.y_test]
     if images.dictionary is not None:
         arrays.append(images.dictionary)
-    digest = hashlib.sha256(repr((images.class_names, images.mirror, [array.shape for array in arrays])).encode())
+    digest = hashlib.sha256(
+        repr((images.class_names, images.mirror, [array.shape for array in arrays])).encode()
+    )
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ddl_bench.api import UserError
 from ddl_bench.data import ImageSet
 from ddl_bench.data.sources import Md5s, published
+from ddl_bench.errors import UserError
 
 
 def cifar10(data_dir: Path, download: bool = False, *, md5s: Md5s = None) -> ImageSet:
@@ -28,13 +28,20 @@ def _read(kind: str, labels: bytes, data_dir: Path, download: bool, md5s: Md5s) 
 
     known: Any = getattr(datasets, kind)
     names = known.meta["filename"], known.meta["md5"]
-    table = md5s or dict([(known.filename, known.tgz_md5), *known.train_list, *known.test_list, names])
+    table = md5s or dict(
+        [(known.filename, known.tgz_md5), *known.train_list, *known.test_list, names]
+    )
     (_, archive_md5), *files = table.items()
-    fetch = partial(datasets.utils.download_and_extract_archive, known.url, data_dir, md5=archive_md5)
+    fetch = partial(
+        datasets.utils.download_and_extract_archive, known.url, data_dir, md5=archive_md5
+    )
     paths = [
-        published(data_dir, f"{known.base_folder}/{file}", md5, fetch if download else None) for file, md5 in files
+        published(data_dir, f"{known.base_folder}/{file}", md5, fetch if download else None)
+        for file, md5 in files
     ]
-    *train, test, meta = [_Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load() for path in paths]
+    *train, test, meta = [
+        _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load() for path in paths
+    ]
     x_train = np.concatenate([batch[b"data"] for batch in train]).reshape(-1, 3, 32, 32)
     y_train = np.concatenate([batch[labels] for batch in train])
     class_names = tuple(name.decode() for name in meta[known.meta["key"].encode()])

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddl_bench.api import UserError
 from ddl_bench.data import ImageSet
 from ddl_bench.data.splits import cut
+from ddl_bench.errors import UserError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -19,7 +19,9 @@ def read(root: Path) -> ImageSet:
     Classes and files come in the order of their names. The first image decides whether all are read as grey or as RGB.
     """
     is_cut = (root / "train").is_dir() and (root / "test").is_dir()
-    paths, tests = (_listing(root / "train"), _listing(root / "test")) if is_cut else (_listing(root), [])
+    paths, tests = (
+        (_listing(root / "train"), _listing(root / "test")) if is_cut else (_listing(root), [])
+    )
     names, y = np.unique([path.parent.name for path in paths + tests], return_inverse=True)
     train, test = np.split(np.arange(len(y)), [len(paths)]) if is_cut else cut(y, round(len(y) / 5))
     if len(unseen := np.setdiff1d(y[test], y[train])):
@@ -30,9 +32,13 @@ def read(root: Path) -> ImageSet:
 
 def _listing(root: Path) -> list[Path]:
     paths = sorted(path for path in root.glob("[!.]*/[!.]*") if path.suffix.lower() in SUFFIXES)
-    empty = {folder for folder in root.glob("[!.]*") if folder.is_dir()} - {path.parent for path in paths}
+    empty = {folder for folder in root.glob("[!.]*") if folder.is_dir()} - {
+        path.parent for path in paths
+    }
     if empty or not paths:
-        raise UserError(f"no image in {min(empty, default=root)}; expected CLASS/* with {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"no image in {min(empty, default=root)}; expected CLASS/* with {', '.join(SUFFIXES)}"
+        )
     return paths
 
 
@@ -48,7 +54,9 @@ def pixels(paths: list[Path], mode: str = "") -> NDArray[np.uint8]:
                 mode = mode or ("L" if image.mode in ("1", "L", "LA") else "RGB")
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"mode {image.mode}; expected 8 bits a channel")
-                images.append(np.asarray(image.convert(mode)).reshape(image.height, image.width, -1))
+                images.append(
+                    np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)
+                )
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{path} cannot be read as an image: {error}") from None
         if images[-1].shape != images[0].shape:

@@ -25,11 +25,17 @@ def _read(kind: str, data_dir: Path, download: bool, md5s: Md5s, mirror: bool) -
 
     known, arrays = getattr(datasets, kind), []
     for file, md5 in (md5s or dict(known.resources)).items():
-        fetch = partial(datasets.utils.download_url, known.mirrors[0] + file, data_dir / kind / "raw", md5=md5)
+        fetch = partial(
+            datasets.utils.download_url, known.mirrors[0] + file, data_dir / kind / "raw", md5=md5
+        )
         path = published(data_dir, f"{kind}/raw/{file}", md5, fetch if download else None)
-        raw = gzip.decompress(path.read_bytes())  # IDX: 0, 0, type (8: uint8), number of axes, the size of each, values
+        raw = gzip.decompress(
+            path.read_bytes()
+        )  # IDX: 0, 0, type (8: uint8), number of axes, the size of each, values
         shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
         arrays.append(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape))
     x_train, y_train, x_test, y_test = arrays
     names = tuple(name.split(" - ")[0] for name in known.classes)
-    return ImageSet(x_train[:, None], y_train.astype(int), x_test[:, None], y_test.astype(int), names, mirror)
+    return ImageSet(
+        x_train[:, None], y_train.astype(int), x_test[:, None], y_test.astype(int), names, mirror
+    )

@@ -31,7 +31,9 @@ def _draw(n_nonzero: int, snr: float) -> ImageSet:
     each = N_ATOMS // N_CLASSES
     names = tuple(f"atoms {first} to {first + each - 1}" for first in range(0, N_ATOMS, each))
     atoms = np.ascontiguousarray(D.T).reshape(-1, 1, SIDE, SIDE)
-    note = f"made of {n_nonzero} of {N_ATOMS} atoms, in bytes" + (f"; noise at {snr:g} dB" if np.isfinite(snr) else "")
+    note = f"made of {n_nonzero} of {N_ATOMS} atoms, in bytes" + (
+        f"; noise at {snr:g} dB" if np.isfinite(snr) else ""
+    )
     train, test = slice(N_TRAIN), slice(N_TRAIN, n)
     return ImageSet(x[train], y[train], x[test], y[test], names, note=note, dictionary=atoms)
 
@@ -72,5 +74,7 @@ def recovered(found: NDArray[np.floating], truth: NDArray[np.floating]) -> float
     Both: (n_atoms, channels, height, width), of any scale.
     """
     rows = [atoms.reshape(len(atoms), -1).astype(np.float64) for atoms in (found, truth)]
-    rows = [atoms / np.maximum(np.linalg.norm(atoms, axis=1, keepdims=True), 1e-12) for atoms in rows]
+    rows = [
+        atoms / np.maximum(np.linalg.norm(atoms, axis=1, keepdims=True), 1e-12) for atoms in rows
+    ]
     return 100 * float((np.abs(rows[0] @ rows[1].T).max(0) >= COHERENT).mean())

@@ -1,18 +1,22 @@
 """A data set by its name, a user's own images by their path."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import TypeAlias
 
-from ddl_bench.api import UserError
 from ddl_bench.data import ImageSet, folder, npz
-from ddl_bench.registry import nearest
+from ddl_bench.errors import UserError, nearest
 
-Loader: TypeAlias = Callable[[Path, bool], ImageSet]  # of (data_dir, download); its docstring begins with what it is
-Md5s: TypeAlias = Mapping[str, str] | None  # of files, in the order they are read in; None: torchvision's table
+Loader: TypeAlias = Callable[
+    [Path, bool], ImageSet
+]  # of (data_dir, download); its docstring begins with what it is
+Md5s: TypeAlias = (
+    Mapping[str, str] | None
+)  # of files, in the order they are read in; None: torchvision's table
 
 
 def load(
@@ -37,7 +41,9 @@ def load(
         elif path.is_file() and path.suffix == ".npz":
             images = npz.read(path)
         else:
-            raise UserError(f"no such data set, file or folder; {nearest(spec, datasets)}, FILE.npz, FOLDER")
+            raise UserError(
+                f"no such data set, file or folder; {nearest(spec, datasets)}, FILE.npz, FOLDER"
+            )
     except UserError as error:
         raise UserError(f"{spec}: {error}") from None
     return images if mirror is None else replace(images, mirror=mirror)
@@ -53,9 +59,16 @@ def published(data_dir: Path, file: str, md5: str, fetch: Callable[[], object] |
         return path
     if fetch is None:
         fault = "is damaged: its MD5 is wrong" if path.is_file() else "not found"
-        raise UserError(f"{path} {fault}; fetch it by --download, or say by --data-dir which folder holds {file}")
+        raise UserError(
+            f"{path} {fault}; fetch it by --download, or say by --data-dir which folder holds {file}"
+        )
     try:
         fetch()
     except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(f"download of {file} to {data_dir} failed: {error}") from None
     return published(data_dir, file, md5, fetch=None)
+
+
+def default_data_dir() -> Path:
+    """Where data sets are looked for: the environment variable DDL_BENCH_DATA, or a folder in the user's cache."""
+    return Path(os.environ.get("DDL_BENCH_DATA", "~/.cache/ddl-bench")).expanduser()

@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ddl_bench.api import Split, Task, UserError
+from ddl_bench.api import Split, Task
 from ddl_bench.data import ImageSet
+from ddl_bench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Splits:
             if (value := getattr(self, field)) is not None and value < least:
                 raise ValueError(f"Splits({field}={value}): must be at least {least}")
         if not 0 <= self.val_fraction < 1:
-            raise ValueError(f"Splits(val_fraction={self.val_fraction}): must be at least 0 and below 1")
+            raise ValueError(
+                f"Splits(val_fraction={self.val_fraction}): must be at least 0 and below 1"
+            )
 
 
 def cut(y: NDArray[np.int64], n: int, stream: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -65,12 +68,18 @@ def split(name: str, images: ImageSet, splits: Splits) -> tuple[Task, Split, Spl
     own = _at_most(splits.limit_test, images.x_test, images.y_test)
     test = _at_most(splits.limit_test, x[n:], y[n:]) if moved else own
     if not len(test):
-        raise UserError(f"{name}: no test images; take some of the training images by test_from_train")
+        raise UserError(
+            f"{name}: no test images; take some of the training images by test_from_train"
+        )
     train = _at_most(splits.limit_train, x[:n], y[:n])
-    spare = len(train) - len(set(train.y.tolist()))  # so that every class keeps an image to train on
+    spare = len(train) - len(
+        set(train.y.tolist())
+    )  # so that every class keeps an image to train on
     parts = cut(train.y.numpy(), min(round(splits.val_fraction * len(train)), spare), stream=1)
     left, val = (Split(X=train.X[index], y=train.y[index]) for index in parts)
-    task = Task(name=name, class_names=images.class_names, train=left, val=val, mirror=images.mirror)
+    task = Task(
+        name=name, class_names=images.class_names, train=left, val=val, mirror=images.mirror
+    )
     return task, test, own if moved and len(own) else None
 
 

@@ -20,6 +20,8 @@ def svhn(data_dir: Path, download: bool = False, *, md5s: Md5s = None) -> ImageS
         fetch = partial(utils.download_url, url, data_dir, md5=md5)
         stored = loadmat(published(data_dir, file, md5, fetch if download else None))
         arrays.append(np.ascontiguousarray(stored["X"].transpose(3, 2, 0, 1)))
-        arrays.append(stored["y"].ravel().astype(np.int64) % 10)  # the files label the digit 0 as 10
+        arrays.append(
+            stored["y"].ravel().astype(np.int64) % 10
+        )  # the files label the digit 0 as 10
     x_train, y_train, x_test, y_test = arrays
     return ImageSet(x_train, y_train, x_test, y_test, tuple("0123456789"))

@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ddl_bench.api import Budget, Classifier, Deadline, Diverged, OneShot, Size, Skip, Task, Training
+from ddl_bench.api import Budget, Classifier, Deadline, OneShot, Size, Task, Training
+from ddl_bench.errors import Diverged, Skip
 
 
 class Constant:

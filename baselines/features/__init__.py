@@ -1,0 +1,1 @@
+"""From images to features: patches, stacks of coding layers, a linear readout."""

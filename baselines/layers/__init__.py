@@ -1,0 +1,1 @@
+"""Differentiable coding layers that several networks share."""

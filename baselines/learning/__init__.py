@@ -1,0 +1,1 @@
+"""Learn dictionaries from samples."""

@@ -1,0 +1,1 @@
+"""The methods of this package: adapters only, one file a method or family."""

@@ -1,0 +1,1 @@
+"""Run cells honestly: workers, clocks, claims, checkpoints, provenance."""

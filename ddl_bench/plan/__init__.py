@@ -1,0 +1,1 @@
+"""What to run: tracks, the cells they expand to, and the identity of a cell."""

@@ -1,0 +1,1 @@
+"""What came out: rows, groups, tables, statistics and kept models."""

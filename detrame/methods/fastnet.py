@@ -1,0 +1,39 @@
+"""DeTraMe on the fast network: a Q-metric ReLU for each of its activations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from ddl_bench.api import About, Task
+from ddl_bench.training import fastnet
+from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import Recipe
+from detrame.layer import QMetricReLU
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeTraMeFastNet(NetworkMethod):
+    """DeTraMe on the fast network: a Q-metric ReLU in place of each activation of `fastnet`.
+
+    kernel: side of the metrics, in pixels. n_steps: unrolled steps of each.
+    """
+
+    name: ClassVar[str] = "detrame-fastnet"
+    about: ClassVar[About] = About(
+        family="DeTraMe-Net",
+        formula="U_{t+1} = ReLU(h*Z + W~(U_t - Z) - b), U_0 = 0, with diag(W~) = 0, 0 <= h <= 1, b >= 0",
+        references=("tang2021", "jordan2024"),
+        differs="the combination is ours",
+    )
+    recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
+    kernel: Literal[1, 3] = 1
+    n_steps: int = 2
+    mirror_views: bool = True
+
+    def network(self, task: Task) -> nn.Module:
+        def metric(channels: int, kernel: int) -> nn.Module:
+            return QMetricReLU(channels, self.kernel, self.n_steps)
+
+        return fastnet.FastNet(task.image_shape[0], task.n_classes, activation=metric)

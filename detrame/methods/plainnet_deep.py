@@ -1,0 +1,29 @@
+"""Control at equal operations: the plain network with an ordinary layer for each step of a metric."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ddl_bench.api import About
+from detrame.methods.controls import Convolutions
+from detrame.methods.plainnet import DeTraMePlainNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainNetDeep(DeTraMePlainNet):
+    """Control: `detrame-plainnet` with ReLU layers, each of its own weights, for the steps of each metric.
+
+    It has (`depth` - 1) * (1 + n_steps) + 1 layers, the same operations, and more parameters where n_steps > 1.
+    """
+
+    name: ClassVar[str] = "plainnet-deep"
+    about: ClassVar[About] = About(
+        family="DeTraMe-Net, controls",
+        formula="U_{t+1} = ReLU(V_t * U_t + b_t), U_0 = ReLU(Z), t < n_steps, for each metric",
+        differs="ours: nothing of the kind is published",
+    )
+    structures: ClassVar[tuple[str, ...]] = ("full",)
+
+    def metric(self, channels: int, kernel: int, n_steps: int) -> nn.Module:
+        return Convolutions(channels, kernel, n_steps, shared=False)

@@ -1,0 +1,270 @@
+"""Patches, whitening, pooling, and the stacks made of them."""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from baselines.features.patches import Whitening, extract, pool, positions
+from baselines.features.readout import Linear, fit_readout
+from baselines.features.stack import BLOCK, Floats
+from baselines.methods import sdl
+from baselines.methods.sdl import SDL
+from baselines.methods.spams import Spams
+from ddl_bench.api import Budget, Split, Task
+from ddl_bench.data.digits import digits
+from ddl_bench.data.splits import Splits, split
+
+DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
+
+
+def small(kind: type[SDL] = SDL, **options: Any) -> SDL:
+    return kind(**({"n_atoms": 24, "n_iter": 10, "n_samples": 5000} | options))
+
+
+class Clock:
+    """A deadline that has used `fraction_used` of its time."""
+
+    def __init__(self, fraction_used: float = 0.0) -> None:
+        self.fraction_used = fraction_used
+
+    def fraction(self) -> float:
+        return self.fraction_used
+
+    def expired(self) -> bool:
+        return self.fraction_used >= 1
+
+
+def fit(method: SDL, task: Task = DIGITS, seed: int = 0, clock: Clock | None = None) -> Any:
+    training = method.start(task, Budget(epochs=1, seed=seed))
+    while training.advance(clock or Clock()):
+        pass
+    return training.classifier()
+
+
+def few(n: int, *, n_val: int = 20, mirror: bool = False, copies: int = 1) -> Task:
+    """The first `n` digits, each channel `copies` times."""
+    X = DIGITS.train.X.expand(-1, copies, -1, -1)
+    train, val = (
+        Split(X=X[:n], y=DIGITS.train.y[:n]),
+        Split(X=X[n : n + n_val], y=DIGITS.train.y[n : n + n_val]),
+    )
+    return dataclasses.replace(DIGITS, train=train, val=val, mirror=mirror)
+
+
+def accuracy(classifier: Any, test: Split = TEST) -> float:
+    return float((classifier(test.X).argmax(1) == test.y).float().mean())
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(0, 4), st.integers(0, 4)
+)
+def test_patches_are_the_windows_of_each_image(
+    c: int, size: int, stride: int, more_rows: int, more_columns: int
+) -> None:
+    maps = draw(0, 2, c, size + more_rows, size + more_columns)
+    rows, columns = (
+        positions(size + more_rows, size, stride),
+        positions(size + more_columns, size, stride),
+    )
+    wanted = [
+        image[:, i * stride : i * stride + size, j * stride : j * stride + size].flatten()
+        for image, i, j in product(maps, range(rows), range(columns))
+    ]
+    assert torch.equal(extract(maps, size, stride), torch.stack(wanted))
+
+
+def test_whitened_patches_have_unit_covariance_but_for_the_mean_that_contrast_takes_away() -> None:
+    patches = draw(1, 4000, 12) @ draw(2, 12, 12) + 3
+    whitened = Whitening.learn(patches, contrast=1e-6, regulariser=1e-9)(patches).double()
+    variances = torch.linalg.eigvalsh(12 * torch.cov(whitened.T, correction=0))
+    assert variances[0] < 1e-3
+    assert torch.allclose(variances[1:], torch.ones(11).double(), atol=2e-3)
+    assert whitened.mean(0).abs().max() < 1e-4
+
+
+def test_whitening_keeps_the_largest_directions_and_damps_the_small_ones() -> None:
+    patches = draw(1, 4000, 12) * torch.arange(1, 13) + 3
+    whole = Whitening.learn(patches, contrast=0.1, regulariser=0.05)
+    assert torch.allclose(whole.matrix, whole.matrix.T, atol=1e-6)
+    part = Whitening.learn(patches, contrast=0.1, regulariser=0.05, n_components=4)
+    variances = 4 * part(patches).double().var(0, correction=0)
+    full = torch.linalg.eigvalsh(12 * torch.cov(whole(patches).double().T, correction=0))
+    assert torch.allclose(variances.sort().values, full[-4:], atol=1e-4)
+    assert (full < 1).all()
+
+
+def test_whitening_does_not_see_brightness_and_contrast_where_nothing_is_added_to_the_variance() -> (
+    None
+):
+    patches = draw(3, 500, 9) + 5
+    whitening = Whitening.learn(patches, contrast=0.0, regulariser=0.1)
+    assert torch.allclose(whitening(7 * patches - 40), whitening(patches), atol=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 99),
+    st.integers(0, 3),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.data(),
+)
+def test_pooling_sums_both_signs_over_each_cell(
+    seed: int, n: int, rows: int, columns: int, n_atoms: int, data: st.DataObject
+) -> None:
+    n_cells = data.draw(st.integers(1, min(rows, columns)))
+    rng = np.random.default_rng(seed)
+    codes = rng.standard_normal((n * rows * columns, n_atoms)) * (
+        rng.random((n * rows * columns, n_atoms)) < 0.4
+    )
+    wanted = np.zeros((n, 2 * n_atoms, n_cells, n_cells))
+    for (image, i, j), code in zip(
+        product(range(n), range(rows), range(columns)), codes, strict=True
+    ):
+        wanted[image, :n_atoms, i * n_cells // rows, j * n_cells // columns] += np.maximum(code, 0)
+        wanted[image, n_atoms:, i * n_cells // rows, j * n_cells // columns] += np.maximum(-code, 0)
+    assert np.allclose(pool(csr_array(codes), (rows, columns), n_cells).numpy(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [SDL(), Spams()])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_digits(method: SDL, seed: int) -> None:
+    if method.name == "spams":
+        pytest.importorskip("spams", reason="the extra `spams` is not installed")
+    assert accuracy(fit(method, seed=seed)) >= 0.975
+
+
+@pytest.mark.parametrize(
+    "method", [small(n_layers=2), small(n_layers=3, patch=3), small(learner="ksvd", n_nonzero=3)]
+)
+def test_other_stacks_learn_digits_and_come_back_from_their_state(method: SDL) -> None:
+    classifier = fit(method, few(700, n_val=0))
+    assert accuracy(classifier) > 0.9
+    again = method.restore(classifier.state(), few(0, n_val=0))
+    assert torch.equal(again(TEST.X), classifier(TEST.X))
+    size = classifier.size()
+    told = (size.n_stored or 0) + (size.n_buffers or 0)
+    assert told == sum(value.numel() for value in classifier.state().values())
+    assert classifier(TEST.X[:0]).shape == (0, 10)
+
+
+def test_codes_of_the_first_layer_satisfy_the_optimality_conditions_of_the_lasso() -> None:
+    method = small(lmbd=0.15)
+    classifier = fit(method, few(200))
+    signals, codes = classifier.layers[0].codes(TEST.X[:20])
+    D, dense = classifier.layers[0].D.numpy(), codes.toarray()
+    assert np.allclose(np.linalg.norm(D, axis=0), 1, atol=1e-4)
+    correlation = (signals - dense @ D.T) @ D
+    assert np.abs(correlation).max() < 0.15 + 2e-3
+    assert np.abs(correlation - 0.15 * np.sign(dense))[dense != 0].max() < 2e-3
+    stats = classifier.code_stats(TEST.X[:20])
+    assert (stats.n_nonzero, stats.n_entries) == (np.count_nonzero(dense), dense.size)
+    assert stats.squared_norm == pytest.approx((signals**2).sum(), rel=1e-4)
+    assert stats.squared_error == pytest.approx(((signals - dense @ D.T) ** 2).sum(), rel=1e-4)
+    assert 0.1 < stats.squared_error / stats.squared_norm < 0.9
+
+
+@pytest.mark.parametrize("penalty", [{"lmbd": 0.1}, {"n_nonzero": 3}])
+def test_spams_encodes_as_we_do(penalty: dict[str, Any]) -> None:
+    pytest.importorskip("spams", reason="the extra `spams` is not installed")
+    X: Floats = (draw(7, 200, 16) / 4).numpy()
+    D = next(SDL(**penalty).learn(X, 40, 0))
+    ours, theirs = (method(**penalty).encode(X, D).toarray() for method in (SDL, Spams))
+
+    def objective(codes: Floats) -> float:
+        return float(
+            0.5 * ((X - codes @ D.T) ** 2).sum() + penalty.get("lmbd", 0) * np.abs(codes).sum()
+        )
+
+    assert objective(ours) == pytest.approx(
+        objective(theirs), rel=1e-2 if "n_nonzero" in penalty else 1e-3
+    )
+
+
+def test_atoms_are_shown_as_filters_of_pixels() -> None:
+    classifier = fit(small(), few(100, copies=3))
+    atoms = torch.from_numpy(classifier.artefacts()["atoms"])
+    assert atoms.shape == (24, 3, 4, 4)
+    layer = classifier.layers[0]
+    patch = extract(TEST.X[:1].expand(-1, 3, -1, -1), 4, 1)[5:6]
+    centred = patch - patch.mean()
+    normalised = (
+        centred / (centred.square().mean() + layer.whitening.floor).sqrt() - layer.whitening.mean
+    )
+    assert torch.allclose(
+        normalised @ atoms.flatten(1).T, layer.whitening(patch) @ layer.D, atol=1e-4
+    )
+
+
+def test_operations_are_counted_as_products() -> None:
+    classifier = fit(small(), few(100))
+    assert classifier.flops() == 2 * (25 * (16 * 16 + 16 * 24) + 2 * 24 * 4 * 10)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows that each readout was fitted on."""
+    rows: list[int] = []
+
+    def spy(features: Tensor, *arguments: Any, **options: Any) -> Linear:
+        rows.append(len(features))
+        return fit_readout(features, *arguments, **options)
+
+    monkeypatch.setattr(sdl, "fit_readout", spy)
+    return rows
+
+
+def test_time_that_runs_short_cuts_learning_and_encoding(
+    encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[Floats] = []
+    learn = SDL.learn
+
+    def counted(*arguments: Any) -> Iterator[Floats]:
+        for D in learn(*arguments):
+            steps.append(D)
+            yield D
+
+    monkeypatch.setattr(SDL, "learn", counted)
+    for clock, n_steps, n_rows in ((Clock(0.9), 1, BLOCK), (Clock(0.1), 10, 120)):
+        method = small()
+        training = method.start(few(100), Budget(epochs=1))
+        steps.clear()
+        training.advance(clock)
+        assert (len(steps), encoded[-1]) == (n_steps, n_rows)
+        assert training.classifier()(TEST.X[:3]).shape == (3, 10)
+
+
+def test_mirror_images_train_the_readout_where_the_task_allows_them(encoded: list[int]) -> None:
+    for method, mirror in ((small(), True), (small(), False), (small(mirror=False), True)):
+        fit(method, few(50, mirror=mirror))
+    assert encoded == [140, 70, 70]
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (SDL(patch=9), r"SDL\(patch=9\): larger than the 8x8 images"),
+        (SDL(n_layers=9), r"SDL\(n_layers=9\): at most \d fit the 8x8 images"),
+        (Spams(patch=20), r"Spams\(patch=20\): larger than the 8x8 images"),
+    ],
+)
+def test_what_does_not_fit_the_images_is_named(method: SDL, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        method.start(DIGITS, Budget(epochs=1))

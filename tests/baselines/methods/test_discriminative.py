@@ -1,0 +1,134 @@
+"""SRC, D-KSVD, LC-KSVD and DPL: our adapters score as the library's classifiers do."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.methods.discriminative import DKSVD, DPL, LCKSVD, SRC, Discriminative
+from baselines.pursuit.encode import encode
+from ddl_bench.api import Split
+from tests.conftest import DIGITS, TEST, fit
+
+library: Any = pytest.importorskip(
+    "dictlearn.classification", reason="the extra `dictlearn` is not installed"
+)
+KINDS: list[type[Discriminative]] = [SRC, DKSVD, LCKSVD, DPL]
+
+
+def unit(X: torch.Tensor) -> Any:
+    flat = X.flatten(1).double().numpy()
+    return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True))
+
+
+TRAINED: dict[str, Any] = {
+    "n_nonzero_coefs": 6,
+    "max_iter": 4,
+    "init_method": "trained",
+    "random_state": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "options"),
+    [
+        (SRC(n_samples=700), "SRC", {"n_nonzero_coefs": 5}),
+        (
+            DKSVD(n_atoms=60, n_iter=4, n_samples=700),
+            "DDL",
+            TRAINED | {"n_components": 60, "alpha": 1.0},
+        ),
+        (
+            LCKSVD(n_atoms=60, n_iter=4),
+            "LCDL",
+            TRAINED | {"n_components": 6, "alpha": 0.01, "beta": 0.01},
+        ),
+        (DPL(n_iter=5, n_samples=0), "DPL", {"n_components": 15, "max_iter": 5, "random_state": 3}),
+    ],
+)
+def test_predictions_and_scores_are_those_of_the_library(
+    method: Discriminative, name: str, options: dict[str, Any]
+) -> None:
+    order = np.random.default_rng(3).permutation(len(DIGITS.train))[: method.n_samples or None]
+    X, y = unit(DIGITS.train.X[torch.from_numpy(order)]), DIGITS.train.y.numpy()[order]
+    theirs, scores = (
+        getattr(library, f"{name}Classifier")(**options).fit(X, y),
+        fit(method, seed=3)(TEST.X),
+    )
+    assert scores.argmax(1).tolist() == theirs.predict(unit(TEST.X)).tolist()
+    np.testing.assert_allclose(scores.numpy(), theirs.decision_function(unit(TEST.X)), atol=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "bar"), list(zip(KINDS, (0.97, 0.95, 0.95, 0.96), strict=True)))
+def test_digits(kind: type[Discriminative], bar: float) -> None:
+    classifier = fit(kind())
+    assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > bar
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> None:
+    """Set all else to nonsense: the scores stay; the arrays counted are all there is beside it."""
+    classifier = fit(kind(n_samples=600))
+    before = classifier(TEST.X)
+    model, counted = classifier.model, 0
+    for name, value in list(vars(model).items()):
+        if name in classifier.arrays:
+            counted += sum(map(np.size, value))
+        elif isinstance(value, np.ndarray) and name not in ("classes_", "atom_classes_"):
+            setattr(model, name, np.full_like(value, np.nan))
+    assert torch.equal(classifier(TEST.X), before)
+    size = classifier.size()
+    assert size.n_params == size.n_stored == counted > 0
+    assert size.n_buffers == (600 if kind is SRC else 0)
+
+
+def test_features_of_patches() -> None:
+    few = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[:500], y=DIGITS.train.y[:500]))
+    classifier = fit(DPL(features="patches"), few)
+    assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > 0.9
+    (layer,) = classifier.layers
+    parts = (layer.whitening.mean, layer.whitening.matrix, layer.D)
+    arrays = sum(sum(map(np.size, getattr(classifier.model, name))) for name in classifier.arrays)
+    assert classifier.size().n_params == arrays + sum(part.numel() for part in parts)
+
+
+def test_codes_are_those_that_the_scores_come_from() -> None:
+    classifier = fit(DKSVD(n_atoms=60, n_iter=2, n_samples=500))
+    stats, model, signals = classifier.code_stats(TEST.X), classifier.model, unit(TEST.X)
+    codes = np.asarray(encode(signals, model.dictionary_.T, n_nonzero=6).codes)
+    assert np.allclose(codes @ model.classifier_.T, classifier(TEST.X).numpy(), atol=1e-6)
+    assert (stats.n_nonzero, stats.n_entries) == ((codes != 0).sum(), 360 * 60)
+    assert stats.squared_error == pytest.approx(
+        np.square(signals - codes @ model.dictionary_).sum()
+    )
+    assert stats.squared_norm == pytest.approx(360)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_an_image_is_made_by_the_dictionary_of_its_class(n_classes: int) -> None:
+    kept = DIGITS.train.y < n_classes
+    some = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[kept], y=DIGITS.train.y[kept]))
+    classifier = fit(DPL(n_atoms=4 * n_classes), some)
+    stats, model, error = classifier.code_stats(TEST.X), classifier.model, 0.0
+    for x, label in zip(unit(TEST.X), classifier(TEST.X).argmax(1).tolist(), strict=True):
+        error += np.square(
+            x - model.dictionaries_[label] @ model.encoders_[4 * label :][:4] @ x
+        ).sum()
+    assert (stats.n_nonzero, stats.n_entries) == (360 * 4, 360 * 4 * n_classes)
+    assert (stats.squared_error, stats.squared_norm) == pytest.approx((error, 360))
+    assert 0 < error < (0.2 if n_classes == 10 else 0.8) * 360
+
+
+def test_missing_classes_and_black_images() -> None:
+    kept = DIGITS.train.y < 2
+    X = DIGITS.train.X[kept].clone()
+    X[:3] = 0
+    pair = dataclasses.replace(DIGITS, train=Split(X=X, y=DIGITS.train.y[kept]))
+    for kind in KINDS:
+        scores = fit(kind(), pair)(torch.cat([TEST.X, X[:1]]))
+        assert torch.isfinite(scores).all()
+        assert set(scores.argmax(1).tolist()) <= {0, 1}
+        right = scores[:-1][TEST.y < 2].argmax(1) == TEST.y[TEST.y < 2]
+        assert right.float().mean() > 0.95

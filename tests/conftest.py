@@ -1,0 +1,91 @@
+"""What tests share: a stub clock, a trained classifier, made-up rows, the command line."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typer.testing import CliRunner
+
+from ddl_bench.api import Budget, Method, Task
+from ddl_bench.cli import main as cli
+from ddl_bench.data.digits import digits
+from ddl_bench.data.splits import Splits, split
+from ddl_bench.errors import UserError
+from ddl_bench.plan.cell import BudgetSpec, Cell
+from ddl_bench.results.rows import Row, write_row
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = ROOT / "tests" / "plugins"
+DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
+EPOCHS = BudgetSpec(epochs=30, seconds=None)
+
+
+@dataclasses.dataclass
+class Clock:
+    """A deadline that has used `used` of its time."""
+
+    used: float = 0.0
+
+    def fraction(self) -> float:
+        return self.used
+
+    def expired(self) -> bool:
+        return self.used >= 1
+
+
+def fit(method: Method, task: Task = DIGITS, *, seed: int = 0, epochs: int = 1) -> Any:
+    training = method.start(task, Budget(epochs=epochs, seed=seed))
+    while training.advance(Clock()):
+        pass
+    return training.classifier()
+
+
+def make_cell(label: str, seed: int = 0, **changes: Any) -> Cell:
+    """A cell of a made-up run; `changes` replace its fields."""
+    fields: dict[str, Any] = {
+        "method": label, "params": {}, "grid": {}, "source": "0", "plugins": (), "dataset": "digits", "mirror": None,
+        "data_dir": "", "splits": Splits(), "budget": EPOCHS, "device": "cpu", "threads": 1, "precision": "float32",
+        "time_limit": 60, "memory_limit_gb": 8, "track": "quick",
+    }  # fmt: skip
+    fields |= {"data": str(changes.get("dataset", "digits")), **changes}
+    return Cell(label=label, seed=seed, **fields)
+
+
+def put(
+    run: Path,
+    cell: Cell,
+    right: np.ndarray | None = None,
+    kept: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Row:
+    """Write a finished row whose method has the images of `right`, a mask of shape (n_images,), right."""
+    ok: dict[str, Any] = {
+        "status": "ok",
+        "started": f"{len(list((run / 'cells').glob('*.json'))):04}",
+    }
+    if right is not None:
+        ok |= {
+            "accuracy": 100 * right.mean(),
+            "n_train": 900,
+            "n_val": 100,
+            "n_test": len(right),
+            "train_s": 2.0,
+        }
+    row = Row(cell=cell, **ok | fields)
+    write_row(run, row)
+    if right is not None and kept is not None:
+        y = np.arange(len(right)) % 10
+        np.savez(
+            run / "cells" / f"{cell.id}.npz", y_test=y, predictions=np.where(right, y, 11), **kept
+        )
+    return row
+
+
+def ddl_bench(arguments: Sequence[object], code: int = 0) -> str:
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result.output

@@ -1,0 +1,207 @@
+"""The command line: what a user types and sees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddl_bench.cli import main as cli
+from ddl_bench.errors import UserError
+from tests.conftest import ddl_bench
+
+VERBS = ["run", "report", "show", "compare", "predict", "methods", "datasets", "tracks", "check"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two fast methods on digits, with kept models and a report."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    names = [
+        "--methods",
+        "nearest-mean,logistic",
+        "--seeds",
+        "0-1",
+        "--keep-models",
+        "--limit-train",
+        400,
+    ]
+    ddl_bench(["run", "quick", *names, "--out", out])
+    return out
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_teaches(verb: str) -> None:
+    text = ddl_bench([verb, "--help"] if verb else ["--help"])
+    assert "Usage:" in text
+    if verb in ("run", "show", "compare", "predict", "check", "report"):
+        assert f"ddl-bench {verb}" in text, "an example"
+
+
+def test_run_shows_a_table_and_says_where_things_lie(finished: Path) -> None:
+    text = ddl_bench(["run", "quick", "--methods", "nearest-mean,logistic", "--seeds", "0-1", "--out", finished,
+                      "--limit-train", 400])  # fmt: skip
+    assert "4 of 4 cells are finished already" in text
+    for part in (
+        "nearest-mean",
+        "logistic",
+        "accuracy",
+        "parameters",
+        "train",
+        "test",
+        "index.html",
+    ):
+        assert part in text
+    assert (finished / "report" / "index.html").is_file()
+
+
+def test_dry_run_lists_cells_and_their_time(finished: Path, tmp_path: Path) -> None:
+    options = ["run", "quick", "--methods", "nearest-mean", "--dry-run", "--json"]
+    fresh = json.loads(ddl_bench([*options, "--out", tmp_path / "new"]))
+    assert [cell["seed"] for cell in fresh] == [0, 1, 2]
+    assert all(cell["expected_s"] > 0 for cell in fresh)
+    again = json.loads(ddl_bench([*options, "--out", finished, "--limit-train", 400]))
+    assert [cell["from"] for cell in again] == ["finished", "finished", "measured earlier"]
+    assert not (tmp_path / "new").exists()
+    assert "minutes" in ddl_bench(
+        ["run", "quick", "--methods", "nearest-mean", "--dry-run", "--out", tmp_path]
+    )
+
+
+def test_show_gives_every_number_and_the_command(finished: Path) -> None:
+    row = json.loads(ddl_bench(["show", "logistic", "--run", finished, "--json"]))
+    assert row["status"] == "ok"
+    assert row["n_params"] == 650
+    assert row["peak_memory"] > 1e7
+    assert "--limit-train 400" in row["provenance"]["command"]
+    text = ddl_bench(["show", "logistic", "--run", finished])
+    assert "train_s_per_image" in text
+    assert "commit" in text
+    with pytest.raises(UserError, match="no row 'logistik': did you mean 'logistic'"):
+        ddl_bench(["show", "logistik", "--run", finished])
+
+
+def test_compare(finished: Path) -> None:
+    (record,) = json.loads(
+        ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished, "--json"])
+    )
+    assert record["difference"] > 0
+    assert record["low"] < record["difference"] < record["high"]
+    assert "difference" in ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished])
+
+
+def test_predict_with_a_kept_model(finished: Path, tmp_path: Path) -> None:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images[:50] * 255 / 16).astype(np.uint8)
+    np.savez(tmp_path / "new.npz", x=images)
+    row = json.loads(ddl_bench(["show", "logistic", "--run", finished, "--json"]))
+    (model,) = [path for path in (finished / "models").iterdir() if json.loads(
+        (finished / "cells" / f"{path.stem}.json").read_text())["cell"] == row["cell"]]  # fmt: skip
+    records = json.loads(ddl_bench(["predict", model, tmp_path / "new.npz", "--json"]))
+    right = np.mean(
+        [
+            record["label"] == str(label)
+            for record, label in zip(records, digits.target, strict=False)
+        ]
+    )
+    assert right > 0.8
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(3):
+        Image.fromarray(images[index]).save(folder / f"{index}.png")
+    assert [
+        record["label"] for record in json.loads(ddl_bench(["predict", model, folder, "--json"]))
+    ] == [record["label"] for record in records[:3]]
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(folder / "3.png")
+    with pytest.raises(UserError, match=r"3\.png"):
+        ddl_bench(["predict", model, folder])
+    with pytest.raises(UserError, match="not a readable safetensors"):
+        ddl_bench(["predict", tmp_path / "new.npz", folder])
+    with pytest.raises(UserError, match="keep-models"):
+        ddl_bench(["predict", tmp_path / "none.safetensors", folder])
+    np.savez(tmp_path / "wrong.npz", x=images.astype(np.float32))
+    with pytest.raises(UserError, match="expected uint8 images"):
+        ddl_bench(["predict", model, tmp_path / "wrong.npz"])
+    np.savez(tmp_path / "colour.npz", x=np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match=r"the model takes \(1, 8, 8\)"):
+        ddl_bench(["predict", model, tmp_path / "colour.npz"])
+
+
+@pytest.mark.parametrize("verb", ["methods", "datasets", "tracks"])
+def test_lists(verb: str) -> None:
+    records = json.loads(ddl_bench([verb, "--json"]))
+    assert all(record["name"] and record["about"] for record in records)
+    assert records[0]["name"] in ddl_bench([verb])
+
+
+def test_check_ends_with_1_where_a_rule_is_broken(tmp_path: Path) -> None:
+    plugin = tmp_path / "bad.py"
+    plugin.write_text("class Bad:\n    name = 'bad'\n    def start(self, task, budget): ...\n")
+    assert "frozen" in ddl_bench(["check", plugin], code=1)
+    findings = json.loads(ddl_bench(["check", "nearest-mean", "--json"]))
+    assert all(finding["held"] for finding in findings)
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_of_the_kind")
+    with pytest.raises(UserError, match=r"broken\.py, line 1: ModuleNotFoundError"):
+        ddl_bench(["check", broken])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quik"], "no track 'quik': did you mean 'quick'"),
+        (["run", "--methods", "plainet"], "did you mean 'plainnet'"),
+        (["run", "--methods", "plainnet[depth=4]"], "option 'depth' = 4"),
+        (["run", "--datasets", "digit"], "did you mean"),
+        (["run", "--datasets", "cifar10", "--data-dir", "/nowhere"], "--download"),
+        (
+            ["run", "--datasets", "digits[mirror=maybe]"],
+            "the only option is mirror=true or mirror=false",
+        ),
+        (["run", "--seeds", "a"], "expected seeds such as 0,1,2 or 0-4"),
+        (["run", "--budget", "soon"], "such as 40e, 90s"),
+        (["run", "--threads", "500"], "cores are available"),
+        (["run", "--threads", "-1"], "--threads -1: Input should be greater than or equal to 1"),
+        (["run", "--threads", "0", "--dry-run"], "--threads 0: "),
+        (["run", "--device", "foo"], "--device foo: "),
+        (["run", "--time-limit", "-1"], "--time-limit -1.0: "),
+        (["run", "--memory-limit-gb", "-1"], "--memory-limit-gb -1.0: "),
+        (["run", "--methods", "sdl[n_iter=-1]", "--dry-run"], "option 'n_iter' = -1"),
+        (["run", "--jobs", "99"], "between 1 and"),
+        (["run", "--val-fraction", "2"], "val_fraction"),
+        (["run", "--plugin", "none.py"], "no such file"),
+        (["run", "--rerun", "xyz", "--methods", "nearest-mean"], "no such cell"),
+        (["show", "x", "--run", "none"], "no results in none"),
+        (["report", "--run", "none"], "no results in none"),
+        (["compare", "a", "b", "--run", "none"], "no results in none"),
+        (["check", "none"], "no method 'none'"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ddl-bench", *arguments])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    told = capfd.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert "Traceback" not in told
+
+
+def test_version_and_speed_of_help() -> None:
+    code = "import sys; from ddl_bench.cli import main; import ddl_bench.cli; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+    assert ddl_bench(["--version"]).strip()

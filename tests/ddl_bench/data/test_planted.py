@@ -1,0 +1,49 @@
+"""The planted data sets and the share of their atoms that is found again, from the signals to the figure."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from baselines.pursuit.encode import encode
+from ddl_bench import registry
+from ddl_bench.data import fingerprint
+from ddl_bench.data.planted import recovered
+from ddl_bench.data.sources import load
+from ddl_bench.harness.run import run
+from ddl_bench.plan.expansion import Overrides
+from ddl_bench.results.table import display
+from reports.report import write
+
+
+@pytest.mark.parametrize("name", ["planted-4", "planted-12-noisy"])
+def test_signals_are_made_of_their_atoms(name: str) -> None:
+    images = load(name, datasets=registry.datasets())
+    assert images.dictionary is not None
+    D = images.dictionary.reshape(100, 64)
+    X = images.x_train[:300].reshape(-1, 64) - 127.5
+    codes = encode(X, D.T, n_nonzero=int(name.split("-")[1]), method="ormp").codes
+    left = np.square(X - codes @ D).sum() / np.square(X).sum()
+    assert left < (0.03 if "noisy" in name else 1e-3)
+    assert (np.abs(codes).argmax(1) // 10 == images.y_train[:300]).mean() > 0.9
+    assert fingerprint(images) != fingerprint(replace(images, dictionary=images.dictionary + 1))
+
+
+def test_atoms_count_up_to_sign_scale_and_order() -> None:
+    truth = np.random.default_rng(0).standard_normal((10, 1, 4, 4))
+    found = -3 * truth[::-1].copy()
+    assert recovered(found, truth) == 100
+    found[:4] = found[5]
+    assert recovered(found, truth) == 60
+
+
+def test_the_track_finds_atoms_and_draws_them(tmp_path: Path) -> None:
+    overrides = Overrides(methods=["online", "ksvd-exact"], datasets=["planted-4-noisy"], seeds=[0])
+    rows = run("recovery", tmp_path, overrides=overrides)
+    assert [row.status for row in rows] == ["ok", "ok"], [row.reason for row in rows]
+    assert all((row.recovered or 0) > 80 for row in rows)
+    assert "recovered (%)" in display(rows)
+    report = write(tmp_path)
+    assert (report["figures"] / "recovery.png").stat().st_size > 5000
+    assert "Planted dictionaries" in report["page"].read_text()

@@ -1,0 +1,355 @@
+"""The harness: every end of a worker becomes a row; rows survive kills; budgets, limits and phases hold."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from ddl_bench.harness.run import run
+from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.plan.expansion import Overrides
+from ddl_bench.results.rows import Row, load, load_rows, read_row
+from tests.conftest import PLUGINS
+
+PLUGIN = PLUGINS / "misbehaving.py"
+TRACK = """
+name = "t"
+threads = 1
+time_limit = {limit}
+memory_limit_gb = 1.5
+budget = {{ {budget} }}
+datasets = [{{ source = "digits" }}]
+methods = [{methods}]
+"""
+
+
+@pytest.fixture
+def write_track(tmp_path: Path) -> Callable[..., str]:
+    def write(*methods: str, budget: str = "epochs = 1", limit: float = 60) -> str:
+        path = tmp_path / "t.toml"
+        path.write_text(TRACK.format(methods=", ".join(methods), budget=budget, limit=limit))
+        return str(path)
+
+    return write
+
+
+def misbehave(*ways: str, **options: object) -> list[str]:
+    more = "".join(f", {key} = {value}" for key, value in options.items())
+    return [
+        f'{{ name = "misbehave", label = "{way}", params = {{ how = "{way}"{more} }} }}'
+        for way in ways
+    ]
+
+
+def test_every_way_to_fail_is_a_row_with_a_reason_and_the_run_goes_on(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    expected = {
+        "segfault": ("crashed", "SIGSEGV"),
+        "killed": ("crashed", "lack of memory"),
+        "exit": ("crashed", "exit code 3 and left no valid result; last output: 'last words'"),
+        "exit-politely": ("crashed", "exit code 0"),
+        "raise": ("failed", "RuntimeError: a reason in two lines (misbehaving.py:"),
+        "skip": ("skipped", "too small for me"),
+        "diverge": ("diverged", "step 17: the loss is nan"),
+        "oom": ("oom", "MemoryError: no more"),
+        "import": ("not_installed", "pip install 'no_such_package'"),
+        "classes": ("failed", "scores of shape (144, 11), expected (144, 10)"),
+        "paint": ("failed", "changed the images"),
+        "nan": ("diverged", "not finite"),
+        "ok": ("ok", ""),
+    }
+    track = write_track(*misbehave(*expected))
+    rows = run(track, tmp_path / "out", overrides=Overrides(plugins=(PLUGIN,)))
+    found = {row.cell.label: row for row in rows}
+    assert list(found) == list(expected)
+    for way, (status, reason) in expected.items():
+        assert found[way].status == status, found[way].reason
+        assert reason in found[way].reason
+        assert "\n" not in found[way].reason
+        assert found[way].provenance["command"].startswith("ddl-bench run")
+    assert found["ok"].accuracy == pytest.approx(10, abs=1)  # one class of ten
+    assert set(load(tmp_path / "out")["status"]) == {status for status, _ in expected.values()}
+
+    again = run(track, tmp_path / "out", overrides=Overrides(plugins=(PLUGIN,)))
+    assert again == rows, "a second run repeats nothing"
+    one = run(
+        track,
+        tmp_path / "out",
+        overrides=Overrides(plugins=(PLUGIN,)),
+        rerun=found["skip"].cell.id[:6],
+    )
+    assert {row.cell.label for row in one if row.started != found[row.cell.label].started} == {
+        "skip"
+    }
+
+
+def test_hard_limits_end_the_worker_and_its_children(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track(
+        *misbehave("hang-with-child", "orphan"), *misbehave("memory", megabytes=1800), limit=15
+    )
+    begin = time.time()
+    rows = {
+        row.cell.label: row for row in run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
+    }
+    assert rows["hang-with-child"].status == "timeout"
+    assert "'training' after 15 s" in rows["hang-with-child"].reason
+    assert rows["memory"].status == "oom"
+    assert "the limit is 1.5 GB" in rows["memory"].reason
+    assert rows["orphan"].status == "ok"
+    assert time.time() - begin < 60
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] in SLEEPS
+    ]
+    assert left == []
+
+
+SLEEPS = (["sleep", "601"], ["sleep", "602"])
+
+
+def test_seconds_budget_holds_inside_an_epoch_and_an_overrun_is_marked(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track('{ name = "sleeper" }', '{ name = "deaf" }', budget="seconds = 1.2")
+    rows = {
+        row.cell.label: row for row in run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
+    }
+    assert rows["sleeper"].train_s == pytest.approx(1.2, rel=0.05)
+    assert rows["sleeper"].passes == pytest.approx(0.6, abs=0.1)
+    assert not rows["sleeper"].over_budget
+    assert rows["deaf"].status == "ok"
+    assert rows["deaf"].over_budget
+
+
+def test_plainnet_keeps_a_budget_shorter_than_its_epoch(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (2000, 32, 32, 3), dtype=np.uint8), np.arange(2000) % 10
+    np.savez(tmp_path / "colour.npz", x_train=x, y_train=y, x_test=x[:100], y_test=y[:100])
+    track = write_track('{ name = "plainnet", params = { depth = 9 } }', budget="seconds = 4")
+    (row,) = run(
+        track, tmp_path / "out", overrides=Overrides(datasets=[str(tmp_path / "colour.npz")])
+    )
+    assert row.status == "ok", row.reason
+    assert row.passes is not None
+    assert row.passes < 1
+    assert row.train_s == pytest.approx(4, abs=3)
+    assert not row.over_budget
+
+
+def test_phases_account_for_the_wall_time(write_track: Callable[..., str], tmp_path: Path) -> None:
+    track = write_track('{ name = "sleeper" }', budget="epochs = 2")
+    (row,) = run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
+    assert row.train_s == pytest.approx(4.0, rel=0.1)
+    assert row.wall_s
+    assert row.train_s
+    assert row.n_train
+    assert row.train_s_per_image_pass == pytest.approx(row.train_s / row.n_train / 2)
+    assert sum(row.phases.values()) >= 0.95 * row.wall_s
+
+
+def test_a_grid_is_chosen_on_validation_and_its_time_is_told_apart(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track('{ name = "sleeper", grid = { lag = [1.0, 2.0] } }', budget="seconds = 0.5")
+    (row,) = run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
+    assert row.chosen == {"lag": 1.0}
+    assert row.train_s == pytest.approx(0.5, rel=0.1)
+    assert row.search_s == pytest.approx(0.5, rel=0.1)
+
+
+def runner(track: str, out: Path) -> "subprocess.Popen[bytes]":
+    command = [
+        sys.executable,
+        "-m",
+        "ddl_bench",
+        "run",
+        track,
+        "--plugin",
+        str(PLUGIN),
+        "--out",
+        str(out),
+    ]
+    return subprocess.Popen(
+        [*command, "--no-report"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def workers(out: Path) -> list[psutil.Process]:
+    found = psutil.process_iter(["cmdline"])
+    return [
+        process
+        for process in found
+        if str(out) in " ".join(process.info["cmdline"] or ["", ""]).split()[3:4]
+    ]
+
+
+def test_kills_at_random_moments_lose_double_and_tear_nothing(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    labels = [
+        f'{{ name = "misbehave", label = "m{index}", params = {{ megabytes = {index} }} }}'
+        for index in range(10)
+    ]
+    track, out, rng = write_track(*labels), tmp_path / "out", random.Random(0)
+    seen: dict[str, str] = {}
+    for kill in range(20):
+        process = runner(track, out)
+        time.sleep(rng.uniform(0.3, 2.0))
+        if kill % 2:
+            for worker in workers(out):
+                worker.kill()
+            time.sleep(0.3)
+        process.kill()
+        process.wait()
+        for path in (out / "cells").glob("*.json") if out.exists() else ():
+            row = read_row(path)
+            assert row is not None, f"torn: {path}"
+            if row.status == "ok":
+                assert seen.setdefault(row.cell.id, row.started) == row.started, (
+                    "a finished cell was run again"
+                )
+    deadline = time.time() + 3
+    while workers(out) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not workers(out), "workers outlive their runner"
+    process = runner(track, out)
+    process.wait()
+    run(track, out, overrides=Overrides(plugins=(PLUGIN,)), rerun="failed")
+    rows = load_rows(out)
+    assert sorted(row.cell.label for row in rows) == sorted(f"m{index}" for index in range(10))
+    assert all(row.status == "ok" for row in rows)
+    assert seen.items() <= {row.cell.id: row.started for row in rows}.items()
+
+
+def test_two_runners_on_one_folder_share_the_cells(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    labels = [
+        f'{{ name = "misbehave", label = "m{index}", params = {{ megabytes = {index} }} }}'
+        for index in range(4)
+    ]
+    track, out = write_track(*labels), tmp_path / "out"
+    both = [runner(track, out), runner(track, out)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    rows = load_rows(out)
+    assert len(rows) == 4
+    assert {row.status for row in rows} == {"ok"}
+    logs = [path.stat().st_size for path in (out / "work").glob("*.log")]
+    assert len(logs) == 4
+
+
+def test_stopping_the_runner_ends_its_workers_and_keeps_rows(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track, out = write_track(*misbehave("ok", "hang")), tmp_path / "out"
+    process = runner(track, out)
+    deadline = time.time() + 60
+    while len(load_rows(out) if (out / "cells").is_dir() else []) < 1 and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert not workers(out)
+    assert [row.cell.label for row in load_rows(out)] == ["ok"]
+    assert not list((out / "work").glob("*.claim.*"))
+
+
+def test_a_row_of_junk_is_run_again(write_track: Callable[..., str], tmp_path: Path) -> None:
+    track = write_track(*misbehave("ok"))
+    overrides = Overrides(plugins=(PLUGIN,))
+    (row,) = run(track, tmp_path, overrides=overrides)
+    path = tmp_path / "cells" / f"{row.cell.id}.json"
+    path.write_text(path.read_text()[:100])
+    assert read_row(path) is None
+    assert [again.status for again in run(track, tmp_path, overrides=overrides)] == ["ok"]
+    newer = json.loads(path.read_text()) | {"schema_version": 99}
+    path.write_text(json.dumps(newer))
+    assert read_row(path) is None, "a row of a newer schema is not misread"
+
+
+def test_cell_id_hashes_what_matters_and_nothing_else(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    from ddl_bench.plan.expansion import plan
+
+    (cell,) = plan(write_track(*misbehave("ok")), Overrides(plugins=(PLUGIN,)))
+    same: list[dict[str, Any]] = [
+        {"label": "x"},
+        {"time_limit": 1.0},
+        {"track": "y"},
+        {"keep_model": True},
+        {"data_dir": "/elsewhere"},
+    ]
+    other: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"params": {}},
+        {"data": "x"},
+        {"budget": BudgetSpec(epochs=9)},
+        {"threads": 2},
+        {"source": "x"},
+    ]
+    assert {cell.model_copy(update=change).id for change in same} == {cell.id}
+    assert (
+        len({cell.model_copy(update=change).id for change in other} | {cell.id}) == len(other) + 1
+    )
+    assert cell.model_copy(update={"source": "x"}).group == cell.group
+
+
+def test_rows_of_old_code_give_way_to_new_ones(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    from ddl_bench.results.rows import write_row
+
+    (row,) = run(write_track(*misbehave("ok")), tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
+    old = Row(
+        cell=row.cell.model_copy(update={"source": "old"}),
+        status="ok",
+        accuracy=1.0,
+        started="2000-01-01",
+    )
+    write_row(tmp_path, old)
+    assert load_rows(tmp_path) == [row]
+
+
+def test_full_disk_is_one_line(tmp_path: Path, write_track: Callable[..., str]) -> None:
+    from ddl_bench.errors import UserError
+
+    track = write_track(*misbehave("ok"))
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(UserError, match=r"--out .*file.*: cannot write there"):
+        run(track, blocked / "out", overrides=Overrides(plugins=(PLUGIN,)))
+    if os.path.exists("/dev/full"):
+        from ddl_bench.files import write_atomically
+
+        (tmp_path / "cells").mkdir()
+        target = tmp_path / "cells" / "x.json"
+        (tmp_path / "cells" / f".x.json.{os.getpid()}.tmp").symlink_to("/dev/full")
+        with pytest.raises(UserError, match=r"x\.json: cannot write: No space left"):
+            write_atomically(target, b"row" * 10000)
+        assert not target.exists()
+
+
+def test_a_worker_reports_its_own_peak_of_memory_and_not_its_runners() -> None:
+    assert len(b"x" * 400_000_000) == 4e8  # so much, at least, this process had
+    script = """
+from ddl_bench.worker import peak_memory
+before, size = peak_memory(), len(b"x" * int(1e8))
+print(before, peak_memory())
+"""
+    before, after = map(int, subprocess.check_output([sys.executable, "-c", script]).split())
+    assert 1e6 < before < 200e6
+    assert after - before == pytest.approx(1e8, rel=0.1)

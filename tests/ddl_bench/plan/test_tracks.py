@@ -1,0 +1,269 @@
+"""Tracks and plans: what a wrong file says, what overrides do, and that the packaged ones are sound."""
+
+import re
+import typing
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddl_bench.errors import UserError
+from ddl_bench.harness.estimate import estimate
+from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.plan.track import Track, load_track, packaged
+from ddl_bench.registry import METHODS, fields, load_method, make_method, methods, parse_spec
+
+GOOD = """
+name = "t"
+budget = { epochs = 2 }
+datasets = [{ source = "digits" }]
+methods = [{ name = "nearest-mean" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("budget = { epochs = 2 }", ""), r"t\.toml: budget: Field required"),
+        (("epochs = 2", "epoch = 2"), r"budget\.epoch: unknown key: did you mean 'epochs'"),
+        (("epochs = 2", "epochs = 2, seconds = 3"), r"budget: give either epochs or seconds"),
+        (("epochs = 2", "epochs = -2"), r"budget\.epochs: .*greater than or equal to 1, got -2"),
+        (("epochs = 2", 'epochs = "two"'), r"budget\.epochs: .*valid integer.*, got 'two'"),
+        (("budget", "bugdet"), r"unknown key: did you mean 'budget'|budget: Field required"),
+        (
+            ('name = "nearest-mean"', 'nam = "x"'),
+            r"methods\[0\]\.(name: Field required|nam: unknown key)",
+        ),
+        (
+            ('"nearest-mean" }', '"nearest-mean", param = {} }'),
+            r"methods\[0\]\.param: unknown key: did you mean 'params'",
+        ),
+        (("nearest-mean", "nearest-men"), r"no method 'nearest-men': did you mean 'nearest-mean'"),
+        (
+            ('"nearest-mean" }', '"logistic", params = { penalt = 1 } }'),
+            r"logistic has no option 'penalt'",
+        ),
+        (("digits", "digit"), r"digit: no such data set.*did you mean 'digits'"),
+        (('[{ source = "digits" }]', "[]"), r"datasets: .*at least 1 item"),
+        (("= { epochs", "= { { epochs"), r"t\.toml: not valid TOML: .*line 3"),
+        (
+            ('name = "t"', 'name = "t"\nsplits = { val_fracton = 0.1 }'),
+            r"splits.*val_fracton.*did you mean 'val_fraction'",
+        ),
+        (('name = "t"', 'name = "t"\nsplits = { val_fraction = 1.5 }'), r"splits.*val_fraction"),
+        (
+            ('name = "t"', 'name = "t"\nseeds = [0, -1]'),
+            r"seeds\[1\]: .*greater than or equal to 0, got -1",
+        ),
+        (('"nearest-mean"', '"nearest-mean", grid = {}'), ""),
+    ],
+)
+def test_a_wrong_track_is_one_clear_line(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    path = tmp_path / "t.toml"
+    assert change[0] in GOOD
+    path.write_text(GOOD.replace(*change, 1))
+    if not message:
+        assert plan(str(path))
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        plan(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_track_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="no track 'quik': did you mean 'quick'"):
+        load_track("quik")
+    with pytest.raises(UserError, match="no such track file"):
+        load_track("missing.toml")
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_packaged_tracks_are_sound(name: str) -> None:
+    track = load_track(name)
+    assert isinstance(track, Track)
+    assert track.name == name
+    assert track.description
+    cells = plan(name, Overrides(datasets=["digits"], seeds=[0], splits={"test_from_train": 0}))
+    assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_quick_is_what_it_promises() -> None:
+    track = load_track("quick")
+    assert len(track.methods) <= 8
+    assert track.seeds == [0, 1, 2]
+    assert [entry.source for entry in track.datasets] == ["digits"]
+    cells = plan("quick")
+    assert sum(estimate(cell, [])[0] for cell in cells) <= 2 * 180, (
+        "two cells at a time, three minutes"
+    )
+
+
+@pytest.mark.parametrize("name", ["all", "equal-time"])
+def test_a_track_of_every_method_has_every_method(name: str) -> None:
+    names = [method.name for method in load_track(name).methods]
+    assert sorted(names) == sorted(entry.name for entry in entry_points(group=METHODS))
+
+
+def test_overrides_narrow_and_widen() -> None:
+    overrides = Overrides(
+        methods=["sdl", "plainnet-3", "plainnet[depth=6]"], seeds=[7], budget=BudgetSpec(seconds=2)
+    )
+    cells = plan("quick", overrides)
+    assert [cell.label for cell in cells] == ["sdl", "plainnet-3", "plainnet[depth=6]"]
+    assert [cell.params.get("depth") for cell in cells] == [None, 3, 6]
+    assert {cell.seed for cell in cells} == {7}
+    assert {cell.budget.seconds for cell in cells} == {2}
+    again = plan("quick", Overrides(methods=["sdl"], seeds=[7], budget=BudgetSpec(seconds=2)))
+    assert again[0].id == cells[0].id
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", "foo"),
+        ("precision", "float16"),
+        ("threads", -1),
+        ("threads", 0),
+        ("time_limit", -1.0),
+        ("memory_limit_gb", 0.0),
+        ("seeds", []),
+        ("seeds", [0, -1]),
+    ],
+)
+def test_a_wrong_override_names_the_option(name: str, value: Any) -> None:
+    with pytest.raises(
+        UserError, match=re.escape(f"--{name.replace('_', '-')} {value}: ")
+    ) as caught:
+        plan("quick", Overrides(**{name: value}))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_of_a_cell_plans_the_same_cell() -> None:
+    import shlex
+    from unittest.mock import patch
+
+    from typer.testing import CliRunner
+
+    from ddl_bench.cli import commands
+    from ddl_bench.cli import main as cli
+
+    (cell,) = plan(
+        "quick", Overrides(methods=["plainnet[depth=6]"], seeds=[4], precision="bfloat16")
+    )
+    with patch.object(commands, "dry_run") as seen:
+        CliRunner().invoke(
+            cli.app, [*shlex.split(cell.command())[1:], "--dry-run"], catch_exceptions=False
+        )
+    _, track, _, overrides, _ = seen.call_args.args
+    assert [again.id for again in plan(track, overrides)] == [cell.id]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("40e", "40 epochs"),
+        ("90s", "90 s"),
+        ("3m", "180 s"),
+        ("1.5 h", "5400 s"),
+        ("1 epoch", "1 epochs"),
+    ],
+)
+def test_budget_text(text: str, expected: str) -> None:
+    assert str(BudgetSpec.parse(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "3", "0s", "-3s", "fast", "3 days"])
+def test_wrong_budget_text(text: str) -> None:
+    with pytest.raises(UserError, match="--budget"):
+        BudgetSpec.parse(text)
+
+
+def test_method_options_are_checked() -> None:
+    from baselines.methods.plainnet import PlainNet
+
+    assert make_method(PlainNet, {"depth": 6}) == PlainNet(depth=6)
+    with pytest.raises(UserError, match="plainnet, option 'depth' = 5"):
+        make_method(PlainNet, {"depth": 5})
+    with pytest.raises(UserError, match="did you mean 'depth'"):
+        make_method(PlainNet, {"dept": 3})
+
+
+WRONG = """
+lr=-1 batch_size=-5: plainnet lista cnn-lista sparse-lstm ml-ista csc-net deq-sc ddl task-driven scn crate-lite
+n_layers=0: sdl ddl-greedy adl
+n_layers=1: adl-sdl
+patch=-1 stride=-1 n_atoms=-1 n_cells=-1 deep_patch=0 n_iter=-1 n_samples=0 contrast=-1 zca=0 n_components=-1: sdl adl
+lmbd=-1 n_nonzero=-1: sdl spams
+lmbd=0 lmbd=nan lmbd=inf threshold=-1: adl adl-sdl
+synthesis_lmbd=-1: adl-sdl
+n_steps=0 n_steps=2.5 patch=-1 stride=-1 n_atoms=-1 n_cells=-1 lmbd=-1: lista sparse-lstm
+n_steps=0 width=-1 n_atoms=-1: cnn-lista
+n_steps=-1: ml-ista ml-fista ml-lista
+width=0 n_blocks=0 lmbd=-1: csc-net deq-sc
+n_stages=0 n_steps=0: csc-net
+n_iter=0 alpha=0 tol=-1: deq-sc
+depth=-1 depth=24 width=-3 n_cells=-1 lmbd=-1 alpha=-1: ddl task-driven
+depth=0 width=-1 first_stride=-1 n_cells=0 lmbd=-1 alpha=-1: scn
+patch=-1 dim=-1 depth=-1 n_heads=0: crate-lite
+n_samples=-1 n_nonzero=0: src d-ksvd lc-ksvd
+n_samples=-1 n_atoms=0 n_iter=0: d-ksvd lc-ksvd dpl
+alpha=0: d-ksvd lc-ksvd
+beta=0: lc-ksvd
+"""
+LINES = [line.split(": ") for line in WRONG.strip().splitlines()]
+SPECS = [
+    f"{name}[{option}]"
+    for options, names in LINES
+    for name in names.split()
+    for option in options.split()
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_an_option_out_of_range_is_named(spec: str) -> None:
+    name, params = parse_spec(spec)
+    (option,) = params
+    with pytest.raises(UserError, match=rf"^\S+: method .*{name}.*\b{option}\b") as caught:
+        plan("quick", Overrides(methods=[spec], seeds=[0]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("strengths", [[], [1.0, 0.0]])
+def test_strengths_out_of_range_are_named(strengths: list[float]) -> None:
+    with pytest.raises(UserError, match="logistic, option 'strengths'"):
+        make_method(load_method("logistic"), {"strengths": strengths})
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_default_is_in_range(name: str) -> None:
+    cls = load_method(name)
+    hints = typing.get_type_hints(cls, include_extras=True)
+    if cls.__module__.startswith("baselines"):
+        assert not [key for key in fields(cls) if hints[key] in (int, float)], (
+            "a number without a range"
+        )
+    make_method(cls, {key: getattr(cls(), key) for key in fields(cls)})
+
+
+def test_parse_spec() -> None:
+    assert parse_spec("a[x=1, y=2.5, z=true, w=word]") == (
+        "a",
+        {"x": 1, "y": 2.5, "z": True, "w": "word"},
+    )
+    assert parse_spec("a/b.npz") == ("a/b.npz", {})
+    with pytest.raises(UserError, match=re.escape("'x' is not key=value")):
+        parse_spec("a[x]")
+
+
+def test_a_grid_needs_validation_images(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(
+        GOOD.replace('"nearest-mean" }', '"sdl", grid = { n_layers = [1, 2] } }')
+        + "[splits]\nval_fraction=0\n"
+    )
+    with pytest.raises(UserError, match="val_fraction above 0"):
+        plan(str(path))

@@ -1,0 +1,196 @@
+"""What a method tells of itself, and that ours tell all of it."""
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from ddl_bench import describe, registry
+from ddl_bench.api import Described
+from ddl_bench.errors import UserError
+from ddl_bench.plan.identity import source_hash
+from ddl_bench.training.estimator import from_estimator
+from tests.conftest import ddl_bench
+
+RECORDS = describe.methods()
+PLUGIN = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ddl_bench.api import About
+
+
+@dataclass(frozen=True)
+class Bare:
+    name: ClassVar[str] = "bare"
+    depth: int = 3
+
+    def start(self, task, budget): ...
+
+
+@dataclass(frozen=True)
+class Told(Bare):
+    """A method of mine.
+
+    It has depth.
+
+    depth, width: of all layers. rate: in steps: at most 1.
+    """
+
+    name: ClassVar[str] = "told"
+    about = About(family="mine", references=("me2026", "gregor2010", "nobody"), needs=("no_such_package", "json"))
+    width: int = 4
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Child(Told):
+    """Another.
+
+    rate: its own.
+    """
+
+    name: ClassVar[str] = "child"
+'''
+BIB = """@book{me2026,
+  author = {Me, Myself and You, Y. O. and Them, They},
+  title = {100\\% of {Mine}},
+  year = {2026}
+}
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> tuple[Path, ...]:
+    (tmp_path / "references.bib").write_text(BIB)
+    path = tmp_path / f"{tmp_path.name}.py"
+    path.write_text(PLUGIN)
+    return (path,)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["name"])
+def test_ours_tell_all_of_themselves(record: dict[str, object]) -> None:
+    cls = registry.load_method(str(record["name"]))
+    assert "about" in vars(cls), "of its own, not inherited"
+    assert isinstance(cls, Described)
+    first = inspect.cleandoc(cls.__doc__ or "").split("\n")[0]
+    assert record["about"] == first
+    assert first.endswith(".")
+    assert len(first) < 112
+    for text in (record["family"], record["formula"]):
+        assert text
+    for name, option in json.loads(json.dumps(record["options"])).items():
+        assert option["meaning"], f"no docstring says what {name} is"
+        assert "Annotated" not in option["type"], "a plain type, without its range"
+    for reference in json.loads(json.dumps(record["references"])):
+        assert reference["key"] in reference["bibtex"]
+        assert reference["citation"][-4:] in reference["key"], "the year"
+
+
+def test_entries_are_used_and_in_order() -> None:
+    keys = list(describe.bibliography(describe.KNOWN))
+    assert keys == sorted(keys)
+    assert set(keys) == {
+        reference["key"] for record in RECORDS for reference in record["references"]
+    }
+    assert describe.KNOWN.read_text().count("\n@") + 1 == len(keys)
+
+
+def test_a_plugin_may_tell_nothing_or_something(plugin: tuple[Path, ...]) -> None:
+    bare = describe.method("bare", plugin)
+    assert (bare["about"], bare["family"], bare["references"], bare["needs"]) == ("", "", [], ())
+    assert bare["options"] == {"depth": {"type": "int", "default": 3, "meaning": ""}}
+    told = describe.method("told", plugin)
+    assert (told["about"], told["more"], told["family"]) == (
+        "A method of mine.",
+        ["It has depth."],
+        "mine",
+    )
+    assert [it["meaning"] for it in told["options"].values()] == ["of all layers"] * 2 + [
+        "in steps: at most 1"
+    ]
+    assert told["missing"] == ["no_such_package"]
+    mine, known, unknown = told["references"]
+    assert mine["citation"] == "Me, You and Them, 100% of Mine, 2026"
+    assert known["citation"].startswith("Gregor and LeCun, Learning Fast")
+    assert (unknown["citation"], unknown["bibtex"]) == ("", "")
+    child = describe.method("child", plugin)
+    assert (child["family"], child["more"]) == ("", ["It has depth."])
+    assert [it["meaning"] for it in child["options"].values()] == ["of all layers"] * 2 + [
+        "its own"
+    ]
+    assert [it["name"] for it in describe.methods(plugin)][-2:] == ["bare", "child"], (
+        "without a family, so last"
+    )
+
+
+def test_the_listing_and_one_in_full(
+    plugin: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = ddl_bench(["methods", "--plugin", plugin[0]])
+    assert max(map(len, text.splitlines())) <= 80
+    for record in RECORDS:
+        assert f"\n  {record['name']} " in text
+    for part in (
+        "\nunrolled networks\n",
+        "[gregor2010]",
+        "needs spams",
+        "\nothers\n  bare",
+    ):
+        assert part in text
+    assert "needs no_such_package, json (not installed: pip install no_such_package)" in " ".join(
+        text.split()
+    )
+    full = ddl_bench(["methods", "told", "--plugin", plugin[0]])
+    for part in (
+        "told: A method of mine.",
+        "no_such_package, json (not installed: pip install",
+        "in steps: at most 1",
+        BIB,
+    ):
+        assert part in full
+    assert "none known" in full
+    assert "strengths" in ddl_bench(["methods", "logistic"])
+    assert (
+        json.loads(ddl_bench(["methods", "told", "--json", "--plugin", plugin[0]]))["family"]
+        == "mine"
+    )
+    assert len(json.loads(ddl_bench(["methods", "--json"]))) == len(RECORDS)
+    with pytest.raises(UserError, match="did you mean 'lista'"):
+        ddl_bench(["methods", "listta"])
+
+
+def test_a_method_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, plugins: object) -> None:
+        raise ImportError("no module named x")
+
+    monkeypatch.setattr(registry, "load_method", load)
+    record = describe.method("sdl")
+    assert record["about"] == "not installed: no module named x"
+    assert record.keys() == RECORDS[0].keys()
+    assert "no module named x" in ddl_bench(["methods", "sdl"])
+
+
+def test_an_estimator_says_what_it_is() -> None:
+    forest = from_estimator("forest", RandomForestClassifier, n_estimators=7)
+    assert forest.__doc__ == "scikit-learn's RandomForestClassifier on pixels in [0, 1]."
+    assert {field.name for field in dataclasses.fields(forest)} >= {"n_estimators"}
+
+
+def test_extras_are_installed_by_their_name() -> None:
+    assert describe.install(["spams", "other"]) == "pip install 'ddl-bench[spams]' other"
+
+
+def test_what_a_method_tells_does_not_change_its_source(plugin: tuple[Path, ...]) -> None:
+    before = source_hash(registry.load_method("told", plugin))
+    changes = {'family="mine"': 'family="yours"', "width: int = 4": "width: int = 5"}
+    for folder, (old, new) in zip(("same", "other"), changes.items(), strict=True):
+        path = plugin[0].parent / folder / plugin[0].name
+        path.parent.mkdir()
+        path.write_text(PLUGIN.replace(old, new))
+        after = source_hash(registry.load_method("told", (path,)))
+        assert (before == after) == (folder == "same")

@@ -1,0 +1,292 @@
+"""The Q-metric ReLU against its definition and finite differences, in all structures."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ddl_bench.api import Budget, Split, Task
+from detrame.layer import QMetricReLU
+from detrame.methods.plainnet import DeTraMePlainNet
+
+RANKS = {"full": None, "depthwise": None, "low-rank": 2}
+structures = pytest.mark.parametrize("structure", RANKS)
+
+
+def new(channels: int, kernel: int, n_steps: int, structure: Any, tol: Any = None) -> QMetricReLU:
+    kernel = max(kernel, 3 if structure == "depthwise" else 1)
+    return QMetricReLU(
+        channels, kernel, n_steps, structure=structure, rank=RANKS[structure], tol=tol
+    )
+
+
+def layer(
+    channels: int, kernel: int, n_steps: int, structure: str, tol: Any = None, seed: int = 0
+) -> QMetricReLU:
+    """A layer in float64 whose projections are active in places."""
+    made = new(channels, kernel, n_steps, structure, tol).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(
+                0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            )
+        made.h.add_(0.8)
+    made.project_()
+    return made
+
+
+def signal(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def equation_9(Z: Tensor, made: QMetricReLU, n_steps: int) -> Tensor:
+    """The recursion as it is printed, tap by tap and without convolutions, on (n, channels, height, width)."""
+    h, b = made.h[:, None, None], made.b[:, None, None]
+    U, pad = torch.zeros_like(Z), made.kernel // 2
+    height, width = Z.shape[2:]
+    for _ in range(n_steps):
+        V = F.pad(U - Z, (pad, pad, pad, pad))
+        mixed = torch.zeros_like(Z)
+        for i in range(made.kernel):
+            for j in range(made.kernel):
+                tap = off_diagonal(made, i, j)
+                mixed = mixed + torch.einsum(
+                    "ck,nkhw->nchw", tap, V[:, :, i:, j:][..., :height, :width]
+                )
+        U = (h * Z + mixed - b).clamp(min=0)
+    return U
+
+
+def off_diagonal(made: QMetricReLU, i: int, j: int) -> Tensor:
+    """W~ at one tap, (channels, channels), from the parameters."""
+    if made.structure == "low-rank":
+        tap = made.up[:, :, 0, 0] @ made.down[:, :, i, j]
+    else:
+        tap = (
+            made.weight[:, :, i, j]
+            if made.structure == "full"
+            else torch.diag(made.weight[:, 0, i, j])
+        )
+    return tap - torch.diag(tap.diagonal()) if i == j == made.kernel // 2 else tap
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    arguments=st.tuples(
+        st.integers(2, 5),
+        st.sampled_from([1, 3, 5]),
+        st.integers(1, 6),
+        st.sampled_from(list(RANKS)),
+    ),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+    seed=st.integers(0, 10**6),
+)
+def test_it_computes_equation_9(
+    arguments: Any, size: tuple[int, int, int], dtype: torch.dtype, seed: int
+) -> None:
+    channels, kernel, n_steps, structure = arguments
+    made = layer(channels, kernel, n_steps, structure, seed=seed)
+    Z = signal(size[0], channels, *size[1:], seed=seed)
+    expected, taps = equation_9(Z, made, n_steps).detach(), range(made.kernel)
+    kernels = [off_diagonal(made, i, j) for i in taps for j in taps]
+    torch.testing.assert_close(
+        made.dense_weight().flatten(2).movedim(2, 0), torch.stack(kernels), rtol=0, atol=1e-14
+    )
+    untouched = Z.to(dtype)
+    computed = made.to(dtype)(untouched)
+    assert computed.dtype == dtype
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-4
+    torch.testing.assert_close(
+        computed.double(), expected, rtol=tolerance, atol=tolerance * float(1 + expected.max())
+    )
+    assert torch.equal(untouched, Z.to(dtype))
+    assert made.n_steps_used == n_steps
+
+
+@structures
+def test_the_memory_format_is_kept_and_autocast_is_not_in_its_way(structure: str) -> None:
+    made = layer(4, 3, 3, structure).float().to(memory_format=torch.channels_last)
+    Z = signal(2, 4, 6, 6).float().contiguous(memory_format=torch.channels_last).requires_grad_()
+    U = made(Z)
+    U.sum().backward()
+    assert U.is_contiguous(memory_format=torch.channels_last)
+    assert Z.grad is not None
+    assert Z.grad.is_contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(made(Z).float(), U, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("structure", ["full", "low-rank"])
+def test_dense_inputs_are_images_of_one_pixel(structure: str) -> None:
+    made = layer(6, 1, 4, structure)
+    Z = signal(7, 6)
+    torch.testing.assert_close(made(Z), equation_9(Z[:, :, None, None], made, 4).flatten(1))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("n_steps", "tol"), [(3, None), (30, 0.1)])
+@structures
+def test_gradients_match_finite_differences(
+    structure: str, n_steps: int, tol: float | None, kernel: int
+) -> None:
+    made = layer(3, kernel, n_steps, structure, tol)
+    with torch.no_grad():
+        [factor.mul_(0.6) for name, factor in made.named_parameters() if name in ("weight", "up")]
+    names = [name for name, _ in made.named_parameters()]
+
+    def run(Z: Tensor, *values: Tensor) -> Tensor:
+        output: Tensor = functional_call(made, dict(zip(names, values, strict=True)), (Z,))
+        return output
+
+    assert torch.autograd.gradcheck(run, (signal(2, 3, 4, 4).requires_grad_(), *made.parameters()))
+    assert made.n_steps_used == 3 if tol is None else 2 <= made.n_steps_used < 30
+
+
+@structures
+def test_with_a_tolerance_it_stops_at_the_first_step_that_meets_it_in_each_sample(
+    structure: str,
+) -> None:
+    Z = signal(4, 3, 5, 5)
+    Z[1] = -abs(Z[1])  # next to no code there
+    with torch.no_grad():
+        made = layer(3, 3, 200, structure, tol=1e-4)
+        [parameter.mul_(0.6) for parameter in made.parameters()]
+        U = made(Z)
+        steps = [equation_9(Z, made, n) for n in range(made.n_steps_used + 1)]
+        torch.testing.assert_close(U, steps[-1])
+        change = [
+            ((b - a).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)).max()
+            for a, b in pairwise(steps)
+        ]
+    assert change[-1] <= 1e-4 < min(change[:-1])
+    assert 2 < made.n_steps_used < 200
+    assert (made(torch.zeros_like(Z)) == 0).all()
+    assert made.n_steps_used == 2, "0 is a fixed point, and no division by 0"
+
+
+@structures
+def test_projection_is_the_nearest_feasible_point_and_spares_the_rest(structure: str) -> None:
+    made = new(4, 3, 2, structure)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(2 * signal(*parameter.shape, seed=parameter.numel()))
+    before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
+    made.project_()
+    expected = before | {"h": before["h"].clamp(0, 1), "b": before["b"].clamp(min=0)}
+    if structure != "low-rank":
+        own = (
+            torch.eye(4, dtype=torch.bool)
+            if structure == "full"
+            else torch.ones(4, 1, dtype=torch.bool)
+        )
+        expected["weight"][:, :, 1, 1] = torch.where(own, 0.0, before["weight"][:, :, 1, 1])
+        assert own.sum() == made.n_structural_zeros
+    for name, parameter in made.named_parameters():
+        assert torch.equal(parameter, expected[name])
+    assert (made.dense_weight()[:, :, 1, 1].diagonal() == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "rank"), [(2, 1, 1), (4, 1, 2), (5, 1, 3), (3, 3, 2), (3, 3, 3)]
+)
+def test_low_rank_counts_the_dimensions_of_the_metrics_it_reaches(
+    channels: int, kernel: int, rank: int
+) -> None:
+    made = QMetricReLU(channels, kernel, structure="low-rank", rank=rank, std=1.0).double()
+    factors = made.up, made.down
+    rows = [
+        torch.autograd.grad(entry, factors, retain_graph=True)
+        for entry in made.dense_weight().flatten()
+    ]
+    jacobian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    assert made.n_structural_zeros == jacobian.shape[1] - int(torch.linalg.matrix_rank(jacobian))
+
+
+@structures
+def test_a_new_layer_is_a_relu_that_learns_at_once_and_h_and_b_do_not_decay(structure: str) -> None:
+    made = new(5, 3, 2, structure)
+    Z = signal(3, 5, 4, 4).float()
+    assert torch.equal(made(Z), Z.clamp(min=0))
+    made(Z).square().sum().backward()
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            assert parameter.grad is not None
+            assert (parameter.ndim > 1) == (name not in "hb"), (
+                "the recipes decay tensors of two or more dimensions"
+            )
+            assert (parameter.grad.abs().max() > 0) == (name != "down"), "it waits for `up`"
+            parameter.sub_(1e-3 * parameter.grad)
+    assert made.dense_weight().abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"channels": 0}, r"channels=0\): must be at least 1"),
+        ({"kernel": 2}, r"kernel=2\): must be odd"),
+        ({"n_steps": 0}, r"n_steps=0\): must be at least 1"),
+        (
+            {"structure": "sparse"},
+            r"structure='sparse'\): must be one of full, depthwise, low-rank",
+        ),
+        (
+            {"structure": "depthwise", "kernel": 1},
+            r"kernel=1\): a depthwise W~ would be zero, use at least 3",
+        ),
+        ({"structure": "low-rank", "rank": 0}, r"rank=0\): must be 1 to 3"),
+        ({"structure": "low-rank", "rank": 4}, r"rank=4\): must be 1 to 3"),
+        ({"rank": 2}, r"rank=2\): must be None unless structure is 'low-rank'"),
+        ({"tol": 0.0}, r"tol=0.0\): must be between 0 and 1"),
+        ({"channels": None}, r"channels=None\): must be a whole number"),
+        ({"kernel": 2.5}, r"kernel=2.5\): must be a whole number"),
+        ({"n_steps": 2.5}, r"n_steps=2.5\): must be a whole number"),
+        ({"structure": "low-rank", "rank": 1.5}, r"rank=1.5\): must be a whole number"),
+        ({"std": -0.1}, r"std=-0.1\): must be at least 0 and finite"),
+        ({"std": float("nan")}, r"std=nan\): must be at least 0 and finite"),
+        ({"std": float("inf")}, r"std=inf\): must be at least 0 and finite"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"QMetricReLU\({message}"):
+        QMetricReLU(**{"channels": 3} | arguments)
+
+
+@pytest.mark.parametrize(("kernel", "shape"), [(3, (2, 4)), (3, (2, 5, 6, 6)), (1, (4,))])
+def test_a_wrong_input_is_named(kernel: int, shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"QMetricReLU\(channels=4\): expected \(n, 4, height, width\)"
+    ):
+        QMetricReLU(4, kernel)(torch.zeros(shape))
+
+
+def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
+    y = torch.arange(120) % 3
+    X = (60 * y[:, None, None, None] + 120 * signal(120, 1, 8, 8).sigmoid()).to(torch.uint8)
+    task = Task(
+        name="levels",
+        class_names=("a", "b", "c"),
+        train=Split(X=X, y=y),
+        val=Split(X=X[:0], y=y[:0]),
+    )
+    training = DeTraMePlainNet(batch_size=40).start(task, Budget(epochs=3))
+    never: Any = SimpleNamespace(fraction=lambda: 0.0, expired=lambda: False)
+    while training.advance(never):
+        pass
+    state = training.classifier().state()  # type: ignore[attr-defined]  # Network is Keepable
+    metrics = [name.removesuffix(".h") for name in state if name.endswith(".h")]
+    assert len(metrics) == 2
+    for name in metrics:
+        weight, h, b = (state[f"{name}.{part}"] for part in ("weight", "h", "b"))
+        assert weight[:, :, 1, 1].diagonal().abs().max() == 0
+        assert weight.abs().max() > 0
+        assert 0 <= h.min() < h.max() <= 1
+        assert 0 <= b.min() < b.max()

@@ -1,0 +1,394 @@
+"""Tables, figures and page, on runs that are made up here."""
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+
+from ddl_bench.data.splits import Splits
+from ddl_bench.errors import UserError
+from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.rows import Row, load_rows
+from ddl_bench.results.table import COLUMNS, display, number, summary
+from reports.figures import draw as figures
+from reports.figures.names import write_names
+from reports.report import write
+from tests.conftest import make_cell, put
+
+HOSTILE = "<script>alert('x')</script> 100 % | $\\x_{ & #"
+OUTER = {
+    "http://www.w3.org/2000/svg",
+    "http://www.w3.org/1999/xlink",
+}  # names of formats, never fetched
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets; on digits a dictionary method, one that misses a seed, one that failed and one of hostile name."""
+    folder = tmp_path_factory.mktemp("results") / "made-up"
+    rng = np.random.default_rng(0)
+    about = {
+        "host": "node1",
+        "cpu": "Xeon",
+        "versions": {"torch": "2.5"},
+        "command": "ddl-bench run quick <again>",
+    }
+    for seed in range(3):
+        for label, share, scale in (
+            ("sdl", 0.9, 1.0),
+            ("plainnet", 0.97, 9.0),
+            (HOSTILE, 0.8, 0.01),
+        ):
+            curve = {
+                "curve_seconds": scale * np.arange(1, 6),
+                "curve_accuracy": 100 * share - 40 / np.arange(1, 6),
+                "curve_split": np.array("validation"),
+            }
+            kept: dict[str, Any] = curve | (
+                {"artefact_atoms": rng.normal(size=(30, 1, 5, 5))} if label == "sdl" else {}
+            )
+            cell = make_cell(label, seed, plugins=())
+            if label == "plainnet" and seed == 1:
+                put(
+                    folder,
+                    cell,
+                    status="timeout",
+                    reason="longer than\n60 s",
+                    provenance={"command": "again"},
+                )
+                continue
+            numbers = {
+                "n_params": int(1000 * scale),
+                "train_s": scale * (5 + seed),
+                "test_s_per_image": scale / 1e4,
+            }
+            put(
+                folder,
+                cell,
+                rng.random(400) < share,
+                kept,
+                **numbers,
+                test_s_per_image_iqr=1e-6,
+                provenance=about,
+            )
+        put(folder, make_cell("spams", seed), status="not_installed", reason="needs spams")
+        put(
+            folder,
+            make_cell("sdl", seed, dataset="my data/x.npz"),
+            rng.random(100) < 0.5,
+            {},
+            provenance=about,
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def paths(run: Path) -> dict[str, Path]:
+    return write(run)
+
+
+class Page(HTMLParser):
+    """Collects what a page would fetch, the texts of its cells, and tags that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.cells: list[str] = []
+        self.scripts = 0
+        self.ids: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")
+        ]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.scripts += tag == "script"
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag not in ("meta",):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self._open):
+            self.cells[-1] += data
+
+
+def test_the_page_stands_alone(paths: dict[str, Path]) -> None:
+    text = paths["page"].read_text()
+    page = Page(text)
+    assert all(it.startswith(("#", "data:image/png;base64,")) for it in page.fetched)
+    assert set(re.findall(r"https?://[^\"'\s<)]+", text)) <= OUTER
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert len(page.ids) == len(
+        set(page.ids)
+    )  # figures in one page must not take each other's clip paths
+    links = [it[1:] for it in page.fetched if it.startswith("#")]
+    assert set(links) <= set(page.ids)
+
+
+def test_a_hostile_label_stays_text(paths: dict[str, Path]) -> None:
+    page = Page(paths["page"].read_text())
+    assert page.scripts == 1  # the page's own
+    assert HOSTILE in page.cells
+    assert "<script>" not in paths["markdown"].read_text()
+
+
+def test_the_page_shows_protocol_and_reasons(paths: dict[str, Path]) -> None:
+    text = paths["page"].read_text()
+    for wanted in (
+        "needs spams",
+        "2 of 3 seeds; seed 1: timeout: longer than 60 s",
+        "torch 2.5",
+        "node1",
+        "30 epochs",
+    ):
+        assert wanted in text
+    assert "ddl-bench run quick &lt;again&gt;" in text
+    assert "300 comparisons" not in text
+    assert re.search(r"Holm-corrected for the 2 comparisons", text)
+
+
+def test_no_output_shows_nan(paths: dict[str, Path]) -> None:
+    assert not any(
+        re.search(r"\b(nan|none|NaT|<NA>)\b", cell, re.I)
+        for cell in Page(paths["page"].read_text()).cells
+    )
+    for kind in ("markdown", "csv", "latex"):
+        assert not re.search(r"\b(nan|None|NaT)\b|<NA>", paths[kind].read_text())
+
+
+def test_csv_round_trip(run: Path, paths: dict[str, Path]) -> None:
+    rows = load_rows(run)
+    read, table = pd.read_csv(paths["csv"], keep_default_na=True), summary(rows)
+    assert list(read.columns) == list(table.columns)
+    for name in ("accuracy", "accuracy_sd", "train_s", "n_params", "low", "high", "n_seeds"):
+        np.testing.assert_allclose(read[name], table[name].astype(float))
+    assert list(read["label"]) == list(table["label"])
+    accuracies = [
+        row.accuracy or 0
+        for row in rows
+        if row.cell.label == "sdl" and row.cell.dataset == "digits"
+    ]
+    line = read[(read["label"] == "sdl") & (read["dataset"] == "digits")].iloc[0]
+    assert line["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert line["accuracy_sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert line["train_s"] == pytest.approx(6.0)
+
+
+def test_latex_is_balanced_and_escaped(paths: dict[str, Path]) -> None:
+    text = paths["latex"].read_text()
+    bare = re.sub(r"\\[%&#${}_]|\\textbackslash|\\$", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"[%#_±]", bare)
+    body = bare[bare.index("\\midrule") : bare.index("\\bottomrule")]
+    columns = len(re.match(r"\\begin\{tabular\}\{(l+)", text)[1]) + 1  # type: ignore[index]  # fails where it is none
+    assert {line.count("&") for line in body.splitlines()[1:] if line} == {columns - 1}
+    assert text.count("\\begin{") == text.count("\\end{")
+
+
+def test_markdown_has_equal_columns(paths: dict[str, Path]) -> None:
+    lines = paths["markdown"].read_text().strip().splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == 2 + 5
+
+
+def test_every_figure_is_there_as_well_formed_svg_and_png(paths: dict[str, Path]) -> None:
+    costs = ("parameters", "training-time", "test-time-per-image")
+    names = {f"digits-accuracy-against-{cost}" for cost in costs} | {
+        "digits-accuracy-while-training"
+    }
+    names |= {"digits-learned-atoms", "x.npz-accuracy-against-training-time"}
+    svgs = {path.stem: path for path in paths["figures"].glob("*.svg")}
+    assert svgs.keys() == names == {path.stem for path in paths["figures"].glob("*.png")}
+    for path in svgs.values():
+        root = ET.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "nan" not in path.read_text().lower().split('"')
+
+
+def test_empty_run_and_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(UserError, match="no finished cell to report"):
+        write(tmp_path)
+
+
+def test_all_failed_still_reports(tmp_path: Path) -> None:
+    put(tmp_path, make_cell("sdl"), status="crashed", reason="killed by signal 11")
+    text = write(tmp_path, tmp_path / "elsewhere")["page"].read_text()
+    assert "killed by signal 11" in text
+    assert (tmp_path / "elsewhere" / "table.tex").is_file()
+
+
+def test_unequal_cells_are_never_averaged(tmp_path: Path) -> None:
+    for seed, epochs in ((0, 10), (1, 10), (0, 40)):
+        right = np.arange(100) < 50 + epochs + seed
+        put(tmp_path, make_cell("a", seed, budget=BudgetSpec(epochs=epochs, seconds=None)), right)
+    put(tmp_path, make_cell("a", splits=Splits(limit_train=10)), np.arange(100) < 10)
+    table = summary(load_rows(tmp_path))
+    found = dict(
+        zip(zip(table["dataset"], table["label"], strict=True), table["accuracy"], strict=True)
+    )
+    assert found == {
+        ("digits", "a (epochs=40)"): 90,
+        ("digits", "a (epochs=10)"): 60.5,
+        ("digits (limit_train=10)", "a"): 10,
+    }
+    assert list(table["note"]) == ["1 of 2 seeds; seed 1: not run", "", ""]
+    assert list(table["interval"]) == [
+        "bootstrap over 100 images",
+        "t over 2 seeds",
+        "bootstrap over 100 images",
+    ]
+
+
+def test_machines_are_named_only_where_they_differ(tmp_path: Path) -> None:
+    for label, host in (("a", "node1"), ("b", "node2")):
+        put(tmp_path, make_cell(label), np.arange(9) < 5, provenance={"host": host, "cpu": "Xeon"})
+    table = display(load_rows(tmp_path))
+    assert list(table["note"]) == [
+        f"timed on cpu, threads: 1, {host}, Xeon" for host in ("node1", "node2")
+    ]
+    assert "note" not in display(load_rows(tmp_path)[:1])
+
+
+def test_notes_on_budget_and_size(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        make_cell("a"),
+        np.arange(9) < 5,
+        over_budget=True,
+        size_reason="a foreign estimator",
+    )
+    assert list(display(load_rows(tmp_path))["note"]) == [
+        "over its time budget; size unknown: a foreign estimator"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "sd", "form", "expected"),
+    [
+        (0.0031249, 0.000123, "", "0.00312 ± 0.00012"),
+        (8.234e-7, np.nan, "", "0.000000823"),
+        (123456.0, 77.7, "", "123,000 ± 78"),
+        (100.0, 0.0, ".2f", "100.00 ± 0.00"),
+        (50.2, 7e-15, ".2f", "50.20 ± 0.00"),
+        (1369738.0, 0.0, ",.0f", "1,369,738"),
+        (np.nan, np.nan, ".2f", ""),
+    ],
+)
+def test_number(value: float, sd: float, form: str, expected: str) -> None:
+    assert number(value, sd, form) == expected
+
+
+def test_columns_are_fields_of_a_row() -> None:
+    assert {field for field, *_ in COLUMNS} <= Row.model_fields.keys()
+    assert len({title for _, title, *_ in COLUMNS}) == len(COLUMNS)
+
+
+def test_many_lines_have_a_panel_for_each_family(tmp_path: Path) -> None:
+    methods = [
+        "sdl",
+        "spams",
+        "adl",
+        "ddl",
+        "scn",
+        "lista",
+        "plainnet",
+        "resnet",
+        "csc-net",
+        "src",
+        "dpl",
+        "logistic",
+    ]
+    for i, method in enumerate([*methods, "of-a-plugin"]):
+        curve = {
+            "curve_seconds": np.arange(1.0, 4),
+            "curve_accuracy": 50.0 + i + np.arange(3),
+            "curve_split": "test",
+        }
+        put(tmp_path, make_cell(method, 0), np.ones(10, bool), curve, train_s=3.0)
+    text = (write(tmp_path)["figures"] / "digits-accuracy-while-training.svg").read_text()
+    for name in (
+        *methods,
+        "of-a-plugin",
+        "other",
+        "baseline",
+        "unrolled networks",
+        "dictionaries, layer by layer",
+    ):
+        assert f"<!-- {name} -->" in text
+
+
+def test_a_line_to_a_name_leads_past_no_other_point() -> None:
+    figure = Figure(figsize=(7, 4.4), dpi=72)
+    axes = figure.add_subplot(xlim=(0, 100), ylim=(0, 100))
+    points = {
+        name: np.array(at)
+        for name, at in {
+            "sdl": (70.0, 51.0),
+            "lista": (73.0, 50.0),
+            "detrame": (76.0, 50.0),
+        }.items()
+    }
+    bars = [(x + dx, y) for x, y in points.values() for dx in (-0.5, 0.5) for y in range(40, 61)]
+    write_names(axes, points, np.array(bars))
+    homes = axes.transData.transform(np.array(list(points.values())))
+    for i, text in enumerate(it for it in axes.texts if isinstance(it, Annotation)):
+        way = np.array(Text.get_window_extent(text).get_points()).mean(0) - homes[i]
+        for home in np.delete(homes, i, 0) - homes[i]:
+            along = np.clip(home @ way / (way @ way), 0, 1)
+            assert np.hypot(*(home - along * way)) > 3
+
+
+def test_a_line_of_a_panel_ends_at_the_mean_over_its_seeds() -> None:
+    ends = {0: (2.0, 60.0), 1: (4.0, 70.0)}  # by seed
+    points: list[figures.Point] = [
+        (name, seed, *at)
+        for name in "ab"
+        for seed, end in ends.items()
+        for at in ((1.0, 50.0), end)
+    ]
+    figure = figures.panels(points, {"a": "one", "b": "two"}, "seconds of training time", "test")
+    drawn = [np.asarray(line.get_data()).T.tolist() for axes in figure.axes for line in axes.lines]
+    assert [line for line in drawn if len(line) == 1] == [[[3, 65]], [[3, 65]]]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=14, unique=True
+    )
+)
+@settings(deadline=None, max_examples=25)
+def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]) -> None:
+    figure = Figure(figsize=(7, 4.4), dpi=72)
+    axes = figure.add_subplot(xlim=(-8, 38), ylim=(-8, 38))
+    points = {f"method-{i}": np.array(place, dtype=float) for i, place in enumerate(places)}
+    write_names(axes, points, np.array(list(points.values())))
+    texts = [it for it in axes.texts if isinstance(it, Annotation)]
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(it) for it in texts]
+    for i, box in enumerate(boxes):
+        assert box.count_overlaps(boxes) == 1  # itself
+        assert box.count_contains(axes.transData.transform(list(points.values()))) == 0
+        assert axes.bbox.count_overlaps([box]) == 1
+        assert texts[i].get_text() == f"method-{i}"
