@@ -1,15 +1,23 @@
-"""Methods and data sets by name: installed ones through entry points, others from a plugin file."""
+"""Methods and data sets by name: installed ones through entry points, others from plugin files.
+
+No name is ever replaced in silence. A plugin file that takes a known name is an error. An installed
+package that does so is ignored, with a warning that names it; and a package that cannot be
+imported fails alone, when one of its names is used.
+"""
 
 import dataclasses
+import hashlib
 import importlib.util
+import re
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -19,31 +27,139 @@ from ddl_bench.errors import UserError, nearest
 METHODS = "ddl_bench.methods"
 DATASETS = "ddl_bench.datasets"
 REPORTS = "ddl_bench.reports"
+OURS = "ddl-bench"  # the distribution whose names no other can take
+USABLE = re.compile(r"[\w.+-]+")  # a name that can be given on a command line
+PLUGIN_PREFIX = "ddl_bench_plugin_"
+
+Loader: TypeAlias = Callable[..., Any]
+
+
+class NameTaken(UserWarning):
+    """An installed package offers a method or a data set under a name that is taken."""
+
+
+class BrokenPackage(ImportError):
+    """An installed package offers something that cannot be imported."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Installed:
+    """A data set of an installed package, imported when it is first asked for."""
+
+    entry: EntryPoint
+
+    def load(self) -> Loader:
+        """Import the function behind the name. Raises UserError where that fails."""
+        try:
+            return typing.cast(Loader, load_entry(self.entry))
+        except ImportError as error:
+            raise UserError(f"the data set {self.entry.name!r} is broken: {error}") from None
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.load()(*arguments, **options)
+
+
+def entries(group: str) -> dict[str, EntryPoint]:
+    """List the entry points of a group by name; those of this project come first.
+
+    Warns of each name that a second package offers as well.
+    """
+    known: dict[str, EntryPoint] = {}
+    ordered = sorted(entry_points(group=group), key=rank)
+    for entry in ordered:
+        holder = known.setdefault(entry.name, entry)
+        if holder.value != entry.value:
+            owners = f"{distribution_of(entry)} offers {entry.name!r}, a name of"
+            text = f"{owners} {distribution_of(holder)}; it is ignored"
+            warnings.warn(text, NameTaken, stacklevel=2)
+    return known
+
+
+def rank(entry: EntryPoint) -> tuple[bool, str, str]:
+    """Sort this project's entry points before all others, the rest by package."""
+    distribution = distribution_of(entry)
+    return distribution != OURS, distribution, entry.value
+
+
+def distribution_of(entry: EntryPoint) -> str:
+    """The name of the package that offers an entry point."""
+    return str(entry.dist.name) if entry.dist else "a package"
+
+
+def load_entry(entry: EntryPoint) -> Any:
+    """Import what an entry point names; any failure is an ImportError that says which package."""
+    try:
+        return entry.load()
+    except ModuleNotFoundError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        package = distribution_of(entry)
+        raise BrokenPackage(f"{package}: {entry.value} cannot be imported: {reason}") from error
 
 
 @cache
 def plugin(path: Path) -> ModuleType:
-    """Import a plugin file once."""
+    """Import a plugin file, once; files beside it can be imported by it.
+
+    Raises UserError that names the file and the line of a mistake.
+    """
+    path = path.resolve()
     if not path.is_file():
         raise UserError(f"--plugin {path}: no such file; give the path of a Python file")
-    name = f"ddl_bench_plugin_{path.stem}"
+    name = module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--plugin {path}: not a Python file; its name should end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    make_importable(path.parent)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        where = getattr(error, "lineno", None) or _line_in(path, error)
-        raise UserError(
-            f"--plugin {path}, line {where}: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        line = getattr(error, "lineno", None) or line_in(path, error)
+        text = f"{type(error).__name__}: {error}"
+        raise UserError(f"--plugin {path}, line {line}: {text}") from error
     return module
 
 
-def _line_in(path: Path, error: BaseException) -> int:
-    line, trace = 0, error.__traceback__
+def module_name(path: Path) -> str:
+    """The name of a plugin's module: files of one name in two folders are two modules."""
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    return f"{PLUGIN_PREFIX}{path.stem}_{digest}"
+
+
+def make_importable(folder: Path) -> None:
+    """Put a plugin's folder first on the path, and forget neighbours of other plugins.
+
+    Without the latter, `import layers` of a second plugin would find the `layers.py` of the first.
+    """
+    others = [Path(path) for path in PLUGIN_FOLDERS if Path(path) != folder]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or name.startswith(PLUGIN_PREFIX):
+            continue
+        if any(other in Path(file).parents for other in others) and beside(folder, name):
+            del sys.modules[name]
+    if str(folder) in sys.path:
+        sys.path.remove(str(folder))
+    sys.path.insert(0, str(folder))
+    PLUGIN_FOLDERS.add(str(folder))
+
+
+PLUGIN_FOLDERS: set[str] = set()  # of this process, in sys.path
+
+
+def beside(folder: Path, module: str) -> bool:
+    """Whether a folder holds a module of that name."""
+    top = module.partition(".")[0]
+    return (folder / f"{top}.py").is_file() or (folder / top).is_dir()
+
+
+def line_in(path: Path, error: BaseException) -> int:
+    """The line of a file that an exception passed through last."""
+    line = 0
+    trace = error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):
             line = trace.tb_lineno
@@ -52,86 +168,116 @@ def _line_in(path: Path, error: BaseException) -> int:
 
 
 def is_method(thing: object) -> bool:
-    return (
-        isinstance(thing, type)
-        and isinstance(getattr(thing, "name", None), str)
-        and hasattr(thing, "start")
-    )
+    """Whether something looks like the class of a method: it has a name and can be started."""
+    named = isinstance(getattr(thing, "name", None), str)
+    return isinstance(thing, type) and named and hasattr(thing, "start")
+
+
+def methods_in(path: Path) -> dict[str, type[Method]]:
+    """List the methods that a plugin file defines, by name.
+
+    Raises UserError where two have one name, or a name cannot be given on a command line.
+    """
+    module = plugin(path)
+    found: dict[str, type[Method]] = {}
+    for thing in vars(module).values():
+        if not is_method(thing) or thing.__module__ != module.__name__:
+            continue
+        check_name(path, thing.name)
+        if found.setdefault(thing.name, thing) is not thing:
+            raise UserError(f"--plugin {path}: two methods have the name {thing.name!r}")
+    return found
+
+
+def check_name(path: Path, name: str) -> None:
+    """Raise UserError for a name that no command line or track could give."""
+    if not USABLE.fullmatch(name):
+        allowed = "letters, digits and _ . + -"
+        raise UserError(f"--plugin {path}: the name {name!r} cannot be used; expected {allowed}")
+
+
+def refuse_taken(path: Path, names: Iterable[str], known: Mapping[str, Any], kind: str) -> None:
+    """Raise UserError where a plugin offers a name that is known already."""
+    for name in names:
+        if name in known:
+            raise UserError(
+                f"--plugin {path}: the name {name!r} is taken by another {kind}; "
+                "give yours another name"
+            )
 
 
 def methods(plugins: Iterable[Path] = ()) -> dict[str, EntryPoint | type[Method]]:
-    """Every known method by name. Entry points are not imported yet: `load_method` does that."""
-    found: dict[str, EntryPoint | type[Method]] = {
-        entry.name: entry for entry in entry_points(group=METHODS)
-    }
+    """List every known method by name; `load_method` imports an installed one."""
+    known: dict[str, EntryPoint | type[Method]] = dict(entries(METHODS))
     for path in plugins:
-        own = [thing for thing in vars(plugin(path)).values() if is_method(thing)]
-        mine = {
-            thing.name: thing for thing in own if thing.__module__.startswith("ddl_bench_plugin_")
-        }
-        for name in mine.keys() & found.keys():
-            raise UserError(
-                f"--plugin {path}: the name {name!r} is taken; give the method another name"
-            )
-        found |= mine
-    return found
+        offered = methods_in(path)
+        refuse_taken(path, offered, known, "method")
+        known |= offered
+    return known
 
 
-def datasets(plugins: Iterable[Path] = ()) -> dict[str, Callable[..., Any]]:
-    """Every known data set by name: functions `(data_dir, download) -> ImageSet`.
+def datasets(plugins: Iterable[Path] = ()) -> dict[str, Loader]:
+    """List every known data set by name: functions `(data_dir, download) -> ImageSet`.
 
     A plugin file offers its own in a dictionary `DATASETS = {"name": function}`.
     """
-    found: dict[str, Callable[..., Any]] = {
-        entry.name: entry.load() for entry in entry_points(group=DATASETS)
-    }
+    installed = entries(DATASETS).items()
+    known: dict[str, Loader] = {name: Installed(entry) for name, entry in installed}
     for path in plugins:
-        found |= getattr(plugin(path), "DATASETS", {})
-    return found
+        offered = getattr(plugin(path), "DATASETS", {})
+        for name in offered:
+            check_name(path, name)
+        refuse_taken(path, offered, known, "data set")
+        known |= offered
+    return known
 
 
 def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
-    """The class of a method. Raises UserError for an unknown name, ImportError where a needed package is missing."""
+    """Return the class of a method.
+
+    Raises UserError for an unknown name, ImportError where its package is missing or broken.
+    """
     known = methods(plugins)
     if name not in known:
         raise UserError(f"no method {name!r}: {nearest(name, known)}")
-    found = known[name]
-    if isinstance(found, type):
-        return found
-    try:
-        return typing.cast(type[Method], found.load())
-    except AttributeError as error:
-        raise ImportError(f"the entry point {found.value} is wrong: {error}") from error
+    method = known[name]
+    if isinstance(method, EntryPoint):
+        return typing.cast(type[Method], load_entry(method))
+    return method
 
 
 def fields(cls: type[Method]) -> dict[str, dataclasses.Field[Any]]:
-    """The hyper-parameters of a method by name."""
-    return {field.name: field for field in dataclasses.fields(typing.cast(Any, cls)) if field.init}
+    """List the options of a method by name."""
+    every = dataclasses.fields(typing.cast(Any, cls))
+    return {field.name: field for field in every if field.init}
 
 
 def make_method(cls: type[Method], params: Mapping[str, Any], where: str = "") -> Method:
     """Build a method from plain values, each checked against the type of its field.
 
-    Raises UserError naming the key, what it got and what was expected.
+    Raises UserError that names the option, its value and what was expected.
     """
-    at = f"{where}: " if where else ""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    place = f"{where}: " if where else ""
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except (NameError, AttributeError, TypeError) as error:
+        text = f"the type of an option cannot be resolved: {error}"
+        raise UserError(f"{place}{cls.name}: {text}") from None
     values = {}
     for key, value in params.items():
         if key not in fields(cls):
-            raise UserError(f"{at}{cls.name} has no option {key!r}: {nearest(key, fields(cls))}")
+            choice = nearest(key, fields(cls))
+            raise UserError(f"{place}{cls.name} has no option {key!r}: {choice}")
         try:
-            values[key] = TypeAdapter(hints[key], config=ConfigDict(strict=False)).validate_python(
-                value
-            )
+            adapter = TypeAdapter(hints[key], config=ConfigDict(strict=False))
+            values[key] = adapter.validate_python(value)
         except ValidationError as error:
-            raise UserError(
-                f"{at}{cls.name}, option {key!r} = {value!r}: {error.errors()[0]['msg']}"
-            ) from None
+            message = error.errors()[0]["msg"]
+            raise UserError(f"{place}{cls.name}, option {key!r} = {value!r}: {message}") from None
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{at}{cls.name}: {error}") from None
+        raise UserError(f"{place}{cls.name}: {error}") from None
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
@@ -144,11 +290,12 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals:
             raise UserError(f"{text!r}: {part!r} is not key=value")
-        options[key.strip()] = _plain(value.strip())
+        options[key.strip()] = plain(value.strip())
     return name, options
 
 
-def _plain(value: str) -> Any:
+def plain(value: str) -> Any:
+    """Read a value of a command line: true, false, none, a number, or else text."""
     words = {"true": True, "false": False, "none": None}
     if value.lower() in words:
         return words[value.lower()]

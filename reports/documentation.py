@@ -173,7 +173,7 @@ def figures(method: str) -> list[str]:
                 link = link.replace("(README", "(../README")
                 label = f"`{group.name}`, " if group.name != method else ""
                 seeds = f"{len(values)} seed{'s' * (len(values) > 1)}"
-                images = f"{group.ok[0].n_train:,} training images"
+                images = f"{group.ok[0].measured.n_train:,} training images"
                 budget = re.sub("^1 epochs", "1 epoch", str(group.cell.budget))
                 accuracy = number(values.mean(), values.std(), ".2f")
                 found.append(

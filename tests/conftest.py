@@ -13,8 +13,8 @@ from ddl_bench.cli import main as cli
 from ddl_bench.data.digits import digits
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
-from ddl_bench.plan.cell import BudgetSpec, Cell
-from ddl_bench.results.rows import Row, write_row
+from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
+from ddl_bench.results.rows import COLUMNS_MEASURED, Measured, Row, write_row
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "tests" / "plugins"
@@ -45,12 +45,29 @@ def fit(method: Method, task: Task = DIGITS, *, seed: int = 0, epochs: int = 1) 
 def make_cell(label: str, seed: int = 0, **changes: Any) -> Cell:
     """A cell of a made-up run; `changes` replace its fields."""
     fields: dict[str, Any] = {
-        "method": label, "params": {}, "grid": {}, "source": "0", "plugins": (), "dataset": "digits", "mirror": None,
-        "data_dir": "", "splits": Splits(), "budget": EPOCHS, "device": "cpu", "threads": 1, "precision": "float32",
-        "time_limit": 60, "memory_limit_gb": 8, "track": "quick",
-    }  # fmt: skip
+        "method": label,
+        "params": {},
+        "grid": {},
+        "source": "0",
+        "plugins": (),
+        "dataset": "digits",
+        "mirror": None,
+        "data_dir": "",
+        "splits": Splits(),
+        "budget": EPOCHS,
+        "machine": Machine(threads=1),
+        "limits": Limits(time_s=60, memory_gb=8),
+        "track": "quick",
+    }
     fields |= {"data": str(changes.get("dataset", "digits")), **changes}
     return Cell(label=label, seed=seed, **fields)
+
+
+def make_row(cell: Cell, **values: Any) -> Row:
+    """Make a row; `values` are fields of `Row` or of `Measured`."""
+    measured = {key: value for key, value in values.items() if key in COLUMNS_MEASURED}
+    rest = {key: value for key, value in values.items() if key not in COLUMNS_MEASURED}
+    return Row(cell=cell, measured=Measured(**measured), **rest)
 
 
 def put(
@@ -73,7 +90,7 @@ def put(
             "n_test": len(right),
             "train_s": 2.0,
         }
-    row = Row(cell=cell, **ok | fields)
+    row = make_row(cell, **ok | fields)
     write_row(run, row)
     if right is not None and kept is not None:
         y = np.arange(len(right)) % 10

@@ -89,8 +89,8 @@ def name(cell: Cell) -> str:
 def line(row: Row) -> str:
     """One finished cell in one line."""
     if row.status == "ok":
-        over = " [yellow](over its budget)[/]" if row.over_budget else ""
-        return f"  {MARKS['ok']:<12} {name(row.cell)}: {row.accuracy:.2f} % after {row.train_s:.1f} s of training{over}"
+        over = " [yellow](over its budget)[/]" if row.measured.over_budget else ""
+        return f"  {MARKS['ok']:<12} {name(row.cell)}: {row.measured.accuracy:.2f} % after {row.measured.train_s:.1f} s of training{over}"
     mark = MARKS.get(row.status, f"[red]{row.status}[/]")
     return f"  {mark} {name(row.cell)}: {escape(row.reason)}"
 

@@ -154,28 +154,28 @@ def _overrides(given: Mapping[str, Any]) -> "Overrides":
     from ddl_bench.plan.cell import BudgetSpec
     from ddl_bench.plan.expansion import Overrides
 
-    splits = {
-        field.name: given[field.name] for field in fields(Splits) if given[field.name] is not None
-    }
-    plain = (
-        "device",
-        "precision",
-        "threads",
-        "time_limit",
-        "memory_limit_gb",
-        "data_dir",
-        "download",
-        "keep_models",
-    )
+    splits = {field.name: given[field.name] for field in fields(Splits)}
+    machine = {name: given[name] for name in ("device", "threads", "precision")}
+    limits = {"time_s": given["time_limit"], "memory_gb": given["memory_limit_gb"]}
+    budget = given["budget"]
     return Overrides(
         methods=words(given["methods"]),
         datasets=words(given["datasets"]),
         seeds=seed_list(given["seeds"]),
-        budget=BudgetSpec.parse(given["budget"]) if given["budget"] else None,
-        splits=splits,
+        budget=BudgetSpec.parse(budget) if budget else None,
+        machine=given_only(machine),
+        limits=given_only(limits),
+        splits=given_only(splits),
         plugins=tuple(given["plugin"] or ()),
-        **{name: given[name] for name in plain},
+        data_dir=given["data_dir"],
+        download=given["download"],
+        keep_models=given["keep_models"],
     )
+
+
+def given_only(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the user gave."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()

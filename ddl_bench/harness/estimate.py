@@ -15,4 +15,4 @@ def estimate(cell: Cell, rows: list[Row]) -> tuple[float, str]:
         return sum(earlier) / len(earlier), "measured earlier"
     if cell.expected_s is not None:
         return cell.expected_s, "its budget" if cell.budget.seconds else "the track's figure"
-    return cell.time_limit, "its hard limit"
+    return cell.limits.time_s, "its hard limit"

@@ -22,6 +22,7 @@ from ddl_bench.harness.clock import CellDeadline, Phases, Stopwatch, time_infere
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import save_model
+from ddl_bench.results.rows import Measured, Outcome
 
 BATCH = 256  # images scored at a time in the timing of predictions
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
@@ -36,10 +37,8 @@ class Trained:
     mark: Mark
 
 
-def evaluate(
-    cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None]
-) -> dict[str, Any]:
-    """Run a cell and return the columns of its row; writes its arrays, and its model where it is to be kept."""
+def evaluate(cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None]) -> Outcome:
+    """Run a cell and return what its row holds; writes its arrays, and its model if it is kept."""
     with phases("import"):
         plugins = [Path(path) for path in cell.plugins]
         cls = registry.load_method(cell.method, plugins)
@@ -75,16 +74,21 @@ def evaluate(
             and atoms.shape[1:] == images.dictionary.shape[1:]
         ):
             values["recovered"] = recovered(atoms, images.dictionary)
-    values["search_s"] = checkpoint.spent - best.mark.train_s if cell.grid else None
-    values["chosen"] = points[best.mark.index]
-    values |= {"resumed": checkpoint.resumed, "earlier_s": checkpoint.earlier_s}
+    if cell.grid:
+        values["search_s"] = checkpoint.spent - best.mark.train_s
+    values["data_note"] = images.note
     with phases("saving"):
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
             save_model(
                 run / "models" / f"{cell.id}.safetensors", best.classifier, best.method, cell, task
             )
-    return values
+    return Outcome(
+        measured=Measured(**values),
+        chosen=points[best.mark.index],
+        resumed=checkpoint.resumed,
+        earlier_s=checkpoint.earlier_s,
+    )
 
 
 def _data(
@@ -111,7 +115,7 @@ def train(
     budget, phases = cell.budget_for_method(), checkpoint.phases
     with phases("warm-up"):
         training, mark = checkpoint.begin(lambda: method.start(task, budget), mark)
-    watch = Stopwatch(cell.device, seconds=mark.train_s)
+    watch = Stopwatch(cell.machine.device, seconds=mark.train_s)
 
     def progress(used: float) -> None:
         beat(used if budget.seconds else min(1.0, mark.n_advances / (budget.epochs or 1)))
@@ -164,7 +168,7 @@ def _measure(
     classifier, mark, n_train = trained.classifier, trained.mark, len(task.train)
     scores = scores_of(classifier, test.X, task)
     batch = test.X[:BATCH]
-    median, iqr = time_inference(classifier, batch, cell.device)
+    median, iqr = time_inference(classifier, batch, cell.machine.device)
     limit = cell.budget.seconds
     values: dict[str, Any] = {
         "n_train": n_train,
@@ -178,7 +182,7 @@ def _measure(
         "over_budget": limit is not None and mark.train_s > max(1.05 * limit, limit + 3),
         "test_s_per_image": median,
         "test_s_per_image_iqr": iqr,
-        "test_latency_s": time_inference(classifier, test.X[:1], cell.device)[0],
+        "test_latency_s": time_inference(classifier, test.X[:1], cell.machine.device)[0],
         "test_batch": len(batch),
         "flops_per_image": flops(classifier, test.X[:1]),
     }
@@ -187,8 +191,8 @@ def _measure(
     if official is not None:
         values["official_accuracy"] = accuracy(scores_of(classifier, official.X, task), official.y)
         values["n_official"] = len(official)
-    if cell.device.startswith("cuda"):
-        values["peak_device_memory"] = torch.cuda.max_memory_allocated(cell.device)
+    if cell.machine.device.startswith("cuda"):
+        values["peak_device_memory"] = torch.cuda.max_memory_allocated(cell.machine.device)
     values |= _size(classifier) | _codes(classifier, batch)
     arrays = {
         "y_test": test.y.numpy().astype(np.int32),

@@ -69,7 +69,7 @@ def core_slots(cells: Sequence[Cell], jobs: int | None) -> list[list[int]]:
         raise UserError(
             f"--threads {threads}: only {len(cores)} cores are available to this process"
         )
-    possible = len(cores) // threads if all(cell.device == "cpu" for cell in cells) else 1
+    possible = len(cores) // threads if all(cell.machine.device == "cpu" for cell in cells) else 1
     if jobs is not None and not 1 <= jobs <= possible:
         raise UserError(
             f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads fit on {len(cores)} cores"

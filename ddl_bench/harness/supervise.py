@@ -15,7 +15,7 @@ import psutil
 from ddl_bench.files import write_atomically
 from ddl_bench.harness.claims import Claim
 from ddl_bench.plan.cell import Cell
-from ddl_bench.results.rows import Row, Status, read_row, write_row
+from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
 GRACE = 2.0  # seconds between the polite and the hard signal
 # Every library reads its own variable, at import; the worker is pinned to the same number of cores.
@@ -87,18 +87,18 @@ class Job:
                 self.claim.keep_fresh()
             memory = self._memory()
             self._peak = max(self._peak, memory)
-            if memory > self.cell.memory_limit_gb * 1e9:
+            if memory > self.cell.limits.memory_gb * 1e9:
                 self.kill()
                 return self._failure(
                     "oom",
-                    f"used {memory / 1e9:.2f} GB, the limit is {self.cell.memory_limit_gb:g} GB",
+                    f"used {memory / 1e9:.2f} GB, the limit is {self.cell.limits.memory_gb:g} GB",
                 )
-        if self.seconds > self.cell.time_limit:
+        if self.seconds > self.cell.limits.time_s:
             phase, _ = self.progress()
             self.kill()
             return self._failure(
                 "timeout",
-                f"still in phase {phase!r} after {self.cell.time_limit:g} s, the hard limit",
+                f"still in phase {phase!r} after {self.cell.limits.time_s:g} s, the hard limit",
             )
         return None
 
@@ -161,7 +161,7 @@ class Job:
             reason=reason,
             started=self._started,
             wall_s=self.seconds,
-            peak_memory=self._peak or None,
+            measured=Measured(peak_memory=self._peak or None),
             provenance={"command": self.cell.command()},
         )
         write_row(self.run, row)

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,36 +61,41 @@ def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> No
 
     from ddl_bench.harness.clock import Phases
     from ddl_bench.plan.cell import Cell
-    from ddl_bench.results.rows import Row, write_row
+    from ddl_bench.results.rows import Outcome, Row, write_row
 
     cell = Cell.model_validate_json((run / "work" / f"{cell_id}.cell.json").read_text())
     progress = Progress(run / "work" / f"{cell_id}.progress.json")
     phases = Phases({"start-up": began - spawned, "import": time.time() - began}, progress.phase)
-    values: dict[str, Any] = {}
+    outcome = Outcome()
+    metadata: dict[str, Any] = {}
+    status: Status = "ok"
     reason = ""
     try:
         with phases("import"):
             seed_everything(cell)
         from ddl_bench.harness import evaluate, provenance
 
-        values = evaluate.evaluate(cell, run, phases, progress.fraction)
-        status: Status = "ok"
+        outcome = evaluate.evaluate(cell, run, phases, progress.fraction)
         with phases("provenance"):
-            values["provenance"] = provenance.collect(cell.plugins)
+            metadata = provenance.collect(cell.plugins)
     except Exception as error:
         traceback.print_exc()
         status, reason = classify(error)
     with contextlib.suppress(Exception):
-        values.setdefault("provenance", {})["command"] = cell.command()
-    started = datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds")
-    wall_s = time.time() - spawned + values.pop("earlier_s", 0.0)
-    values |= {
-        "started": started,
-        "peak_memory": peak_memory(),
-        "phases": phases.seconds,
-        "wall_s": wall_s,
-    }
-    write_row(run, Row(cell=cell, status=status, reason=reason, **values))
+        metadata["command"] = cell.command()
+    row = Row(
+        cell=cell,
+        status=status,
+        reason=reason,
+        chosen=outcome.chosen,
+        measured=replace(outcome.measured, peak_memory=peak_memory()),
+        wall_s=time.time() - spawned + outcome.earlier_s,
+        resumed=outcome.resumed,
+        phases=phases.seconds,
+        started=datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds"),
+        provenance=metadata,
+    )
+    write_row(run, row)
     if status == "ok":
         for left in (run / "work").glob(f"*{cell_id}.checkpoint*"):  # also one torn by a kill
             left.unlink(missing_ok=True)
@@ -110,7 +116,7 @@ def seed_everything(cell: "Cell") -> None:
     import torch
 
     random.seed(cell.seed)
-    np.random.seed(cell.seed)  # noqa: NPY002  the global generator of other people's code
+    np.random.seed(cell.seed)
     torch.manual_seed(cell.seed)
     torch.set_num_threads(cell.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

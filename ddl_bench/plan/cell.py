@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,14 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ddl_bench.api import Budget
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
+from ddl_bench.plan.identity import IDENTITY_VERSION
+
+# What determines a result besides its seed and the method's code: rows that agree in it are seeds
+# of one line of the table. The only place where this list stands.
+SETTINGS = frozenset({"method", "params", "grid", "data", "splits", "budget", "machine", "mirror"})
+Precision = Literal["float32", "bfloat16"]
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Strict(BaseModel):
+    """A frozen model in which an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BudgetSpec(Strict):
-    """`epochs` or `seconds`, exactly one."""
+    """How much a cell may train: `epochs` or `seconds`, exactly one of them."""
 
     epochs: int | None = Field(None, ge=1)
     seconds: float | None = Field(None, gt=0)
@@ -32,29 +42,47 @@ class BudgetSpec(Strict):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`40e` is 40 epochs; `90s`, `3m` and `1.5h` are times."""
+        """Read a budget from a command line: `40e` is 40 epochs; `90s`, `3m`, `1.5h` are times."""
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(e|epochs?|s|m|h)\s*", text)
         number = float(match[1]) if match else 0.0
         if not match or number <= 0:
-            raise UserError(
-                f"--budget {text!r}: expected epochs or a time, such as 40e, 90s, 3m or 1.5h"
-            )
+            examples = "such as 40e, 90s, 3m or 1.5h"
+            raise UserError(f"--budget {text!r}: expected epochs or a time, {examples}")
         if match[2].startswith("e"):
             return cls(epochs=max(1, round(number)))
-        return cls(seconds=number * {"s": 1, "m": 60, "h": 3600}[match[2]])
+        return cls(seconds=number * SECONDS[match[2]])
 
     def __str__(self) -> str:
         return f"{self.epochs} epochs" if self.epochs else f"{self.seconds:g} s"
 
+    def as_option(self) -> str:
+        """Write the budget as the command line takes it: `40e` or `90s`."""
+        return f"{self.epochs}e" if self.epochs else f"{self.seconds:g}s"
+
+
+class Machine(Strict):
+    """What a cell runs on; part of its identity. `threads` None: all cores of this process."""
+
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    threads: int | None = Field(None, ge=1)
+    precision: Precision = "float32"
+
+
+class Limits(Strict):
+    """Hard limits of a cell, beyond which its worker is ended: seconds and 10^9 bytes."""
+
+    time_s: float = Field(3600, gt=0)
+    memory_gb: float = Field(16, gt=0)
+
 
 class Cell(Strict):
-    """One training run: everything a worker process needs."""
+    """One training run: a method on a data set with a seed."""
 
     label: str
     method: str
     params: dict[str, Any]
     grid: dict[str, list[Any]]
-    source: str = Field(description="hash of the method's code")
+    source: str = Field(description="hash of what the method computes with")
     plugins: tuple[str, ...]
     dataset: str
     mirror: bool | None
@@ -63,54 +91,52 @@ class Cell(Strict):
     splits: Splits
     budget: BudgetSpec
     seed: int
-    device: str
-    threads: int
-    precision: Literal["float32", "bfloat16"]
-    time_limit: float
-    memory_limit_gb: float
+    machine: Machine
+    limits: Limits = Limits()
     expected_s: float | None = None
     paper: str = ""
     track: str = ""
     keep_model: bool = False
+    identity: int = IDENTITY_VERSION
+    older_id: str = Field("", description="of a row whose ID was made by an older rule")
 
     @property
     def group(self) -> str:
-        """What must be equal for two rows to be averaged over seeds."""
-        return self._hash("method params grid data splits budget device threads precision mirror")
+        """What must be equal for two rows to be seeds of one line of a table."""
+        return self._hash(SETTINGS)
 
     @property
     def id(self) -> str:
-        return self._hash(
-            "method params grid data splits budget device threads precision mirror seed source"
-        )
+        """The name of the cell's files: a hash of what determines its result."""
+        return self.older_id or self._hash(SETTINGS | {"seed", "source", "identity"})
 
-    def _hash(self, names: str) -> str:
-        values = self.model_dump(mode="json", include=set(names.split()))
+    @property
+    def threads(self) -> int:
+        """Threads of the cell; a plan always fixes their number."""
+        assert self.machine.threads is not None, "a plan fixes the number of threads"
+        return self.machine.threads
+
+    def _hash(self, names: frozenset[str]) -> str:
+        values = self.model_dump(mode="json", include=set(names))
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def command(self) -> str:
-        """The command line that runs this cell again."""
-        words = ["ddl-bench", "run", self.track, "--methods", self.label, "--datasets"]
-        words.append(
-            self.dataset
-            if self.mirror is None
-            else f"{self.dataset}[mirror={str(self.mirror).lower()}]"
-        )
-        words += [
-            "--seeds",
-            str(self.seed),
-            "--budget",
-            str(self.budget).replace(" epochs", "e").replace(" ", ""),
-        ]
-        words += [
-            "--device",
-            self.device,
-            "--threads",
-            str(self.threads),
-            "--precision",
-            self.precision,
-        ]
-        for name, value in dataclasses.asdict(self.splits).items():
+        """Return the command line that runs this cell again."""
+        dataset = self.dataset
+        if self.mirror is not None:
+            dataset += f"[mirror={str(self.mirror).lower()}]"
+        options: dict[str, Any] = {
+            "methods": self.label,
+            "datasets": dataset,
+            "seeds": self.seed,
+            "budget": self.budget.as_option(),
+            "device": self.machine.device,
+            "threads": self.machine.threads,
+            "precision": self.machine.precision,
+        }
+        options |= dataclasses.asdict(self.splits)
+        words = ["ddl-bench", "run", self.track]
+        for name, value in options.items():
             if value is not None:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         for path in self.plugins:
@@ -118,11 +144,24 @@ class Cell(Strict):
         return shlex.join(words)
 
     def budget_for_method(self) -> Budget:
+        """Return the budget as the method sees it."""
         return Budget(
             epochs=self.budget.epochs,
             seconds=self.budget.seconds,
             seed=self.seed,
-            device=self.device,
+            device=self.machine.device,
             threads=self.threads,
-            precision=self.precision,
+            precision=self.machine.precision,
         )
+
+
+def renewed(values: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
+    """Bring the cell of a row that an older version wrote into today's form; its ID stays.
+
+    Identity 1 had the keys of `Machine` and `Limits` side by side with the others, and hashed
+    whole modules.
+    """
+    new = dict(values)
+    machine = {key: new.pop(key) for key in ("device", "threads", "precision") if key in new}
+    limits = {"time_s": new.pop("time_limit", 3600), "memory_gb": new.pop("memory_limit_gb", 16)}
+    return new | {"machine": machine, "limits": limits, "identity": 1, "older_id": cell_id}

@@ -1,7 +1,8 @@
-"""From a track and the user's overrides to a list of checked cells."""
+"""Expand a track and the user's overrides to a list of checked cells."""
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,126 +11,152 @@ from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec, Cell
-from ddl_bench.plan.identity import source_hash
+from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import DataEntry, MethodEntry, Track, grid_points, load_track, override
 from ddl_bench.registry import datasets, load_method, make_method, parse_spec
 
-OVERHEAD = 5.0  # seconds a cell needs besides its training, on two cores
+OVERHEAD_S = 5.0  # what a cell needs besides its training, on two cores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Overrides:
     """What may be changed about a track without writing one; None leaves it as it is.
 
-    `methods` are labels or names of the track, or `name[key=value, ...]` of any known method; `datasets` are names,
-    .npz files or folders, optionally with `[mirror=true]`; `splits` replaces single keys of the track's splits.
+    Parameters
+    ----------
+    methods
+        Labels or names of the track, or `name[key=value, ...]` of any known method.
+    datasets
+        Names, .npz files or folders, optionally with `[mirror=true]`.
+    machine, limits, splits
+        Single keys of these parts of the track, such as `{"threads": 1}`.
+    plugins
+        Python files that offer methods and data sets.
+    data_dir
+        The folder of published data sets; by default `default_data_dir()`.
+    download
+        Whether missing data sets are fetched.
+    keep_models
+        Whether trained models are kept for `predict`.
     """
 
     methods: list[str] | None = None
     datasets: list[str] | None = None
     seeds: list[int] | None = None
     budget: BudgetSpec | None = None
-    device: str | None = None
-    precision: str | None = None
-    threads: int | None = None
-    time_limit: float | None = None
-    memory_limit_gb: float | None = None
+    machine: dict[str, Any] = dataclasses.field(default_factory=dict)
+    limits: dict[str, Any] = dataclasses.field(default_factory=dict)
     splits: dict[str, Any] = dataclasses.field(default_factory=dict)
     plugins: tuple[Path, ...] = ()
     data_dir: Path | None = None
     download: bool = False
     keep_models: bool = False
 
-    def of_track(self) -> dict[str, Any]:
-        """The values that are keys of a track, without the budget, which methods have too."""
-        names = ("seeds", "device", "precision", "threads", "time_limit", "memory_limit_gb")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set of a plan: its part of each cell, and how many images it trains on."""
+
+    fields: dict[str, Any]
+    n_train: int
+
+    @property
+    def stem(self) -> str:
+        """The name that `only` of a track's method goes by."""
+        return Path(self.fields["dataset"]).stem
 
 
-def plan(track_name: str, overrides: Overrides = Overrides()) -> list[Cell]:
-    """The cells of a track, method by data set by seed, each mistake found before anything runs.
+def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
+    """List the cells of a track, method by data set by seed.
 
-    Raises UserError for unknown names, wrong options or ranges, missing data, and a grid without validation images.
+    Raises UserError, before anything runs, for unknown names, wrong options or ranges, missing
+    data, and a grid without validation images.
     """
-    track = override(load_track(track_name), overrides.of_track())
+    overrides = overrides or Overrides()
+    track = override(load_track(track_name), changes(overrides))
+    threads = track.machine.threads or len(os.sched_getaffinity(0))
+    is_file = track_name.endswith(".toml")
     shared = {
         "plugins": tuple(str(path.resolve()) for path in overrides.plugins),
         "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
-        "device": track.device,
-        "threads": track.threads or len(os.sched_getaffinity(0)),
-        "precision": track.precision,
-        "time_limit": track.time_limit,
-        "memory_limit_gb": track.memory_limit_gb,
-        "track": str(Path(track_name).resolve()) if track_name.endswith(".toml") else track_name,
+        "machine": track.machine.model_copy(update={"threads": threads}),
+        "limits": track.limits,
+        "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
     }
-    methods = [
-        _method(entry, track, track_name, overrides) for entry in _entries(track, overrides.methods)
-    ]
-    data = [
-        _dataset(entry, _splits(track, overrides), overrides)
-        for entry in _sources(track, overrides.datasets)
-    ]
-    if any(method["grid"] for _, method in methods) and any(
-        part["splits"].val_fraction == 0 for _, part in data
-    ):
+    entries = chosen_methods(track, overrides.methods)
+    methods = [method_fields(entry, track, track_name, overrides) for entry in entries]
+    splits = chosen_splits(track, overrides)
+    sources = chosen_datasets(track, overrides.datasets)
+    data = [read_data(source, splits, overrides) for source in sources]
+    if splits.val_fraction == 0 and any(entry.grid for entry in entries):
         raise UserError(
             f"{track_name}: a grid is chosen on validation images: set val_fraction above 0"
         )
-    cells = [
-        Cell(seed=seed, expected_s=_expected(method, rate, n_train), **method, **part, **shared)
-        for seed in track.seeds
-        for n_train, part in data
-        for (only, rate), method in methods
-        if not only or Path(part["dataset"]).stem in only
-    ]
+    cells = []
+    for seed in track.seeds:
+        for images in data:
+            for entry, fields in zip(entries, methods, strict=True):
+                if entry.only and images.stem not in entry.only:
+                    continue
+                expected = expected_s(fields["budget"], entry, images.n_train)
+                cell = Cell(seed=seed, expected_s=expected, **fields, **images.fields, **shared)
+                cells.append(cell)
     if not cells:
         raise UserError(
-            f"{track_name}: none of its methods is meant for the chosen data sets; see `only` in the track"
+            f"{track_name}: none of its methods is meant for the chosen data sets; "
+            "see `only` in the track"
         )
     return cells
 
 
-def _entries(track: Track, wanted: list[str] | None) -> list[MethodEntry]:
+def changes(overrides: Overrides) -> dict[str, Any]:
+    """The overrides of keys of a track; those of methods, data and budget need more than that."""
+    values: dict[str, Any] = {"machine": overrides.machine, "limits": overrides.limits}
+    if overrides.seeds is not None:
+        values["seeds"] = overrides.seeds
+    return values
+
+
+def chosen_methods(track: Track, wanted: Sequence[str] | None) -> list[MethodEntry]:
+    """Return the entries of a track that a user asked for, and new ones for other methods."""
     if wanted is None:
         return track.methods
     chosen = []
     for text in wanted:
-        named = [entry for entry in track.methods if text in (_label(entry), entry.name)]
+        named = [entry for entry in track.methods if text in (entry.title, entry.name)]
         name, params = parse_spec(text)
         chosen += named or [MethodEntry(name=name, label=text, params=params)]
     return chosen
 
 
-def _label(entry: MethodEntry) -> str:
-    options = ", ".join(f"{key}={value}" for key, value in entry.params.items())
-    return entry.label or (f"{entry.name}[{options}]" if options else entry.name)
-
-
-def _method(
+def method_fields(
     entry: MethodEntry, track: Track, track_name: str, overrides: Overrides
-) -> tuple[tuple[list[str], float | None], dict[str, Any]]:
-    label, source = _label(entry), ""
+) -> dict[str, Any]:
+    """Return the fields of a cell that come from its method, whose options are checked."""
+    source = ""
     try:
         cls = load_method(entry.name, overrides.plugins)
     except ImportError:
         pass  # the worker says what is missing: a row `not_installed`
     else:
-        source = source_hash(cls)
+        source = code_identity(cls)
         for point in grid_points(entry.grid):
-            make_method(cls, entry.params | point, where=f"{track_name}: method {label!r}")
-    budget = overrides.budget or entry.budget or track.budget
-    kept = {
+            place = f"{track_name}: method {entry.title!r}"
+            make_method(cls, entry.params | point, where=place)
+    return {
         "method": entry.name,
-        "label": label,
+        "label": entry.title,
         "params": entry.params,
         "grid": entry.grid,
         "paper": entry.paper,
+        "source": source,
+        "budget": overrides.budget or entry.budget or track.budget,
     }
-    return (entry.only, entry.ms_per_image), {**kept, "source": source, "budget": budget}
 
 
-def _sources(track: Track, wanted: list[str] | None) -> list[DataEntry]:
+def chosen_datasets(track: Track, wanted: Sequence[str] | None) -> list[DataEntry]:
+    """Return the data sets of a track that a user asked for, and new ones for other sources."""
     if wanted is None:
         return track.datasets
     chosen = []
@@ -142,14 +169,16 @@ def _sources(track: Track, wanted: list[str] | None) -> list[DataEntry]:
     return chosen
 
 
-def _splits(track: Track, overrides: Overrides) -> Splits:
+def chosen_splits(track: Track, overrides: Overrides) -> Splits:
+    """Return the splits of a track with the user's changes."""
     try:
         return dataclasses.replace(track.splits, **overrides.splits)
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
-def _dataset(entry: DataEntry, splits: Splits, overrides: Overrides) -> tuple[int, dict[str, Any]]:
+def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
+    """Read a data set and cut it, so that every mistake in it is found before anything runs."""
     known = datasets(overrides.plugins)
     folder = overrides.data_dir or default_data_dir()
     images = load(
@@ -163,21 +192,23 @@ def _dataset(entry: DataEntry, splits: Splits, overrides: Overrides) -> tuple[in
         task, _, _ = split(entry.source, images, splits)
     except ValueError as error:
         raise UserError(f"{entry.source}: {error}") from None
-    source = entry.source if entry.source in known else str(Path(entry.source).resolve())
-    part = {
+    source = entry.source
+    if source not in known:
+        source = str(Path(source).resolve())
+    fields = {
         "dataset": source,
         "mirror": entry.mirror,
         "data": fingerprint(images),
         "splits": splits,
     }
-    return len(task.train), part
+    return Data(fields, len(task.train))
 
 
-def _expected(method: dict[str, Any], ms_per_image: float | None, n_train: int) -> float | None:
-    """Expected seconds of a cell: its budget, or the track's figure for an image and pass."""
-    budget, points = method["budget"], len(list(grid_points(method["grid"])))
+def expected_s(budget: BudgetSpec, entry: MethodEntry, n_train: int) -> float | None:
+    """Expected seconds of a cell: its budget, or the track's figure for an image and a pass."""
+    n_points = len(list(grid_points(entry.grid)))
     if budget.seconds:
-        return float(points * budget.seconds + OVERHEAD)
-    if ms_per_image is None:
+        return n_points * budget.seconds + OVERHEAD_S
+    if entry.ms_per_image is None or budget.epochs is None:
         return None
-    return float(points * ms_per_image * 1e-3 * n_train * budget.epochs + OVERHEAD)
+    return n_points * entry.ms_per_image * 1e-3 * n_train * budget.epochs + OVERHEAD_S

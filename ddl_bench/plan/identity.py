@@ -1,73 +1,577 @@
-"""A hash of what a method does: its own source and that of everything of ours it imports.
+"""Hash what a method computes with: the definitions that its class can reach, wherever they stand.
 
-Comments, docstrings, layout and what a class says `about` itself do not count: a better sentence throws no result away.
+The hash follows a class through the syntax of its module to every function, class and constant
+that it refers to, across files and packages, and reads each of them without comments, docstrings,
+type annotations of functions and what a class says `about` itself. Names of modules, and names of
+what a module defines, are replaced by the order in which they are reached. So a move, a renamed
+file or function, a release or a new column of the results changes nothing, and any change to what
+the method computes with changes the hash.
+
+Followed are this project's packages, the packages of the class and of its bases, and all code that
+does not lie in an installation folder, such as the neighbours of a plugin file. Other libraries
+count by the names that are used of them; their versions are recorded in each row.
+
+What cannot be resolved by reading (`from x import *`, a module that is passed on as a value)
+counts as a use of the whole module.
 """
 
+from __future__ import annotations
+
 import ast
+import copy
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+IDENTITY_VERSION = 2  # of the rule below and of what a cell's ID is made of
+OURS = frozenset({"ddl_bench", "baselines", "detrame"})
+LIBRARIES = frozenset({"numpy", "pydantic", "scipy", "sklearn", "torch", "torchvision"})
+INSTALLED = ("site-packages", "dist-packages")  # folders of code that counts by its version
 
 
-def source_hash(cls: type) -> str:
-    """Hex digest over the modules that `cls` reaches within its own top-level package and ddl_bench."""
-    roots = {"ddl_bench", cls.__module__.partition(".")[0]}
-    seen: dict[str, str] = {}
-    waiting = [cls.__module__]
+class Definition(NamedTuple):
+    """What the module in `path` binds to `name` at its top level."""
+
+    path: Path
+    name: str
+
+
+class Module(NamedTuple):
+    """A module that is followed, used as a value or as the left side of a dot."""
+
+    path: Path
+    dotted: str
+
+
+class External(NamedTuple):
+    """A name of a library that is not followed, in full."""
+
+    dotted: str
+
+
+Target: TypeAlias = Definition | Module | External
+
+
+class Import(NamedTuple):
+    """What an import binds: a module, or a name of it where `name` is not empty."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module as it is written: what its top level binds, imports and does."""
+
+    path: Path
+    dotted: str
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, Import] = field(default_factory=dict)
+    lazy: dict[str, Import] = field(default_factory=dict)  # for type checkers, or a lazy module
+    stars: list[str] = field(default_factory=list)
+    effects: list[ast.stmt] = field(default_factory=list)  # run at import, bind nothing
+
+    @property
+    def package(self) -> str:
+        """The package that relative imports start from."""
+        if self.path.name == "__init__.py":
+            return self.dotted
+        return self.dotted.rpartition(".")[0]
+
+
+def code_identity(cls: type) -> str:
+    """Compute the hex digest of all that a method's class computes with."""
+    modules = [base.__module__ for base in cls.__mro__]
+    packages = {name.partition(".")[0] for name in modules}
+    resolver = Resolver(OURS | (packages - LIBRARIES - sys.stdlib_module_names))
+    numbers: dict[Definition | Path, int] = {}
+    waiting = resolver.units(home_of(cls))
+    lines = []
     while waiting:
-        name = waiting.pop()
-        if name in seen or name.partition(".")[0] not in roots:
+        unit = waiting.pop(0)
+        if unit in numbers:
             continue
-        path = _file(name)
-        if path is None:
-            continue
-        seen[name], imports = _read(path)
-        waiting.extend(imports)
-    text = "\n".join(f"{name} {digest}" for name, digest in sorted(seen.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        numbers[unit] = len(numbers)
+        waiting.extend(reached for form in forms(unit, resolver) for reached in form.units)
+    for unit in numbers:
+        for form in forms(unit, resolver):
+            references = [resolver.token(target, numbers) for target in form.targets]
+            lines.append(f"{numbers[unit]} {form.text} {references}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _file(name: str) -> Path | None:
-    module = sys.modules.get(name)
-    if module is not None and getattr(module, "__file__", None):
-        return Path(str(module.__file__))
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # `from package import function` also suggests package.function
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+def home_of(cls: type) -> Definition | Module:
+    """Find the definition of a class; its whole module where no name leads to it."""
+    module = sys.modules[cls.__module__]
+    source = read(Path(str(module.__file__)), cls.__module__)
+    for name in [cls.__name__, *source.definitions]:
+        if name in source.definitions and vars(module).get(name) is cls:
+            return Definition(source.path, name)
+    return Module(source.path, source.dotted)
+
+
+class Form(NamedTuple):
+    """A statement in normal form, what it refers to, and the units in which that is defined."""
+
+    text: str
+    targets: tuple[Target, ...]
+    units: tuple[Definition | Path, ...]
+
+
+def forms(unit: Definition | Path, resolver: Resolver) -> list[Form]:
+    """Return the normal forms of a definition, or of what a module does when it is imported."""
+    path = unit if isinstance(unit, Path) else unit.path
+    status = path.stat()
+    return _forms(unit, resolver, status.st_mtime_ns)
 
 
 @cache
-def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    tree = ast.parse(path.read_text())
-    imports: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.ClassDef):
-            node.body = [part for part in node.body if not _is_about(part)]
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-        ):
-            first.value.value = ""
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports)
+def _forms(unit: Definition | Path, resolver: Resolver, changed_ns: int) -> list[Form]:
+    if isinstance(unit, Path):
+        source = read(unit, DOTTED[unit])
+        statements = source.effects
+    else:
+        source = read(unit.path, DOTTED[unit.path])
+        statements = source.definitions[unit.name]
+    found = []
+    for statement in statements:
+        normaliser = Normaliser(source, resolver)
+        text = dump(normaliser.visit(copy.deepcopy(statement)))
+        targets = tuple(normaliser.targets)
+        units = tuple(unit for target in targets for unit in resolver.units(target))
+        found.append(Form(text, targets, units))
+    return found
 
 
-def _is_about(part: ast.stmt) -> bool:
-    targets = (
-        part.targets
-        if isinstance(part, ast.Assign)
-        else [part.target]
-        if isinstance(part, ast.AnnAssign)
-        else []
-    )
+@dataclass(frozen=True)
+class Resolver:
+    """Finds what names refer to; `roots` are the packages that are followed though installed."""
+
+    roots: frozenset[str]
+
+    def units(self, target: Target) -> list[Definition | Path]:
+        """List what has to be read for a target: its definition, and what its modules do."""
+        if isinstance(target, External):
+            return []
+        source = read(target.path, DOTTED[target.path])
+        effects: list[Definition | Path] = []
+        if source.effects:
+            effects.append(target.path)
+        for parent in packages_of(target.path):
+            if parent != target.path and read(parent, dotted_of(parent)).effects:
+                effects.append(parent)
+        if isinstance(target, Definition):
+            return [target, *effects]
+        return [*(Definition(source.path, name) for name in source.definitions), *effects]
+
+    def token(self, target: Target, numbers: dict[Definition | Path, int]) -> str:
+        """Return what stands for a target in the hash: a name of a library, or numbers."""
+        if isinstance(target, External):
+            return target.dotted
+        return " ".join(str(numbers[unit]) for unit in self.units(target))
+
+    def find(self, source: Source, wanted: Import) -> Target:
+        """Resolve what an import of a module refers to."""
+        path = self._file(source, wanted.module)
+        if path is None:
+            return External(f"{wanted.module}.{wanted.name}".rstrip("."))
+        module = Module(path, wanted.module)
+        return self.member(module, wanted.name) if wanted.name else module
+
+    def member(self, module: Module, name: str) -> Target:
+        """Resolve `module.name`: a definition, what the module imports, or a submodule."""
+        source = read(module.path, module.dotted)
+        if name in source.definitions:
+            return Definition(source.path, name)
+        if name in source.imports:
+            return self.find(source, source.imports[name])
+        inner = self._file(source, f"{module.dotted}.{name}")
+        if inner is not None:
+            return Module(inner, f"{module.dotted}.{name}")
+        if name in source.lazy:
+            return self.find(source, source.lazy[name])
+        for star in source.stars:
+            starred = self.find(source, Import(star, ""))
+            if isinstance(starred, Module) and starred.path != source.path:
+                return self.member(starred, name)
+        return module  # made when it runs: the whole module counts
+
+    def _file(self, source: Source, dotted: str) -> Path | None:
+        """The file of a module that is followed; None of any other."""
+        top = dotted.partition(".")[0]
+        if top in sys.stdlib_module_names or top in LIBRARIES:
+            return None
+        packaged = (source.path.parent / "__init__.py").exists()
+        path = None if packaged else find_below(source.path.parent, dotted)
+        path = path or locate(dotted)
+        if path is None:
+            return None
+        installed = any(part in INSTALLED for part in path.parts)
+        if installed and top not in self.roots:
+            return None
+        DOTTED.setdefault(path, dotted)
+        return path
+
+
+def packages_of(path: Path) -> Iterator[Path]:
+    """Yield the `__init__.py` of each package that a module lies in, the innermost first."""
+    for folder in path.parents:
+        if not (folder / "__init__.py").is_file():
+            return
+        yield folder / "__init__.py"
+
+
+def dotted_of(path: Path) -> str:
+    """The name of a package by its folders."""
+    names = [folder.parent.name for folder in packages_of(path)]
+    return ".".join(reversed(names))
+
+
+def dump(node: Any) -> str:
+    """Write a syntax tree as text that is the same for every version of Python."""
+    if isinstance(node, ast.AST):
+        kept = [(name, value) for name, value in ast.iter_fields(node) if name not in SILENT]
+        fields = [f"{name}={dump(value)}" for name, value in kept if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(dump, node))}]"
+    return repr(node)
+
+
+SILENT = frozenset({"ctx", "kind", "type_comment", "type_params"})
+DOTTED: dict[Path, str] = {}  # the name under which a file was first reached
+
+
+def find_below(folder: Path, dotted: str) -> Path | None:
+    """Find the file of a module whose top level lies in a folder."""
+    inner = folder.joinpath(*dotted.split("."))
+    for path in (inner.with_suffix(".py"), inner / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def locate(dotted: str) -> Path | None:
+    """Find the Python file of a module without importing it; None where there is none."""
+    loaded = getattr(sys.modules.get(dotted), "__file__", None)
+    if loaded:
+        return Path(loaded) if loaded.endswith(".py") else None
+    top, _, rest = dotted.partition(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not rest:
+        origin = spec.origin or ""
+        return Path(origin) if origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        path = find_below(Path(folder), rest)
+        if path is not None:
+            return path
+    return None
+
+
+def read(path: Path, dotted: str) -> Source:
+    """Parse a module; a file that changed since is parsed again."""
+    DOTTED.setdefault(path, dotted)
+    status = path.stat()
+    return parse(path, DOTTED[path], status.st_mtime_ns, status.st_size)
+
+
+@cache
+def parse(path: Path, dotted: str, changed_ns: int, size: int) -> Source:
+    """Sort the statements of a module's top level into definitions, imports and effects."""
+    source = Source(path, dotted)
+    for statement in ast.parse(path.read_bytes()).body:
+        sort(statement, source)
+    return source
+
+
+def sort(statement: ast.stmt, source: Source) -> None:
+    """Enter one top-level statement into what is known of its module."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        for name, found in bound_by(statement, source.package):
+            if name == "*":
+                source.stars.append(found.module)
+            else:
+                source.imports[name] = found
+        return
+    if is_text(statement):
+        return
+    if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.dump(statement.test):
+        for inner in ast.walk(statement):
+            if isinstance(inner, ast.Import | ast.ImportFrom):
+                source.lazy.update(bound_by(inner, source.package))
+        return
+    if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
+        return
+    names = names_bound(statement)
+    if names == ["__all__"]:
+        return
+    for name in names:
+        source.definitions.setdefault(name, []).append(statement)
+    if not names or (isinstance(statement, COMPOUND) and acts(statement)):
+        source.effects.append(statement)
+
+
+COMPOUND = (ast.If, ast.Try, ast.For, ast.While, ast.With)
+
+
+def acts(statement: ast.stmt) -> bool:
+    """Whether a compound statement calls something or sets a part of something."""
+    for node in inside([statement]):
+        if isinstance(node, ast.Expr) and not is_text(node):
+            return True
+        if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
+            return True
+    return False
+
+
+def names_bound(statement: ast.stmt) -> list[str]:
+    """List the names that a top-level statement binds, without those inside functions."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    names = []
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):  # a choice of imports is a definition
+            names += [name for name, _ in bound_by(node, "")]
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                names.append(node.id)
+        elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp):
+            waiting.extend(ast.iter_child_nodes(node))
+    return list(dict.fromkeys(names))
+
+
+def bound_by(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Import]]:
+    """Yield each name that an import binds and what it stands for."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.asname:
+                yield alias.asname, Import(alias.name, "")
+            else:
+                top = alias.name.partition(".")[0]
+                yield top, Import(top, "")
+        return
+    module = node.module or ""
+    if node.level:
+        parts = package.split(".")
+        parents = parts[: len(parts) - node.level + 1]
+        module = ".".join([*parents, *filter(None, [node.module])])
+    for alias in node.names:
+        yield alias.asname or alias.name, Import(module, "" if alias.name == "*" else alias.name)
+
+
+def is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is a docstring or another constant."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def is_about(statement: ast.stmt) -> bool:
+    """Whether a statement of a class is what it says `about` itself."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
     return any(isinstance(target, ast.Name) and target.id == "about" for target in targets)
+
+
+class Normaliser(ast.NodeTransformer):
+    """Replaces global names by tokens and drops docstrings, annotations and imports."""
+
+    def __init__(self, source: Source, resolver: Resolver) -> None:
+        self.targets: list[Target] = []
+        self._source = source
+        self._resolver = resolver
+        self._scopes: list[Scope] = []  # of the functions around, the innermost last
+        self._inside: list[str] = []  # "class" or "function" for each definition around
+
+    def _token(self, target: Target) -> str:
+        """Return what stands for a target in the text: its place among the targets."""
+        if target not in self.targets:
+            self.targets.append(target)
+        return f"#{self.targets.index(target)}"
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
+        return self._function(node)
+
+    def _function(self, node: Any) -> Any:
+        """Visit a function with its own scope; decorators and defaults belong to the outer one."""
+        node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
+        dispatches = any("register" in ast.dump(decorator) for decorator in node.decorator_list)
+        arguments = self._arguments(node.args)
+        for argument in arguments:
+            if not dispatches or argument.annotation is None:
+                argument.annotation = None
+            else:
+                argument.annotation = self.visit(argument.annotation)
+        node.returns = None
+        node.name = self._renamed(node.name)
+        names = {argument.arg for argument in arguments} | stored(node.body)
+        self._scopes.append(Scope(names, imported(node.body, self._source.package)))
+        node.body = self._body(node.body, "function")
+        self._scopes.pop()
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        arguments = self._arguments(node.args)
+        self._scopes.append(Scope({argument.arg for argument in arguments}, {}))
+        node.body = self.visit(node.body)
+        self._scopes.pop()
+        return node
+
+    def _arguments(self, arguments: ast.arguments) -> list[ast.arg]:
+        """Visit the default values of a function and list its arguments."""
+        arguments.defaults = [self.visit(default) for default in arguments.defaults]
+        named = [default and self.visit(default) for default in arguments.kw_defaults]
+        arguments.kw_defaults = named
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        return every + [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
+        node.bases = [self.visit(base) for base in node.bases]
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
+        node.name = self._renamed(node.name)
+        node.body = self._body([part for part in node.body if not is_about(part)], "class")
+        return node
+
+    def _renamed(self, name: str) -> str:
+        """The name of what a module defines may change, the name of a method may not."""
+        return name if self._inside else ""
+
+    def _body(self, statements: Iterable[ast.stmt], inside: str) -> list[ast.stmt]:
+        self._inside.append(inside)
+        visited = [self.visit(part) for part in statements if not is_text(part)]
+        self._inside.pop()
+        return [part for part in visited if part is not None] or [ast.Pass()]
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        """The annotation of an option counts, that of a local variable does not."""
+        if self._inside[-1:] != ["function"]:
+            return self.generic_visit(node)
+        if node.value is None:
+            return None
+        return self.generic_visit(ast.Assign([node.target], node.value, lineno=node.lineno))
+
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:
+        return self._import(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return self._import(node)
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> ast.AST:
+        """What is imported counts, not from where; of a module in a function only what is used."""
+        tokens = []
+        for _, wanted in bound_by(node, self._source.package):
+            target = self._resolver.find(self._source, wanted)
+            if not (self._scopes and isinstance(target, Module)):
+                tokens.append(self._token(target))
+        return ast.Expr(ast.Constant(" ".join(tokens)))
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """A dotted name of a module is resolved as far as it leads to one."""
+        names: list[str] = []
+        inner: ast.expr = node
+        while isinstance(inner, ast.Attribute):
+            names.insert(0, inner.attr)
+            inner = inner.value
+        target = self._resolve(inner.id) if isinstance(inner, ast.Name) else None
+        if not isinstance(target, Module | External):
+            self.generic_visit(node)
+            return node
+        while names and isinstance(target, Module):
+            following = self._resolver.member(target, names[0])
+            if following == target:  # made when it runs
+                break
+            target = following
+            names.pop(0)
+        if isinstance(target, External):
+            target = External(".".join([target.dotted, *names]))
+            names.clear()
+        reached: ast.expr = ast.Name(self._token(target), ast.Load())
+        for name in names:
+            reached = ast.Attribute(reached, name, ast.Load())
+        return reached
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        option = isinstance(node.ctx, ast.Store) and self._inside[-1:] == ["class"]
+        target = None if option else self._resolve(node.id)
+        return ast.Name(self._token(target), node.ctx) if target else node
+
+    def _resolve(self, name: str) -> Target | None:
+        """What a name refers to; None for a local or a built-in one."""
+        for scope in reversed(self._scopes):
+            if name in scope.imports:
+                return self._resolver.find(self._source, scope.imports[name])
+            if name in scope.names:
+                return None
+        if name in self._source.definitions:
+            return Definition(self._source.path, name)
+        if name in self._source.imports:
+            return self._resolver.find(self._source, self._source.imports[name])
+        for star in self._source.stars:
+            starred = self._resolver.find(self._source, Import(star, ""))
+            if isinstance(starred, Module) and name in read(*starred).definitions:
+                return Definition(starred.path, name)
+        return None
+
+
+class Scope(NamedTuple):
+    """What a function binds: names of its own, and names that it imports."""
+
+    names: set[str]
+    imports: dict[str, Import]
+
+
+def inside(statements: Iterable[ast.stmt]) -> Iterator[ast.AST]:
+    """Walk the statements of a function without the bodies of functions and classes in it."""
+    waiting: list[ast.AST] = list(statements)
+    while waiting:
+        node = waiting.pop(0)
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)
+
+
+def stored(statements: Iterable[ast.stmt]) -> set[str]:
+    """The names that a function binds, less those that it declares global."""
+    names: set[str | None] = set()
+    others: set[str] = set()
+    for node in inside(statements):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or isinstance(
+            node, ast.ExceptHandler
+        ):
+            names.add(node.name)
+        elif isinstance(node, ast.Global):
+            others.update(node.names)
+    return {name for name in names - others if name}
+
+
+def imported(statements: Iterable[ast.stmt], package: str) -> dict[str, Import]:
+    """The names that imports inside a function bind."""
+    found: dict[str, Import] = {}
+    for node in inside(statements):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.update(bound_by(node, package))
+    return found

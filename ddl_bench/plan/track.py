@@ -1,27 +1,42 @@
-"""What to run: a track (a TOML file) and its cells (method x data set x seed)."""
+"""A track: a TOML file that says what to run."""
 
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.options import NotNegative
-from ddl_bench.plan.cell import BudgetSpec, Strict
+from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict
 
 
 class MethodEntry(Strict):
     """One line of the table: a method with its options.
 
-    `grid` lists values to choose from on validation images; `only` names the data sets it is for, where not for all;
-    `paper` is the row of the paper's table to stand beside; `ms_per_image` is the expected training time an image and
-    pass, for `--dry-run` (measured on two cores).
+    Parameters
+    ----------
+    name
+        A registered name, or that of a method in a plugin file.
+    label
+        Its name in tables; by default the name with its options.
+    params
+        Options of the method.
+    grid
+        Lists of values to choose from on validation images.
+    budget
+        Instead of the track's.
+    only
+        Names of the data sets that it is for; by default all.
+    paper
+        The row of the paper's table that it stands beside.
+    ms_per_image
+        Expected training time for an image and a pass, for `--dry-run` (measured on two cores).
     """
 
     name: str
@@ -32,6 +47,12 @@ class MethodEntry(Strict):
     only: list[str] = []
     paper: str = ""
     ms_per_image: float | None = Field(None, gt=0)
+
+    @property
+    def title(self) -> str:
+        """The label, or the name with its options as a command line takes them."""
+        options = ", ".join(f"{key}={value}" for key, value in self.params.items())
+        return self.label or (f"{self.name}[{options}]" if options else self.name)
 
 
 class DataEntry(Strict):
@@ -48,29 +69,28 @@ class Track(Strict):
     description: str = ""
     seeds: list[NotNegative] = Field([0], min_length=1)
     budget: BudgetSpec
-    threads: int | None = Field(None, ge=1)
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    precision: Literal["float32", "bfloat16"] = "float32"
-    time_limit: float = Field(3600, gt=0, description="hard limit of a cell, seconds")
-    memory_limit_gb: float = Field(16, gt=0)
+    machine: Machine = Machine()
+    limits: Limits = Limits()
     splits: Splits = Splits()
     datasets: list[DataEntry] = Field(min_length=1)
     methods: list[MethodEntry] = Field(min_length=1)
 
 
 def packaged() -> dict[str, Path]:
-    """The tracks that come with the package, by name."""
+    """List the tracks that come with the package, by name."""
     folder = Path(str(resources.files("ddl_bench") / "tracks"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def load_track(name: str) -> Track:
-    """Read a packaged track by name, or a track file by path. Every mistake in it is a one-line UserError."""
+    """Read a packaged track by name, or a track file by path.
+
+    Raises UserError, one line, for every mistake in it.
+    """
     path = Path(name) if name.endswith(".toml") else packaged().get(name)
     if path is None:
-        raise UserError(
-            f"no track {name!r}: {nearest(name, packaged())}; or give the path of a .toml file"
-        )
+        valid = nearest(name, packaged())
+        raise UserError(f"no track {name!r}: {valid}; or give the path of a .toml file")
     try:
         return Track.model_validate(tomllib.loads(path.read_text()))
     except FileNotFoundError:
@@ -78,47 +98,67 @@ def load_track(name: str) -> Track:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {_first(error)}") from None
+        raise UserError(f"{path}: {first_mistake(error)}") from None
 
 
-def override(track: Track, values: dict[str, Any]) -> Track:
-    """The track with other values of some keys, which are options of `run` too. UserError names the option."""
+OPTIONS = {"time_s": "time-limit", "memory_gb": "memory-limit-gb"}  # of `run`, by key of a track
+
+
+def override(track: Track, values: Mapping[str, Any]) -> Track:
+    """Return the track with other values of some keys, which are options of `run` too.
+
+    A dictionary replaces single keys of a nested part. Raises UserError that names the option.
+    """
+    changed = dict(track)
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        changed[key] = {**changed[key].model_dump(), **value} if nested else value
     try:
-        return Track.model_validate(dict(track) | values)
+        return Track.model_validate(changed)
     except ValidationError as error:
         mistake = error.errors()[0]
-        key = str(mistake["loc"][0])
-        raise UserError(f"--{key.replace('_', '-')} {values[key]}: {mistake['msg']}") from None
+        keys = [part for part in mistake["loc"] if isinstance(part, str)]
+        option = OPTIONS.get(keys[-1], keys[-1])
+        value = values[keys[0]]
+        if len(keys) > 1 and isinstance(value, Mapping):
+            value = value.get(keys[1])
+        raise UserError(f"--{option.replace('_', '-')} {value}: {mistake['msg']}") from None
 
 
-_PARTS: dict[str, Any] = {"methods": MethodEntry, "datasets": DataEntry, "budget": BudgetSpec}
-
-
-def _first(error: ValidationError) -> str:
-    """The first mistake in one line: where, what, and the nearest valid key for an unknown one."""
+def first_mistake(error: ValidationError) -> str:
+    """Say the first mistake of a track in one line: where, what, and the nearest valid key."""
     mistake = error.errors()[0]
-    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in mistake["loc"]))
-    text = f"{where}: {mistake['msg'].removeprefix('Value error, ')}"
+    dotted = ".".join(str(part) for part in mistake["loc"])
+    place = re.sub(r"\.(\d+)", r"[\1]", dotted)
     if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         *parents, key = mistake["loc"]
-        owner = next((str(part) for part in reversed(parents) if isinstance(part, str)), "")
-        valid = (
-            Splits.__dataclass_fields__
-            if owner == "splits"
-            else _PARTS.get(owner, Track).model_fields
-        )
-        text = f"{where}: unknown key: {nearest(str(key), valid)}"
-    elif (
-        "input" in mistake
-        and mistake["type"] != "missing"
-        and not isinstance(mistake["input"], dict)
-    ):
-        text += f", got {mistake['input']!r}"
-    more = error.error_count() - 1
-    return text + (f" (and {more} more)" if more else "")
+        text = f"{place}: unknown key: {nearest(str(key), valid_keys(parents))}"
+    else:
+        text = f"{place}: {mistake['msg'].removeprefix('Value error, ')}"
+        value = mistake.get("input")
+        if mistake["type"] != "missing" and not isinstance(value, dict):
+            text += f", got {value!r}"
+    others = error.error_count() - 1
+    return f"{text} (and {others} more)" if others else text
 
 
-def grid_points(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Every combination of a grid; one empty point where there is no grid."""
+def valid_keys(parents: list[int | str]) -> list[str]:
+    """List the keys that a part of a track may have."""
+    parts: dict[str, Any] = {
+        "methods": MethodEntry,
+        "datasets": DataEntry,
+        "budget": BudgetSpec,
+        "machine": Machine,
+        "limits": Limits,
+    }
+    names = [part for part in parents if isinstance(part, str)]
+    if names[-1:] == ["splits"]:
+        return list(Splits.__dataclass_fields__)
+    model = parts[names[-1]] if names else Track
+    return list(model.model_fields)
+
+
+def grid_points(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield every combination of a grid; one empty point where there is no grid."""
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))

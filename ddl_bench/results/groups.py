@@ -1,17 +1,17 @@
 """Rows that may be averaged, and names that tell unequal ones apart."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 
 import pandas as pd
 
-from ddl_bench.plan.cell import Cell
+from ddl_bench.plan.cell import SETTINGS, Cell
 from ddl_bench.results.rows import Row
 
-METHOD = {"method", "params", "grid", "budget", "device", "threads", "precision", "mirror"}
+METHOD = SETTINGS - {"data", "splits"}
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,19 @@ class Group:
 
     def values(self, column: str) -> "pd.Series[float]":
         """A column of the rows that ended well, where it was measured."""
-        return pd.Series([getattr(row, column) for row in self.ok], dtype=float).dropna()
+        return pd.Series([getattr(row.measured, column) for row in self.ok], dtype=float).dropna()
 
     @property
     def machine(self) -> str:
         """What the times were taken on: device, threads, host, processor."""
-        kind = "gpu" if self.cell.device.startswith("cuda") else "cpu"
+        kind = "gpu" if self.cell.machine.device.startswith("cuda") else "cpu"
         known = {
             ", ".join(str(row.provenance.get(key) or "unknown") for key in ("host", kind))
             for row in self.ok
         }
         return " and ".join(
-            f"{self.cell.device}, threads: {self.cell.threads}, {it}" for it in sorted(known)
+            f"{self.cell.machine.device}, threads: {self.cell.threads}, {it}"
+            for it in sorted(known)
         )
 
     @property
@@ -83,11 +84,11 @@ def gather(rows: Iterable[Row]) -> list[Group]:
     )
 
 
-def _told_apart(names: list[str], cells: list[Cell], fields: set[str]) -> list[str]:
+def _told_apart(names: list[str], cells: list[Cell], fields: Set[str]) -> list[str]:
     """The names; equal ones with what their cells do not all have in common: "sdl (epochs=30, n_layers=2)"."""
     parts = []
     for cell in cells:
-        dumped = cell.model_dump(mode="json", include=fields, exclude_none=True)
+        dumped = cell.model_dump(mode="json", include={*fields}, exclude_none=True)
         nested = [
             value if isinstance(value, dict) else {field: value} for field, value in dumped.items()
         ]

@@ -131,13 +131,17 @@ def compare_groups(run: Path, a: Group, b: Group) -> Comparison:
     """One line of a table against another of its data set; `p_holm` is left to `corrected`."""
     left_out = [f"{group.name}: {group.missing}" for group in (a, b) if group.missing]
     left_out += (
-        [f"devices differ: {a.cell.device}, {b.cell.device}"]
-        if a.cell.device != b.cell.device
+        [f"devices differ: {a.cell.machine.device}, {b.cell.machine.device}"]
+        if a.cell.machine.device != b.cell.machine.device
         else []
     )
     ids_a, ids_b = ({row.cell.seed: row.cell.id for row in group.ok} for group in (a, b))
     right: dict[int, np.ndarray] = {}  # by seed: which images a and b have right
-    for seed in sorted(ids_a.keys() & ids_b.keys()) if a.cell.device == b.cell.device else ():
+    for seed in (
+        sorted(ids_a.keys() & ids_b.keys())
+        if a.cell.machine.device == b.cell.machine.device
+        else ()
+    ):
         kept = [arrays(run, ids[seed]) for ids in (ids_a, ids_b)]
         if all(kept):
             right[seed] = np.array([it["predictions"] == it["y_test"] for it in kept])

@@ -121,10 +121,16 @@ def summary(rows: Iterable[Row]) -> pd.DataFrame:
         line["low"], line["high"], line["interval"] = mean_interval(
             accuracy, group.values("n_test").max()
         )
-        sizes = sorted({f"size unknown: {row.size_reason}" for row in group.ok if row.size_reason})
+        sizes = sorted(
+            {
+                f"size unknown: {row.measured.size_reason}"
+                for row in group.ok
+                if row.measured.size_reason
+            }
+        )
         notes = [
             group.missing,
-            "over its time budget" * any(row.over_budget for row in group.ok),
+            "over its time budget" * any(row.measured.over_budget for row in group.ok),
             *sizes,
         ]
         lines.append(line | {"machine": group.machine, "note": "; ".join(filter(None, notes))})

@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from ddl_bench import describe, registry
 from ddl_bench.api import Described
 from ddl_bench.errors import UserError
-from ddl_bench.plan.identity import source_hash
+from ddl_bench.plan.identity import code_identity
 from ddl_bench.training.estimator import from_estimator
 from tests.conftest import ddl_bench
 
@@ -186,11 +186,11 @@ def test_extras_are_installed_by_their_name() -> None:
 
 
 def test_what_a_method_tells_does_not_change_its_source(plugin: tuple[Path, ...]) -> None:
-    before = source_hash(registry.load_method("told", plugin))
+    before = code_identity(registry.load_method("told", plugin))
     changes = {'family="mine"': 'family="yours"', "width: int = 4": "width: int = 5"}
     for folder, (old, new) in zip(("same", "other"), changes.items(), strict=True):
         path = plugin[0].parent / folder / plugin[0].name
         path.parent.mkdir()
         path.write_text(PLUGIN.replace(old, new))
-        after = source_hash(registry.load_method("told", (path,)))
+        after = code_identity(registry.load_method("told", (path,)))
         assert (before == after) == (folder == "same")

@@ -420,7 +420,9 @@ class Graphed(nn.Module):
 def test_a_folded_plain_network_computes_the_same(
     depth: Any, batch_norm: bool, options: Any, n_steps: int
 ) -> None:
-    activation: Activation = lambda channels, _: QMetricReLU(channels, 1, n_steps, **options)  # noqa: E731  # typed
+    activation: Activation = lambda channels, _: QMetricReLU(
+        channels, 1, n_steps, **options
+    )  # typed
     made = PlainNet(depth, 3, 4, activation=activation, batch_norm=batch_norm, widths=(6, 8))
     kept = randomise(made.to(memory_format=torch.channels_last)).eval()
     before = {name: value.clone() for name, value in kept.state_dict().items()}

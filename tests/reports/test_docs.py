@@ -38,7 +38,11 @@ def test_the_example_method_keeps_the_contract_and_runs(tmp_path: Path) -> None:
     overrides = Overrides(methods=words(command[1]), plugins=(example,), seeds=[0])
     rows = {row.cell.label: row for row in run("quick", tmp_path / "out", overrides=overrides)}
     assert [row.status for row in rows.values()] == ["ok"] * 3
-    assert (rows["whitened-means"].accuracy or 0) > (rows["nearest-mean"].accuracy or 0) > 80
+    assert (
+        (rows["whitened-means"].measured.accuracy or 0)
+        > (rows["nearest-mean"].measured.accuracy or 0)
+        > 80
+    )
 
 
 def test_the_figure_of_unrolling_is_drawn_from_its_numbers(tmp_path: Path) -> None:

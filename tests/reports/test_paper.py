@@ -12,7 +12,7 @@ from ddl_bench.plan.track import load_track
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import Row
 from reports import paper
-from tests.conftest import make_cell
+from tests.conftest import make_cell, make_row
 
 
 def official(label: str, seed: int, accuracy: float, key: str, **changes: Any) -> Row:
@@ -23,8 +23,8 @@ def official(label: str, seed: int, accuracy: float, key: str, **changes: Any) -
     )
     numbers = {"n_train": 50_000, "n_test": 10_000, "n_stored": 2_982_538, "n_params": 2_980_000}
     times = {"train_s_per_image": 0.08, "train_s_per_image_pass": 4e-4, "test_s_per_image": 2e-4}
-    return Row(
-        cell=cell.model_copy(update={"paper": key}),
+    return make_row(
+        cell.model_copy(update={"paper": key}),
         status="ok",
         accuracy=accuracy,
         **numbers,

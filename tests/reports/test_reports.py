@@ -184,7 +184,7 @@ def test_csv_round_trip(run: Path, paths: dict[str, Path]) -> None:
         np.testing.assert_allclose(read[name], table[name].astype(float))
     assert list(read["label"]) == list(table["label"])
     accuracies = [
-        row.accuracy or 0
+        row.measured.accuracy or 0
         for row in rows
         if row.cell.label == "sdl" and row.cell.dataset == "digits"
     ]

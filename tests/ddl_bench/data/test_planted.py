@@ -42,7 +42,7 @@ def test_the_track_finds_atoms_and_draws_them(tmp_path: Path) -> None:
     overrides = Overrides(methods=["online", "ksvd-exact"], datasets=["planted-4-noisy"], seeds=[0])
     rows = run("recovery", tmp_path, overrides=overrides)
     assert [row.status for row in rows] == ["ok", "ok"], [row.reason for row in rows]
-    assert all((row.recovered or 0) > 80 for row in rows)
+    assert all((row.measured.recovered or 0) > 80 for row in rows)
     assert "recovered (%)" in display(rows)
     report = write(tmp_path)
     assert (report["figures"] / "recovery.png").stat().st_size > 5000

@@ -16,17 +16,16 @@ import psutil
 import pytest
 
 from ddl_bench.harness.run import run
-from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.plan.cell import BudgetSpec, Limits
 from ddl_bench.plan.expansion import Overrides
-from ddl_bench.results.rows import Row, load, load_rows, read_row
+from ddl_bench.results.rows import Measured, Row, load, load_rows, read_row
 from tests.conftest import PLUGINS
 
 PLUGIN = PLUGINS / "misbehaving.py"
 TRACK = """
 name = "t"
-threads = 1
-time_limit = {limit}
-memory_limit_gb = 1.5
+machine = {{ threads = 1 }}
+limits = {{ time_s = {limit}, memory_gb = 1.5 }}
 budget = {{ {budget} }}
 datasets = [{{ source = "digits" }}]
 methods = [{methods}]
@@ -78,7 +77,7 @@ def test_every_way_to_fail_is_a_row_with_a_reason_and_the_run_goes_on(
         assert reason in found[way].reason
         assert "\n" not in found[way].reason
         assert found[way].provenance["command"].startswith("ddl-bench run")
-    assert found["ok"].accuracy == pytest.approx(10, abs=1)  # one class of ten
+    assert found["ok"].measured.accuracy == pytest.approx(10, abs=1)  # one class of ten
     assert set(load(tmp_path / "out")["status"]) == {status for status, _ in expected.values()}
 
     again = run(track, tmp_path / "out", overrides=Overrides(plugins=(PLUGIN,)))
@@ -126,11 +125,11 @@ def test_seconds_budget_holds_inside_an_epoch_and_an_overrun_is_marked(
     rows = {
         row.cell.label: row for row in run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
     }
-    assert rows["sleeper"].train_s == pytest.approx(1.2, rel=0.05)
-    assert rows["sleeper"].passes == pytest.approx(0.6, abs=0.1)
-    assert not rows["sleeper"].over_budget
+    assert rows["sleeper"].measured.train_s == pytest.approx(1.2, rel=0.05)
+    assert rows["sleeper"].measured.passes == pytest.approx(0.6, abs=0.1)
+    assert not rows["sleeper"].measured.over_budget
     assert rows["deaf"].status == "ok"
-    assert rows["deaf"].over_budget
+    assert rows["deaf"].measured.over_budget
 
 
 def test_plainnet_keeps_a_budget_shorter_than_its_epoch(
@@ -144,20 +143,22 @@ def test_plainnet_keeps_a_budget_shorter_than_its_epoch(
         track, tmp_path / "out", overrides=Overrides(datasets=[str(tmp_path / "colour.npz")])
     )
     assert row.status == "ok", row.reason
-    assert row.passes is not None
-    assert row.passes < 1
-    assert row.train_s == pytest.approx(4, abs=3)
-    assert not row.over_budget
+    assert row.measured.passes is not None
+    assert row.measured.passes < 1
+    assert row.measured.train_s == pytest.approx(4, abs=3)
+    assert not row.measured.over_budget
 
 
 def test_phases_account_for_the_wall_time(write_track: Callable[..., str], tmp_path: Path) -> None:
     track = write_track('{ name = "sleeper" }', budget="epochs = 2")
     (row,) = run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
-    assert row.train_s == pytest.approx(4.0, rel=0.1)
+    assert row.measured.train_s == pytest.approx(4.0, rel=0.1)
     assert row.wall_s
-    assert row.train_s
-    assert row.n_train
-    assert row.train_s_per_image_pass == pytest.approx(row.train_s / row.n_train / 2)
+    assert row.measured.train_s
+    assert row.measured.n_train
+    assert row.measured.train_s_per_image_pass == pytest.approx(
+        row.measured.train_s / row.measured.n_train / 2
+    )
     assert sum(row.phases.values()) >= 0.95 * row.wall_s
 
 
@@ -167,8 +168,8 @@ def test_a_grid_is_chosen_on_validation_and_its_time_is_told_apart(
     track = write_track('{ name = "sleeper", grid = { lag = [1.0, 2.0] } }', budget="seconds = 0.5")
     (row,) = run(track, tmp_path, overrides=Overrides(plugins=(PLUGIN,)))
     assert row.chosen == {"lag": 1.0}
-    assert row.train_s == pytest.approx(0.5, rel=0.1)
-    assert row.search_s == pytest.approx(0.5, rel=0.1)
+    assert row.measured.train_s == pytest.approx(0.5, rel=0.1)
+    assert row.measured.search_s == pytest.approx(0.5, rel=0.1)
 
 
 def runner(track: str, out: Path) -> "subprocess.Popen[bytes]":
@@ -288,7 +289,7 @@ def test_cell_id_hashes_what_matters_and_nothing_else(
     (cell,) = plan(write_track(*misbehave("ok")), Overrides(plugins=(PLUGIN,)))
     same: list[dict[str, Any]] = [
         {"label": "x"},
-        {"time_limit": 1.0},
+        {"limits": Limits(time_s=1.0)},
         {"track": "y"},
         {"keep_model": True},
         {"data_dir": "/elsewhere"},
@@ -317,7 +318,7 @@ def test_rows_of_old_code_give_way_to_new_ones(
     old = Row(
         cell=row.cell.model_copy(update={"source": "old"}),
         status="ok",
-        accuracy=1.0,
+        measured=Measured(accuracy=1.0),
         started="2000-01-01",
     )
     write_row(tmp_path, old)

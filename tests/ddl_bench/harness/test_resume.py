@@ -41,7 +41,7 @@ PHASES = Phases({}, lambda name: None)
 NEVER: Any = SimpleNamespace(fraction=float, expired=bool)
 TRACK = """
 name = "t"
-threads = 1
+machine = { threads = 1 }
 budget = { epochs = 25 }
 datasets = [{ source = "digits" }]
 methods = [{ name = "drops", label = "d/r", params = { batch_size = 512 }, grid = { dropout = [0.5, 0.2] } }]
@@ -158,9 +158,9 @@ def test_killed_workers_go_on_to_the_identical_end(
     (row,) = run(track, tmp_path, overrides=overrides, rerun="failed")
     assert process.wait(300) == 0
     (expected,) = load_rows(out)
-    assert (row.accuracy, row.passes, row.resumed, expected.resumed) == (
-        expected.accuracy,
-        expected.passes,
+    assert (row.measured.accuracy, row.measured.passes, row.resumed, expected.resumed) == (
+        expected.measured.accuracy,
+        expected.measured.passes,
         2,
         0,
     )
@@ -171,7 +171,7 @@ def test_killed_workers_go_on_to_the_identical_end(
     )
     assert (np.diff(ours["loss_seconds"]) > 0.09).all(), "the clock goes on"
     for each in (row, expected):
-        assert min(each.train_s or 0, each.search_s or 0) > 25 * 3 * 0.03
+        assert min(each.measured.train_s or 0, each.measured.search_s or 0) > 25 * 3 * 0.03
         assert sum(each.phases.values()) == pytest.approx(each.wall_s, rel=0.1)
     assert not list((tmp_path / "work").glob("*checkpoint*"))
 

@@ -122,23 +122,21 @@ def test_overrides_narrow_and_widen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("option", "overrides"),
     [
-        ("device", "foo"),
-        ("precision", "float16"),
-        ("threads", -1),
-        ("threads", 0),
-        ("time_limit", -1.0),
-        ("memory_limit_gb", 0.0),
-        ("seeds", []),
-        ("seeds", [0, -1]),
+        ("--device foo", {"machine": {"device": "foo"}}),
+        ("--precision float16", {"machine": {"precision": "float16"}}),
+        ("--threads -1", {"machine": {"threads": -1}}),
+        ("--threads 0", {"machine": {"threads": 0}}),
+        ("--time-limit -1.0", {"limits": {"time_s": -1.0}}),
+        ("--memory-limit-gb 0.0", {"limits": {"memory_gb": 0.0}}),
+        ("--seeds []", {"seeds": []}),
+        ("--seeds [0, -1]", {"seeds": [0, -1]}),
     ],
 )
-def test_a_wrong_override_names_the_option(name: str, value: Any) -> None:
-    with pytest.raises(
-        UserError, match=re.escape(f"--{name.replace('_', '-')} {value}: ")
-    ) as caught:
-        plan("quick", Overrides(**{name: value}))
+def test_a_wrong_override_names_the_option(option: str, overrides: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{option}: ")) as caught:
+        plan("quick", Overrides(**overrides))
     assert "\n" not in str(caught.value)
 
 
@@ -152,7 +150,8 @@ def test_the_command_of_a_cell_plans_the_same_cell() -> None:
     from ddl_bench.cli import main as cli
 
     (cell,) = plan(
-        "quick", Overrides(methods=["plainnet[depth=6]"], seeds=[4], precision="bfloat16")
+        "quick",
+        Overrides(methods=["plainnet[depth=6]"], seeds=[4], machine={"precision": "bfloat16"}),
     )
     with patch.object(commands, "dry_run") as seen:
         CliRunner().invoke(
