@@ -232,6 +232,15 @@ def datasets(plugins: Iterable[Path] = ()) -> dict[str, Loader]:
     return known
 
 
+def about_dataset(loader: Loader) -> str:
+    """Return the first line of a data set's docstring, or why it cannot be imported."""
+    try:
+        function = loader.load() if isinstance(loader, Installed) else loader
+    except UserError as error:
+        return str(error)
+    return (function.__doc__ or "").strip().partition("\n")[0]
+
+
 def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
     """Return the class of a method.
 

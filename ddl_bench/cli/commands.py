@@ -255,7 +255,7 @@ def _pair(name: str, text: Text, width: int) -> Table:
 def describe_datasets(plugins: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
     """Name and one line of every data set."""
     return [
-        {"name": name, "about": _first_line(loader)}
+        {"name": name, "about": registry.about_dataset(loader)}
         for name, loader in sorted(registry.datasets(plugins).items())
     ]
 
@@ -267,10 +267,6 @@ def describe_tracks() -> list[dict[str, Any]]:
         {"name": name, "about": loaded.description, "file": str(path)}
         for name, path, loaded in found
     ]
-
-
-def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
 def check(console: Console, target: str, *, as_json: bool) -> bool:

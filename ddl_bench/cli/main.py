@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -297,8 +298,14 @@ def version(
         raise typer.Exit
 
 
+def one_line(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """Write a warning as a line for users, without the place in the code that it comes from."""
+    return f"ddl-bench: {message}\n"
+
+
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; a stop by signal keeps what is finished."""
+    warnings.formatwarning = one_line
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()

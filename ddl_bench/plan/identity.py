@@ -18,11 +18,10 @@ counts as a use of the whole module.
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -140,9 +139,9 @@ def _forms(unit: Definition | Path, resolver: Resolver, changed_ns: int) -> list
         statements = source.definitions[unit.name]
     found = []
     for statement in statements:
-        normaliser = Normaliser(source, resolver)
-        text = dump(normaliser.visit(copy.deepcopy(statement)))
-        targets = tuple(normaliser.targets)
+        writer = Writer(source, resolver)
+        text = writer.write(statement)
+        targets = tuple(writer.targets)
         units = tuple(unit for target in targets for unit in resolver.units(target))
         found.append(Form(text, targets, units))
     return found
@@ -232,18 +231,6 @@ def dotted_of(path: Path) -> str:
     return ".".join(reversed(names))
 
 
-def dump(node: Any) -> str:
-    """Write a syntax tree as text that is the same for every version of Python."""
-    if isinstance(node, ast.AST):
-        kept = [(name, value) for name, value in ast.iter_fields(node) if name not in SILENT]
-        fields = [f"{name}={dump(value)}" for name, value in kept if value not in (None, [])]
-        return f"{type(node).__name__}({', '.join(fields)})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(dump, node))}]"
-    return repr(node)
-
-
-SILENT = frozenset({"ctx", "kind", "type_comment", "type_params"})
 DOTTED: dict[Path, str] = {}  # the name under which a file was first reached
 
 
@@ -388,8 +375,12 @@ def is_about(statement: ast.stmt) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "about" for target in targets)
 
 
-class Normaliser(ast.NodeTransformer):
-    """Replaces global names by tokens and drops docstrings, annotations and imports."""
+class Writer:
+    """Writes a definition in normal form, with the targets of its names numbered.
+
+    Docstrings, annotations of functions and the names of modules are left out. The text is the
+    same for every version of Python.
+    """
 
     def __init__(self, source: Source, resolver: Resolver) -> None:
         self.targets: list[Target] = []
@@ -398,94 +389,72 @@ class Normaliser(ast.NodeTransformer):
         self._scopes: list[Scope] = []  # of the functions around, the innermost last
         self._inside: list[str] = []  # "class" or "function" for each definition around
 
-    def _token(self, target: Target) -> str:
-        """Return what stands for a target in the text: its place among the targets."""
-        if target not in self.targets:
-            self.targets.append(target)
-        return f"#{self.targets.index(target)}"
+    def write(self, node: Any) -> str:
+        """Return the normal form of a syntax tree, of a list of them, or of a plain value."""
+        if isinstance(node, list):
+            return f"[{', '.join(map(self.write, node))}]"
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        special = SPECIAL.get(type(node))
+        return special(self, node) if special else self.plain(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        return self._function(node)
+    def plain(self, node: ast.AST) -> str:
+        """Write a node as its type and those of its fields that say something."""
+        fields = []
+        for name, value in ast.iter_fields(node):
+            if name not in SILENT and value is not None and value != []:
+                fields.append(f"{name}={self.write(value)}")
+        return f"{type(node).__name__}({', '.join(fields)})"
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
-        return self._function(node)
-
-    def _function(self, node: Any) -> Any:
-        """Visit a function with its own scope; decorators and defaults belong to the outer one."""
-        node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
-        dispatches = any("register" in ast.dump(decorator) for decorator in node.decorator_list)
-        arguments = self._arguments(node.args)
-        for argument in arguments:
-            if not dispatches or argument.annotation is None:
-                argument.annotation = None
-            else:
-                argument.annotation = self.visit(argument.annotation)
-        node.returns = None
-        node.name = self._renamed(node.name)
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+        """Write a function; its decorators and default values belong to the scope around it."""
+        decorators = self.write(node.decorator_list)
+        arguments = every_argument(node.args)
+        head = f"{self._name(node.name)} {decorators} {self._arguments(node.args)}"
+        if "register" in decorators:  # an implementation that is chosen by its annotations
+            annotations = [argument.annotation for argument in arguments if argument.annotation]
+            head += self.write(annotations)
         names = {argument.arg for argument in arguments} | stored(node.body)
         self._scopes.append(Scope(names, imported(node.body, self._source.package)))
-        node.body = self._body(node.body, "function")
+        body = self._body(node.body, "function")
         self._scopes.pop()
-        return node
+        return f"{type(node).__name__}({head} {body})"
 
-    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        arguments = self._arguments(node.args)
-        self._scopes.append(Scope({argument.arg for argument in arguments}, {}))
-        node.body = self.visit(node.body)
+    def lambda_(self, node: ast.Lambda) -> str:
+        """Write a function without a name."""
+        head = self._arguments(node.args)
+        names = {argument.arg for argument in every_argument(node.args)}
+        self._scopes.append(Scope(names, {}))
+        body = self.write(node.body)
         self._scopes.pop()
-        return node
+        return f"Lambda({head} {body})"
 
-    def _arguments(self, arguments: ast.arguments) -> list[ast.arg]:
-        """Visit the default values of a function and list its arguments."""
-        arguments.defaults = [self.visit(default) for default in arguments.defaults]
-        named = [default and self.visit(default) for default in arguments.kw_defaults]
-        arguments.kw_defaults = named
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        return every + [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
+    def class_(self, node: ast.ClassDef) -> str:
+        """Write a class without what it says `about` itself."""
+        head = [node.decorator_list, node.bases, node.keywords]
+        statements = [part for part in node.body if not is_about(part)]
+        body = self._body(statements, "class")
+        return f"ClassDef({self._name(node.name)} {self.write(head)} {body})"
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
-        node.bases = [self.visit(base) for base in node.bases]
-        node.keywords = [self.visit(keyword) for keyword in node.keywords]
-        node.name = self._renamed(node.name)
-        node.body = self._body([part for part in node.body if not is_about(part)], "class")
-        return node
-
-    def _renamed(self, name: str) -> str:
-        """The name of what a module defines may change, the name of a method may not."""
-        return name if self._inside else ""
-
-    def _body(self, statements: Iterable[ast.stmt], inside: str) -> list[ast.stmt]:
-        self._inside.append(inside)
-        visited = [self.visit(part) for part in statements if not is_text(part)]
-        self._inside.pop()
-        return [part for part in visited if part is not None] or [ast.Pass()]
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+    def annotated(self, node: ast.AnnAssign) -> str:
         """The annotation of an option counts, that of a local variable does not."""
         if self._inside[-1:] != ["function"]:
-            return self.generic_visit(node)
+            return self.plain(node)
         if node.value is None:
-            return None
-        return self.generic_visit(ast.Assign([node.target], node.value, lineno=node.lineno))
+            return ""
+        return f"Assign(targets=[{self.write(node.target)}], value={self.write(node.value)})"
 
-    def visit_Import(self, node: ast.Import) -> ast.AST | None:
-        return self._import(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return self._import(node)
-
-    def _import(self, node: ast.Import | ast.ImportFrom) -> ast.AST:
+    def import_(self, node: ast.Import | ast.ImportFrom) -> str:
         """What is imported counts, not from where; of a module in a function only what is used."""
         tokens = []
         for _, wanted in bound_by(node, self._source.package):
             target = self._resolver.find(self._source, wanted)
             if not (self._scopes and isinstance(target, Module)):
                 tokens.append(self._token(target))
-        return ast.Expr(ast.Constant(" ".join(tokens)))
+        return f"Import({' '.join(tokens)})"
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """A dotted name of a module is resolved as far as it leads to one."""
+    def attribute(self, node: ast.Attribute) -> str:
+        """Write a dotted name; one of a module is resolved as far as it leads to one."""
         names: list[str] = []
         inner: ast.expr = node
         while isinstance(inner, ast.Attribute):
@@ -493,8 +462,7 @@ class Normaliser(ast.NodeTransformer):
             inner = inner.value
         target = self._resolve(inner.id) if isinstance(inner, ast.Name) else None
         if not isinstance(target, Module | External):
-            self.generic_visit(node)
-            return node
+            return self.plain(node)
         while names and isinstance(target, Module):
             following = self._resolver.member(target, names[0])
             if following == target:  # made when it runs
@@ -502,17 +470,36 @@ class Normaliser(ast.NodeTransformer):
             target = following
             names.pop(0)
         if isinstance(target, External):
-            target = External(".".join([target.dotted, *names]))
-            names.clear()
-        reached: ast.expr = ast.Name(self._token(target), ast.Load())
-        for name in names:
-            reached = ast.Attribute(reached, name, ast.Load())
-        return reached
+            return self._token(External(".".join([target.dotted, *names])))
+        return ".".join([self._token(target), *names])
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:
+    def name(self, node: ast.Name) -> str:
+        """Write a global name as its target, a local one as it is."""
         option = isinstance(node.ctx, ast.Store) and self._inside[-1:] == ["class"]
         target = None if option else self._resolve(node.id)
-        return ast.Name(self._token(target), node.ctx) if target else node
+        return self._token(target) if target else f"Name({node.id})"
+
+    def _name(self, name: str) -> str:
+        """The name of what a module defines may change, the name of a method may not."""
+        return name if self._inside else ""
+
+    def _arguments(self, arguments: ast.arguments) -> str:
+        names = [argument.arg for argument in every_argument(arguments)]
+        counts = [len(arguments.posonlyargs), len(arguments.args), len(arguments.kwonlyargs)]
+        defaults = self.write([arguments.defaults, arguments.kw_defaults])
+        return f"{names} {counts} {defaults}"
+
+    def _body(self, statements: Iterable[ast.stmt], inside: str) -> str:
+        self._inside.append(inside)
+        written = [self.write(part) for part in statements if not is_text(part)]
+        self._inside.pop()
+        return ", ".join(filter(None, written))
+
+    def _token(self, target: Target) -> str:
+        """Return what stands for a target: its place among the targets."""
+        if target not in self.targets:
+            self.targets.append(target)
+        return f"#{self.targets.index(target)}"
 
     def _resolve(self, name: str) -> Target | None:
         """What a name refers to; None for a local or a built-in one."""
@@ -530,6 +517,26 @@ class Normaliser(ast.NodeTransformer):
             if isinstance(starred, Module) and name in read(*starred).definitions:
                 return Definition(starred.path, name)
         return None
+
+
+SILENT = frozenset({"ctx", "kind", "type_comment", "type_params"})
+SPECIAL: dict[type[ast.AST], Callable[[Writer, Any], str]] = {
+    ast.FunctionDef: Writer.function,
+    ast.AsyncFunctionDef: Writer.function,
+    ast.Lambda: Writer.lambda_,
+    ast.ClassDef: Writer.class_,
+    ast.AnnAssign: Writer.annotated,
+    ast.Import: Writer.import_,
+    ast.ImportFrom: Writer.import_,
+    ast.Attribute: Writer.attribute,
+    ast.Name: Writer.name,
+}
+
+
+def every_argument(arguments: ast.arguments) -> list[ast.arg]:
+    """List all arguments of a function."""
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return named + [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
 
 
 class Scope(NamedTuple):
@@ -552,6 +559,9 @@ def inside(statements: Iterable[ast.stmt]) -> Iterator[ast.AST]:
 NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)
 
 
+NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)
+
+
 def stored(statements: Iterable[ast.stmt]) -> set[str]:
     """The names that a function binds, less those that it declares global."""
     names: set[str | None] = set()
@@ -559,9 +569,7 @@ def stored(statements: Iterable[ast.stmt]) -> set[str]:
     for node in inside(statements):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or isinstance(
-            node, ast.ExceptHandler
-        ):
+        elif isinstance(node, NAMED):
             names.add(node.name)
         elif isinstance(node, ast.Global):
             others.update(node.names)

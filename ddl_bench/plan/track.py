@@ -41,10 +41,10 @@ class MethodEntry(Strict):
 
     name: str
     label: str = ""
-    params: dict[str, Any] = {}
-    grid: dict[str, list[Any]] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
     budget: BudgetSpec | None = None
-    only: list[str] = []
+    only: list[str] = Field(default_factory=list)
     paper: str = ""
     ms_per_image: float | None = Field(None, gt=0)
 

@@ -1,0 +1,123 @@
+"""Rows: what is written is read, also from older and newer versions; old code never mixes in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ddl_bench.plan.cell import Cell
+from ddl_bench.results.groups import gather
+from ddl_bench.results.rows import Measured, Row, frame, load_rows, read_row, write_row
+from tests.conftest import ROOT, make_cell, make_row
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    row = make_row(make_cell("a"), status="ok", accuracy=90.0, started="2026-01-01")
+    write_row(tmp_path, row)
+    return tmp_path / "cells" / f"{row.cell.id}.json"
+
+
+def test_a_row_is_read_as_it_was_written(written: Path) -> None:
+    row = read_row(written)
+    assert row == make_row(make_cell("a"), status="ok", accuracy=90.0, started="2026-01-01")
+
+
+def test_a_misspelled_column_cannot_exist() -> None:
+    with pytest.raises(TypeError, match="acuracy"):
+        Measured(acuracy=99)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="acuracy"):
+        Row(cell=make_cell("a"), status="ok", acuracy=99)  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        Measured().accuracy = 3.0  # type: ignore[misc]
+
+
+def test_keys_of_a_newer_version_are_ignored(written: Path) -> None:
+    before = read_row(written)
+    values = json.loads(written.read_text())
+    values |= {"schema_version": 99, "colour": "red"}
+    values["measured"]["energy_j"] = 3.0
+    values["cell"]["colour"] = "red"
+    written.write_text(json.dumps(values))
+    row = read_row(written)
+    assert row is not None
+    assert before is not None
+    assert row.measured == before.measured
+    assert row.cell == before.cell
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"cell": 3}', '{"cell": {}}', "\xff"])
+def test_a_torn_file_holds_no_row(written: Path, text: str) -> None:
+    written.write_text(text)
+    assert read_row(written) is None
+
+
+def test_a_misplaced_row_does_not_count(written: Path) -> None:
+    copy = written.with_name("0123456789ab.json")
+    copy.write_text(written.read_text())
+    assert read_row(copy) is None
+    assert len(load_rows(written.parents[1])) == 1
+
+
+def test_rows_of_the_first_identity_are_shown_with_their_own_ids() -> None:
+    folder = ROOT / "docs" / "results" / "quick"
+    rows = load_rows(folder)
+    stems = {path.stem for path in (folder / "cells").glob("*.json")}
+    assert {row.cell.id for row in rows} == stems
+    assert {row.status for row in rows} == {"ok"}
+
+
+def test_rows_of_the_first_identity_are_never_continued(tmp_path: Path) -> None:
+    """The same cell of today has another ID, so that it is run, and the old row then steps back."""
+    cell = make_cell("a")
+    values = make_row(cell, status="ok", accuracy=1.0, started="2025-01-01").model_dump(mode="json")
+    flat = values.pop("measured") | values | {"schema_version": 1}
+    flat["cell"] |= flat["cell"].pop("machine") | {"time_limit": 60, "memory_limit_gb": 8}
+    for key in ("limits", "identity", "older_id"):
+        del flat["cell"][key]
+    path = tmp_path / "cells" / "aaaaaaaaaaaa.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(flat))
+    (old,) = load_rows(tmp_path)
+    assert (old.cell.id, old.measured.accuracy, old.cell.group) == ("aaaaaaaaaaaa", 1, cell.group)
+    assert old.cell.id != cell.id
+    write_row(tmp_path, make_row(cell, status="ok", accuracy=2.0, started="2026-01-01"))
+    assert [row.measured.accuracy for row in load_rows(tmp_path)] == [2.0]
+
+
+def with_code(seed: int, source: str, started: str) -> Row:
+    cell = make_cell("a", seed, source=source)
+    return make_row(cell, status="ok", accuracy=90.0 + seed, started=started)
+
+
+def test_seeds_of_older_code_are_never_averaged_with_newer_ones(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_row(tmp_path, with_code(seed, "old", f"2026-01-0{seed + 1}"))
+    for seed in (1, 2):
+        write_row(tmp_path, with_code(seed, "new", f"2026-02-0{seed + 1}"))
+    rows = load_rows(tmp_path)
+    assert {row.cell.seed: row.status for row in rows} == {0: "outdated", 1: "ok", 2: "ok"}
+    (group,) = gather(rows)
+    assert group.values("accuracy").mean() == 91.5
+    assert "seed 0: outdated: measured with older code" in group.missing
+
+
+def test_a_frame_has_a_line_for_each_row(tmp_path: Path) -> None:
+    table = frame([with_code(seed, "new", "2026-01-01") for seed in (0, 1)])
+    assert table["accuracy"].tolist() == [90, 91]
+    assert table["device"].tolist() == ["cpu", "cpu"]
+    assert {"cell_id", "group", "label", "threads", "precision"} <= {*table}
+
+
+def test_the_group_of_a_cell_leaves_out_its_seed_and_code() -> None:
+    cell = make_cell("a")
+    for change in ({"seed": 1}, {"source": "x"}):
+        other = Cell(**cell.model_dump() | change)
+        assert other.group == cell.group
+        assert other.id != cell.id

@@ -1,0 +1,131 @@
+"""Names: never replaced in silence, and a broken package breaks itself alone."""
+
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ddl_bench import registry
+from ddl_bench.errors import UserError
+
+METHOD = """
+class {cls}:
+    name = "{name}"
+
+    def start(self, task, budget):
+        raise NotImplementedError
+"""
+
+
+def plugin_file(folder: Path, *names: str, more: str = "") -> Path:
+    path = folder / "plugin.py"
+    texts = [METHOD.format(cls=f"Method{index}", name=name) for index, name in enumerate(names)]
+    path.write_text("\n".join([*texts, more]))
+    return path
+
+
+def test_a_plugin_cannot_take_the_name_of_a_method(tmp_path: Path) -> None:
+    path = plugin_file(tmp_path, "sdl")
+    with pytest.raises(UserError, match="the name 'sdl' is taken by another method"):
+        registry.methods([path])
+
+
+def test_a_plugin_cannot_take_the_name_of_a_data_set(tmp_path: Path) -> None:
+    path = plugin_file(tmp_path, more="DATASETS = {'digits': print}")
+    with pytest.raises(UserError, match="the name 'digits' is taken by another data set"):
+        registry.datasets([path])
+
+
+def test_two_methods_of_one_name_in_a_file_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two methods have the name 'mine'"):
+        registry.methods([plugin_file(tmp_path, "mine", "mine")])
+
+
+def test_two_plugins_cannot_share_a_name(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    paths = [plugin_file(folder, "mine") for folder in folders]
+    with pytest.raises(UserError, match=re.escape(f"{paths[1]}: the name 'mine' is taken")):
+        registry.methods(paths)
+
+
+@pytest.mark.parametrize("name", ["a,b", "m[x=1]", "", "two words"])
+def test_a_name_that_no_command_line_could_give_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"the name {name!r} cannot be used")):
+        registry.methods([plugin_file(tmp_path, name)])
+
+
+def test_a_plugin_that_ends_the_process_is_one_clear_line(tmp_path: Path) -> None:
+    path = plugin_file(tmp_path, more="import sys\n\nsys.exit(0)")
+    with pytest.raises(UserError, match=r"plugin.py, line \d+: SystemExit: 0"):
+        registry.methods([path])
+
+
+def test_an_annotation_that_cannot_be_resolved_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "future.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n"
+        "@dataclass(frozen=True)\nclass Mine:\n    rate: Missing = 1\n    name = 'mine'\n\n"
+        "    def start(self, task, budget):\n        pass\n"
+    )
+    cls = registry.load_method("mine", [path])
+    with pytest.raises(UserError, match="mine: the type of an option cannot be resolved"):
+        registry.make_method(cls, {})
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a package with entry points on the path, as if it were installed."""
+
+    def package(name: str, code: str, **groups: str) -> None:
+        (tmp_path / f"{name}_module.py").write_text(code)
+        metadata = tmp_path / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        parts = [f"[ddl_bench.{group}]\n{line}\n" for group, line in groups.items()]
+        (metadata / "entry_points.txt").write_text("\n".join(parts))
+        importlib.invalidate_caches()
+
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+def test_a_package_cannot_take_a_name_of_ours(install: Install) -> None:
+    install(
+        "stranger",
+        METHOD.format(cls="Theirs", name="sdl"),
+        methods="sdl = stranger_module:Theirs\ntheirs = stranger_module:Theirs",
+        datasets="digits = stranger_module:Theirs",
+    )
+    with pytest.warns(registry.NameTaken, match="stranger offers 'sdl', a name of ddl-bench"):
+        assert registry.load_method("sdl").__module__ == "baselines.methods.sdl"
+    with pytest.warns(registry.NameTaken, match="stranger offers 'digits', a name of ddl-bench"):
+        known = registry.datasets()["digits"]
+    assert isinstance(known, registry.Installed)
+    assert known.load().__module__ == "ddl_bench.data.digits"
+
+
+def test_a_broken_package_breaks_itself_alone(install: Install) -> None:
+    lines = {"methods": "boom = broken_module:Boom", "datasets": "bang = broken_module:bang"}
+    install("broken", "raise RuntimeError('no such luck')", **lines)
+    assert registry.load_method("logistic").name == "logistic"
+    assert "digits" in registry.datasets()
+    with pytest.raises(registry.BrokenPackage, match=r"broken: broken_module:Boom .* no such luck"):
+        registry.load_method("boom")
+    with pytest.raises(UserError, match=r"the data set 'bang' is broken: .*no such luck"):
+        registry.datasets()["bang"](Path(), False)
+
+
+def test_the_face_of_the_package_imports_nothing_before_it_is_used() -> None:
+    seen = "sorted({'torch', 'numpy'} & {*sys.modules})"
+    code = f"import sys, ddl_bench; ddl_bench.__version__; print({seen})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
