@@ -298,7 +298,13 @@ def version(
         raise typer.Exit
 
 
-def one_line(message: Warning | str, category: type[Warning], *_: object) -> str:
+def one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
     """Write a warning as a line for users, without the place in the code that it comes from."""
     return f"ddl-bench: {message}\n"
 
