@@ -1,4 +1,4 @@
-"""Count what makes lines hard to read, as information: `python -m tests.style_counts [PATH ...]`."""
+"""Count what makes lines hard to read: `python -m tests.style_counts [PATH ...]`."""
 
 import ast
 import sys
