@@ -1,58 +1,86 @@
 """A user's own images in one .npz file."""
 
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 from zlib import error as ZlibError
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddl_bench.data import ImageSet
 from ddl_bench.errors import UserError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+MOST_CHANNELS = 4  # more on the last axis, and no more on the second: the axes are in another order
 
 
 def read(path: Path) -> ImageSet:
-    """The arrays x_train, y_train, x_test, y_test of an .npz file; nothing is unpickled. Raises UserError.
+    """Read the arrays of an .npz file; nothing is unpickled.
 
-    Images: uint8, (n, height, width) or (n, height, width, channels). Labels: (n,), any integers or text; in increasing
-    order they become 0, 1, ... `class_names` (n_classes,) names them in that order; `mirror` is true or false.
+    ======================  ==================================================================
+    array                   content
+    ======================  ==================================================================
+    `x_train`, `x_test`     uint8, (n, height, width) or (n, height, width, channels)
+    `y_train`, `y_test`     (n,), any integers, or text; in increasing order they become 0, 1...
+    `class_names`           optional, (n_classes,): names of the labels in that order
+    `mirror`                optional, true or false: an image and its mirror image are one class
+    ======================  ==================================================================
+
+    Raises
+    ------
+    UserError
+        For a file that is no .npz, or an array that is missing or of another type or shape.
     """
-    try:
-        with ZipFile(path), np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in (*KEYS, "class_names", "mirror") if key in stored}
-    except (OSError, EOFError, ValueError, BadZipFile, ZlibError) as error:
-        raise UserError(f"cannot be read as an .npz file of plain arrays: {error}") from None
+    arrays = _load(path)
     for key in KEYS:
         if key not in arrays:
             raise UserError(f"has no array {key}; expected {', '.join(KEYS)}")
-        array = arrays[key]
-        if key.startswith("x"):
-            array = array[..., None] if array.ndim == 3 else array
-            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] <= 4 < array.shape[3]:
-                raise UserError(
-                    f"{key} is {array.dtype} {array.shape}; expected uint8 (n, height, width[, channels])"
-                )
-            arrays[key] = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-        elif (
-            array.dtype.kind not in ("U" if arrays["y_train"].dtype.kind == "U" else "iu")
-            or array.ndim != 1
-        ):
-            raise UserError(
-                f"{key} is {array.dtype} {array.shape}; expected (n,) integers, or text in both parts"
-            )
+    are_text = arrays["y_train"].dtype.kind == "U"
+    for part in ("train", "test"):
+        arrays[f"x_{part}"] = _channels_first(f"x_{part}", arrays[f"x_{part}"])
+        _check_labels(f"y_{part}", arrays[f"y_{part}"], are_text)
     values, y_train = np.unique(arrays["y_train"], return_inverse=True)
-    if len(unseen := np.setdiff1d(arrays["y_test"], values)):
+    unseen = np.setdiff1d(arrays["y_test"], values)
+    if len(unseen):
         raise UserError(f"y_test has the label {unseen[0]}, which y_train lacks")
     names = arrays.get("class_names", values)
     if names.shape != values.shape:
         raise UserError(
             f"class_names is {names.shape}; expected one name for each of the {len(values)} labels"
         )
-    y_test, mirror = (
-        np.searchsorted(values, arrays["y_test"]),
-        bool(np.all(arrays.get("mirror", False))),
-    )
     return ImageSet(
-        arrays["x_train"], y_train, arrays["x_test"], y_test, tuple(map(str, names)), mirror
+        arrays["x_train"],
+        y_train,
+        arrays["x_test"],
+        np.searchsorted(values, arrays["y_test"]),
+        class_names=tuple(map(str, names)),
+        mirror=bool(np.all(arrays.get("mirror", False))),
     )
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with ZipFile(path), np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in (*KEYS, "class_names", "mirror") if key in stored}
+    except (OSError, EOFError, ValueError, BadZipFile, ZlibError) as error:
+        raise UserError(f"cannot be read as an .npz file of plain arrays: {error}") from None
+
+
+def _channels_first(key: str, x: NDArray[Any]) -> NDArray[np.uint8]:
+    """Turn images (n, height, width[, channels]) into (n, channels, height, width)."""
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] <= MOST_CHANNELS < x.shape[3]:
+        raise UserError(
+            f"{key} is {x.dtype} {x.shape}; expected uint8 (n, height, width[, channels])"
+        )
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def _check_labels(key: str, y: NDArray[Any], are_text: bool) -> None:
+    allowed = "U" if are_text else "iu"
+    if y.dtype.kind not in allowed or y.ndim != 1:
+        raise UserError(
+            f"{key} is {y.dtype} {y.shape}; expected (n,) integers, or text in both parts"
+        )

@@ -1,4 +1,4 @@
-"""Signals made of few atoms of a dictionary that is known: how much of it is found again?"""
+"""Signals made of few atoms of a known dictionary: how many of the atoms does a learner recover?"""
 
 from pathlib import Path
 
@@ -6,75 +6,99 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddl_bench.data import ImageSet
+from ddl_bench.data.sources import Loader
 
-SIDE, N_ATOMS, N_CLASSES = 8, 100, 10
-N_TRAIN, N_TEST = 5000, 500
-COHERENT = 0.99  # the inner product from which an atom counts as found (Aharon et al., 2006)
+SIDE = 8  # pixels
+N_ATOMS = 100
+N_CLASSES = 10
+N_TRAIN = 5000
+N_TEST = 500
+RECOVERED_FROM = 0.99  # inner product from which an atom counts as recovered (Aharon et al., 2006)
 
 
-def _draw(n_nonzero: int, snr: float) -> ImageSet:
-    """x = D c + noise: D normal with unit columns, c with `n_nonzero` normal entries; `snr` in decibel.
+def draw(n_nonzero: int, snr_db: float = np.inf) -> ImageSet:
+    """Draw signals x = D c + noise, scaled to bytes.
 
-    The class of a signal is that of its largest coefficient, ten atoms a class. Rounding to bytes leaves about 39 dB.
+    D has unit columns of normal entries; c has `n_nonzero` normal entries. The class of a signal
+    is that of its largest coefficient, ten atoms to a class. Rounding to bytes adds noise at about
+    39 dB. The same arguments give the same signals.
+
+    Parameters
+    ----------
+    n_nonzero
+        Atoms in a signal.
+    snr_db
+        Ratio of signal to noise, in decibel; infinite for no noise.
     """
     rng = np.random.default_rng(n_nonzero)
-    n = N_TRAIN + N_TEST
+    n_samples = N_TRAIN + N_TEST
     D = rng.standard_normal((SIDE**2, N_ATOMS))
     D /= np.linalg.norm(D, axis=0)
-    codes = np.zeros((n, N_ATOMS))
-    chosen = rng.permuted(np.tile(np.arange(N_ATOMS), (n, 1)), axis=1)[:, :n_nonzero]
-    np.put_along_axis(codes, chosen, rng.standard_normal((n, n_nonzero)), axis=1)
-    X, noise = codes @ D.T, rng.standard_normal((n, SIDE**2))
-    X += noise * (np.linalg.norm(X) / np.linalg.norm(noise) * 10 ** (-snr / 20))
-    x = np.rint(127.5 + 127.5 * X / np.abs(X).max()).astype(np.uint8).reshape(-1, 1, SIDE, SIDE)
+    codes = np.zeros((n_samples, N_ATOMS))
+    order = rng.permuted(np.tile(np.arange(N_ATOMS), (n_samples, 1)), axis=1)
+    values = rng.standard_normal((n_samples, n_nonzero))
+    np.put_along_axis(codes, order[:, :n_nonzero], values, axis=1)
+    X = codes @ D.T
+    noise = rng.standard_normal(X.shape)
+    X += noise * (np.linalg.norm(X) / np.linalg.norm(noise) * 10 ** (-snr_db / 20))
+    grey = np.rint(127.5 + 127.5 * X / np.abs(X).max()).astype(np.uint8)
+    x = grey.reshape(-1, 1, SIDE, SIDE)
     y = np.abs(codes).argmax(1) * N_CLASSES // N_ATOMS
     each = N_ATOMS // N_CLASSES
-    names = tuple(f"atoms {first} to {first + each - 1}" for first in range(0, N_ATOMS, each))
-    atoms = np.ascontiguousarray(D.T).reshape(-1, 1, SIDE, SIDE)
-    note = f"made of {n_nonzero} of {N_ATOMS} atoms, in bytes" + (
-        f"; noise at {snr:g} dB" if np.isfinite(snr) else ""
+    note = f"each signal is made of {n_nonzero} of {N_ATOMS} atoms and rounded to bytes"
+    if np.isfinite(snr_db):
+        note += f"; noise at {snr_db:g} dB"
+    return ImageSet(
+        x[:N_TRAIN],
+        y[:N_TRAIN],
+        x[N_TRAIN:],
+        y[N_TRAIN:],
+        class_names=tuple(f"atoms {i} to {i + each - 1}" for i in range(0, N_ATOMS, each)),
+        note=note,
+        dictionary=np.ascontiguousarray(D.T).reshape(-1, 1, SIDE, SIDE),
     )
-    train, test = slice(N_TRAIN), slice(N_TRAIN, n)
-    return ImageSet(x[train], y[train], x[test], y[test], names, note=note, dictionary=atoms)
 
 
-def planted_4(data_dir: Path, download: bool = False) -> ImageSet:
-    """8x8 signals of 4 atoms each, of a planted dictionary of 100: 5,000 to train, 500 to test."""
-    return _draw(4, np.inf)
+def planted(n_nonzero: int, snr_db: float = np.inf) -> Loader:
+    """Make the function that loads a planted data set, under the interface of all data sets."""
+
+    def load(data_dir: Path, download: bool = False) -> ImageSet:
+        return draw(n_nonzero, snr_db)
+
+    noise = ""
+    if np.isfinite(snr_db):
+        noise = f", with noise at {snr_db:g} dB"
+    load.__doc__ = (
+        f"{SIDE}x{SIDE} signals made of {n_nonzero} of {N_ATOMS} planted atoms each{noise}: "
+        f"{N_TRAIN:,} to train, {N_TEST} to test."
+    )
+    return load
 
 
-def planted_8(data_dir: Path, download: bool = False) -> ImageSet:
-    """8x8 signals of 8 atoms each, of a planted dictionary of 100: 5,000 to train, 500 to test."""
-    return _draw(8, np.inf)
+planted_4 = planted(4)
+planted_8 = planted(8)
+planted_12 = planted(12)
+planted_4_noisy = planted(4, snr_db=20)
+planted_8_noisy = planted(8, snr_db=20)
+planted_12_noisy = planted(12, snr_db=20)
 
 
-def planted_12(data_dir: Path, download: bool = False) -> ImageSet:
-    """8x8 signals of 12 atoms each, of a planted dictionary of 100: 5,000 to train, 500 to test."""
-    return _draw(12, np.inf)
+def recovered(atoms: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
+    """Compute the percentage of the atoms of `truth` that `atoms` has too.
 
+    An atom is recovered where the inner product with one of `atoms` is at least 0.99 after scaling
+    both to norm one, up to sign.
 
-def planted_4_noisy(data_dir: Path, download: bool = False) -> ImageSet:
-    """8x8 signals of 4 of 100 planted atoms each, with noise at 20 dB: 5,000 to train, 500 to test."""
-    return _draw(4, 20)
-
-
-def planted_8_noisy(data_dir: Path, download: bool = False) -> ImageSet:
-    """8x8 signals of 8 of 100 planted atoms each, with noise at 20 dB: 5,000 to train, 500 to test."""
-    return _draw(8, 20)
-
-
-def planted_12_noisy(data_dir: Path, download: bool = False) -> ImageSet:
-    """8x8 signals of 12 of 100 planted atoms each, with noise at 20 dB: 5,000 to train, 500 to test."""
-    return _draw(12, 20)
-
-
-def recovered(found: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
-    """Percentage of the atoms of `truth` to which one of `found` has an inner product of at least 0.99, up to sign.
-
-    Both: (n_atoms, channels, height, width), of any scale.
+    Parameters
+    ----------
+    atoms, truth
+        Learned and true atoms, shape (n_atoms, channels, height, width), of any scale.
     """
-    rows = [atoms.reshape(len(atoms), -1).astype(np.float64) for atoms in (found, truth)]
-    rows = [
-        atoms / np.maximum(np.linalg.norm(atoms, axis=1, keepdims=True), 1e-12) for atoms in rows
-    ]
-    return 100 * float((np.abs(rows[0] @ rows[1].T).max(0) >= COHERENT).mean())
+    products = np.abs(_unit_rows(atoms) @ _unit_rows(truth).T)
+    return 100 * float((products.max(0) >= RECOVERED_FROM).mean())
+
+
+def _unit_rows(atoms: NDArray[np.floating]) -> NDArray[np.float64]:
+    rows: NDArray[np.float64] = atoms.reshape(len(atoms), -1).astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows

@@ -1,4 +1,4 @@
-"""A data set by its name, a user's own images by their path."""
+"""Find data sets: a published one by its name, a user's own images by their path."""
 
 import hashlib
 import os
@@ -11,12 +11,16 @@ from typing import TypeAlias
 from ddl_bench.data import ImageSet, folder, npz
 from ddl_bench.errors import UserError, nearest
 
-Loader: TypeAlias = Callable[
-    [Path, bool], ImageSet
-]  # of (data_dir, download); its docstring begins with what it is
-Md5s: TypeAlias = (
-    Mapping[str, str] | None
-)  # of files, in the order they are read in; None: torchvision's table
+# A function of (data_dir, download). The first line of its docstring says what the data set is.
+Loader: TypeAlias = Callable[[Path, bool], ImageSet]
+
+# The MD5 of each file by name, in the order in which they are read; None: torchvision's table.
+Md5s: TypeAlias = Mapping[str, str] | None
+
+
+def default_data_dir() -> Path:
+    """Return the folder of published data sets: $DDL_BENCH_DATA, or else ~/.cache/ddl-bench."""
+    return Path(os.environ.get("DDL_BENCH_DATA", "~/.cache/ddl-bench")).expanduser()
 
 
 def load(
@@ -27,15 +31,30 @@ def load(
     download: bool = False,
     mirror: bool | None = None,
 ) -> ImageSet:
-    """The images that `spec` names: a key of `datasets`, a path that ends in .npz, or a folder of class folders.
+    """Load the images that `spec` names.
 
-    `data_dir` (None: ~/.cache/ddl-bench) holds the files of published data sets; nothing is fetched without `download`.
-    `mirror` replaces the data set's own setting. Raises UserError whose message begins with `spec`.
+    Parameters
+    ----------
+    spec
+        A key of `datasets`, the path of an .npz file, or a folder of class folders.
+    datasets
+        The known data sets by name.
+    data_dir
+        Folder with the files of published data sets; None for `default_data_dir()`.
+    download
+        Whether a missing or damaged file may be fetched.
+    mirror
+        Replaces the data set's own setting, if given.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, a missing or a damaged file; the message begins with `spec`.
     """
     path = Path(spec).expanduser()
     try:
         if spec in datasets:
-            images = datasets[spec](data_dir or Path.home() / ".cache/ddl-bench", download)
+            images = datasets[spec](data_dir or default_data_dir(), download)
         elif path.is_dir():
             images = folder.read(path)
         elif path.is_file() and path.suffix == ".npz":
@@ -46,29 +65,44 @@ def load(
             )
     except UserError as error:
         raise UserError(f"{spec}: {error}") from None
-    return images if mirror is None else replace(images, mirror=mirror)
+    if mirror is None:
+        return images
+    return replace(images, mirror=mirror)
 
 
-def published(data_dir: Path, file: str, md5: str, fetch: Callable[[], object] | None) -> Path:
-    """The path of `data_dir / file` once its MD5 is right; otherwise `fetch` is called, unless it is None.
+def published(
+    data_dir: Path, file: str, md5: str, fetch: Callable[[], object], *, download: bool
+) -> Path:
+    """Return the path of a published file once its MD5 is right, fetching it where allowed.
 
-    Raises UserError that says what was looked for, where, and how to mend it.
+    Parameters
+    ----------
+    data_dir, file
+        Folder of the data sets, and the path of the file in it.
+    md5
+        The expected MD5 of the file, in hex.
+    fetch
+        Downloads the file.
+    download
+        Whether `fetch` may be called.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, damaged or cannot be downloaded, with what to do.
     """
     path = data_dir / file
-    if path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5:
+    exists = path.is_file()
+    if exists and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5:
         return path
-    if fetch is None:
-        fault = "is damaged: its MD5 is wrong" if path.is_file() else "not found"
+    if not download:
+        fault = "is damaged: its MD5 is wrong" if exists else "not found"
         raise UserError(
-            f"{path} {fault}; fetch it by --download, or say by --data-dir which folder holds {file}"
+            f"{path} {fault}; "
+            f"fetch it by --download, or say by --data-dir which folder holds {file}"
         )
     try:
         fetch()
     except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(f"download of {file} to {data_dir} failed: {error}") from None
-    return published(data_dir, file, md5, fetch=None)
-
-
-def default_data_dir() -> Path:
-    """Where data sets are looked for: the environment variable DDL_BENCH_DATA, or a folder in the user's cache."""
-    return Path(os.environ.get("DDL_BENCH_DATA", "~/.cache/ddl-bench")).expanduser()
+    return published(data_dir, file, md5, fetch, download=False)

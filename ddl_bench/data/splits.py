@@ -1,7 +1,7 @@
-"""From a published data set to training, validation and test images, by rules that are the same for every seed."""
+"""Cut a published data set into training, validation and test images, the same for every seed."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +10,27 @@ from ddl_bench.api import Split, Task
 from ddl_bench.data import ImageSet
 from ddl_bench.errors import UserError
 
+VALIDATION_STREAM = 1  # of random numbers: validation images are drawn apart from limits
+
 
 @dataclass(frozen=True)
 class Splits:
-    """What is cut, in this order; raises ValueError.
+    """Say what is cut from a data set, in this order.
 
-    `test_from_train`: so many of the last training images become the test split; the data set's own test images are
-    then reported beside it. `limit_train`, `limit_test`: at most so many images, class shares kept.
-    `val_fraction`: share of the training images left by then.
+    Parameters
+    ----------
+    test_from_train
+        So many of the last training images become the test split. The data set's own test images
+        are then scored apart.
+    limit_train, limit_test
+        Keep at most so many images, with the shares of the classes as they are; None for all.
+    val_fraction
+        Share of the training images left by then that is held out for validation.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -29,7 +42,8 @@ class Splits:
 
     def __post_init__(self) -> None:
         for field, least in (("test_from_train", 0), ("limit_train", 1), ("limit_test", 1)):
-            if (value := getattr(self, field)) is not None and value < least:
+            value = getattr(self, field)
+            if value is not None and value < least:
                 raise ValueError(f"Splits({field}={value}): must be at least {least}")
         if not 0 <= self.val_fraction < 1:
             raise ValueError(
@@ -37,54 +51,102 @@ class Splits:
             )
 
 
-def cut(y: NDArray[np.int64], n: int, stream: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Cut `n` of the labels `y`, (n_samples,), off: sorted indices of those kept and of those cut.
+class Cut(NamedTuple):
+    """Indices of the samples that stay and of those cut off, each sorted."""
 
-    A class keeps count * (n_samples - n) / n_samples, rounded up or down to the exact sum (largest remainders first),
-    but at least one image where that is possible. Only raw PCG64 output is used: the same on every machine.
+    rest: NDArray[np.intp]
+    cut_off: NDArray[np.intp]
+
+
+def cut(y: NDArray[np.int64], n: int, stream: int = 0) -> Cut:
+    """Cut off `n` samples at random, with the shares of the classes as they are.
+
+    Of a class, count * (n_samples - n) / n_samples samples stay, rounded up or down so that the sum
+    is exact (largest remainders first), but at least one where that is possible. Only raw output of
+    PCG64 is used, which is the same on every machine.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n_samples,), counted from 0.
+    n
+        How many samples to cut off.
+    stream
+        Seed of the random order.
     """
-    counts, left = np.bincount(y), len(y) - n
-    take = counts * left // max(len(y), 1)
-    take[np.argsort(take * len(y) - counts * left, kind="stable")[: left - take.sum()]] += 1
-    if left >= np.count_nonzero(counts):
-        for absent in np.flatnonzero(counts * (take == 0)):
-            take[[np.argmax(take), absent]] += [-1, 1]
+    counts = np.bincount(y)
+    n_rest = len(y) - n
+    quota = counts * n_rest // max(len(y), 1)
+    remainders = counts * n_rest - quota * len(y)
+    largest_first = np.argsort(-remainders, kind="stable")
+    quota[largest_first[: n_rest - quota.sum()]] += 1
+    if n_rest >= np.count_nonzero(counts):
+        for absent in np.flatnonzero((counts > 0) & (quota == 0)):
+            quota[np.argmax(quota)] -= 1
+            quota[absent] += 1
     by_class = np.lexsort((np.random.PCG64(stream).random_raw(len(y)), y))
-    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = rank < np.repeat(take, counts)
-    return np.sort(by_class[kept]), np.sort(by_class[~kept])
+    first_of_class = np.cumsum(counts) - counts
+    rank_in_class = np.arange(len(y)) - np.repeat(first_of_class, counts)
+    stays = rank_in_class < np.repeat(quota, counts)
+    return Cut(rest=np.sort(by_class[stays]), cut_off=np.sort(by_class[~stays]))
 
 
-def split(name: str, images: ImageSet, splits: Splits) -> tuple[Task, Split, Split | None]:
-    """The task, its test split, and the data set's own test images where `test_from_train` replaced them.
+class Parts(NamedTuple):
+    """Images of one run: the task, its test split, and the published test images where apart."""
 
-    Raises UserError where no test image, or no training image of some class, is left.
+    task: Task
+    test: Split
+    official: Split | None
+
+
+def split(name: str, images: ImageSet, splits: Splits) -> Parts:
+    """Cut a data set into the task, which methods see, and the test images, which none sees.
+
+    `official` is the data set's own test part where `test_from_train` replaced it, else None.
+
+    Raises
+    ------
+    UserError
+        Where no test image, or no training image of some class, is left.
     """
-    x, y, moved = images.x_train, images.y_train, splits.test_from_train
-    n = max(len(y) - moved, 0)
-    if len(lost := np.setdiff1d(y, y[:n])):
-        leaves = f"leaves no training image of class {images.class_names[lost[0]]!r}"
-        raise UserError(f"{name}: test_from_train={moved} of {len(y)} images {leaves}")
-    own = _at_most(splits.limit_test, images.x_test, images.y_test)
-    test = _at_most(splits.limit_test, x[n:], y[n:]) if moved else own
+    moved = splits.test_from_train
+    n_train = max(len(images.y_train) - moved, 0)
+    x_train, x_moved = np.split(images.x_train, [n_train])
+    y_train, y_moved = np.split(images.y_train, [n_train])
+    lost = np.setdiff1d(y_moved, y_train)
+    if len(lost):
+        raise UserError(
+            f"{name}: test_from_train={moved} of {len(images.y_train)} images "
+            f"leaves no training image of class {images.class_names[lost[0]]!r}"
+        )
+    published = _at_most(splits.limit_test, images.x_test, images.y_test)
+    test = _at_most(splits.limit_test, x_moved, y_moved) if moved else published
     if not len(test):
         raise UserError(
             f"{name}: no test images; take some of the training images by test_from_train"
         )
-    train = _at_most(splits.limit_train, x[:n], y[:n])
-    spare = len(train) - len(
-        set(train.y.tolist())
-    )  # so that every class keeps an image to train on
-    parts = cut(train.y.numpy(), min(round(splits.val_fraction * len(train)), spare), stream=1)
-    left, val = (Split(X=train.X[index], y=train.y[index]) for index in parts)
+    available = _at_most(splits.limit_train, x_train, y_train)
+    # Every class keeps an image to train on.
+    n_spare = len(available) - len(set(available.y.tolist()))
+    n_val = min(round(splits.val_fraction * len(available)), n_spare)
+    rest, held_out = cut(available.y.numpy(), n_val, stream=VALIDATION_STREAM)
     task = Task(
-        name=name, class_names=images.class_names, train=left, val=val, mirror=images.mirror
+        name=name,
+        class_names=images.class_names,
+        train=Split(X=available.X[rest], y=available.y[rest]),
+        val=Split(X=available.X[held_out], y=available.y[held_out]),
+        mirror=images.mirror,
     )
-    return task, test, own if moved and len(own) else None
+    has_official = moved and len(published)
+    return Parts(task, test, published if has_official else None)
 
 
 def _at_most(limit: int | None, x: NDArray[np.uint8], y: NDArray[np.int64]) -> Split:
-    import torch  # here, so that a track file is checked without the second that importing torch takes
+    """Keep at most `limit` images, and copy them into tensors."""
+    import torch  # here, so that a track file is checked without the second that importing takes
 
-    kept, _ = cut(y, max(len(y) - limit, 0) if limit else 0)
-    return Split(X=torch.from_numpy(x[kept]), y=torch.from_numpy(y[kept]))
+    n_surplus = 0
+    if limit is not None:
+        n_surplus = max(len(y) - limit, 0)
+    rest, _ = cut(y, n_surplus)
+    return Split(X=torch.from_numpy(x[rest]), y=torch.from_numpy(y[rest]))

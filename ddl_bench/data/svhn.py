@@ -15,13 +15,14 @@ def svhn(data_dir: Path, download: bool = False, *, md5s: Md5s = None) -> ImageS
     from torchvision.datasets import SVHN, utils
 
     arrays = []
-    for url, file, md5 in (SVHN.split_list["train"], SVHN.split_list["test"]):
-        md5 = md5s[file] if md5s else md5
+    for part in ("train", "test"):
+        url, file, md5 = SVHN.split_list[part]
+        if md5s:
+            md5 = md5s[file]
         fetch = partial(utils.download_url, url, data_dir, md5=md5)
-        stored = loadmat(published(data_dir, file, md5, fetch if download else None))
+        stored = loadmat(published(data_dir, file, md5, fetch, download=download))
         arrays.append(np.ascontiguousarray(stored["X"].transpose(3, 2, 0, 1)))
-        arrays.append(
-            stored["y"].ravel().astype(np.int64) % 10
-        )  # the files label the digit 0 as 10
+        # The files label the digit 0 as 10.
+        arrays.append(stored["y"].ravel().astype(np.int64) % 10)
     x_train, y_train, x_test, y_test = arrays
-    return ImageSet(x_train, y_train, x_test, y_test, tuple("0123456789"))
+    return ImageSet(x_train, y_train, x_test, y_test, class_names=tuple("0123456789"))

@@ -1,4 +1,4 @@
-"""Data sets: what is read is what was written, nothing is parsed unchecked, and splits keep their promises."""
+"""Data sets: files are read as written, nothing is parsed unchecked, splits keep their promises."""
 
 import gzip
 import hashlib
@@ -39,18 +39,19 @@ FIELDS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def numbered(labels: NDArray[np.int64], first: int = 0) -> NDArray[np.uint8]:
-    """1x1 images of four channels that spell their own number, so that an image is known again wherever it ends up."""
-    return (
-        np.arange(first, first + len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 4, 1, 1)
-    )
+    """Make 1x1 images of four channels that spell a number, to recognise each one afterwards."""
+    spelled = np.arange(first, first + len(labels), dtype=np.uint32)
+    return spelled.view(np.uint8).reshape(-1, 4, 1, 1)
 
 
 def numbers(X: torch.Tensor) -> list[int]:
+    """Read the numbers that `numbered` spelled."""
     return [int(number) for number in X.numpy().reshape(-1, 4).copy().view(np.uint32).ravel()]
 
 
 def image_set(train: list[int], test: list[int], n_classes: int | None = None) -> ImageSet:
-    y, y_test = np.array(train, dtype=np.int64), np.array(test, dtype=np.int64)
+    y = np.array(train, dtype=np.int64)
+    y_test = np.array(test, dtype=np.int64)
     names = tuple(f"c{label}" for label in range(n_classes or max(train + test) + 1))
     return ImageSet(numbered(y), y, numbered(y_test, first=len(y)), y_test, names)
 
@@ -89,7 +90,8 @@ def photos(n: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
     ],
 )
 def test_image_set_refuses_what_methods_could_not_use(change: dict[str, Any], message: str) -> None:
-    x, y = np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1, 1])
+    x = np.zeros((3, 1, 2, 2), np.uint8)
+    y = np.array([0, 1, 1])
     good = ImageSet(x, y, x[:2], y[:2], ("a", "b"))
     with pytest.raises(UserError, match=message) as raised:
         replace(good, **change)
@@ -97,26 +99,17 @@ def test_image_set_refuses_what_methods_could_not_use(change: dict[str, Any], me
 
 
 def test_fingerprint_sees_every_change_and_nothing_else() -> None:
-    images = ImageSet(
-        photos(6, (1, 4, 4)),
-        np.arange(6) % 3,
-        photos(3, (1, 4, 4), 1),
-        np.arange(3),
-        ("a", "b", "c"),
-    )
-    copied = replace(
-        images, **{field: getattr(images, field).copy() for field in FIELDS}, note="a copy"
-    )
-    assert fingerprint(copied) == fingerprint(images)
-    others = [replace(images, class_names=("a", "b", "d")), replace(images, mirror=True)]
-    others.append(
-        replace(
-            images,
-            x_train=images.x_train.reshape(6, 1, 2, 8),
-            x_test=images.x_test.reshape(3, 1, 2, 8),
-        )
-    )
-    others.append(replace(images, x_test=images.x_test[:0], y_test=images.y_test[:0]))
+    x = photos(6, (1, 4, 4))
+    x_test = photos(3, (1, 4, 4), seed=1)
+    images = ImageSet(x, np.arange(6) % 3, x_test, np.arange(3), ("a", "b", "c"))
+    copies = {field: getattr(images, field).copy() for field in FIELDS}
+    assert fingerprint(replace(images, **copies, note="a copy")) == fingerprint(images)
+    others = [
+        replace(images, class_names=("a", "b", "d")),
+        replace(images, mirror=True),
+        replace(images, x_train=x.reshape(6, 1, 2, 8), x_test=x_test.reshape(3, 1, 2, 8)),
+        replace(images, x_test=x_test[:0], y_test=images.y_test[:0]),
+    ]
     for field in FIELDS:
         for position in (0, -1):
             array = getattr(images, field).copy()
@@ -137,31 +130,30 @@ def test_cut_is_exact_balanced_and_keeps_every_class(
 ) -> None:
     y = np.array(values, dtype=np.int64)
     n = data.draw(st.integers(0, len(y)))
-    kept, gone = cut(y, n)
-    assert len(gone) == n
-    assert sorted([*kept, *gone]) == list(range(len(y)))
-    assert (np.diff(kept) > 0).all()
-    assert (np.diff(gone) > 0).all()
-    counts, left = np.bincount(y), np.bincount(y[kept], minlength=max(values) + 1)
+    rest, cut_off = cut(y, n)
+    assert len(cut_off) == n
+    assert sorted([*rest, *cut_off]) == list(range(len(y)))
+    assert (np.diff(rest) > 0).all()
+    assert (np.diff(cut_off) > 0).all()
+    counts = np.bincount(y)
+    left = np.bincount(y[rest], minlength=max(values) + 1)
     exact = counts * (len(y) - n) / len(y)
-    if len(kept) >= np.count_nonzero(counts):
+    if len(rest) >= np.count_nonzero(counts):
         assert (left[counts > 0] > 0).all()
-    if (exact[counts > 0] >= 1).all() or len(kept) < np.count_nonzero(counts):
+    if (exact[counts > 0] >= 1).all() or len(rest) < np.count_nonzero(counts):
         assert (abs(left - exact) < 1).all()
 
 
 def test_cut_is_random_within_a_class_and_the_same_on_every_machine() -> None:
     y = np.repeat(np.arange(2), 10)
-    assert cut(y, 6)[1].tolist() == [4, 5, 9, 10, 12, 16]
-    assert cut(y, 6, stream=1)[1].tolist() == [1, 3, 6, 10, 11, 13]
+    assert cut(y, 6).cut_off.tolist() == [4, 5, 9, 10, 12, 16]
+    assert cut(y, 6, stream=1).cut_off.tolist() == [1, 3, 6, 10, 11, 13]
 
 
 def test_cut_takes_rare_classes_into_account() -> None:
     y = np.array([0] * 97 + [1, 2, 3])
-    kept, _ = cut(y, 95)
-    assert np.bincount(y[kept]).tolist() == [2, 1, 1, 1]
-    kept, _ = cut(y, 97)
-    assert len(kept) == 3  # too few for all four classes
+    assert np.bincount(y[cut(y, 95).rest]).tolist() == [2, 1, 1, 1]
+    assert len(cut(y, 97).rest) == 3  # too few for all four classes
     assert all(len(part) == 0 for part in cut(y[:0], 0))
 
 
@@ -203,14 +195,12 @@ def test_split_moves_every_image_with_its_label_to_one_place(
         assert part.X.dtype == torch.uint8
         assert part.y.dtype == torch.int64
         assert part.y.tolist() == all_labels[numbers(part.X)].tolist()
-    used = [
-        *numbers(task.train.X),
-        *numbers(task.val.X),
-        *numbers(binding.X),
-        *(numbers(extra.X) if extra else []),
-    ]
+    used = [*numbers(task.train.X), *numbers(task.val.X), *numbers(binding.X)]
+    if extra:
+        used += numbers(extra.X)
     assert len(used) == len(set(used))
-    official, last = range(len(train), len(train) + len(test)), range(n, len(train))
+    official = range(len(train), len(train) + len(test))
+    last = range(n, len(train))
     assert set(numbers(task.train.X)) | set(numbers(task.val.X)) <= set(range(n))
     assert set(numbers(binding.X)) <= set(last if moved else official)
     assert len(binding) == min(rule.limit_test or 1000, moved or len(test))
@@ -243,22 +233,18 @@ def test_without_limits_the_last_training_images_become_the_test_split_in_their_
 
 def test_validation_is_balanced_and_always_the_same() -> None:
     images = digits(Path())
-    first, again = (
-        split("digits", images, Splits(limit_train=1000, limit_test=100)) for _ in range(2)
-    )
-    for one, other in zip(
-        (first[0].train, first[0].val, first[1]),
-        (again[0].train, again[0].val, again[1]),
-        strict=True,
-    ):
-        assert torch.equal(one.X, other.X)
-    counts = np.bincount(images.y_train)
-    for part, n in ((first[0].train, 900), (first[0].val, 100)):
+    rule = Splits(limit_train=1000, limit_test=100)
+    first = split("digits", images, rule)
+    again = split("digits", images, rule)
+    assert torch.equal(first.task.train.X, again.task.train.X)
+    assert torch.equal(first.task.val.X, again.task.val.X)
+    assert torch.equal(first.test.X, again.test.X)
+    shares = np.bincount(images.y_train) / len(images.y_train)
+    for part, n in ((first.task.train, 900), (first.task.val, 100)):
         assert len(part) == n
-        assert (
-            abs(np.bincount(part.y.numpy()) - counts * n / len(images.y_train)) < 2
-        ).all()  # two roundings
-    assert (abs(np.bincount(first[1].y.numpy()) - np.bincount(images.y_test) * 100 / 360) < 1).all()
+        assert (abs(np.bincount(part.y.numpy()) - shares * n) < 2).all()  # two roundings
+    test_shares = np.bincount(images.y_test) / 360
+    assert (abs(np.bincount(first.test.y.numpy()) - test_shares * 100) < 1).all()
 
 
 @pytest.mark.parametrize(
@@ -300,12 +286,16 @@ def test_load_finds_names_paths_and_the_nearest_name(
         seen.append((data_dir, download))
         return image_set([0, 1], [0])
 
+    known = {"two": two}
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert not load("two", datasets={"two": two}).mirror
-    assert load(
-        "two", datasets={"two": two}, data_dir=tmp_path / "d", download=True, mirror=True
-    ).mirror
-    assert seen == [(tmp_path / ".cache/ddl-bench", False), (tmp_path / "d", True)]
+    monkeypatch.delenv("DDL_BENCH_DATA", raising=False)
+    assert not load("two", datasets=known).mirror
+    monkeypatch.setenv("DDL_BENCH_DATA", "~/elsewhere")
+    load("two", datasets=known)
+    given = tmp_path / "given"
+    assert load("two", datasets=known, data_dir=given, download=True, mirror=True).mirror
+    cache = tmp_path / ".cache/ddl-bench"
+    assert seen == [(cache, False), (tmp_path / "elsewhere", False), (given, True)]
     np.savez(tmp_path / "mine.npz", **arrays())
     assert len(load("~/mine.npz", datasets={}).y_train) == 8
     (tmp_path / "text.csv").write_text("1,2")
@@ -329,13 +319,12 @@ def test_digits_are_those_of_scikit_learn() -> None:
     assert len(images.y_train) == 1437
     assert len(images.y_test) == 360
     assert (abs(np.bincount(images.y_test) - np.bincount(published.target) * 360 / 1797) < 1).all()
-    order = cut(published.target, 360)
-    expected = np.array([round(255 / 16 * level) for level in range(17)], np.uint8)[
-        published.images.astype(int)
-    ]
+    train, test = cut(published.target, 360)
+    levels = np.array([round(255 / 16 * level) for level in range(17)], np.uint8)
+    expected = levels[published.images.astype(int)]
     for x, y, index in (
-        (images.x_train, images.y_train, order[0]),
-        (images.x_test, images.y_test, order[1]),
+        (images.x_train, images.y_train, train),
+        (images.x_test, images.y_test, test),
     ):
         assert (x[:, 0] == expected[index]).all()
         assert (y == published.target[index]).all()
@@ -348,22 +337,18 @@ import sys, pathlib, ddl_bench.data.digits
 ddl_bench.data.digits.digits(pathlib.Path())
 print({"sklearn", "torch"} & set(sys.modules))
 """
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "set()\n"
-    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
 # --- published files
 
 
 def python2(value: object) -> bytes:
-    """The opcodes with which Python 2, and the numpy of its time, pickled a value: text as byte strings, numpy.core."""
-    if isinstance(value, str | bytes):
-        raw = value.encode() if isinstance(value, str) else value
-        return b"T" + struct.pack("<i", len(raw)) + raw
+    """Pickle a value as Python 2 and its numpy did: text as byte strings, arrays of numpy.core."""
+    if isinstance(value, str):
+        return python2(value.encode())
+    if isinstance(value, bytes):
+        return b"T" + struct.pack("<i", len(value)) + value
     if isinstance(value, int):
         return b"J" + struct.pack("<i", value)
     if isinstance(value, list):
@@ -379,7 +364,7 @@ def python2(value: object) -> bytes:
 
 @dataclass(frozen=True)
 class Published:
-    """A published data set in small: its files, what lies at its URLs, and what reading it must give."""
+    """A small published data set: its files, what lies at its URLs, and what is to be read."""
 
     loader: Callable[..., ImageSet]
     folder: str
@@ -392,10 +377,12 @@ class Published:
 
     @property
     def md5s(self) -> dict[str, str]:
+        """The MD5 of each file, in the order in which they are read."""
         archives = {name: raw for name, raw in self.remote.items() if name.endswith(".tar.gz")}
         return {name: hashlib.md5(raw).hexdigest() for name, raw in (archives | self.files).items()}
 
     def write(self, data_dir: Path) -> None:
+        """Write the files to where the loader looks for them."""
         (data_dir / self.folder).mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             (data_dir / self.folder / name).write_bytes(content)
@@ -408,7 +395,8 @@ def idx_set(
         head = struct.pack(f">BBBB{array.ndim}i", 0, 0, 8, array.ndim, *array.shape)
         return gzip.compress(head + array.astype(np.uint8).tobytes(), mtime=0)
 
-    x, y = photos(7, (1, 28, 28)), [3, 9, 0, 0, 5, 1, 2]
+    x = photos(7, (1, 28, 28))
+    y = [3, 9, 0, 0, 5, 1, 2]
     files = {
         "train-images-idx3-ubyte.gz": idx(x[:5, 0]),
         "train-labels-idx1-ubyte.gz": idx(np.array(y[:5])),
@@ -419,21 +407,27 @@ def idx_set(
 
 
 def svhn_set(scratch: Path) -> Published:
-    x, y, files = photos(7, (3, 32, 32)), [3, 9, 0, 0, 5, 1, 2], {}
+    x = photos(7, (3, 32, 32))
+    y = [3, 9, 0, 0, 5, 1, 2]
+    files = {}
     for name, part in (("train_32x32.mat", slice(5)), ("test_32x32.mat", slice(5, 7))):
-        stored = np.array([label or 10 for label in y[part]], np.uint8)[:, None]
-        savemat(
-            str(scratch / name),
-            {"X": x[part].transpose(2, 3, 1, 0), "y": stored},
-            do_compression=True,
-        )
+        labels = np.array([label or 10 for label in y[part]], np.uint8)[:, None]
+        content = {"X": x[part].transpose(2, 3, 1, 0), "y": labels}
+        savemat(str(scratch / name), content, do_compression=True)
         files[name] = (scratch / name).read_bytes()
     return Published(svhn, "", files, files, x, y, tuple("0123456789"))
 
 
 def cifar_set(loader: Callable[..., ImageSet], number: int) -> Published:
-    x, y, names = photos(7, (3, 32, 32)), [0, 2, 1, 1, 0, 2, 0], ("apple", "bear", "crab")
-    fine, folder = ("", "cifar-10-batches-py") if number == 10 else ("fine_", "cifar-100-python")
+    x = photos(7, (3, 32, 32))
+    y = [0, 2, 1, 1, 0, 2, 0]
+    names = ("apple", "bear", "crab")
+    if number == 10:
+        fine = ""
+        folder = "cifar-10-batches-py"
+    else:
+        fine = "fine_"
+        folder = "cifar-100-python"
 
     def batch(start: int, stop: int) -> bytes:
         flat = x[start:stop].reshape(stop - start, -1)
@@ -461,16 +455,8 @@ def cifar_set(loader: Callable[..., ImageSet], number: int) -> Published:
             member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return Published(
-        loader,
-        folder,
-        files,
-        {f"cifar-{number}-python.tar.gz": target.getvalue()},
-        x,
-        y,
-        names,
-        mirror=True,
-    )
+    remote = {f"cifar-{number}-python.tar.gz": target.getvalue()}
+    return Published(loader, folder, files, remote, x, y, names, mirror=True)
 
 
 CLOTHES = (
@@ -502,7 +488,7 @@ def published(
 
 
 class Internet:
-    """Stands in for the network: serves files by the last part of their URL, and remembers what was asked for."""
+    """Stands in for the network: serves files by the last part of their URL, and notes requests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, remote: Mapping[str, bytes]) -> None:
         self.asked: list[str] = []
@@ -515,7 +501,8 @@ class Internet:
         if name not in self.remote:
             raise URLError("no route to host")
         response = io.BytesIO(self.remote[name])
-        response.url, response.length = request.full_url, len(self.remote[name])  # type: ignore[attr-defined]  # as urlopen's
+        response.url = request.full_url  # type: ignore[attr-defined]  # as urlopen's
+        response.length = len(self.remote[name])  # type: ignore[attr-defined]
         return response
 
 
@@ -548,7 +535,10 @@ def test_a_missing_or_damaged_file_is_named_with_two_ways_out(
         relative = path.relative_to(tmp_path)
         mend = f"; fetch it by --download, or say by --data-dir which folder holds {relative}"
         for damage, fault in ((None, "not found"), (content[:-1], "is damaged: its MD5 is wrong")):
-            path.unlink() if damage is None else path.write_bytes(damage)
+            if damage is None:
+                path.unlink()
+            else:
+                path.write_bytes(damage)
             with pytest.raises(UserError) as raised:
                 published.loader(tmp_path, md5s=published.md5s)
             assert str(raised.value) == f"{path} {fault}{mend}"
@@ -558,9 +548,8 @@ def test_a_missing_or_damaged_file_is_named_with_two_ways_out(
     assert internet.asked == []
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Python 3.14 will:DeprecationWarning"
-)  # torchvision unpacks without a filter
+# torchvision unpacks without a filter.
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
 def test_download_fetches_what_is_missing_or_damaged_and_checks_it(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -572,10 +561,8 @@ def test_download_fetches_what_is_missing_or_damaged_and_checks_it(
     last = tmp_path / published.folder / [*published.files][-1]
     last.write_bytes(b"half")
     if published.md5s.keys() == published.files.keys():
-        with pytest.raises(
-            UserError,
-            match=f"download of {last.relative_to(tmp_path)} .* failed: .*no route to host",
-        ):
+        fault = f"download of {last.relative_to(tmp_path)} .* failed: .*no route to host"
+        with pytest.raises(UserError, match=fault):
             published.loader(tmp_path, True, md5s=published.md5s)
         internet.remote = dict.fromkeys(published.remote, b"a login page")
         with pytest.raises(UserError, match="failed: File not found or corrupted"):
@@ -632,7 +619,8 @@ def read(spec: object) -> ImageSet:
 
 
 def test_npz_colour_images_and_any_integers(tmp_path: Path) -> None:
-    made, images = arrays(), read(npz(tmp_path))
+    made = arrays()
+    images = read(npz(tmp_path))
     assert (images.x_train == made["x_train"].transpose(0, 3, 1, 2)).all()
     assert (images.x_test == made["x_test"].transpose(0, 3, 1, 2)).all()
     assert images.class_names == ("-2", "7", "40")
@@ -644,22 +632,17 @@ def test_npz_colour_images_and_any_integers(tmp_path: Path) -> None:
 def test_npz_grey_images_text_labels_names_and_mirror(tmp_path: Path) -> None:
     text = np.array(["cat", "ant", "cat", "dog", "ant", "dog", "cat", "cat"])
     grey = arrays()["x_train"][..., 0]
-    images = read(
-        npz(tmp_path, x_train=grey, x_test=grey[:3], y_train=text, y_test=text[:3], mirror=True)
-    )
+    changes = {"x_train": grey, "x_test": grey[:3], "y_train": text, "y_test": text[:3]}
+    images = read(npz(tmp_path, **changes, mirror=True))
     assert (images.x_train[:, 0] == grey).all()
     assert images.class_names == ("ant", "cat", "dog")
     assert images.y_test.tolist() == [1, 0, 1]
     assert images.mirror
-    named = read(
-        npz(
-            tmp_path,
-            class_names=np.array(["a", "b", "c"]),
-            y_train=arrays()["y_train"].astype(np.int8),
-        )
-    )
+    names = np.array(["a", "b", "c"])
+    small_integers = arrays()["y_train"].astype(np.int8)
+    named = read(npz(tmp_path, class_names=names, y_train=small_integers))
     assert named.class_names == ("a", "b", "c")
-    assert split("own", named, Splits())[1].y.tolist() == [2, 1, 0]
+    assert split("own", named, Splits()).test.y.tolist() == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -720,9 +703,8 @@ def test_npz_that_is_cut_short_overwritten_or_no_zip(tmp_path: Path) -> None:
     ]
     for content in [*damaged, (tmp_path / "one.npy").read_bytes(), pickle.dumps(arrays())]:
         path.write_bytes(content)
-        with pytest.raises(
-            UserError, match=r"cannot be read as an \.npz file of plain arrays: "
-        ) as raised:
+        fault = r"cannot be read as an \.npz file of plain arrays: "
+        with pytest.raises(UserError, match=fault) as raised:
             read(path)
         assert "\n" not in str(raised.value)
 
@@ -760,7 +742,8 @@ def test_folder_with_train_and_test(tmp_path: Path) -> None:
 def test_folder_of_classes_alone_gives_a_fixed_fifth_to_the_test(tmp_path: Path) -> None:
     x = photos(30, (4, 4))
     for number, image in enumerate(x):
-        save(tmp_path / ("ant" if number < 20 else "bee") / f"{number:02}.png", image)
+        label = "ant" if number < 20 else "bee"
+        save(tmp_path / label / f"{number:02}.png", image)
     images = read(tmp_path)
     train, test = cut(np.repeat([0, 1], [20, 10]), 6)
     assert np.bincount(images.y_test).tolist() == [4, 2]
@@ -772,16 +755,17 @@ def test_folder_of_classes_alone_gives_a_fixed_fifth_to_the_test(tmp_path: Path)
 def test_folder_takes_its_mode_from_the_first_image(tmp_path: Path) -> None:
     colour = photos(1, (6, 4, 3))[0]
     transparent = np.dstack([colour, np.full((6, 4), 128, np.uint8)])
-    save(tmp_path / "c/1.png", colour[..., 0])
-    save(tmp_path / "c/2.png", transparent)
-    save(tmp_path / "c/3.jpg", colour, quality=95)
-    assert pixels([tmp_path / "c/1.png", tmp_path / "c/2.png"]).shape == (2, 1, 6, 4)
-    assert (
-        pixels([tmp_path / "c/2.png", tmp_path / "c/1.png"])[0] == colour.transpose(2, 0, 1)
-    ).all()
-    assert (pixels([tmp_path / "c/1.png"], "RGB")[0] == colour[..., 0]).all()
-    with Image.open(tmp_path / "c/3.jpg") as image:
-        assert (pixels([tmp_path / "c/3.jpg"])[0] == np.asarray(image).transpose(2, 0, 1)).all()
+    first = tmp_path / "c/1.png"
+    second = tmp_path / "c/2.png"
+    third = tmp_path / "c/3.jpg"
+    save(first, colour[..., 0])
+    save(second, transparent)
+    save(third, colour, quality=95)
+    assert pixels([first, second]).shape == (2, 1, 6, 4)
+    assert (pixels([second, first])[0] == colour.transpose(2, 0, 1)).all()
+    assert (pixels([first], "RGB")[0] == colour[..., 0]).all()
+    with Image.open(third) as image:
+        assert (pixels([third])[0] == np.asarray(image).transpose(2, 0, 1)).all()
 
 
 def test_folder_faults_name_the_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The planted data sets and the share of their atoms that is found again, from the signals to the figure."""
+"""The planted data sets and the share of their atoms that is recovered, from signals to figure."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,18 +24,30 @@ def test_signals_are_made_of_their_atoms(name: str) -> None:
     D = images.dictionary.reshape(100, 64)
     X = images.x_train[:300].reshape(-1, 64) - 127.5
     codes = encode(X, D.T, n_nonzero=int(name.split("-")[1]), method="ormp").codes
-    left = np.square(X - codes @ D).sum() / np.square(X).sum()
-    assert left < (0.03 if "noisy" in name else 1e-3)
+    residual = np.square(X - codes @ D).sum() / np.square(X).sum()
+    limit = 0.03 if "noisy" in name else 1e-3
+    assert residual < limit
     assert (np.abs(codes).argmax(1) // 10 == images.y_train[:300]).mean() > 0.9
     assert fingerprint(images) != fingerprint(replace(images, dictionary=images.dictionary + 1))
 
 
 def test_atoms_count_up_to_sign_scale_and_order() -> None:
     truth = np.random.default_rng(0).standard_normal((10, 1, 4, 4))
-    found = -3 * truth[::-1].copy()
-    assert recovered(found, truth) == 100
-    found[:4] = found[5]
-    assert recovered(found, truth) == 60
+    atoms = -3 * truth[::-1].copy()
+    assert recovered(atoms, truth) == 100
+    atoms[:4] = atoms[5]
+    assert recovered(atoms, truth) == 60
+
+
+def test_each_planted_set_says_what_it_is() -> None:
+    known = registry.datasets()
+    names = [name for name in known if name.startswith("planted-")]
+    assert len(names) == 6
+    for name in names:
+        about = known[name].__doc__
+        assert about is not None
+        assert f"made of {name.split('-')[1]} of 100 planted atoms" in about
+        assert ("noise at 20 dB" in about) == name.endswith("-noisy")
 
 
 def test_the_track_finds_atoms_and_draws_them(tmp_path: Path) -> None:
