@@ -4,19 +4,15 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.errors import UserError
-
-if TYPE_CHECKING:
-    from ddl_bench.plan.expansion import Overrides
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,36 +21,45 @@ app = typer.Typer(
     add_completion=False,
     help="""The benchmark suite for deep dictionary learning.
 
-Start with **`ddl-bench run`**: it compares seven methods on scikit-learn's digits in under three minutes
-and writes a table, a page and figures. Then look at `methods`, `datasets` and `tracks`.""",
+Start with **`ddl-bench run`**: it compares seven methods on scikit-learn's digits in under three
+minutes, and writes a table, a page and figures. `methods`, `datasets` and `tracks` list what else
+can be run; `ddl-bench COMMAND --help` explains each command.""",
 )
 console = Console()
 
-JsonFlag = Annotated[
-    bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")
+LAST_RUN = Path("results/quick")
+
+WHAT = "What to run"
+TRAINING = "How to train"
+IMAGES = "Which images"
+LIMITS = "Hard limits"
+OUTPUT = "What to keep and show"
+
+JSON_HELP = "Print JSON for scripts instead of text for people."
+PLUGIN_HELP = "Also take methods and data sets from this Python file; may be repeated."
+DATA_DIR_HELP = (
+    "Look for published data sets in this folder. Without it the environment variable "
+    "DDL_BENCH_DATA names the folder, or else it is ~/.cache/ddl-bench."
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+RunFolder = Annotated[
+    Path, typer.Option("--run", help="Read the results in this run folder, the --out of `run`.")
 ]
-RunFolder = Annotated[Path, typer.Option("--run", help="The run folder.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help=PLUGIN_HELP)]
 Precision = Literal["float32", "bfloat16"]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="A Python file with methods; may be repeated.")
-]
-MethodName = Annotated[
-    str | None, typer.Argument(help="Show this one: formula, options, figures, BibTeX.")
-]
-LAST = Path("results/quick")
 
 
 def words(text: str | None) -> list[str] | None:
     """Split at commas outside of brackets: `a,b[x=1,y=2]` is two."""
-    return (
-        [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
-        if text
-        else None
-    )
+    if not text:
+        return None
+    parts = re.split(r",(?![^\[]*\])", text)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def seed_list(text: str | None) -> list[int] | None:
-    """`0-4` and `0,1,7` are lists of seeds."""
+    """Read a list of seeds, such as `0-4` or `0,1,7`."""
     if not text:
         return None
     seeds: list[int] = []
@@ -62,145 +67,266 @@ def seed_list(text: str | None) -> list[int] | None:
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
             raise UserError(f"--seeds {text!r}: expected seeds such as 0,1,2 or 0-4")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+        last = match[2] or match[1]
+        seeds += range(int(match[1]), int(last) + 1)
     return seeds
 
 
-@app.command()
-def run(
-    context: typer.Context,
-    track: Annotated[
-        str, typer.Argument(help="A track's name (see `tracks`) or a .toml file.")
-    ] = "quick",
-    methods: Annotated[
-        str | None, typer.Option(help="Labels, names or `name[option=value]`, comma-separated.")
-    ] = None,
-    datasets: Annotated[
-        str | None, typer.Option(help="Names, .npz files or folders; `x.npz[mirror=true]`.")
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, as in 0,1,2 or 0-4.")] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Training per cell: 40e, 90s, 3m or 1.5h.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1.")] = None,
-    precision: Annotated[
-        Precision | None, typer.Option(help="Of the products and convolutions of networks.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of a cell.")] = None,
-    jobs: Annotated[
-        int | None, typer.Option(help="Cells at a time, each on cores of its own.")
-    ] = None,
-    limit_train: Annotated[
-        int | None, typer.Option(help="Training images to keep, classes balanced.")
-    ] = None,
-    limit_test: Annotated[
-        int | None, typer.Option(help="Test images to keep, classes balanced.")
-    ] = None,
-    val_fraction: Annotated[
-        float | None, typer.Option(help="Share of the training images held out.")
-    ] = None,
-    test_from_train: Annotated[
-        int | None, typer.Option(help="Test on the last N training images.")
-    ] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Hard limit of a cell, seconds.")] = None,
-    memory_limit_gb: Annotated[
-        float | None, typer.Option(help="Hard limit of a cell's memory.")
-    ] = None,
-    plugin: Plugins = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where data sets lie; also DDL_BENCH_DATA.")
-    ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch missing data sets.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The run folder; default results/TRACK.")] = None,
-    rerun: Annotated[str, typer.Option(help="`failed`, `all`, or the start of a cell ID.")] = "",
-    keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Keep models for `predict`.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the cells and their expected time.")
-    ] = False,
-    report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write tables, page and figures.")
-    ] = True,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write curves for TensorBoard.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Train and measure methods on data sets; show the table and write the report.
-
-    Finished cells are kept: running again goes on where it stopped.
-
-    - `ddl-bench run`
-    - `ddl-bench run --methods sdl,"plainnet[depth=6]" --seeds 0-4`
-    - `ddl-bench run --datasets my-images.npz --budget 3m`
-    - `ddl-bench run table1 --dry-run`
-    """
-    from ddl_bench.cli import commands
-
-    overrides = _overrides(context.params)
-    if dry_run:
-        commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
-    else:
-        output = {"report": report, "tensorboard": tensorboard, "as_json": as_json}
-        failed = commands.run(console, track, out, overrides, rerun, jobs, **output)
-        raise typer.Exit(1 if failed else 0)
-
-
-def _overrides(given: Mapping[str, Any]) -> "Overrides":
-    """The options of `run` that change the track."""
-    from dataclasses import fields
-
-    from ddl_bench.data.splits import Splits
-    from ddl_bench.plan.cell import BudgetSpec
-    from ddl_bench.plan.expansion import Overrides
-
-    splits = {field.name: given[field.name] for field in fields(Splits)}
-    machine = {name: given[name] for name in ("device", "threads", "precision")}
-    limits = {"time_s": given["time_limit"], "memory_gb": given["memory_limit_gb"]}
-    budget = given["budget"]
-    return Overrides(
-        methods=words(given["methods"]),
-        datasets=words(given["datasets"]),
-        seeds=seed_list(given["seeds"]),
-        budget=BudgetSpec.parse(budget) if budget else None,
-        machine=given_only(machine),
-        limits=given_only(limits),
-        splits=given_only(splits),
-        plugins=tuple(given["plugin"] or ()),
-        data_dir=given["data_dir"],
-        download=given["download"],
-        keep_models=given["keep_models"],
-    )
-
-
-def given_only(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that the user gave."""
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that the user gave."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()
+def run(
+    track: Annotated[
+        str,
+        typer.Argument(help="The name of a track (`ddl-bench tracks` lists them) or a .toml file."),
+    ] = "quick",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Run these methods, separated by commas: names (`ddl-bench methods` lists them), "
+            'labels of the track, or names with options as in "plainnet[depth=6]".',
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(
+            help="Run on these data sets, separated by commas: names (`ddl-bench datasets` lists "
+            "them), .npz files, or folders of class folders. `x.npz[mirror=true]` says that an "
+            "image and its mirror image have the same class.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Train once with each of these seeds, as in 0,1,2 or 0-4.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help=PLUGIN_HELP, rich_help_panel=WHAT)
+    ] = None,
+    rerun: Annotated[
+        str,
+        typer.Option(
+            help="Run finished cells again: `failed` for those that are not ok, `all`, or the "
+            "beginning of one cell's ID.",
+            rich_help_panel=WHAT,
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Run nothing; list the cells with the seconds that each is expected to take.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Train each cell for so many epochs (40e) or so long (90s, 3m, 1.5h).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Train and test on cpu, cuda or cuda:1.", rich_help_panel=TRAINING),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Compute the products and convolutions of networks in this precision.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Give each cell so many CPU threads, on as many cores of its own.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Run so many cells at a time. Without it: as many as have cores of their own, "
+            "so that no cell slows another down.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    limit_train: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep at most so many training images, with the shares of the classes as they "
+            "are.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    limit_test: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep at most so many test images, with the shares of the classes as they are.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Hold this share of the training images, 0 to 1, out for validation.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    test_from_train: Annotated[
+        int | None,
+        typer.Option(
+            help="Test on so many of the last training images; the data set's own test images "
+            "are then scored apart.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help=DATA_DIR_HELP, rich_help_panel=IMAGES)
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Download published data sets that are missing, and check them by hash.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop a cell that takes more seconds than this, from its start to its row.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    memory_limit_gb: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop a cell that uses more gigabytes of memory than this.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the results to this run folder. Without it: results/TRACK.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write tables (Markdown, CSV, LaTeX), a page and figures to OUT/report.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = True,
+    keep_models: Annotated[
+        bool,
+        typer.Option(
+            "--keep-models",
+            help="Keep each trained model in OUT/models, for `ddl-bench predict`.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write the curves of accuracy and loss for TensorBoard to OUT/tensorboard.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Train and measure methods on data sets; print the table and write the report.
+
+    A track names methods, data sets and seeds. One training, of one method on one data set with
+    one seed, is a *cell*: it runs in a process of its own and leaves a row of numbers. Finished
+    rows are kept, so the same command resumes a run that was stopped. The options below replace
+    what the track says.
+
+    Examples:
+
+    - `ddl-bench run`: seven methods on digits
+    - `ddl-bench run --methods sdl,"plainnet[depth=6]" --seeds 0-4`: other methods and seeds
+    - `ddl-bench run --datasets my-images.npz --budget 3m`: your images, three minutes a training
+    - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
+    """
+    from ddl_bench.cli import commands
+    from ddl_bench.plan.cell import BudgetSpec
+    from ddl_bench.plan.expansion import Overrides
+
+    overrides = Overrides(
+        methods=words(methods),
+        datasets=words(datasets),
+        seeds=seed_list(seeds),
+        budget=BudgetSpec.parse(budget) if budget else None,
+        machine=given(device=device, threads=threads, precision=precision),
+        limits=given(time_s=time_limit, memory_gb=memory_limit_gb),
+        splits=given(
+            limit_train=limit_train,
+            limit_test=limit_test,
+            val_fraction=val_fraction,
+            test_from_train=test_from_train,
+        ),
+        plugins=tuple(plugin or ()),
+        data_dir=data_dir,
+        download=download,
+        keep_models=keep_models,
+    )
+    if dry_run:
+        commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
+        return
+    failed = commands.run(
+        console,
+        track,
+        out,
+        overrides,
+        rerun=rerun,
+        jobs=jobs,
+        report=report,
+        tensorboard=tensorboard,
+        as_json=as_json,
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
 def report(
-    run: RunFolder = LAST,
-    out: Annotated[Path | None, typer.Option(help="Where to write; default RUN/report.")] = None,
+    run: RunFolder = LAST_RUN,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report to this folder. Without it: RUN/report.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the table (Markdown, CSV, LaTeX), the page and the figures of a run.
+    """Write the tables (Markdown, CSV, LaTeX), the page and the figures of a run.
 
     - `ddl-bench report --run results/table1`
     """
-    from ddl_bench.cli import commands
+    from ddl_bench.cli import commands, output
 
-    commands.print_paths(console, commands.write_report(run, out), as_json)
+    output.print_paths(console, commands.write_report(run, out), as_json=as_json)
 
 
 @app.command()
 def show(
-    row: Annotated[str, typer.Argument(help="A cell ID (or its beginning), or a label.")],
-    run: RunFolder = LAST,
+    row: Annotated[
+        str, typer.Argument(help="The ID of a cell, or its beginning, or the label of a method.")
+    ],
+    run: RunFolder = LAST_RUN,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one row: every number, where it comes from, and the command that gets it again.
+    """Show one row: every number, what it was measured on, and the command that reproduces it.
 
     - `ddl-bench show sdl`
     - `ddl-bench show 3fa9 --json`
@@ -208,14 +334,14 @@ def show(
     from ddl_bench.cli import commands
     from ddl_bench.results.rows import find_row
 
-    commands.show(console, find_row(run, row), as_json)
+    commands.show(console, find_row(run, row), as_json=as_json)
 
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="A label of the run.")],
-    b: Annotated[str, typer.Argument(help="Another label.")],
-    run: RunFolder = LAST,
+    a: Annotated[str, typer.Argument(help="The label of a method of the run.")],
+    b: Annotated[str, typer.Argument(help="The label of the method to compare it with.")],
+    run: RunFolder = LAST_RUN,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare two methods on the same test images: difference, 95 % interval, exact McNemar test.
@@ -229,9 +355,14 @@ def compare(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model kept by `run --keep-models`.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .safetensors file that `run --keep-models` has written.")
+    ],
     images: Annotated[
-        Path, typer.Argument(help="An image file, a folder of them, or an .npz with `x`.")
+        Path,
+        typer.Argument(
+            help="An image file, a folder of image files, or an .npz file with an array `x`."
+        ),
     ],
     as_json: JsonFlag = False,
 ) -> None:
@@ -239,60 +370,83 @@ def predict(
 
     - `ddl-bench predict results/quick/models/3fa9c1d2e4b5.safetensors photos/`
     """
-    from ddl_bench.cli import commands
+    from ddl_bench.cli import output
     from ddl_bench.results.models import predict as classify
 
     records = classify(model, images)
-    commands.print_records(console, f"{len(records)} images", records, as_json)
+    output.print_records(console, f"{len(records)} images", records, as_json=as_json)
 
 
 @app.command()
-def methods(name: MethodName = None, plugin: Plugins = None, as_json: JsonFlag = False) -> None:
-    """List the methods by family, or show one in full: `ddl-bench methods lista`."""
-    from ddl_bench.cli import commands
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show this method in full: formula, options, figures, BibTeX."),
+    ] = None,
+    plugin: Plugins = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the methods by family, or show one in full.
 
-    commands.methods(console, name, tuple(plugin or ()), as_json=as_json)
+    - `ddl-bench methods`
+    - `ddl-bench methods lista`
+    """
+    from ddl_bench.cli import catalogue
+
+    catalogue.methods(console, name, tuple(plugin or ()), as_json=as_json)
 
 
 @app.command()
-def datasets(plugin: Plugins = None, as_json: JsonFlag = False) -> None:
-    """List the data sets. A path to an .npz or to a folder of class folders is one, too."""
-    from ddl_bench.cli import commands
+def datasets(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show this data set in full: a name, an .npz file, or a folder."),
+    ] = None,
+    plugin: Plugins = None,
+    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR_HELP)] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the data sets, or show one in full, which also checks the files of your own images.
 
-    commands.print_records(
-        console,
-        "Data sets; also FILE.npz and FOLDER/",
-        commands.describe_datasets(tuple(plugin or ())),
-        as_json,
-    )
+    - `ddl-bench datasets`
+    - `ddl-bench datasets digits`
+    - `ddl-bench datasets my-images.npz`
+    """
+    from ddl_bench.cli import catalogue
+
+    catalogue.datasets(console, name, tuple(plugin or ()), data_dir, as_json=as_json)
 
 
 @app.command()
 def tracks(as_json: JsonFlag = False) -> None:
-    """List the tracks that come with the package. Copy one's file and change it to make your own."""
-    from ddl_bench.cli import commands
+    """List the tracks that come with the package; copy the file of one to make your own."""
+    from ddl_bench.cli import catalogue
 
-    commands.print_records(console, "Tracks", commands.describe_tracks(), as_json)
+    catalogue.tracks(console, as_json=as_json)
 
 
 @app.command()
 def check(
-    target: Annotated[str, typer.Argument(help="A method's name, or a plugin file.")],
+    target: Annotated[
+        str, typer.Argument(help="The name of a method, or a Python file with methods.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Run the contract on a method and say in plain words what is wrong.
+    """Check that a method keeps the contract, and say in plain words what is wrong.
 
     - `ddl-bench check my_method.py`
     """
     from ddl_bench.cli import commands
 
-    raise typer.Exit(1 if commands.check(console, target, as_json=as_json) else 0)
+    broken = commands.check(console, target, as_json=as_json)
+    raise typer.Exit(1 if broken else 0)
 
 
 @app.callback(invoke_without_command=True)
 def version(
-    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
+    """Print the version where it is asked for."""
     if show:
         console.print(metadata.version("ddl-bench"))
         raise typer.Exit
@@ -310,18 +464,16 @@ def one_line(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2; a stop by signal keeps what is finished."""
+    """Run the command line: a user's mistake is one line and exit code 2; a stop keeps the rows."""
     warnings.formatwarning = one_line
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    errors = Console(stderr=True, soft_wrap=True)
     try:
         app()
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"[red]ddl-bench:[/] {escape(' '.join(str(error).split()))}"
-        )
+        message = " ".join(str(error).split())
+        errors.print(f"[red]ddl-bench:[/] {escape(message)}")
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "stopped; finished cells are kept, and the same command goes on from there"
-        )
+        errors.print("stopped; finished rows are kept, and the same command resumes the run")
         sys.exit(130)

@@ -1,0 +1,170 @@
+"""Print what there is to choose from: methods, data sets and tracks."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ddl_bench import describe, registry
+from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
+from ddl_bench.data.sources import default_data_dir, load
+from ddl_bench.plan import track
+
+
+def methods(
+    console: Console, name: str | None, plugins: tuple[Path, ...], *, as_json: bool
+) -> None:
+    """Print one method in full, or without a name one line for each, by family."""
+    if as_json:
+        emit(describe.method(name, plugins) if name else describe.methods(plugins))
+    elif name:
+        _print_method(console, describe.method(name, plugins))
+    else:
+        _print_methods(console, describe.methods(plugins))
+
+
+def _print_methods(console: Console, records: list[dict[str, Any]]) -> None:
+    width = max(len(record["name"]) for record in records)
+    for family, members in groupby(records, key=lambda record: record["family"]):
+        console.print(f"[bold]{escape(family or 'others')}[/]", highlight=False)
+        for record in members:
+            keys = "".join(f" [{reference['key']}]" for reference in record["references"])
+            line = Text.assemble(record["about"], (keys, "cyan"), (_needs(record), "yellow"))
+            console.print(_hanging(record["name"], line, width))
+    console.print(
+        "\n`ddl-bench methods NAME` shows one: formula, options, figures, BibTeX", highlight=False
+    )
+
+
+def _print_method(console: Console, record: Mapping[str, Any]) -> None:
+    console.print(f"[bold]{escape(record['name'])}[/]: {escape(record['about'])}", highlight=False)
+    citations = [f"{entry['citation']} [{entry['key']}]" for entry in record["references"]]
+    facts = {
+        "family": record["family"],
+        "formula": record["formula"],
+        "references": "\n".join(citations),
+        "published": record["published"] or "none known",
+        "differs": record["differs"],
+        "needs": _needs(record).removeprefix(" needs ") or "nothing more",
+    }
+    width = max(map(len, facts))
+    for key, fact in facts.items():
+        if fact:
+            console.print(_hanging(key, Text(fact), width))
+    for paragraph in record["more"]:
+        console.print(f"\n{escape(paragraph)}", highlight=False)
+    if record["options"]:
+        title = f'\nOptions, as in `--methods "{record["name"]}\\[option=value]"`'
+        console.print(title, highlight=False)
+        console.print(_options(record["options"]))
+    for reference in record["references"]:
+        console.print(f"\n{escape(reference['bibtex'])}", soft_wrap=True, highlight=False)
+
+
+def _options(options: Mapping[str, Mapping[str, Any]]) -> Table:
+    lines = []
+    for name, option in options.items():
+        default = describe.as_text(option["default"])
+        lines.append([name, option["type"], default, option["meaning"]])
+    table = as_table(("option", "type", "default", "meaning"), lines)
+    table.box = box.SIMPLE_HEAD
+    return table
+
+
+def _needs(record: Mapping[str, Any]) -> str:
+    """Say which packages a method needs, and how to install what is missing."""
+    if not record["needs"]:
+        return ""
+    text = f" needs {', '.join(record['needs'])}"
+    if record["missing"]:
+        text += f" (not installed: {describe.install(record['missing'])})"
+    return text
+
+
+def _hanging(name: str, text: Text, width: int) -> Table:
+    """A name with a text beside it, whose lines all begin at the same place."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, width=width + 2)
+    grid.add_row(Text(f"  {name}"), text)
+    return grid
+
+
+def datasets(
+    console: Console,
+    name: str | None,
+    plugins: tuple[Path, ...],
+    data_dir: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print one data set in full, or without a name one line for each."""
+    if name is None:
+        title = "Data sets; FILE.npz and FOLDER/ are data sets, too"
+        print_records(console, title, list_datasets(plugins), as_json=as_json)
+        return
+    facts = describe_dataset(name, plugins, data_dir)
+    if as_json:
+        emit(facts)
+    else:
+        print_facts(console, facts)
+
+
+def list_datasets(plugins: tuple[Path, ...] = ()) -> list[dict[str, str]]:
+    """Name and first line of the docstring of every data set, by name."""
+    known = sorted(registry.datasets(plugins).items())
+    return [{"name": name, "about": _first_line(loader)} for name, loader in known]
+
+
+def describe_dataset(
+    name: str, plugins: tuple[Path, ...] = (), data_dir: Path | None = None
+) -> dict[str, Any]:
+    """Read a data set, which checks its files, and say what is in it.
+
+    Raises UserError where it is unknown, damaged, or not downloaded yet.
+    """
+    known = registry.datasets(plugins)
+    images = load(name, datasets=known, data_dir=data_dir or default_data_dir())
+    facts: dict[str, Any] = {
+        "name": name,
+        "n_train": len(images.y_train),
+        "n_test": len(images.y_test),
+        "image_shape": images.x_train.shape[1:],
+        "class_names": images.class_names,
+        "mirror": images.mirror,
+    }
+    if name in known:
+        facts["about"] = _first_line(known[name])
+    if images.note:
+        facts["note"] = images.note
+    return facts
+
+
+def tracks(console: Console, *, as_json: bool) -> None:
+    """Print the tracks that come with the package, and where their files are."""
+    records = list_tracks()
+    if as_json:
+        emit(records)
+        return
+    about = [{"name": record["name"], "about": record["about"]} for record in records]
+    print_records(console, "Tracks", about, as_json=False)
+    folder = Path(records[0]["file"]).parent
+    print_line(console, f"Their files: {escape(str(folder / 'NAME.toml'))}")
+
+
+def list_tracks() -> list[dict[str, str]]:
+    """Name, description and file of every track that comes with the package."""
+    records = []
+    for name, path in track.packaged().items():
+        about = track.load_track(name).description
+        records.append({"name": name, "about": about, "file": str(path)})
+    return records
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
