@@ -13,7 +13,8 @@ from rich.text import Text
 
 from ddl_bench import describe, registry
 from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
-from ddl_bench.data.sources import default_data_dir, load
+from ddl_bench.data.sources import load
+from ddl_bench.errors import UserError
 from ddl_bench.plan import track
 
 
@@ -118,7 +119,17 @@ def datasets(
 def list_datasets(plugins: tuple[Path, ...] = ()) -> list[dict[str, str]]:
     """Name and first line of the docstring of every data set, by name."""
     known = sorted(registry.datasets(plugins).items())
-    return [{"name": name, "about": _first_line(loader)} for name, loader in known]
+    return [{"name": name, "about": about(loader)} for name, loader in known]
+
+
+def about(loader: registry.Loader) -> str:
+    """Return the first line of a data set's docstring, or why it cannot be imported."""
+    if isinstance(loader, registry.Installed):
+        try:
+            loader = loader.load()
+        except UserError as error:
+            return str(error)
+    return (loader.__doc__ or "").strip().partition("\n")[0]
 
 
 def describe_dataset(
@@ -129,7 +140,7 @@ def describe_dataset(
     Raises UserError where it is unknown, damaged, or not downloaded yet.
     """
     known = registry.datasets(plugins)
-    images = load(name, datasets=known, data_dir=data_dir or default_data_dir())
+    images = load(name, datasets=known, data_dir=data_dir)
     facts: dict[str, Any] = {
         "name": name,
         "n_train": len(images.y_train),
@@ -139,7 +150,7 @@ def describe_dataset(
         "mirror": images.mirror,
     }
     if name in known:
-        facts["about"] = _first_line(known[name])
+        facts["about"] = about(known[name])
     if images.note:
         facts["note"] = images.note
     return facts
@@ -164,7 +175,3 @@ def list_tracks() -> list[dict[str, str]]:
         about = track.load_track(name).description
         records.append({"name": name, "about": about, "file": str(path)})
     return records
-
-
-def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]

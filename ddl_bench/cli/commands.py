@@ -132,7 +132,8 @@ def show(console: Console, row: Row, *, as_json: bool) -> None:
     facts = {
         "cell ID": row.cell.id,
         **row.cell.model_dump(mode="json"),
-        **row.model_dump(exclude={"cell"}),
+        **row.model_dump(exclude={"cell", "measured"}),
+        **dataclasses.asdict(row.measured),
     }
     empty: tuple[object, ...] = (None, "", {}, [], ())
     print_facts(console, {key: value for key, value in facts.items() if value not in empty})

@@ -64,8 +64,8 @@ def test_dry_run_lists_cells_and_their_time(finished: Path, tmp_path: Path) -> N
 def test_show_gives_every_number_and_the_command(finished: Path) -> None:
     row = json.loads(ddl_bench(["show", "logistic", "--run", finished, "--json"]))
     assert row["status"] == "ok"
-    assert row["n_params"] == 650
-    assert row["peak_memory"] > 1e7
+    assert row["measured"]["n_params"] == 650
+    assert row["measured"]["peak_memory"] > 1e7
     assert "--limit-train 400" in row["provenance"]["command"]
     text = ddl_bench(["show", "logistic", "--run", finished])
     assert "train_s_per_image" in text
