@@ -1,102 +1,159 @@
-"""Rows that may be averaged, and names that tell unequal ones apart."""
+"""Gather the rows that may be averaged into lines of a table, and give each line its own name."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import pandas as pd
 
 from ddl_bench.plan.cell import SETTINGS, Cell
-from ddl_bench.results.rows import Row
+from ddl_bench.results.rows import Row, code_of
 
-METHOD = SETTINGS - {"data", "splits"}
+SETTINGS_OF_DATA = frozenset({"data", "splits"})
+SETTINGS_OF_METHOD = SETTINGS - SETTINGS_OF_DATA
+LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True)
 class Group:
-    """One line of a table: rows of equal cells that differ in the seed alone.
+    """One line of a table: rows of one method that differ in the seed alone.
 
-    `name` is unique on its data set, `dataset` in its run; `seeds` are those that any line of the data set has.
+    Parameters
+    ----------
+    dataset
+        Name of the data set, unique in its run.
+    name
+        Name of the method, unique on its data set.
+    cell
+        The cell of the newest row.
+    rows, ok
+        All rows, and those that ended well.
+    seeds
+        The seeds that any line of the data set has.
     """
 
     dataset: str
     name: str
-    cell: Cell  # of the newest row
+    cell: Cell
     rows: list[Row]
-    ok: list[Row]  # those that ended well
+    ok: list[Row]
     seeds: list[int]
 
     def values(self, column: str) -> "pd.Series[float]":
-        """A column of the rows that ended well, where it was measured."""
+        """Return a measured column of the rows that ended well, where it was measured."""
         return pd.Series([getattr(row.measured, column) for row in self.ok], dtype=float).dropna()
 
     @property
     def machine(self) -> str:
         """What the times were taken on: device, threads, host, processor."""
-        kind = "gpu" if self.cell.machine.device.startswith("cuda") else "cpu"
-        known = {
-            ", ".join(str(row.provenance.get(key) or "unknown") for key in ("host", kind))
-            for row in self.ok
-        }
-        return " and ".join(
-            f"{self.cell.machine.device}, threads: {self.cell.threads}, {it}"
-            for it in sorted(known)
-        )
+        device = self.cell.machine.device
+        processor = "gpu" if device.startswith("cuda") else "cpu"
+        known = set()
+        for row in self.ok:
+            host = row.provenance.get("host") or "unknown"
+            model = row.provenance.get(processor) or "unknown"
+            known.add(f"{device}, threads: {self.cell.threads}, {host}, {model}")
+        return " and ".join(sorted(known))
 
     @property
     def missing(self) -> str:
         """How many seeds ended well and why the others did not; empty where all did."""
-        rows, reasons = {row.cell.seed: row for row in self.rows}, defaultdict[str, list[str]](list)
+        row_of = {row.cell.seed: row for row in self.rows}
+        seeds_of = defaultdict[str, list[str]](list)
         for seed in self.seeds:
-            if (row := rows.get(seed)) is None or row.status != "ok":
-                reason = f"{row.status}: {row.reason or 'no reason given'}" if row else "not run"
-                reasons[shorten(reason, 200, placeholder=" ...")].append(str(seed))
-        parts = [f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items()]
-        return "; ".join([f"{len(self.ok)} of {len(self.seeds)} seeds", *parts]) if parts else ""
+            reason = reason_of(row_of.get(seed))
+            if reason:
+                seeds_of[reason].append(str(seed))
+        if not seeds_of:
+            return ""
+        parts = [f"{len(self.ok)} of {len(self.seeds)} seeds"]
+        parts += [f"seed {', '.join(seeds)}: {reason}" for reason, seeds in seeds_of.items()]
+        return "; ".join(parts)
+
+
+def reason_of(row: Row | None) -> str:
+    """Say why a row does not count; empty where it does."""
+    if row is None:
+        return "not run"
+    if row.status == "ok":
+        return ""
+    reason = f"{row.status}: {row.reason or 'no reason given'}"
+    return shorten(reason, LONGEST_REASON, placeholder=" ...")
 
 
 def gather(rows: Iterable[Row]) -> list[Group]:
-    """The lines of a table: data sets in order of appearance, the most accurate line of each first.
+    """Make the lines of a table: data sets as they come, the most accurate line of each first.
 
-    Data sets are the same where images, labels and splits are, whatever path they came from.
+    Data sets are the same where images, labels and splits are, whatever path they came from. Rows
+    that were measured with different code are never averaged: they are two lines, and their names
+    give the hash of the code and the day of its first row. An outdated row stands in the newest
+    line of its settings, which then says why its seed is missing.
     """
-    parts = defaultdict[object, dict[str, list[Row]]](lambda: defaultdict(list))
+    rows = list(rows)
+    newest = {row.cell.group: code_of(row) for row in rows if row.status != "outdated"}
+    parts = defaultdict[object, dict[object, list[Row]]](lambda: defaultdict(list))
     for row in rows:
-        parts[row.cell.data, row.cell.splits][row.cell.group].append(row)
+        code = code_of(row)
+        if row.status == "outdated":
+            code = newest.get(row.cell.group, code)
+        parts[row.cell.data, row.cell.splits][row.cell.group, code].append(row)
+
+    since = first_days(rows)
     firsts = [next(iter(lines.values()))[0].cell for lines in parts.values()]
-    titles = _told_apart(
-        [Path(cell.dataset).resolve().name for cell in firsts], firsts, {"data", "splits"}
+    titles = tell_apart(
+        [Path(cell.dataset).resolve().name for cell in firsts],
+        [traits(cell, SETTINGS_OF_DATA) for cell in firsts],
     )
     groups = []
     for title, lines in zip(titles, parts.values(), strict=True):
-        cells = [found[-1].cell for found in lines.values()]
-        names = _told_apart([cell.label for cell in cells], cells, METHOD)
-        seeds = sorted({row.cell.seed for found in lines.values() for row in found})
-        for name, cell, found in zip(names, cells, lines.values(), strict=True):
-            groups.append(
-                Group(title, name, cell, found, [row for row in found if row.status == "ok"], seeds)
-            )
-    return sorted(
-        groups,
-        key=lambda it: (titles.index(it.dataset), -it.values("accuracy").mean() if it.ok else 1),
-    )
-
-
-def _told_apart(names: list[str], cells: list[Cell], fields: Set[str]) -> list[str]:
-    """The names; equal ones with what their cells do not all have in common: "sdl (epochs=30, n_layers=2)"."""
-    parts = []
-    for cell in cells:
-        dumped = cell.model_dump(mode="json", include={*fields}, exclude_none=True)
-        nested = [
-            value if isinstance(value, dict) else {field: value} for field, value in dumped.items()
-        ]
-        parts.append({f"{key}={value}" for inner in nested for key, value in inner.items()})
-    told = []
-    for name, own in zip(names, parts, strict=True):
-        common = set.intersection(
-            *(part for other, part in zip(names, parts, strict=True) if other == name)
+        members = list(lines.values())
+        cells = [line[-1].cell for line in members]
+        names = tell_apart(
+            [cell.label for cell in cells],
+            [traits(cell, SETTINGS_OF_METHOD) | {since[cell.source]} for cell in cells],
         )
-        told.append(f"{name} ({', '.join(sorted(own - common))})" if own - common else name)
-    return told
+        seeds = sorted({row.cell.seed for line in members for row in line})
+        for name, cell, line in zip(names, cells, members, strict=True):
+            ok = [row for row in line if row.status == "ok"]
+            groups.append(Group(title, name, cell, line, ok, seeds))
+
+    def rank(group: Group) -> tuple[int, float]:
+        accuracy = -group.values("accuracy").mean() if group.ok else 1.0
+        return titles.index(group.dataset), accuracy
+
+    return sorted(groups, key=rank)
+
+
+def first_days(rows: Sequence[Row]) -> dict[str, str]:
+    """Name each code by its hash and the day of its first row."""
+    started = defaultdict[str, list[str]](list)
+    for row in rows:
+        started[row.cell.source].append(row.started)
+    return {code: f"code={code[:8]} of {min(days)[:10]}" for code, days in started.items()}
+
+
+def traits(cell: Cell, fields: Set[str]) -> set[str]:
+    """List settings of a cell as texts like "epochs=30", nested ones side by side with the rest."""
+    found: dict[str, Any] = {}
+    for field, value in cell.model_dump(mode="json", include={*fields}, exclude_none=True).items():
+        if isinstance(value, dict):
+            found |= value
+        else:
+            found[field] = value
+    return {f"{key}={value}" for key, value in found.items()}
+
+
+def tell_apart(names: Sequence[str], traits_of: Sequence[set[str]]) -> list[str]:
+    """Add to equal names the traits that they do not all share: "sdl (epochs=30, n_layers=2)"."""
+    namesakes = defaultdict[str, list[set[str]]](list)
+    for name, own_traits in zip(names, traits_of, strict=True):
+        namesakes[name].append(own_traits)
+    unique = []
+    for name, own_traits in zip(names, traits_of, strict=True):
+        shared = own_traits.intersection(*namesakes[name])
+        special = own_traits - shared
+        unique.append(f"{name} ({', '.join(sorted(special))})" if special else name)
+    return unique
