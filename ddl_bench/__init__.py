@@ -3,11 +3,13 @@
 The functions that a script or a notebook needs, imported when first used:
 
 - `run`: run a track and return its rows.
-- `load`: the rows of a run folder as a DataFrame.
-- `compare`: two methods of a run against each other.
+- `load`: read the rows of a run folder as a DataFrame.
+- `compare`: compare two methods of a run.
 - `predict`: classify images with a kept model.
 - `check`: run the contract on a method.
-- `from_estimator`: a scikit-learn classifier as a method.
+- `from_estimator`: make a method of a scikit-learn classifier.
+- `from_module`: make a method of a torch network.
+- `from_function`: make a method of a function of numpy arrays.
 """
 
 from importlib import import_module
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from ddl_bench.results.rows import load as load
     from ddl_bench.results.stats import compare as compare
     from ddl_bench.training.estimator import from_estimator as from_estimator
+    from ddl_bench.training.function import from_function as from_function
+    from ddl_bench.training.module import from_module as from_module
 
 HOMES = {
     "run": "ddl_bench.harness.run",
@@ -28,11 +32,13 @@ HOMES = {
     "predict": "ddl_bench.results.models",
     "check": "ddl_bench.contract",
     "from_estimator": "ddl_bench.training.estimator",
+    "from_module": "ddl_bench.training.module",
+    "from_function": "ddl_bench.training.function",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function of the public face, or the version, when it is first asked for (PEP 562)."""
+    """Import a public function, or the version, when it is first asked for (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -175,6 +175,22 @@ class CountsPasses(Protocol):
 
 
 @runtime_checkable
+class ReportsLoss(Protocol):
+    """A `Training` that knows the mean loss of its last step or epoch, for the curves of a run.
+
+    Examples
+    --------
+    >>> class MyTraining:
+    ...     loss = math.nan
+    ...
+    ...     def advance(self, deadline):
+    ...         self.loss = self.epoch(deadline)
+    """
+
+    loss: float
+
+
+@runtime_checkable
 class Resumable(Protocol):
     """A `Training` that goes on in another process to the end it would have had, on a CPU bit by bit.
 

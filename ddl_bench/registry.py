@@ -273,24 +273,86 @@ def make_method(cls: type[Method], params: Mapping[str, Any], where: str = "") -
         text = f"the type of an option cannot be resolved: {error}"
         raise UserError(f"{place}{cls.name}: {text}") from None
     values = {}
-    for key, value in params.items():
+    for key, value in nested(params).items():
         if key not in fields(cls):
-            choice = nearest(key, fields(cls))
+            choice = nearest_option(key, cls)
             raise UserError(f"{place}{cls.name} has no option {key!r}: {choice}")
+        adapter = TypeAdapter(hints[key], config=leniency(hints[key]))
         try:
-            adapter = TypeAdapter(hints[key], config=ConfigDict(strict=False))
             values[key] = adapter.validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            raise UserError(f"{place}{cls.name}, option {key!r} = {value!r}: {message}") from None
+            raise UserError(f"{place}{cls.name}, {mistake_in(key, value, error)}") from None
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{place}{cls.name}: {error}") from None
 
 
+def leniency(hint: Any) -> ConfigDict | None:
+    """Lenient conversion; a dataclass alone takes no configuration from outside."""
+    return None if dataclasses.is_dataclass(hint) else ConfigDict(strict=False)
+
+
+def mistake_in(key: str, value: Any, error: ValidationError) -> str:
+    """Name the option, or the setting inside it, what it got and what was expected."""
+    mistake = max(error.errors(), key=lambda each: len(each["loc"]))
+    inner = [str(part) for part in mistake["loc"][1:]] if isinstance(value, Mapping) else []
+    got = mistake["input"] if inner else value
+    return f"option {'.'.join([key, *inner])!r} = {got!r}: {mistake['msg']}"
+
+
+def options_within(hint: Any) -> dict[str, dataclasses.Field[Any]]:
+    """Return the settings of an option that is a frozen dataclass, or a union with one, by name."""
+    for kind in (hint, *typing.get_args(hint)):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return {field.name: field for field in dataclasses.fields(kind) if field.init}
+    return {}
+
+
+def nearest_option(key: str, cls: type[Method]) -> str:
+    """The end of an error message about an unknown option: the nearest one and all."""
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        if name in fields(cls) and key in options_within(hint):
+            return f"did you mean '{name}.{key}'? valid: {', '.join(sorted(fields(cls)))}"
+    return nearest(key, fields(cls))
+
+
+def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather options `a.b` under their option `a`; a plain `a` beside them is its `base`.
+
+    Examples
+    --------
+    >>> nested({"depth": 6, "recipe": "paper", "recipe.lr": 0.1})
+    {'depth': 6, 'recipe': {'base': 'paper', 'lr': 0.1}}
+    """
+    options: dict[str, Any] = {}
+    for key, value in params.items():
+        name, dot, inner = key.partition(".")
+        if not dot:
+            options[key] = value
+            continue
+        outer = options.get(name, {})
+        settings = dict(outer) if isinstance(outer, Mapping) else {"base": outer}
+        options[name] = settings | {inner: value}
+    return options
+
+
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Write options within options as `a.b`: what `nested` gathers."""
+    options: dict[str, Any] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            options |= {f"{key}.{inner}": each for inner, each in value.items()}
+        else:
+            options[key] = value
+    return options
+
+
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
-    """Split `name[key=value, ...]`, as given on a command line, into the name and its options."""
+    """Split `name[key=value, ...]`, as given on a command line, into the name and its options.
+
+    A key `a.b` sets `b` within option `a`, see `nested`.
+    """
     if not text.endswith("]") or "[" not in text:
         return text, {}
     name, _, inner = text[:-1].partition("[")
@@ -300,7 +362,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         if not equals:
             raise UserError(f"{text!r}: {part!r} is not key=value")
         options[key.strip()] = plain(value.strip())
-    return name, options
+    return name, nested(options)
 
 
 def plain(value: str) -> Any:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from baselines.pursuit.compiled import Array, compiled, over_blocks
 from baselines.pursuit.encode import encode
-from ddl_bench.training.backbones import Layer
+from ddl_bench.training.backbones import ConvolutionPlan
 
 TOL = 1e-4  # beyond it, rounding in float32 decides on the supports
 LEAST_ALPHA = 1e-3  # of a layer: the model asks for alpha > 0, which makes codes unique
@@ -192,7 +192,7 @@ class Coding(nn.Module):
     """
 
     def __init__(
-        self, layer: Layer, *, lmbd: float, alpha: float, per_atom: bool, batch_norm: bool
+        self, layer: ConvolutionPlan, *, lmbd: float, alpha: float, per_atom: bool, batch_norm: bool
     ) -> None:
         super().__init__()
         self.layer, n_features = layer, layer.inputs * layer.kernel**2

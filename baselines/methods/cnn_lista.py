@@ -3,6 +3,7 @@
 Such networks served super-resolution (Wang et al., 2015) and scene recognition (Liu et al., 2018), on other data sets.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,9 +13,10 @@ from torch.nn import functional as F
 
 from baselines.layers.unrolled import CodedNetwork, Form, LISTALayer
 from ddl_bench.api import About, Task
-from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
+from ddl_bench.options import NotNegative, Positive
 from ddl_bench.training.backbones import Normalise
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import Recipe, adapted
 
 
 class CNNLISTANet(LISTALayer):
@@ -75,11 +77,11 @@ class CNNLISTA(NetworkMethod):
         differs="the convolutions and the readout are our own",
     )
     wrap = CodedNetwork
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.05)
     width: NotNegative = 0
     n_atoms: NotNegative = 0
     n_steps: Positive = 3
     form: Form = "shared"
-    lr: NotNegativeFloat = 0.05
 
     def network(self, task: Task) -> nn.Module:
         channels, small = task.image_shape[0], min(task.image_shape[1:]) < 16

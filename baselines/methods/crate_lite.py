@@ -3,6 +3,7 @@
 The published networks, of 6 million parameters and more, are trained on ImageNet first; nothing to compare this with.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,9 +14,10 @@ from torch.nn import functional as F
 from baselines.layers.unrolled import CodedNetwork
 from ddl_bench.api import About, Task
 from ddl_bench.errors import UserError
-from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
+from ddl_bench.options import NotNegative, Positive
 from ddl_bench.training.backbones import Normalise
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import Recipe, adapted
 
 
 class Compress(nn.Module):
@@ -115,11 +117,11 @@ class CRATELite(NetworkMethod):
         differs="smaller, trained from the start; patches overlap, and the mean token is read out",
     )
     wrap = CodedNetwork
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.1)
     patch: NotNegative = 0
     dim: NotNegative = 0
     depth: NotNegative = 0
     n_heads: Positive = 8
-    lr: NotNegativeFloat = 0.1
 
     def network(self, task: Task) -> nn.Module:
         side, auto = (

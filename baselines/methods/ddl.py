@@ -1,6 +1,6 @@
 """Deep dictionary learning (Mahdizadehaghdam et al., 2019): layers of sparse codes, trained end to end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -15,9 +15,10 @@ from ddl_bench.api import About, CodeStats, Task
 from ddl_bench.errors import UserError
 from ddl_bench.options import NotNegative, NotNegativeFloat
 from ddl_bench.training import backbones
-from ddl_bench.training.backbones import Layer, Normalise
+from ddl_bench.training.backbones import ConvolutionPlan, Normalise
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.network import Network
+from ddl_bench.training.recipe import Recipe, adapted
 
 Depth = Annotated[int, Field(ge=0, le=23)]
 PATCHED = 8  # images whose patches are made at a time: 30 MB in a layer of 96 channels at 32x32
@@ -37,7 +38,7 @@ def draw(patches: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
 class DDLNet(nn.Module):
     """`layers` of codes, the last averaged over n_cells x n_cells cells, and a linear classifier of them."""
 
-    def __init__(self, layers: Sequence[Layer], n_cells: int, task: Task, *, batch_norm: bool = True,
+    def __init__(self, layers: Sequence[ConvolutionPlan], n_cells: int, task: Task, *, batch_norm: bool = True,
                  lmbd: float, alpha: float, per_atom: bool = False) -> None:  # fmt: skip
         super().__init__()
         self.shape, self.n_cells = task.image_shape, n_cells
@@ -133,6 +134,8 @@ class DDL(NetworkMethod):
         "ours",
     )
     wrap = DDLNetwork
+    # Of 0.3, 0.1, 0.03 and 0.01 on validation images of CIFAR-10.
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.03)
     layout: Literal["small", "all-cnn-c", "0.35m"] = "small"
     depth: Depth = 0
     width: NotNegative = 0
@@ -140,9 +143,6 @@ class DDL(NetworkMethod):
     lmbd: NotNegativeFloat = 0.1
     alpha: NotNegativeFloat = 0.5
     batch_norm: bool = True
-    lr: NotNegativeFloat = (
-        0.03  # in either recipe; of 0.3, 0.1, 0.03 and 0.01 on validation images of CIFAR-10
-    )
 
     def network(self, task: Task) -> nn.Module:
         n_cells = (
@@ -155,7 +155,7 @@ class DDL(NetworkMethod):
             plan, n_cells, task, lmbd=self.lmbd, alpha=self.alpha, batch_norm=self.batch_norm
         )
 
-    def plan(self, shape: tuple[int, int, int]) -> Iterator[Layer]:
+    def plan(self, shape: tuple[int, int, int]) -> Iterator[ConvolutionPlan]:
         """The layers for images of `shape` (channels, height, width)."""
         if self.layout != "small":
             yield from backbones.plain_layers(
@@ -170,7 +170,7 @@ class DDL(NetworkMethod):
             for i in members:
                 outputs = (self.width or (32 if small else 48)) * min(stage + 1, 2)
                 first, halved = i == 0, i == members[0] and stage > 0
-                yield Layer(
+                yield ConvolutionPlan(
                     inputs,
                     outputs,
                     5 if first and not small else 3,

@@ -31,7 +31,6 @@ class FastNet(NetworkMethod):
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"
-    mirror_views: bool = True
 
     def network(self, task: Task) -> nn.Module:
         activation = fastnet.gelu if self.activation == "gelu" else backbones.relu

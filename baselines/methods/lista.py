@@ -1,6 +1,6 @@
 """LISTA (Gregor and LeCun, 2010): unrolled sparse coding of patches, trained end to end as a classifier."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from ddl_bench.api import About, Budget, Classifier, Deadline, Stepwise, Task, T
 from ddl_bench.errors import UserError
 from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import Recipe, adapted
 
 LMBD = 0.5  # penalty of the first codes, in units of whitened patches and unit-norm atoms; thresholds are then learned
 
@@ -172,12 +173,12 @@ class Unrolled(NetworkMethod):
     """
 
     wrap = LISTANetwork
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.015)
     patch: NotNegative = 0
     stride: NotNegative = 0
     n_atoms: NotNegative = 0
     n_cells: NotNegative = 0
     n_steps: Positive = 3
-    lr: NotNegativeFloat = 0.015
     distilled: bool = False
     lmbd: NotNegativeFloat = 0.1
 

@@ -17,7 +17,7 @@ times the step, of either sign as in their code.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
@@ -28,10 +28,10 @@ from torch.nn import functional as F
 from baselines.layers.convolutional import CodingNetwork, Dictionary, momenta
 from ddl_bench.api import About, Task
 from ddl_bench.errors import UserError
-from ddl_bench.options import NotNegative, NotNegativeFloat
+from ddl_bench.options import NotNegative
 from ddl_bench.training.backbones import Normalise
 from ddl_bench.training.method import NetworkMethod
-from ddl_bench.training.recipe import FAST, Recipe
+from ddl_bench.training.recipe import Recipe, adapted
 
 Shape = tuple[int, int, int]
 # Layers with codes, each (n_atoms, kernel, stride, padding), and the widths of convolutions after them.
@@ -164,10 +164,8 @@ class MLISTA(NetworkMethod):
     )
     wrap = CodingNetwork
     n_steps: NotNegative = 2
-    recipes: ClassVar[Mapping[str, Recipe]] = {"fast": replace(FAST, largest=128)}
-    lr: NotNegativeFloat = (
-        0.1  # chosen on validation images; in batches of 128, ml-cnn fails at 0.2 on MNIST
-    )
+    # lr is chosen on validation images; in batches of 128, ml-cnn fails at 0.2 on MNIST.
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.1, largest_batch=128)
     momentum: ClassVar[bool] = False
     free: ClassVar[bool] = False
 

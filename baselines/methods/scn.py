@@ -1,6 +1,6 @@
 """Deep sparse coding network (Sun, Nasrabadi and Tran, 2020): slim and wide dictionaries in turn, a penalty an atom."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +11,9 @@ from baselines.methods.ddl import DDLNet, DDLNetwork
 from ddl_bench.api import About, Task
 from ddl_bench.errors import UserError
 from ddl_bench.options import NotNegative, NotNegativeFloat, Positive
-from ddl_bench.training.backbones import Layer
+from ddl_bench.training.backbones import ConvolutionPlan
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import Recipe, adapted
 
 WIDE = 4  # atoms of a wide dictionary / atoms of the slim one before it
 
@@ -41,19 +42,19 @@ class SCN(NetworkMethod):
         differs="unit-norm atoms that start from patches, and alpha > 0, are ours",
     )
     wrap = DDLNetwork
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.05)
     depth: Positive = 2
     width: NotNegative = 0
     first_stride: NotNegative = 0
     n_cells: Positive = 1
     lmbd: NotNegativeFloat = 0.0
     alpha: NotNegativeFloat = 0.01
-    lr: NotNegativeFloat = 0.05
 
     def network(self, task: Task) -> nn.Module:
         plan = list(self.plan(task.image_shape))
         return DDLNet(plan, self.n_cells, task, lmbd=self.lmbd, alpha=self.alpha, per_atom=True)
 
-    def plan(self, shape: tuple[int, int, int]) -> Iterator[Layer]:
+    def plan(self, shape: tuple[int, int, int]) -> Iterator[ConvolutionPlan]:
         """The layers for images of `shape` (channels, height, width)."""
         if self.depth < 1:
             raise UserError(f"SCN(depth={self.depth}): expected at least 1 module")
@@ -61,6 +62,8 @@ class SCN(NetworkMethod):
         for stage, members in enumerate(np.array_split(range(self.depth), 3)):
             slim = (self.width or 8) * 2**stage
             for i in members:
-                yield Layer(inputs, slim, 3, stride if i == 0 else 2 if i == members[0] else 1)
-                yield Layer(slim, WIDE * slim, 3, 1)
+                yield ConvolutionPlan(
+                    inputs, slim, 3, stride if i == 0 else 2 if i == members[0] else 1
+                )
+                yield ConvolutionPlan(slim, WIDE * slim, 3, 1)
                 inputs = WIDE * slim

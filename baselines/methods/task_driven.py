@@ -1,11 +1,13 @@
 """Task-driven dictionary learning (Mairal, Bach and Ponce, 2012): one dictionary, trained for the classifier's loss."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from baselines.methods.ddl import DDL, Depth
 from ddl_bench.api import About
-from ddl_bench.options import NotNegative, NotNegativeFloat
+from ddl_bench.options import NotNegative
+from ddl_bench.training.recipe import Recipe, adapted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,4 +28,4 @@ class TaskDriven(DDL):
     )
     depth: Depth = 1
     width: NotNegative = 64
-    lr: NotNegativeFloat = 0.1
+    recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.1)

@@ -23,6 +23,8 @@ from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import save_model
 from ddl_bench.results.rows import Measured, Outcome
+from ddl_bench.training.memory import keep_memory
+from ddl_bench.training.method import NetworkMethod
 
 BATCH = 256  # images scored at a time in the timing of predictions
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
@@ -42,6 +44,8 @@ def evaluate(cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None
     with phases("import"):
         plugins = [Path(path) for path in cell.plugins]
         cls = registry.load_method(cell.method, plugins)
+        if cell.device == "cpu" and issubclass(cls, NetworkMethod):
+            keep_memory()
     with phases("data"):
         images, task, test, official = _data(cell, plugins)
         checkpoint = Checkpoint(run / "work" / f"{cell.id}.checkpoint", phases)
@@ -126,8 +130,8 @@ def train(
             mark.more = training.advance(deadline) and not deadline.expired()
         mark.n_advances, mark.train_s = mark.n_advances + 1, watch.seconds
         mark.passes = float(training.passes) if isinstance(training, api.CountsPasses) else None
-        if isinstance(loss := getattr(training, "loss", None), float):
-            mark.losses.append((mark.train_s, loss, mark.n_advances))
+        if isinstance(training, api.ReportsLoss):
+            mark.losses.append((mark.train_s, training.loss, mark.n_advances))
         if len(task.val) and (not mark.more or mark.evaluating <= CURVE_SHARE * mark.train_s):
             begin = time.perf_counter()
             with phases("evaluation"):

@@ -14,6 +14,7 @@ from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.options import NotNegative
 from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict
+from ddl_bench.registry import flat
 
 
 class MethodEntry(Strict):
@@ -51,7 +52,7 @@ class MethodEntry(Strict):
     @property
     def title(self) -> str:
         """The label, or the name with its options as a command line takes them."""
-        options = ", ".join(f"{key}={value}" for key, value in self.params.items())
+        options = ", ".join(f"{key}={value}" for key, value in flat(self.params).items())
         return self.label or (f"{self.name}[{options}]" if options else self.name)
 
 

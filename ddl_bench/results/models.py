@@ -1,8 +1,9 @@
 """Keep trained classifiers in safetensors files, and predict with them on new images."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,10 +33,11 @@ def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
             f"{cell.label}: this method cannot be kept (no state() and restore()); "
             "run without --keep-models"
         )
+    values = asdict(cast(Any, method))
     metadata = {
         "format": FORMAT,
         "cell": cell.model_dump(mode="json"),
-        "params": {name: getattr(method, name) for name in fields(type(method))},
+        "params": {name: values[name] for name in fields(type(method))},
         "class_names": task.class_names,
         "image_shape": task.image_shape,
         "mirror": task.mirror,

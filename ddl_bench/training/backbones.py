@@ -75,7 +75,7 @@ class ClassMaps(nn.Module):
         return scores
 
 
-class Layer(NamedTuple):
+class ConvolutionPlan(NamedTuple):
     """A convolution of `inputs` to `outputs` channels, `kernel` x `kernel` pixels, padded to size / `stride`."""
 
     inputs: int
@@ -84,14 +84,16 @@ class Layer(NamedTuple):
     stride: int
 
 
-def convolution(layer: Layer, *, batch_norm: bool = True) -> list[nn.Module]:
+def convolution(layer: ConvolutionPlan, *, batch_norm: bool = True) -> list[nn.Module]:
     """The convolution, then batch norm or, without, a bias."""
     inputs, outputs, kernel, stride = layer
     made = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=not batch_norm)
     return [made, nn.BatchNorm2d(outputs)] if batch_norm else [made]
 
 
-def plain_layers(depth: Depth, channels: int, widths: tuple[int, int] = (96, 192)) -> list[Layer]:
+def plain_layers(
+    depth: Depth, channels: int, widths: tuple[int, int] = (96, 192)
+) -> list[ConvolutionPlan]:
     """The layers of a `PlainNet` but the last, from images of `channels`."""
     if depth not in LAST_STAGE:
         raise ValueError(
@@ -101,7 +103,9 @@ def plain_layers(depth: Depth, channels: int, widths: tuple[int, int] = (96, 192
     plan = [(width, 3, 2 if i == n - 1 else 1) for width in widths for i in range(n)]
     plan += [(widths[1], kernel, 1) for kernel in LAST_STAGE[depth]]
     inputs = [channels, *(width for width, _, _ in plan)]
-    return [Layer(before, *planned) for before, planned in zip(inputs, plan, strict=False)]
+    return [
+        ConvolutionPlan(before, *planned) for before, planned in zip(inputs, plan, strict=False)
+    ]
 
 
 class PlainNet(ClassMaps):
@@ -147,7 +151,10 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation) -> None:
         super().__init__()
         self.added, self.stride = outputs - inputs, stride
-        first, second = Layer(inputs, outputs, 3, stride), Layer(outputs, outputs, 3, 1)
+        first, second = (
+            ConvolutionPlan(inputs, outputs, 3, stride),
+            ConvolutionPlan(outputs, outputs, 3, 1),
+        )
         self.residual = nn.Sequential(
             *convolution(first), activation(outputs, 3), *convolution(second)
         )
@@ -180,7 +187,7 @@ class ResNet(ClassMaps):
             raise ValueError(
                 f"ResNet(depth={depth}): must be one of {', '.join(map(str, get_args(ResNetDepth)))}"
             )
-        features = [*convolution(Layer(channels, 16, 3, 1)), nn.ReLU()]
+        features = [*convolution(ConvolutionPlan(channels, 16, 3, 1)), nn.ReLU()]
         inputs = 16
         for width in (16, 32, 64):
             for _ in range((depth - 2) // 6):

@@ -1,11 +1,8 @@
 """Any scikit-learn classifier as a method, in one line."""
 
 import copy
-import inspect
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, make_dataclass
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,106 +10,113 @@ import torch
 from torch import Tensor
 
 from ddl_bench.api import Budget, OneShot, Size, Task, Training
-
-
-def pixels(X: Tensor) -> np.ndarray:
-    """Images (n, channels, height, width), uint8, as rows (n, n_pixels), float32 in [0, 1]."""
-    return np.asarray(X.flatten(1).cpu().numpy() / np.float32(255))
+from ddl_bench.training.function import Array, rows
+from ddl_bench.training.signature import Option, make_method, parameters
 
 
 @dataclass(frozen=True)
 class FittedEstimator:
-    """A fitted classifier: its decision function, else its probabilities, else its prediction as one-hot scores.
+    """A fitted classifier: its decision function, else its probabilities, else its predictions.
 
-    A class of the task that the training set lacked scores one less than the lowest score of the batch.
+    Predictions become scores of 0 and 1. A class of the task that the training set lacked scores
+    one less than the lowest score of the batch.
     """
 
     model: Any
     n_classes: int
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        rows, classes = pixels(X), self.model.classes_
-        decide = getattr(self.model, "decision_function", None) or getattr(
-            self.model, "predict_proba", None
-        )
-        decide = (
-            None if "ovo" in map(str, self.model.get_params().values()) else decide
-        )  # a column a pair
-        known = np.asarray(decide(rows) if decide else np.empty((len(rows), 0)), dtype=np.float64)
-        if known.ndim == 1:
-            known = np.stack([-known, known], axis=1)
-        if known.shape[1] != len(classes):
-            known = (np.asarray(self.model.predict(rows))[:, None] == classes).astype(np.float64)
-        scores = np.full((len(rows), self.n_classes), known.min(initial=0) - 1)
-        scores[:, classes] = known
+        """Return scores (n, n_classes) of uint8 images."""
+        known = self._known_scores(rows(X))
+        scores = np.full((len(X), self.n_classes), known.min(initial=0) - 1)
+        scores[:, self.model.classes_] = known
         return torch.from_numpy(scores)
 
+    def _known_scores(self, X: Array) -> Array:
+        """Scores of the classes that the model has seen."""
+        decide = self._decide()
+        if decide is not None:
+            scores = np.asarray(decide(X), dtype=np.float64)
+            if scores.ndim == 1:
+                scores = np.stack([-scores, scores], axis=1)
+            if scores.shape[1] == len(self.model.classes_):
+                return scores
+        predicted = np.asarray(self.model.predict(X))
+        return np.asarray(predicted[:, None] == self.model.classes_, dtype=np.float64)
+
+    def _decide(self) -> Callable[[Array], Array] | None:
+        if "ovo" in map(str, self.model.get_params().values()):
+            return None  # it has a column for each pair of classes
+        for name in ("decision_function", "predict_proba"):
+            decide: Callable[[Array], Array] | None = getattr(self.model, name, None)
+            if decide is not None:
+                return decide
+        return None
+
     def size(self) -> Size:
-        """Coefficients and intercepts of a linear model; of any other the size is unknown."""
+        """Count coefficients and intercepts of a linear model; of any other the size is unknown."""
         fitted = vars(self.model)  # a kernel machine computes `coef_`, it stores none
         if not {"coef_", "intercept_"} <= fitted.keys():
-            return Size(
-                n_params=None,
-                n_stored=None,
-                n_buffers=None,
-                reason=f"{type(self.model).__name__} does not tell",
-            )
-        n = np.size(fitted["coef_"]) + np.size(fitted["intercept_"]) * bool(
-            getattr(self.model, "fit_intercept", True)
-        )
-        return Size(n_params=int(n), n_stored=int(n))
+            reason = f"{type(self.model).__name__} does not tell"
+            return Size(n_params=None, n_stored=None, n_buffers=None, reason=reason)
+        n = int(np.size(fitted["coef_"]))
+        if getattr(self.model, "fit_intercept", True):
+            n += int(np.size(fitted["intercept_"]))
+        return Size(n_params=n, n_stored=n)
 
 
 def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[Any]:
-    """A method made of a scikit-learn classifier: `Forest = from_estimator("forest", RandomForestClassifier)`.
+    """Make a method of a scikit-learn classifier.
 
-    name: what the method is called in tables and on the command line.
-    make: a classifier class, or a function that returns a classifier or a pipeline; each of its named parameters
-        becomes a hyper-parameter of the method, with `params` as defaults in place of its own.
+    Features are pixels in [0, 1]. `random_state` and `n_jobs` left at None, at any depth of a
+    pipeline, come from the budget.
 
-    Features are pixels in [0, 1]. `random_state` and `n_jobs` left at None, at any depth of a pipeline, come from the
-    budget. Raises ValueError for a parameter that `make` does not have, or that has no value.
+    Parameters
+    ----------
+    name
+        What the method is called in tables and on the command line.
+    make
+        A classifier class, or a function that returns a classifier or a pipeline; each of its
+        named parameters becomes an option of the method.
+    params
+        Values of its parameters, in place of its own.
+
+    Raises
+    ------
+    ValueError
+        For a parameter that `make` does not have, or that has no value.
+
+    Examples
+    --------
+    >>> Forest = from_estimator("forest", RandomForestClassifier, n_estimators=200)
     """
-    known = inspect.signature(make).parameters
-    values = {
-        key: parameter.default
-        for key, parameter in known.items()
-        if parameter.kind != parameter.VAR_KEYWORD
-    }
+    known = parameters(make)
+    values = {key: parameter.default for key, parameter in known.items()}
+    given = values | params
     for key in [*params, *values]:
-        if key not in values or (values | params)[key] is inspect.Parameter.empty:
+        if key not in values or given[key] is known[key].empty:
+            wanted = ", ".join(values)
             raise ValueError(
-                f"from_estimator({name!r}): give a value to each of {', '.join(values)}; got {key!r}"
+                f"from_estimator({name!r}): give a value to each of {wanted}; got {key!r}"
             )
 
     def start(self: Any, task: Task, budget: Budget) -> Training:
-        model = make(
-            **{field.name: copy.deepcopy(getattr(self, field.name)) for field in fields(self)}
-        )
-        known = {"random_state": budget.seed, "n_jobs": budget.threads}
-        unset = [
-            key
-            for key, value in model.get_params().items()
-            if value is None and key.split("__")[-1] in known
-        ]
-        model.set_params(**{key: known[key.split("__")[-1]] for key in unset})
-        X, y = pixels(task.train.X), task.train.y.cpu().numpy()
+        model = make(**{key: copy.deepcopy(getattr(self, key)) for key in given})
+        _fill(model, {"random_state": budget.seed, "n_jobs": budget.threads})
+        X = rows(task.train.X)
+        y = task.train.y.cpu().numpy()
         return OneShot(lambda: FittedEstimator(model.fit(X, y), task.n_classes))
 
     about = f"scikit-learn's {getattr(make, '__name__', name)} on pixels in [0, 1]."
-    method = make_dataclass(
-        name,
-        [
-            (key, Any, field(default_factory=partial(copy.copy, value)))
-            for key, value in (values | params).items()
-        ],
-        namespace={
-            "name": name,
-            "start": start,
-            "__doc__": about,
-            "__module__": sys._getframe(1).f_globals["__name__"],
-        },
-        frozen=True,
-        kw_only=True,
-    )
-    return method
+    options = [Option(key, Any, value) for key, value in given.items()]
+    return make_method(name, options, {"start": start, "__doc__": about}, depth=2)
+
+
+def _fill(model: Any, known: dict[str, Any]) -> None:
+    """Set parameters that are None, at any depth of a pipeline, to the known value of their name."""
+    unset = {}
+    for key, value in model.get_params().items():
+        last = key.split("__")[-1]
+        if value is None and last in known:
+            unset[key] = known[last]
+    model.set_params(**unset)

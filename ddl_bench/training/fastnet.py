@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddl_bench.training.backbones import Activation, Normalise
-from ddl_bench.training.recipe import FAST, Recipe
+from ddl_bench.training.recipe import FAST, PAPER, Recipe
 
 # airbench's hyper-parameters, its sums over a batch of 1,024 turned into means: 11.5 / 7.67 and 0.0153 / 11.5
 FASTNET = replace(
@@ -15,13 +15,14 @@ FASTNET = replace(
     lr=1.5 / 8**0.5,
     momentum=0.85,
     weight_decay=1.33e-3,
-    steps=44,
-    largest=1024,
+    steps_per_epoch=44,
+    largest_batch=1024,
     label_smoothing=0.2,
     bias_rate=64,
+    mirror_views=True,
 )
 WHITENED = 2  # side of the patches
-RECIPES: dict[str, Recipe] = {"fast": FASTNET}
+RECIPES: dict[str, Recipe] = {"fast": FASTNET, "paper": replace(PAPER, mirror_views=True)}
 
 
 def gelu(channels: int, kernel: int) -> nn.Module:

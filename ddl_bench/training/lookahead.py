@@ -3,29 +3,36 @@
 import torch
 from torch import nn
 
+EVERY_STEPS = 5
+DECAY = 0.95  # of what was averaged before, a step, at the end of training
+
 
 class Lookahead:
-    """Every fifth step, weights and batch statistics become slow + (1 - decay) * (weights - slow), as do `slow`.
+    """Every fifth step, weights and statistics become slow + (1 - decay) * (weights - slow), as do `slow`.
 
-    decay = 0.95**5 * progress**3, so that the average reaches further back as training ends (Zhang et al., 2019; the
-    schedule is airbench's).
+    decay = 0.95**5 * progress**3, so that the average reaches further back as training ends
+    (Zhang et al., 2019; the schedule is airbench's).
+
+    Attributes
+    ----------
+    slow
+        The average: a tensor for each floating-point entry of the module's state.
+    n_steps
+        Steps taken so far.
     """
 
-    EVERY = 5
-
     def __init__(self, module: nn.Module) -> None:
-        state = module.state_dict().values()
-        self._fast = [
-            tensor for tensor in state if tensor.is_floating_point()
-        ]  # the module's own memory
+        entries = module.state_dict().values()
+        # These share the module's own memory.
+        self._fast = [tensor for tensor in entries if tensor.is_floating_point()]
         self.slow = [tensor.clone() for tensor in self._fast]
         self.n_steps = 0
 
     def step(self, progress: float) -> bool:
-        """Whether this is a step that averages."""
+        """Count a step, after the share `progress` of the training; True where this one averages."""
         self.n_steps += 1
-        if self.n_steps % self.EVERY:
+        if self.n_steps % EVERY_STEPS:
             return False
-        torch._foreach_lerp_(self.slow, self._fast, 1 - 0.95**self.EVERY * progress**3)
+        torch._foreach_lerp_(self.slow, self._fast, 1 - DECAY**EVERY_STEPS * progress**3)
         torch._foreach_copy_(self._fast, self.slow)
         return True

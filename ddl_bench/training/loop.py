@@ -1,65 +1,59 @@
-"""The one training loop for networks: augmentation, and the base of their adapters."""
+"""The one training loop for networks, with its augmentation of images."""
 
-import copy
-import ctypes
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddl_bench.api import Budget, Deadline, Task
-from ddl_bench.errors import Diverged
+from ddl_bench.errors import UserError
 from ddl_bench.training.lookahead import Lookahead
-from ddl_bench.training.network import Network, on_device
+from ddl_bench.training.losses import Losses
+from ddl_bench.training.network import (
+    BeforeStep,
+    Initialises,
+    Network,
+    Projects,
+    on_device,
+    snapshot,
+    split_output,
+    wants_channels_last,
+)
+from ddl_bench.training.optimiser import optimisers
 from ddl_bench.training.recipe import Recipe
-
-PATIENCE = 20  # steps at least before a loss above its start counts as divergence: an epoch may be a single step
-
-
-@runtime_checkable
-class Initialises(Protocol):
-    """A module that learns from the uint8 training images before the first step, on the clock."""
-
-    def initialise(self, X: Tensor, generator: torch.Generator, /) -> None: ...
-
-
-@runtime_checkable
-class Projects(Protocol):
-    """A module with constraints, restored after each step."""
-
-    def project_(self) -> None: ...
 
 
 def reflect(index: Tensor, size: int) -> Tensor:
-    """Pixels 0 to size - 1 for indices that stand out by less than `size` on either side."""
+    """Map indices to pixels 0 to size - 1, reflecting those that are out by less than `size`."""
     return (size - 1) - ((size - 1) - index.abs()).abs()
 
 
-def keep_memory() -> None:
-    """Let this process keep the memory that it frees, where the C library is glibc.
-
-    A step frees the large arrays that the next one asks for. Handed back, their pages are faulted in and zeroed anew
-    each time: 40 % of a step of `fastnet` with batches of 1,024 on two cores. The resident peak grows by 15 %.
-    """
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for parameter, value in (
-            (-8, 1),
-            (-4, 0),
-            (-1, 2**31 - 1),
-            (-2, 2**28),
-        ):  # malloc.h: M_ARENA_MAX, M_MMAP_MAX,
-            libc.mallopt(parameter, value)  # M_TRIM_THRESHOLD and M_TOP_PAD
-
-
 class SGDTraining:
-    """Trains `module`, in place, by `recipe`; the images lie on the device as bytes and are augmented there.
+    """Train a module, in place, by a recipe: stochastic gradient descent on cross-entropy.
 
-    wrap: makes the classifier of a copy of the module, called with it and (device, precision, mirror) by keyword.
+    The images lie on the device as bytes and are augmented there.
 
-    Raises api.Diverged, naming the step, where the loss is not a number, or stays above its start for an epoch.
+    Parameters
+    ----------
+    module
+        Maps uint8 images to scores, or to `(scores, extra)`: see `split_output`. Its parts may
+        have `initialise`, `before_step` and `project_`: see `ddl_bench.training.network`.
+    task, budget
+        As given to `Method.start`.
+    recipe
+        All settings.
+    wrap
+        Makes the classifier of a copy of the module, called with it and (device, precision,
+        mirror) by keyword.
+
+    Raises
+    ------
+    Diverged
+        From `advance`, naming the step, where the loss is not a number, or stays above its start
+        for an epoch.
     """
 
     passes: float
@@ -73,60 +67,40 @@ class SGDTraining:
         *,
         wrap: Callable[..., Network] = Network,
     ) -> None:
-        self._task, self._budget, self._recipe, self._wrap = task, budget, recipe, wrap
+        self._task = task
+        self._budget = budget
+        self._recipe = recipe
+        self._wrap = wrap
         self._X = task.train.X.to(budget.device).permute(0, 2, 3, 1).contiguous()
         self._y = task.train.y.to(budget.device)
-        if task.train.X.device.type == torch.device(budget.device).type == "cpu":
-            keep_memory()
-        self._begin(copy.deepcopy(module))
+        self._begin(snapshot(module))
         self._step(*next(self._batches()), progress=0.0)  # warms up, on the copy
         self._begin(module)
 
     def _begin(self, module: nn.Module) -> None:
-        recipe = self._recipe
         self._module = on_device(module, self._budget.device).train()
-        learned = [
-            (name, parameter)
-            for name, parameter in module.named_parameters()
-            if parameter.requires_grad
-        ]
-        biases = [
-            parameter
-            for name, parameter in learned
-            if parameter.ndim <= 1 and name.endswith("bias")
-        ]
-        others = [
-            parameter
-            for name, parameter in learned
-            if parameter.ndim <= 1 and not name.endswith("bias")
-        ]
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [it for _, it in learned if it.ndim > 1],
-                "weight_decay": recipe.weight_decay,
-                "rate": 1.0,
-            },
-            {"params": biases, "rate": recipe.bias_rate},
-            {"params": others, "rate": 1.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-        self._optimiser = torch.optim.SGD(
-            groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov, fused=True
-        )
+        self._channels_last = wants_channels_last(module)
+        self._optimisers = optimisers(module, self._recipe)
+        self._preparing = [part for part in module.modules() if isinstance(part, BeforeStep)]
         self._projecting = [part for part in module.modules() if isinstance(part, Projects)]
         self._generator = torch.Generator().manual_seed(self._budget.seed)
         self._mirrored_first = torch.rand(len(self._X), generator=self._generator) < 0.5
-        self._epoch, self.passes = 0, 0.0
+        self._epoch = 0
+        self.passes = 0.0
+        self.loss = math.nan
         self._losses = Losses()
         self._lookahead: Lookahead | None = None
 
     def advance(self, deadline: Deadline) -> bool:
+        """Train for an epoch, or to the deadline; True while more remains."""
         if self._epoch == 0:
             for part in self._module.modules():
                 if isinstance(part, Initialises):
                     part.initialise(self._task.train.X, self._generator)
-            self._lookahead = Lookahead(self._module) if self._recipe.lookahead else None
-        epochs, losses = self._budget.epochs, []
+            if self._recipe.lookahead:
+                self._lookahead = Lookahead(self._module)
+        epochs = self._budget.epochs
+        losses: list[Tensor] = []
         for X, y in self._batches():
             if deadline.expired():
                 break
@@ -138,74 +112,98 @@ class SGDTraining:
         return not deadline.expired() and (epochs is None or self._epoch < epochs)
 
     def classifier(self) -> Network:
-        mirror = self._recipe.mirror_views and self._task.mirror
-        module = copy.deepcopy(self._module)
+        """Return a copy of the network, for evaluation."""
         return self._wrap(
-            module, device=self._budget.device, precision=self._budget.precision, mirror=mirror
+            snapshot(self._module),
+            device=self._budget.device,
+            precision=self._budget.precision,
+            mirror=self._recipe.mirror_views and self._task.mirror,
         )
 
     def state(self) -> dict[str, Any]:
-        position = {"epoch": self._epoch, "passes": self.passes, "losses": vars(self._losses)}
-        chance = {"generator": self._generator.get_state(), "mirrored_first": self._mirrored_first}
-        slow = (
-            {"slow": self._lookahead.slow, "n_steps": self._lookahead.n_steps}
-            if self._lookahead
-            else {}
-        )
-        weights = {
+        """Return all that changes: see `Resumable`."""
+        average: dict[str, Any] = {}
+        if self._lookahead:
+            average = {"slow": self._lookahead.slow, "n_steps": self._lookahead.n_steps}
+        return {
+            "epoch": self._epoch,
+            "passes": self.passes,
+            "losses": vars(self._losses),
+            "generator": self._generator.get_state(),
+            "mirrored_first": self._mirrored_first,
             "module": self._module.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "lookahead": slow,
+            "optimisers": [each.state_dict() for each in self._optimisers],
+            "lookahead": average,
         }
-        return position | chance | weights
 
     def load(self, state: Mapping[str, Any], /) -> None:
+        """Go on from a state."""
         self._module.load_state_dict(state["module"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         self._generator.set_state(state["generator"])
-        self._mirrored_first, self._epoch, self.passes = (
-            state["mirrored_first"],
-            state["epoch"],
-            state["passes"],
-        )
+        self._mirrored_first = state["mirrored_first"]
+        self._epoch = state["epoch"]
+        self.passes = state["passes"]
         vars(self._losses).update(state["losses"])
-        if state["lookahead"]:
+        average = state["lookahead"]
+        if average:
             self._lookahead = Lookahead(self._module)
-            torch._foreach_copy_(
-                self._lookahead.slow, state["lookahead"]["slow"]
-            )  # which may lie on another device
-            self._lookahead.n_steps = state["lookahead"]["n_steps"]
+            # The state may lie on another device.
+            torch._foreach_copy_(self._lookahead.slow, average["slow"])
+            self._lookahead.n_steps = average["n_steps"]
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training set once, in random order, in batches as equal as they can be: shifted and mirrored."""
+        """Yield the training set once, in random order, in batches as equal as they can be.
+
+        Images are shifted and mirrored by reading their pixels at other places: one gather.
+        """
         n, *sides, _ = self._X.shape
-        order, at = torch.randperm(n, generator=self._generator), []
+        order = torch.randperm(n, generator=self._generator)
+        places = []
         for side in sides:
             most = min(math.ceil(self._recipe.shift * side), side - 1)
             shift = torch.randint(-most, most + 1, (n, 1), generator=self._generator)
-            at.append(reflect(torch.arange(side) + shift, side))
+            places.append(reflect(torch.arange(side) + shift, side))
         if self._task.mirror:
-            mirrored = self._mirrored_first[order] ^ bool(self._epoch % 2)
-            if self._recipe.flip == "random":
-                mirrored = torch.rand(n, generator=self._generator) < 0.5
-            at[1] = torch.where(mirrored[:, None], at[1].flip(1), at[1])
+            mirrored = self._mirrored(order)
+            places[1] = torch.where(mirrored[:, None], places[1].flip(1), places[1])
         parts = max(1, round(n / self._recipe.batch(n)))
-        chosen = (indices.to(self._X.device).tensor_split(parts) for indices in (order, *at))
+        chosen = (it.to(self._X.device).tensor_split(parts) for it in (order, *places))
         for image, row, column in zip(*chosen, strict=True):
             X = self._X[image[:, None, None], row[:, :, None], column[:, None, :]]
-            yield X.permute(0, 3, 1, 2), self._y[image]
+            X = X.permute(0, 3, 1, 2)
+            yield X if self._channels_last else X.contiguous(), self._y[image]
+
+    def _mirrored(self, order: Tensor) -> Tensor:
+        """Which images to mirror in this epoch, in the order in which they are shown."""
+        if self._recipe.flip == "random":
+            return torch.rand(len(order), generator=self._generator) < 0.5
+        return self._mirrored_first[order] ^ bool(self._epoch % 2)
 
     def _step(self, X: Tensor, y: Tensor, *, progress: float) -> Tensor:
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["rate"] * self._recipe.rate(progress, len(self._X))
-        self._optimiser.zero_grad()
-        with torch.autocast(
-            X.device.type, torch.bfloat16, enabled=self._budget.precision == "bfloat16"
-        ):
-            scores = self._module(X)
-        loss = F.cross_entropy(scores.float(), y, label_smoothing=self._recipe.label_smoothing)
+        for part in self._preparing:
+            part.before_step(progress)
+        rate = self._recipe.rate(progress, len(self._X))
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["rate"] * rate
+            optimiser.zero_grad()
+        low = self._budget.precision == "bfloat16"
+        with torch.autocast(X.device.type, torch.bfloat16, enabled=low):
+            scores, extra = split_output(self._module(X))
+        if scores.shape != (len(X), self._task.n_classes):
+            wanted = (len(X), self._task.n_classes)
+            raise UserError(
+                f"the network returned scores of shape {tuple(scores.shape)}, expected {wanted}"
+            )
+        smoothing = self._recipe.label_smoothing
+        loss = F.cross_entropy(scores.float(), y, label_smoothing=smoothing)
+        if extra is not None:
+            loss = loss + extra.float()
         torch.autograd.backward(loss)
-        self._optimiser.step()
+        for optimiser in self._optimisers:
+            optimiser.step()
         self._project()
         if self._lookahead and self._lookahead.step(progress):
             self._project()  # unit norms are no convex set
@@ -214,27 +212,3 @@ class SGDTraining:
     def _project(self) -> None:
         for part in self._projecting:
             part.project_()
-
-
-class Losses:
-    """Watches the loss, an epoch at a time, so that a device need not be waited for at each step."""
-
-    def __init__(self) -> None:
-        self._start = math.nan
-        self._step = self._sound = (
-            0  # the last step, and the last one whose loss was not above the first
-        )
-
-    def check(self, losses: list[Tensor]) -> float:
-        for loss in (values := torch.stack(losses).tolist() if losses else []):
-            self._step += 1
-            if not math.isfinite(loss):
-                raise Diverged(f"step {self._step}: the loss is {loss}")
-            if self._step == 1:
-                self._start = loss
-            if loss <= self._start:
-                self._sound = self._step
-            elif self._step - self._sound >= max(len(losses), PATIENCE):
-                above = f"above its start {self._start:.3g} for an epoch"
-                raise Diverged(f"step {self._step}: the loss is {loss:.3g}, {above}")
-        return sum(values) / len(values) if values else math.nan

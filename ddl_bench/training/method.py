@@ -1,57 +1,78 @@
 """The base of methods that train a network."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ddl_bench.api import Budget, Classifier, Task, Training
-from ddl_bench.options import NotNegative, NotNegativeFloat
+from ddl_bench.options import check_options
 from ddl_bench.training.loop import SGDTraining
-from ddl_bench.training.network import Network
-from ddl_bench.training.recipe import RECIPES, Recipe
+from ddl_bench.training.network import Network, tied
+from ddl_bench.training.recipe import RECIPES, Recipe, RecipeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkMethod:
-    """A `Method` that trains a network: subclasses say which one.
+    """Train a network; a subclass says which one, in `network`.
 
-    recipe: "fast" or "paper". lr, batch_size: instead of the recipe's, 0 keeps it.
-    mirror_views: score images and their mirror images and add, where the task allows it.
-    lookahead: average the weights of the last steps, which reaches further back as training ends.
+    A class may have its own `recipes` in place of the common ones of the same name, and `wrap`, a
+    subclass of `Network`, as its classifier.
+
+    Parameters
+    ----------
+    recipe
+        How to train: "fast", "paper", or one of them with other settings, as in recipe.lr=0.05.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Linear(NetworkMethod):
+    ...     name: ClassVar[str] = "linear"
+    ...
+    ...     def network(self, task):
+    ...         channels, height, width = task.image_shape
+    ...         readout = nn.Linear(channels * height * width, task.n_classes)
+    ...         return nn.Sequential(Normalise(channels), nn.Flatten(), readout)
+    >>> Linear(recipe=RecipeOptions(base="paper", optimiser="adamw"))
     """
 
     name: ClassVar[str]
     wrap: ClassVar[Callable[..., Network]] = Network
-    recipes: ClassVar[Mapping[str, Recipe]] = {}  # of its own, in place of the common ones
-    recipe: Literal["fast", "paper"] = "fast"
-    lr: NotNegativeFloat = 0.0
-    batch_size: NotNegative = 0
-    mirror_views: bool = False
-    lookahead: bool = False
+    recipes: ClassVar[Mapping[str, Recipe]] = {}
+    recipe: Literal["fast", "paper"] | RecipeOptions = "fast"
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        self.training_recipe()
 
     def network(self, task: Task) -> nn.Module:
-        """A new network, its parameters drawn from torch's global generator, which the caller has seeded."""
+        """Make a network; draw its parameters from torch's global generator, which is seeded.
+
+        It maps uint8 images (n, channels, height, width) to scores (n, n_classes), or to a pair
+        `(scores, extra)`: see `ddl_bench.training.network.split_output`.
+        """
         raise NotImplementedError
 
+    def training_recipe(self) -> Recipe:
+        """Return the complete recipe that the option `recipe` stands for."""
+        chosen = self.recipe
+        options = chosen if isinstance(chosen, RecipeOptions) else RecipeOptions(base=chosen)
+        return options.recipe(RECIPES | dict(self.recipes))
+
     def start(self, task: Task, budget: Budget) -> Training:
-        base = (RECIPES | dict(self.recipes))[self.recipe]
-        lr, batch_size = self.lr or base.lr, self.batch_size or base.batch_size
-        recipe = replace(
-            base,
-            lr=lr,
-            batch_size=batch_size,
-            mirror_views=self.mirror_views,
-            lookahead=self.lookahead,
-        )
+        """Make the network and the training loop around it."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(budget.seed)
             module = self.network(task)
-        return SGDTraining(module, task, budget, recipe, wrap=type(self).wrap)
+        return SGDTraining(module, task, budget, self.training_recipe(), wrap=type(self).wrap)
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
+        """Rebuild a kept classifier."""
         module = self.network(task)
-        module.load_state_dict(dict(state))
-        return type(self).wrap(module, mirror=self.mirror_views and task.mirror)
+        shared = {second: state[first] for second, first in tied(module).items()}
+        module.load_state_dict(dict(state) | shared)
+        mirror = self.training_recipe().mirror_views and task.mirror
+        return type(self).wrap(module, mirror=mirror)

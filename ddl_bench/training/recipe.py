@@ -1,54 +1,191 @@
-"""How networks are trained: the settings of the one training loop, and the two that all networks can take."""
+"""How networks are trained: the settings of the one training loop, and the recipes that all networks can take."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from ddl_bench.options import NotNegativeFloat, Positive, PositiveFloat, check_options
+
+Optimiser = Literal["sgd", "adamw", "muon"]
+Schedule = Literal["steps", "triangle"]
+Flip = Literal["alternate", "random"]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+REFERENCE_BATCH = 128  # images of the batch that `lr` is for
+SMALLEST_BATCH = 32  # images of a batch whose size is chosen by the recipe
+MILESTONES = (0.3, 0.6, 0.8)  # shares of the training after which "steps" lowers the rate
+DECAY = 0.2  # of the rate at each milestone
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Stochastic gradient descent with momentum on cross-entropy, batch by batch.
+    """Minimise cross-entropy batch by batch: all settings of the training loop.
 
-    lr: highest learning rate, for batches of 128; others have lr * sqrt(batch / 128).
-    weight_decay: on tensors of two or more dimensions; biases, batch norm, thresholds and the like have none.
-    bias_rate: learning rate of biases / lr.
-    batch_size: images; 0 makes `steps` of an epoch, with batches of 32 to `largest`.
-    schedule: "steps" multiplies by 0.2 after 30, 60 and 80 %; "triangle" rises over the first fifth and falls to 0.
-    label_smoothing: share of the target spread over all classes.
-    shift: largest shift in each direction / side of the image, rounded up to pixels; the border is reflected.
-    flip: "random", or "alternate": each image in every other epoch; only where the task allows mirror images.
-    mirror_views: score images and their mirror images and add, where the task allows it.
-    lookahead: average the weights as `Lookahead` does.
+    Parameters
+    ----------
+    optimiser
+        "sgd" with momentum, "adamw", or "muon": Muon for matrices inside the network, AdamW for
+        the rest (see `ddl_bench.training.optimiser`).
+    lr
+        Highest learning rate, for batches of 128; others have lr * sqrt(batch / 128).
+    momentum
+        Of SGD and Muon; the first beta of AdamW.
+    nesterov
+        Look ahead along the momentum.
+    weight_decay
+        Of tensors of two or more dimensions; biases, batch norm, thresholds and the like have none.
+    bias_rate
+        Learning rate of biases / lr.
+    batch_size
+        Images in a batch; None makes `steps_per_epoch` batches of an epoch.
+    steps_per_epoch
+        Batches of an epoch where `batch_size` is None, of 32 to `largest_batch` images.
+    largest_batch
+        Images in a batch at most, where `batch_size` is None.
+    schedule
+        "steps" multiplies the rate by 0.2 after 30, 60 and 80 %; "triangle" raises it over the
+        first fifth and lowers it to 0.
+    label_smoothing
+        Share of the target spread over all classes.
+    shift
+        Largest shift in each direction / side of the image, rounded up to pixels; the border is
+        reflected.
+    flip
+        "random", or "alternate": each image in every other epoch; only where the task allows
+        mirror images.
+    mirror_views
+        Score images and their mirror images and add, where the task allows it.
+    lookahead
+        Average the weights of the last steps, which reaches further back as training ends.
     """
 
-    lr: float
-    momentum: float = 0.9
+    optimiser: Optimiser = "sgd"
+    lr: PositiveFloat
+    momentum: Momentum = 0.9
     nesterov: bool = True
-    weight_decay: float = 5e-4
-    bias_rate: float = 1.0
-    batch_size: int = 0
-    steps: int = 100
-    largest: int = 512
-    schedule: Literal["steps", "triangle"] = "triangle"
-    label_smoothing: float = 0.0
-    shift: float = 1 / 16
-    flip: Literal["alternate", "random"] = "alternate"
+    weight_decay: NotNegativeFloat = 5e-4
+    bias_rate: PositiveFloat = 1.0
+    batch_size: Positive | None = None
+    steps_per_epoch: Positive = 100
+    largest_batch: Positive = 512
+    schedule: Schedule = "triangle"
+    label_smoothing: Share = 0.0
+    shift: Share = 1 / 16
+    flip: Flip = "alternate"
     mirror_views: bool = False
     lookahead: bool = False
 
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.nesterov and self.momentum == 0 and self.optimiser != "adamw":
+            raise ValueError("Recipe(nesterov=True, momentum=0): needs momentum above 0")
+
     def batch(self, n_train: int) -> int:
-        return min(n_train, self.batch_size or min(max(n_train // self.steps, 32), self.largest))
+        """Return the number of images in a batch, of `n_train` training images."""
+        if self.batch_size is not None:
+            return min(n_train, self.batch_size)
+        even = max(n_train // self.steps_per_epoch, SMALLEST_BATCH)
+        return min(n_train, even, self.largest_batch)
 
     def rate(self, progress: float, n_train: int) -> float:
-        """Learning rate after the share `progress` of the schedule, 0 to 1."""
-        lr = self.lr * math.sqrt(self.batch(n_train) / 128)
+        """Return the learning rate after the share `progress` of the schedule, 0 to 1."""
+        lr = self.lr * math.sqrt(self.batch(n_train) / REFERENCE_BATCH)
         if self.schedule == "steps":
-            return lr * 0.2 ** sum(progress >= milestone for milestone in (0.3, 0.6, 0.8))
+            n_passed = sum(progress >= milestone for milestone in MILESTONES)
+            return float(lr * DECAY**n_passed)
         return lr * min(0.05 + 4.75 * progress, 1.25 * (1 - progress))
 
 
-# The wide residual nets' recipe (Zagoruyko and Komodakis, 2016), which the paper's own command line points to.
+# The wide residual nets' recipe (Zagoruyko and Komodakis, 2016), which the paper's own command
+# line points to.
 PAPER = Recipe(lr=0.1, batch_size=128, schedule="steps", shift=1 / 8, flip="random")
 # After airbench (Jordan, 2024).
 FAST = Recipe(lr=0.2, label_smoothing=0.1)
-RECIPES = {"paper": PAPER, "fast": FAST}
+RECIPES: dict[str, Recipe] = {"fast": FAST, "paper": PAPER}
+
+# What another optimiser changes of a recipe, which is made for SGD.
+CHANGES: dict[str, dict[str, Any]] = {
+    "adamw": {"lr": 2e-3, "weight_decay": 0.05, "momentum": 0.9, "bias_rate": 1.0},
+    "muon": {"lr": 2e-3, "weight_decay": 0.05, "momentum": 0.95, "bias_rate": 1.0},
+}
+
+
+def adapted(**changes: Any) -> dict[str, Recipe]:
+    """Return all recipes with other settings, as the `recipes` of a `NetworkMethod`."""
+    return {name: replace(recipe, **changes) for name, recipe in RECIPES.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """Choose a recipe and change settings of it; None leaves a setting as the recipe has it.
+
+    The option `recipe` of every network: `recipe = { base = "paper", lr = 0.05 }` in a track,
+    `plainnet[recipe.base=paper,recipe.lr=0.05]` on a command line. A setting that would do nothing
+    is refused. Another optimiser than the recipe's comes with its own lr, weight_decay and
+    momentum. The settings are explained at `Recipe`.
+
+    Parameters
+    ----------
+    base
+        The recipe to start from: "fast" or "paper".
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    base: Literal["fast", "paper"] = "fast"
+    optimiser: Optimiser | None = None
+    lr: PositiveFloat | None = None
+    momentum: Momentum | None = None
+    nesterov: bool | None = None
+    weight_decay: NotNegativeFloat | None = None
+    bias_rate: PositiveFloat | None = None
+    batch_size: Positive | None = None
+    steps_per_epoch: Positive | None = None
+    largest_batch: Positive | None = None
+    schedule: Schedule | None = None
+    label_smoothing: Share | None = None
+    shift: Share | None = None
+    flip: Flip | None = None
+    mirror_views: bool | None = None
+    lookahead: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings that are to be changed."""
+        names = [each.name for each in fields(self) if each.name != "base"]
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def recipe(self, recipes: Mapping[str, Recipe] = RECIPES) -> Recipe:
+        """Return the recipe that these options describe.
+
+        Raises
+        ------
+        ValueError
+            For a setting that would do nothing beside the others.
+        """
+        given = self.given()
+        base = recipes[self.base]
+        changes: dict[str, Any] = {}
+        if given.get("optimiser", base.optimiser) != base.optimiser:
+            changes |= CHANGES.get(given["optimiser"], {})
+        changes |= given
+        if changes.get("momentum") == 0:
+            changes.setdefault("nesterov", False)
+        recipe = replace(base, **changes)
+        if recipe.batch_size is not None:
+            _refuse(given, ("steps_per_epoch", "largest_batch"), f"batch_size={recipe.batch_size}")
+        if recipe.optimiser == "adamw":
+            _refuse(given, ("nesterov",), "optimiser='adamw'")
+        return recipe
+
+
+def _refuse(given: Mapping[str, Any], names: tuple[str, ...], reason: str) -> None:
+    for name in names:
+        if name in given:
+            raise ValueError(f"recipe.{name}={given[name]!r}: has no effect with {reason}")

@@ -30,7 +30,6 @@ class DeTraMeFastNet(NetworkMethod):
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     kernel: Literal[1, 3] = 1
     n_steps: int = 2
-    mirror_views: bool = True
 
     def network(self, task: Task) -> nn.Module:
         def metric(channels: int, kernel: int) -> nn.Module:

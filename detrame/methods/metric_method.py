@@ -33,6 +33,7 @@ class MetricMethod(NetworkMethod):
     rank: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n_steps < 0:
             raise ValueError(
                 f"{self.name}(n_steps={self.n_steps}): must be positive, or 0 for those of the paper"

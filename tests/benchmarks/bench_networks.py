@@ -12,6 +12,7 @@ from baselines.methods.plainnet import PlainNet
 from ddl_bench.api import Budget, Split, Task
 from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import RecipeOptions
 from detrame.methods.plainnet import DeTraMePlainNet
 
 BATCH, ROUNDS = 64, 5
@@ -56,8 +57,10 @@ def test_a_training_step_beside_the_relu_net(
     )
     part = Split(X=X, y=torch.arange(BATCH) % 10)
     task = Task(name="random", class_names=tuple("abcdefghij"), train=part, val=part)
-    relu = seconds_of_a_step(PlainNet(depth=9, batch_size=BATCH), task)
-    metric = seconds_of_a_step(DeTraMePlainNet(depth=9, batch_size=BATCH, **options), task)
+    relu = seconds_of_a_step(PlainNet(depth=9, recipe=RecipeOptions(batch_size=BATCH)), task)
+    metric = seconds_of_a_step(
+        DeTraMePlainNet(depth=9, recipe=RecipeOptions(batch_size=BATCH), **options), task
+    )
     ratios: list[float] = []
     benchmark.pedantic(lambda: ratios.append(metric() / relu()), rounds=ROUNDS)
     ratio = statistics.median(ratios)

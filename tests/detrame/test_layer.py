@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ddl_bench.api import Budget, Split, Task
+from ddl_bench.training.recipe import RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.plainnet import DeTraMePlainNet
 
@@ -277,7 +278,7 @@ def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
         train=Split(X=X, y=y),
         val=Split(X=X[:0], y=y[:0]),
     )
-    training = DeTraMePlainNet(batch_size=40).start(task, Budget(epochs=3))
+    training = DeTraMePlainNet(recipe=RecipeOptions(batch_size=40)).start(task, Budget(epochs=3))
     never: Any = SimpleNamespace(fraction=lambda: 0.0, expired=lambda: False)
     while training.advance(never):
         pass

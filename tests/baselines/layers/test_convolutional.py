@@ -270,7 +270,6 @@ def test_csc_net_has_the_size_of_a_resnet_18_without_weights_in_its_shortcuts() 
 
 
 def test_few_images_are_learned_in_small_batches() -> None:
-    assert MLISTA().batch_size == 0
     assert [MLISTA.recipes["fast"].batch(n) for n in (len(DIGITS.train), 60_000)] == [32, 128]
 
 

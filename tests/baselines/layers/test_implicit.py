@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from baselines.layers.implicit import TOL, Coding, SparseCode, solve, solve_padded, sparse_code
 from baselines.pursuit.objective import Problem
-from ddl_bench.training.backbones import Layer
+from ddl_bench.training.backbones import ConvolutionPlan
 
 SEEDS = st.integers(0, 10**6)
 Inputs = Sequence[Tensor]  # X, D, lmbd, alpha, linear
@@ -264,7 +264,11 @@ def test_only_the_codes_are_kept() -> None:
 def test_maps_are_coded_patch_by_patch(kernel: int, stride: int, per_atom: bool, seed: int) -> None:
     torch.manual_seed(seed)
     layer = Coding(
-        Layer(2, 7, kernel, stride), lmbd=0.02, alpha=0.1, per_atom=per_atom, batch_norm=True
+        ConvolutionPlan(2, 7, kernel, stride),
+        lmbd=0.02,
+        alpha=0.1,
+        per_atom=per_atom,
+        batch_norm=True,
     ).double()
     if layer.linear is not None:
         layer.linear.data.normal_(std=0.01)

@@ -18,6 +18,7 @@ from ddl_bench.data.digits import digits
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import Diverged, UserError
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import RecipeOptions
 
 DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
 
@@ -152,7 +153,10 @@ def test_codes_are_those_of_the_pursuit_and_add_up_over_layers() -> None:
 def test_task_driven_is_ddl_with_one_layer_and_greedy_is_sdl() -> None:
     task = images(60, (1, 8, 8), 3)
     mine = TaskDriven()
-    both = [fit(method, task) for method in (mine, DDL(depth=1, width=mine.width, lr=mine.lr))]
+    both = [
+        fit(method, task)
+        for method in (mine, DDL(depth=1, width=mine.width, recipe=RecipeOptions(lr=0.1)))
+    ]
     scores = [classifier(TEST.X[:50]) for classifier in both]
     assert torch.equal(*scores)
     assert torch.unique(scores[0]).numel() > 3
@@ -163,7 +167,9 @@ def test_task_driven_is_ddl_with_one_layer_and_greedy_is_sdl() -> None:
 
 def test_atoms_keep_their_norm_where_weights_are_averaged() -> None:
     """The tenth step, the last of two an epoch, is one that averages."""
-    classifier = fit(DDL(width=8, lookahead=True, lr=1.0), images(64, (1, 8, 8)), epochs=5)
+    classifier = fit(
+        DDL(width=8, recipe=RecipeOptions(lookahead=True, lr=1.0)), images(64, (1, 8, 8)), epochs=5
+    )
     for layer in classifier.module.codings:
         torch.testing.assert_close(layer.D.norm(dim=0), torch.ones(layer.D.shape[1]))
 
@@ -192,4 +198,4 @@ def test_a_depth_that_does_not_fit_is_named(method: NetworkMethod, words: str) -
 
 def test_a_rate_that_is_too_high_diverges_and_does_not_hang() -> None:
     with pytest.raises(Diverged):
-        fit(DDL(width=8, lr=1e30), images(64, (1, 8, 8)), epochs=30)
+        fit(DDL(width=8, recipe=RecipeOptions(lr=1e30)), images(64, (1, 8, 8)), epochs=30)

@@ -192,7 +192,7 @@ def test_method_options_are_checked() -> None:
 
 
 WRONG = """
-lr=-1 batch_size=-5: plainnet lista cnn-lista sparse-lstm ml-ista csc-net deq-sc ddl task-driven scn crate-lite
+recipe.lr=-1 recipe.batch_size=-5: plainnet lista cnn-lista sparse-lstm ml-ista csc-net deq-sc ddl task-driven scn crate-lite
 n_layers=0: sdl ddl-greedy adl
 n_layers=1: adl-sdl
 patch=-1 stride=-1 n_atoms=-1 n_cells=-1 deep_patch=0 n_iter=-1 n_samples=0 contrast=-1 zca=0 n_components=-1: sdl adl

@@ -25,6 +25,7 @@ from ddl_bench.training import backbones
 from ddl_bench.training.backbones import Block, Depth, ResNetDepth
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.network import Network
+from ddl_bench.training.recipe import RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.controls import Convolutions
 from detrame.methods.metric_method import MetricMethod
@@ -276,7 +277,9 @@ TRAINED = [
 @pytest.mark.parametrize("method", TRAINED, ids=lambda method: method.name)
 def test_training_lowers_the_loss(method: NetworkMethod) -> None:
     given, test = toy_task()
-    training: Any = replace(method, batch_size=16, lr=0.05).start(given, Budget(epochs=3))
+    training: Any = replace(method, recipe=RecipeOptions(batch_size=16, lr=0.05)).start(
+        given, Budget(epochs=3)
+    )
     losses = [float(F.cross_entropy(training.classifier()(test.X), test.y))]
     deadline = CellDeadline(Stopwatch("cpu"), None, lambda _: None)
     while training.advance(deadline):

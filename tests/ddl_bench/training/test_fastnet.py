@@ -13,6 +13,7 @@ from ddl_bench.data.digits import digits
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.method import NetworkMethod
+from ddl_bench.training.recipe import RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.fastnet import DeTraMeFastNet
 
@@ -76,12 +77,12 @@ def test_it_starts_with_whitened_patches_and_the_identity() -> None:
 
 def test_a_step_moves_what_learns_and_biases_faster() -> None:
     task = colour_task(64)
-    training = DeTraMeFastNet(lr=0.01).start(task, Budget(epochs=2))
+    training = DeTraMeFastNet(recipe=RecipeOptions(lr=0.01)).start(task, Budget(epochs=2))
     assert isinstance(training, SGDTraining)
     before = {name: value.clone() for name, value in training._module.named_parameters()}
     rates = {
         id(it): group["rate"]
-        for group in training._optimiser.param_groups
+        for group in training._optimisers[0].param_groups
         for it in group["params"]
     }
     training.advance(Endless())

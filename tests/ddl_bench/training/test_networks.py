@@ -25,10 +25,11 @@ from ddl_bench.api import Budget, Deadline, HasArtefacts, HasCodes, Split, Task
 from ddl_bench.errors import Diverged, UserError
 from ddl_bench.training.backbones import Depth, Normalise, PlainNet
 from ddl_bench.training.lookahead import Lookahead
-from ddl_bench.training.loop import Losses, SGDTraining, reflect
+from ddl_bench.training.loop import SGDTraining, reflect
+from ddl_bench.training.losses import Losses
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.network import Network
-from ddl_bench.training.recipe import FAST, PAPER, Recipe
+from ddl_bench.training.recipe import FAST, PAPER, Recipe, RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.plainnet import DeTraMePlainNet
 
@@ -266,7 +267,7 @@ def test_the_average_follows_its_recursion_and_keeps_the_constraints() -> None:
 def test_freed_memory_is_kept_and_not_faulted_in_again() -> None:
     script = """
 import resource, sys, torch
-from ddl_bench.sgd import keep_memory
+from ddl_bench.training.memory import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 for i in range(42):
@@ -300,7 +301,12 @@ def test_making_a_training_learns_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [PlainNetMethod(batch_size=16), DeTraMePlainNet(n_steps=2), LISTA(n_atoms=16)]
+    "method",
+    [
+        PlainNetMethod(recipe=RecipeOptions(batch_size=16)),
+        DeTraMePlainNet(n_steps=2),
+        LISTA(n_atoms=16),
+    ],
 )
 def test_same_seed_same_scores_however_often_one_looks(method: NetworkMethod) -> None:
     task = images(48, mirror=True)
@@ -330,7 +336,7 @@ def test_the_seed_shuffles() -> None:
 def test_a_snapshot_stays_and_comes_back_from_its_state() -> None:
     task = images(40, (3, 9, 7), mirror=True)
     for method in (
-        PlainNetMethod(mirror_views=True),
+        PlainNetMethod(recipe=RecipeOptions(mirror_views=True)),
         DeTraMePlainNet(kernel="1x1"),
         LISTA(n_atoms=16),
     ):
@@ -364,7 +370,7 @@ def test_a_seconds_budget_ends_inside_an_epoch_and_drives_the_schedule() -> None
     recipe = Recipe(lr=0.1, batch_size=4)
     training = SGDTraining(module, task, Budget(seconds=1.0), recipe)
     rates: list[float] = []
-    training._optimiser.register_step_pre_hook(
+    training._optimisers[0].register_step_pre_hook(
         lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"])
     )
     clock = Clock(14)
@@ -394,7 +400,7 @@ def test_initialisation_is_training_and_happens_once() -> None:
 def test_divergence_names_the_step() -> None:
     with pytest.raises(Diverged, match=r"step \d+: the loss is (nan|inf)"):
         finish(
-            PlainNetMethod(lr=1e6, batch_size=8, batch_norm=False).start(
+            PlainNetMethod(recipe=RecipeOptions(lr=1e6, batch_size=8), batch_norm=False).start(
                 images(40), Budget(epochs=20)
             )
         )

@@ -1,0 +1,140 @@
+"""Methods made of a function: its parameters become options, some are filled in from the task."""
+
+import copy
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, make_dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter of a function that is an option of the method: its name, type and default."""
+
+    name: str
+    type: Any
+    default: Any
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the named parameters of a function or a class."""
+    collects = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    known = inspect.signature(function).parameters
+    return {name: each for name, each in known.items() if each.kind not in collects}
+
+
+def options_of(
+    maker: str,
+    function: Callable[..., Any],
+    defaults: Mapping[str, Any],
+    filled: Iterable[str],
+) -> list[Option]:
+    """Return the options of a method that calls `function`: its parameters that are not `filled`.
+
+    A parameter with a plain default is an option: a number, a string, a boolean, None, or a tuple
+    or list of them. Another default stays as it is, no option.
+
+    Parameters
+    ----------
+    maker
+        The call that this is for, to begin an error with.
+    function
+        What the method calls.
+    defaults
+        Defaults that replace those of the function.
+    filled
+        Names of parameters that come from the task or the budget.
+
+    Raises
+    ------
+    ValueError
+        For a default that no parameter has, and for a parameter without a value.
+    """
+    known = parameters(function)
+    free = {name: each for name, each in known.items() if name not in set(filled)}
+    for name in defaults:
+        if name not in free:
+            raise ValueError(
+                f"{maker}: no parameter {name!r} to give a value to; it has"
+                f" {', '.join(free) or 'none'}"
+            )
+    hints = _hints(function)
+    options = []
+    for name, parameter in free.items():
+        value = defaults.get(name, parameter.default)
+        if value is inspect.Parameter.empty:
+            raise ValueError(
+                f"{maker}: give a value to each of its parameters, as in {name}=...; of itself it"
+                f" fills in {', '.join(sorted(filled))}"
+            )
+        if name in defaults or _is_plain(value):
+            options.append(Option(name, _type(hints.get(name), value), value))
+    return options
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, PLAIN)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, or of how a class is made; none where they do not resolve."""
+    annotated = function.__init__ if isinstance(function, type) else function
+    try:
+        return typing.get_type_hints(annotated, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+
+
+def _type(hint: Any, default: Any) -> Any:
+    """The annotation where values can be checked against it, else the type of the default."""
+    if hint is None:
+        return type(default) if isinstance(default, bool | int | float | str) else Any
+    try:
+        TypeAdapter(hint)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return Any
+    return hint
+
+
+def make_method(
+    name: str,
+    options: Iterable[Option],
+    namespace: Mapping[str, Any],
+    *,
+    bases: tuple[type, ...] = (),
+    depth: int = 2,
+) -> type[Any]:
+    """Make the frozen dataclass of a method.
+
+    Parameters
+    ----------
+    name
+        Of the method.
+    options
+        Its fields, besides those of the bases.
+    namespace
+        Its methods and class variables.
+    bases
+        Classes that it extends.
+    depth
+        How many calls above this one the module is that the class shall belong to.
+    """
+    fields = []
+    for option in options:
+        default = field(default_factory=partial(copy.copy, option.default))
+        fields.append((option.name, option.type, default))
+    home = sys._getframe(depth).f_globals["__name__"]
+    namespace = {"name": name, "__module__": home, **namespace}
+    title = "".join(part.capitalize() for part in name.replace("_", "-").split("-"))
+    return make_dataclass(
+        title or name, fields, bases=bases, namespace=namespace, frozen=True, kw_only=True
+    )
