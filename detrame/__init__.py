@@ -1,4 +1,4 @@
-"""Q-metric ReLUs: the layer, `convert` to put it in a network, and `fold` to make inference faster."""
+"""Q-metric ReLUs: the layer, `convert` to put it in a network, `fold` for fast inference."""
 
 from detrame.convert import convert
 from detrame.fold import fold

@@ -1,10 +1,11 @@
 """Q-metric ReLUs in place of the ReLUs of any network that torch.fx can trace."""
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,14 +20,31 @@ ACTIVATIONS = {
     name.lower() for name in activation.__all__ if "Softm" not in name and "Multi" not in name
 }
 
+Where = Literal["all", "inside-block"] | Callable[["Site"], bool]
+
 
 @dataclass(frozen=True)
 class Site:
-    """A call of an activation: its name, which is the one in `net.q_metrics`, and the module or function.
+    """Describe one call of an activation in a network.
 
-    channels: of its input. kernel: shorter side of the convolution before it, in pixels; 1 for a linear layer, or none.
-    dense: its input is (n, channels). after_addition: its input is a sum. inside_block: it is not, and the call lies on
-    one way to a sum whose other way goes past it. reason: why it was left as it is; "" if a Q-metric ReLU replaced it.
+    Parameters
+    ----------
+    name
+        Name of the call, and of its Q-metric ReLU in `net.q_metrics`.
+    what
+        Name of the module or function that is called.
+    channels
+        Channels of its input.
+    kernel
+        Shorter side of the convolution before it, in pixels; 1 for a linear layer, or for none.
+    dense
+        Whether its input has the shape (n, channels).
+    after_addition
+        Whether its input is a sum.
+    inside_block
+        Whether it is not, and the call lies on one way to a sum whose other way goes past it.
+    reason
+        Why the call was left as it is; "" if a Q-metric ReLU replaced it.
     """
 
     name: str
@@ -40,92 +58,138 @@ class Site:
 
 
 class Report(tuple[Site, ...]):
-    """All activations of a network in the order of their calls; prints as a table."""
+    """List all activations of a network in the order of their calls; print as a table."""
 
     def __str__(self) -> str:
-        rows = [
-            f"{site.name:40} {site.what:12} {site.reason or f'{site.channels} channels'}"
-            for site in self
-        ]
-        n_replaced = sum(not site.reason for site in self)
-        return "\n".join([f"{n_replaced} of {len(self)} activations are Q-metric ReLUs", *rows])
+        lines = []
+        for site in self:
+            outcome = site.reason or f"{site.channels} channels"
+            lines.append(f"{site.name:40} {site.what:12} {outcome}")
+        n_replaced = len([site for site in self if not site.reason])
+        return "\n".join([f"{n_replaced} of {len(self)} activations are Q-metric ReLUs", *lines])
 
 
 class Converted(fx.GraphModule):
-    """A network with Q-metric ReLUs, in `q_metrics`; `report` tells what was replaced, what was not, and why."""
+    """Hold a network with Q-metric ReLUs in `q_metrics`; `report` lists each activation."""
 
     report: Report
 
     def __deepcopy__(self, memo: dict[int, Any]) -> fx.GraphModule:
         copied = super().__deepcopy__(memo)
-        # torch forgets the one, and older versions both
-        vars(copied).update(
-            report=self.report, _non_persistent_buffers_set={*self._non_persistent_buffers_set}
-        )
+        # torch forgets the second of these attributes, and older versions forget both
+        vars(copied)["report"] = self.report
+        vars(copied)["_non_persistent_buffers_set"] = {*self._non_persistent_buffers_set}
         return copied
 
 
 def convert(
     model: nn.Module,
     *,
-    where: Literal["all", "inside-block"] | Callable[[Site], bool] = "all",
+    where: Where = "all",
     kernel: int | Literal["same"] = 1,
     n_steps: int = 2,
     example: Tensor | tuple[Any, ...] | None = None,
     **options: Any,
 ) -> Converted:
-    """U = ReLU(Z) becomes `n_steps` steps of equation (9), which start as a ReLU: a network that computes the same.
+    """Return a network with Q-metric ReLUs for ReLUs that computes the same until it is trained.
 
-    Each call of a ReLU gets a Q-metric ReLU of its own. `model` stays as it is; its weights are copied, under their
-    names; beside them are `q_metrics.NAME.*`. `print(net.report)` shows the names. Activation checkpointing is undone.
+    U = ReLU(Z) becomes `n_steps` steps of equation (9) of the DeTraMe-Net paper, which start as a
+    ReLU. Each call of a ReLU gets a Q-metric ReLU of its own. `model` stays as it is: its weights
+    are copied, under their names; beside them are `q_metrics.NAME.*`. `print(net.report)` shows the
+    names. Activation checkpointing is undone.
 
     Parameters
     ----------
-    model: any network that torch.fx can trace. ReLUs of (n, channels) or (n, channels, height, width) count.
-    where: "all"; "inside-block", those inside residual blocks and not after an addition, as in the DeTraMe-Net paper;
-        or a function of a `Site` that says whether to replace it.
-    kernel: side of W~, odd, in pixels; "same" as the convolution before it, less 1 where that is even. 1 where dense.
-    example: an input, or the tuple of all inputs, to find the channels with; images of usual sizes if left out.
-    n_steps, options: those of `QMetricReLU`.
+    model
+        Any network that torch.fx can trace. ReLUs of inputs (n, channels) or
+        (n, channels, height, width) can be replaced.
+    where
+        "all"; "inside-block" for those inside residual blocks and not after an addition, as in the
+        DeTraMe-Net paper; or a function of a `Site` that says whether to replace it.
+    kernel
+        Side of W~ in pixels, odd; "same" as the convolution before it, less 1 where that is even.
+        Always 1 where the input is dense.
+    n_steps
+        Number of steps of each Q-metric ReLU.
+    example
+        An input, or the tuple of all inputs, to find the channels with. None tries images of usual
+        sizes.
+    options
+        Other options of `QMetricReLU`.
 
-    Raises ValueError for a network that cannot be copied or traced, takes another way in training, or needs `example`.
+    Raises
+    ------
+    ValueError
+        For a network that cannot be copied or traced, that takes another way in training, or that
+        needs an `example`; for options out of range.
+
+    Examples
+    --------
+    >>> net = convert(nn.Sequential(nn.Linear(3, 8), nn.ReLU()))
+    >>> print(net.report)
+    1 of 1 activations are Q-metric ReLUs
+    1                                        ReLU         8 channels
     """
+    check_options(where, kernel)
+    caller = f"convert({type(model).__name__})"
+    root = copied(model, caller).eval()
+    graph = trace(root, caller)
+    follow_mode(graph, trace(copied(model, caller).train(), caller), caller)
+    metrics: nn.ModuleDict = getattr(root, "q_metrics", None) or nn.ModuleDict()
+    root.q_metrics = metrics
+    root._mode = Mode()
+    examine(root, graph, example, caller)
+    report = []
+    for node, candidate in list(sites(graph)):
+        name = candidate.name
+        while name in metrics:
+            name += "_"
+        site = replace(candidate, name=name)
+        excluded = refusal(site, where)
+        site = replace(site, reason=site.reason or excluded)
+        report.append(site)
+        if not site.reason:
+            metric = QMetricReLU(site.channels, kernel_of(site, kernel), n_steps, **options)
+            metrics[site.name] = metric.to(node.meta["like"])
+            with graph.inserting_after(node):
+                call = graph.call_module(f"q_metrics.{site.name}", (node.all_input_nodes[0],))
+                node.replace_all_uses_with(call)
+            graph.erase_node(node)
+    return assemble(root, graph, model, Report(report))
+
+
+def check_options(where: object, kernel: object) -> None:
+    """Raise ValueError for an unknown `where` or `kernel` of `convert`."""
     if not (callable(where) or where in ("all", "inside-block")):
         raise ValueError(
             f"convert(where={where!r}): must be 'all', 'inside-block', or a function of a Site"
         )
     if isinstance(kernel, str) and kernel != "same":
         raise ValueError(f"convert(kernel={kernel!r}): must be odd, or 'same'")
-    caller = f"convert({type(model).__name__})"
-    root = copied(model, caller).eval()
-    graph = trace(root, caller)
-    follow_mode(graph, trace(copied(model, caller).train(), caller), caller)
-    metrics: nn.ModuleDict = getattr(root, "q_metrics", None) or nn.ModuleDict()
-    root.q_metrics, root._mode = metrics, Mode()
-    examine(root, graph, example, caller)
-    report, refusal = [], "`where` says no" if callable(where) else "not inside a residual block"
-    for node, site in list(sites(graph)):
-        while site.name in metrics:
-            site = replace(site, name=f"{site.name}_")
-        side = (
-            1 if site.dense else site.kernel - 1 + site.kernel % 2 if kernel == "same" else kernel
-        )
-        wanted = where(site) if callable(where) else where == "all" or site.inside_block
-        report.append(site if site.reason or wanted else replace(site, reason=refusal))
-        if not report[-1].reason:
-            metrics[site.name] = QMetricReLU(site.channels, side, n_steps, **options).to(
-                node.meta["like"]
-            )
-            with graph.inserting_after(node):
-                node.replace_all_uses_with(
-                    graph.call_module(f"q_metrics.{site.name}", (node.all_input_nodes[0],))
-                )
-            graph.erase_node(node)
-    return assemble(root, graph, model, Report(report))
+
+
+def refusal(site: Site, where: Where) -> str:
+    """Return why `where` excludes a call; "" if it does not."""
+    if callable(where):
+        return "" if where(site) else "`where` says no"
+    return "" if where == "all" or site.inside_block else "not inside a residual block"
+
+
+def kernel_of(site: Site, kernel: int | Literal["same"]) -> int:
+    """Return the side of W~ at a call, in pixels."""
+    if site.dense:
+        return 1
+    if kernel == "same":
+        return site.kernel - 1 + site.kernel % 2  # the odd side that is not larger
+    return kernel
 
 
 def assemble(root: nn.Module, graph: fx.Graph, model: nn.Module, report: Report) -> Converted:
-    """The network in the modes of `model`, with what the graph does not mention: names and what is not saved stay."""
+    """Make the network, in the modes of `model`, with what the graph does not mention.
+
+    A graph module has only the modules and parameters that its graph uses. The others stay here,
+    under their names, and so does the list of buffers that are not saved.
+    """
     root.train(model.training)
     for part, original in zip(root.modules(), model.modules(), strict=False):
         part.training = original.training
@@ -133,88 +197,129 @@ def assemble(root: nn.Module, graph: fx.Graph, model: nn.Module, report: Report)
     constants = converted._buffers.keys() - root._buffers.keys()  # tensors made in forward
     converted._non_persistent_buffers_set = root._non_persistent_buffers_set | constants
     converted._buffers = {**root._buffers, **converted._buffers}
-    converted._modules, converted._parameters = root._modules, root._parameters
+    converted._modules = root._modules
+    converted._parameters = root._parameters
+    called = {str(node.target) for node in graph.nodes}
     for path, part in list(root.named_modules()):
-        if type(part) is nn.ReLU and not any(node.target == path for node in graph.nodes):
+        if type(part) is nn.ReLU and path not in called:
             converted.delete_submodule(path)
     converted.report = report
     return converted
 
 
 def follow_mode(graph: fx.Graph, training: fx.Graph, caller: str) -> None:
-    """Let arguments that tell the mode, in which `graph` and `training` differ, follow that of the network."""
+    """Let arguments that differ between `graph` and `training` follow the mode of the network.
+
+    These are traces of the same network in evaluation and in training, where dropout, for one, has
+    the arguments False and True. Raises ValueError where they differ in anything else.
+    """
     for node, other in zip_longest(list(graph.nodes), list(training.nodes)):
-        line, wanted = (str(each and each.format_node()) for each in (node, other))
+        line = text_of(node)
+        wanted = text_of(other)
         if node and other and line != wanted:
             with graph.inserting_before(node):
                 mode = graph.call_module("_mode")
             node.args = tuple(
-                mode if (a, b) == (False, True) else a
-                for a, b in zip(node.args, other.args, strict=False)
+                mode if pair == (False, True) else pair[0]
+                for pair in zip(node.args, other.args, strict=False)
             )
             node.kwargs = {
-                k: mode if (a, other.kwargs.get(k)) == (False, True) else a
-                for k, a in node.kwargs.items()
+                key: mode if (value, other.kwargs.get(key)) == (False, True) else value
+                for key, value in node.kwargs.items()
             }
-            line = str(node.format_node()).replace(f"%{mode}", "True")
+            line = text_of(node).replace(f"%{mode}", "True")
         if line != wanted:
-            raise ValueError(
-                f"{caller}: its forward takes another way in training, at {node or other}"
-            )
+            place = node or other
+            raise ValueError(f"{caller}: its forward takes another way in training, at {place}")
+
+
+def text_of(node: fx.Node | None) -> str:
+    """Return what a node calls, with its arguments, as one line."""
+    return str(node and node.format_node())
+
+
+class Call(NamedTuple):
+    """Hold a node that calls an activation, what it calls, and a name for it."""
+
+    node: fx.Node
+    what: str
+    name: str
 
 
 def sites(graph: fx.Graph) -> Iterator[tuple[fx.Node, Site]]:
-    """The calls of activations; `reason` tells why one cannot be replaced."""
+    """Yield the calls of activations; `reason` says why one cannot be replaced."""
     follow_changes(graph)
-    found, ways = [], residual(graph)
+    ways = residual(graph)
+    calls = list(activation_calls(graph))
+    n_calls = Counter(call.name for call in calls)
+    n_before: Counter[str] = Counter()
+    for node, what, call_name in calls:
+        name = call_name
+        if n_calls[call_name] > 1:
+            n_before[call_name] += 1
+            name = f"{call_name}_{n_before[call_name]}"
+        source = node.all_input_nodes[0]
+        shape = source.meta["shape"]
+        weight = weight_shape_before(source)
+        added = source.target in ADDITION
+        site = Site(
+            name=name,
+            what=what,
+            channels=shape[1] if len(shape) > 1 else 0,
+            kernel=min(weight[2:], default=1),
+            dense=len(shape) == 2,
+            after_addition=added,
+            inside_block=node in ways and not added,
+            reason=why_not(node, what, weight),
+        )
+        yield node, site
+
+
+def activation_calls(graph: fx.Graph) -> Iterator[Call]:
+    """Yield the nodes that call an activation, named by their module or by that around them."""
     for node in graph.nodes:
-        layer, stack = (
-            node.meta.get("layer"),
-            [path for path, _ in node.meta.get("nn_module_stack", {}).values()],
-        )
-        what = type(layer).__name__ if layer else getattr(node.target, "__name__", str(node.target))
-        if node.op.startswith("call_") and what.replace("_", "").lower() in ACTIVATIONS:
-            name = str(node.target) if layer else ".".join([*stack[-1:], what])
-            found.append((node, what, name.strip("._").replace(".", "_")))
-    names = [name for _, _, name in found]
-    for i, (node, what, name) in enumerate(found):
-        before = source = node.all_input_nodes[0]
-        while before.all_input_nodes and not isinstance(
-            before.meta.get("layer"), _ConvNd | nn.Linear
-        ):
-            before = before.all_input_nodes[0]
-        weight: tuple[int, ...] = (
-            before.meta["layer"].weight.shape if "layer" in before.meta else ()
-        )
-        shape, added, reason = source.meta["shape"], source.target in ADDITION, ""
-        if what.strip("_").lower() != "relu":
-            reason = "not a ReLU"
-        elif len(shape) not in (2, 4):
-            reason = f"its input has {len(shape)} dimensions, not 2 or 4"
-        elif len(shape) == 4 and len(weight) == 2 and weight[0] == shape[3]:
-            reason = "its channels come last"
-        elif node.meta.get("shared"):
-            reason = "in place, and a view of its input is read later"
-        name += f"_{names[: i + 1].count(name)}" if names.count(name) > 1 else ""
-        channels, kernel = shape[1] if len(shape) > 1 else 0, min(weight[2:], default=1)
-        yield (
-            node,
-            Site(
-                name,
-                what,
-                channels,
-                kernel,
-                len(shape) == 2,
-                added,
-                node in ways and not added,
-                reason,
-            ),
-        )
+        layer = node.meta.get("layer")
+        what = type(layer).__name__
+        if layer is None:
+            what = getattr(node.target, "__name__", str(node.target))
+        if not node.op.startswith("call_") or what.replace("_", "").lower() not in ACTIVATIONS:
+            continue
+        if layer is None:
+            around = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+            name = ".".join([*around[-1:], what])
+        else:
+            name = str(node.target)
+        yield Call(node, what, name.strip("._").replace(".", "_"))
+
+
+def weight_shape_before(source: fx.Node) -> tuple[int, ...]:
+    """Return the weight's shape of the last convolution or linear layer up to a node, or ()."""
+    before = source
+    while before.all_input_nodes and not isinstance(before.meta.get("layer"), _ConvNd | nn.Linear):
+        before = before.all_input_nodes[0]
+    if "layer" not in before.meta:
+        return ()
+    return tuple(before.meta["layer"].weight.shape)
+
+
+def why_not(node: fx.Node, what: str, weight: tuple[int, ...]) -> str:
+    """Return why a Q-metric ReLU cannot replace a call; "" where it can."""
+    shape = node.all_input_nodes[0].meta["shape"]
+    if what.strip("_").lower() != "relu":
+        return "not a ReLU"
+    if len(shape) not in (2, 4):
+        return f"its input has {len(shape)} dimensions, not 2 or 4"
+    if len(shape) == 4 and len(weight) == 2 and weight[0] == shape[3]:
+        return "its channels come last"
+    if node.meta.get("shared"):
+        return "in place, and a view of its input is read later"
+    return ""
 
 
 def residual(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes on one way to an addition whose other way goes past them."""
-    behind, ways = dict[fx.Node, set[fx.Node]](), set[fx.Node]()
+    """Return the nodes on one way to an addition whose other way goes past them."""
+    behind: dict[fx.Node, set[fx.Node]] = {}  # a node and all that it is computed from
+    ways: set[fx.Node] = set()
     for node in graph.nodes:
         before = [behind[source] for source in node.all_input_nodes if "shape" in source.meta]
         behind[node] = set() if node.op == "get_attr" else {node}.union(*before)
@@ -224,26 +329,29 @@ def residual(graph: fx.Graph) -> set[fx.Node]:
 
 
 def follow_changes(graph: fx.Graph) -> None:
-    """What reads a tensor after a change in place reads the result of the change, so that the call can be replaced.
+    """Let what reads a tensor after a change in place read the result of the change.
 
-    Not so where something later reads the same memory as another tensor: this is noted as `shared`.
+    The call can then be replaced. Not so where something later reads the same memory as another
+    tensor: the node is then marked as `shared`.
     """
     nodes = list(graph.nodes)
-    for at, node in enumerate(nodes):
-        changes = node.target is torch.relu_ or (
-            node.op == "call_method" and str(node.target).endswith("_")
-        )
-        if (
-            changes
-            or getattr(node.meta.get("layer"), "inplace", False)
-            or node.kwargs.get("inplace")
-        ):
-            changed, later = node.all_input_nodes[0], nodes[at + 1 :]
-            for reader in later:
-                reader.replace_input_with(changed, node)
-            read = {tensor for reader in later for tensor in reader.all_input_nodes}.intersection(
-                nodes[:at]
-            )
-            node.meta["shared"] = any(
-                tensor.meta["memory"] & changed.meta["memory"] for tensor in read
-            )
+    for index, node in enumerate(nodes):
+        if not changes_in_place(node):
+            continue
+        changed = node.all_input_nodes[0]
+        later = nodes[index + 1 :]
+        for reader in later:
+            reader.replace_input_with(changed, node)
+        read = {tensor for reader in later for tensor in reader.all_input_nodes}
+        read_from_before = read.intersection(nodes[:index])
+        memory = changed.meta["memory"]
+        node.meta["shared"] = any(tensor.meta["memory"] & memory for tensor in read_from_before)
+
+
+def changes_in_place(node: fx.Node) -> bool:
+    """Say whether a node changes its input in place."""
+    if node.target is torch.relu_ or node.kwargs.get("inplace"):
+        return True
+    if node.op == "call_method" and str(node.target).endswith("_"):
+        return True
+    return bool(getattr(node.meta.get("layer"), "inplace", False))

@@ -11,36 +11,55 @@ from torch.nn.parameter import is_lazy
 
 from detrame.layer import QMetricReLU
 
+IMAGE_SIDES_PIXELS = (32, 28, 8, 16, 64, 96, 128, 224, 256, 299)
+"""Sides of images to try as the input of a network, the usual ones first."""
+
 
 class Mode(nn.Module):
-    """Whether it is in training mode, which a trace would make a constant."""
+    """Tell whether the network is in training mode, which a trace would make a constant."""
 
     def forward(self) -> bool:
+        """Return whether this module, and so its network, is in training mode."""
         return self.training
 
 
 class Tracer(fx.Tracer):
+    """Trace a network, with each Q-metric ReLU as one node of the graph."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Say whether a module is one node, as torch.fx asks for each of them."""
         return isinstance(m, QMetricReLU | Mode) or super().is_leaf_module(m, module_qualified_name)
 
 
 class Shapes(fx.Interpreter):
-    """Notes in each node its module, the memory of its tensors, the shape of one, and an empty tensor like it."""
+    """Run a graph, and note in the `meta` of each node what a conversion needs to know.
+
+    layer
+        The module that the node calls, if it calls one.
+    memory
+        The storages of its tensors, to find out which tensors are views of the same memory.
+    shape
+        The shape of its tensor, if it makes one.
+    like
+        An empty tensor of the same type and device.
+    """
 
     def run_node(self, n: fx.Node) -> Any:
+        """Run one node and note what it made."""
         value = super().run_node(n)
         if n.op == "call_module":
             n.meta["layer"] = self.submodules[str(n.target)]
         parts = value if isinstance(value, tuple | list) else (value,)
-        n.meta["memory"] = {
-            part.untyped_storage()._cdata for part in parts if isinstance(part, Tensor)
-        }
+        tensors = [part for part in parts if isinstance(part, Tensor)]
+        n.meta["memory"] = {tensor.untyped_storage()._cdata for tensor in tensors}
         if isinstance(value, Tensor):
-            n.meta["shape"], n.meta["like"] = tuple(value.shape), value.new_empty(0)
+            n.meta["shape"] = tuple(value.shape)
+            n.meta["like"] = value.new_empty(0)
         return value
 
 
 def copied(model: nn.Module, caller: str) -> nn.Module:
+    """Copy a network. Raises ValueError, which begins with `caller`, where that is impossible."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"{caller}: must be an nn.Module")
     if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
@@ -54,10 +73,12 @@ def copied(model: nn.Module, caller: str) -> nn.Module:
 
 
 def trace(model: nn.Module, caller: str) -> fx.Graph:
+    """Trace the forward pass of a network as a graph; undo checkpoints that depend on gradients.
+
+    Raises ValueError, which begins with `caller`, where torch.fx cannot trace it.
+    """
     for part in model.modules():
-        if getattr(
-            part, "memory_efficient", False
-        ):  # torchvision's name for checkpoints that depend on gradients
+        if getattr(part, "memory_efficient", False):  # torchvision's name for such checkpoints
             vars(part)["memory_efficient"] = False
     try:
         return Tracer().trace(model)
@@ -69,28 +90,44 @@ def trace(model: nn.Module, caller: str) -> fx.Graph:
 def examine(
     model: nn.Module, graph: fx.Graph, example: Tensor | tuple[Any, ...] | None, caller: str
 ) -> None:
+    """Run a graph on an example, or on one of usual size, so that its nodes know their shapes.
+
+    Raises ValueError, which begins with `caller`, where the network runs on none of them.
+    """
     failure = "it has no convolution or linear layer to tell the size"
-    for inputs in examples(model, graph) if example is None else [example]:
+    inputs = examples(model, graph) if example is None else [example]
+    for given in inputs:
+        arguments = given if isinstance(given, tuple) else (given,)
         try:
             with torch.no_grad():
-                Shapes(model, graph=graph).run(
-                    *(inputs if isinstance(inputs, tuple) else (inputs,))
-                )
-            return
-        except Exception as error:  # as above
+                Shapes(model, graph=graph).run(*arguments)
+        except Exception as error:  # the caller's code may raise anything
             failure = str(error).partition("\n")[0]
+        else:
+            return
     raise ValueError(f"{caller}: pass example=, an input that it can run ({failure})")
 
 
 def examples(model: nn.Module, graph: fx.Graph) -> Iterator[Tensor]:
-    layers = (
-        model.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"
-    )
-    layer = next((layer for layer in layers if isinstance(layer, _ConvNd | nn.Linear)), None)
+    """Make inputs of zeros that suit the first convolution or linear layer of a network."""
+    layer = first_layer(model, graph)
+    if layer is None:
+        return
     if isinstance(layer, nn.Linear):
         yield layer.weight.new_zeros(2, layer.in_features)
-    elif layer is not None:
-        for side in (32, 28, 8, 16, 64, 96, 128, 224, 256, 299)[
-            : 10 if layer.weight.ndim < 5 else 1
-        ]:  # pixels
-            yield layer.weight.new_zeros(2, layer.in_channels, *[side] * (layer.weight.ndim - 2))
+        return
+    n_sides = layer.weight.ndim - 2
+    # Volumes of the larger sides would not fit into memory.
+    sides = IMAGE_SIDES_PIXELS if n_sides < 3 else IMAGE_SIDES_PIXELS[:1]
+    for side in sides:
+        yield layer.weight.new_zeros(2, layer.in_channels, *[side] * n_sides)
+
+
+def first_layer(model: nn.Module, graph: fx.Graph) -> _ConvNd | nn.Linear | None:
+    """Return the first convolution or linear layer that a graph calls."""
+    for node in graph.nodes:
+        if node.op == "call_module":
+            layer = model.get_submodule(str(node.target))
+            if isinstance(layer, _ConvNd | nn.Linear):
+                return layer
+    return None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from detrame.equivalence import Array, Layer, Problem, from_layer, prox, to_layer
+from detrame.equivalence import Array, DictionaryProblem, QMetricLayer, from_layer, prox, to_layer
 from detrame.layer import QMetricReLU
 
 cp = pytest.importorskip("cvxpy")
@@ -20,7 +20,7 @@ seeds = st.integers(0, 10**6)
 
 def problem(
     seed: int, n_features: int = 12, n_atoms: int = 6, noise: float = 0.04, **penalties: float
-) -> Problem:
+) -> DictionaryProblem:
     """Nearly orthogonal atoms where the noise is small, and a tilt d."""
     rng = np.random.default_rng(seed)
     frame = np.linalg.qr(rng.standard_normal((max(n_features, n_atoms),) * 2))[0][
@@ -30,14 +30,14 @@ def problem(
         frame + noise * rng.standard_normal((n_features, n_atoms)),
         0.2 * rng.standard_normal(n_atoms),
     )
-    return Problem(D=D, d=d, **{"lmbd": 0.2, "alpha": 0.3, "beta": 0.4} | penalties)
+    return DictionaryProblem(D=D, d=d, **{"lmbd": 0.2, "alpha": 0.3, "beta": 0.4} | penalties)
 
 
-def metric_of(made: Problem) -> Array:
+def metric_of(made: DictionaryProblem) -> Array:
     return made.D.T @ made.D + made.alpha * np.eye(made.D.shape[1])
 
 
-def module(layer: Layer, n_steps: int, tol: float | None = None) -> QMetricReLU:
+def module(layer: QMetricLayer, n_steps: int, tol: float | None = None) -> QMetricReLU:
     made = QMetricReLU(len(layer.h), 1, n_steps, tol=tol).double()
     for name, value in (
         ("weight", layer.W_tilde[:, :, None, None]),
@@ -60,7 +60,7 @@ def elastic_net(X: Array, made: Any) -> Array:
     return np.asarray(codes.value)
 
 
-def exact_codes(X: Array, made: Problem) -> Array:
+def exact_codes(X: Array, made: DictionaryProblem) -> Array:
     layer = to_layer(made)
     return prox(X @ layer.W.T + layer.c, metric_of(made), made.lmbd, made.beta)
 
@@ -113,7 +113,7 @@ def test_the_fixed_points_are_the_exact_prox(
 
 def test_with_coherent_atoms_the_recursion_cycles_and_a_ridge_tames_it() -> None:
     gram = 0.9 + 0.1 * np.eye(8)
-    made = Problem(D=np.asarray(np.linalg.cholesky(gram).T), lmbd=0.1)
+    made = DictionaryProblem(D=np.asarray(np.linalg.cholesky(gram).T), lmbd=0.1)
     layer = to_layer(made)
     assert np.abs(np.linalg.eigvals(layer.W_tilde)).max() == pytest.approx(6.3)
     Z = torch.from_numpy(1 + np.random.default_rng(0).random((3, 8)))
@@ -208,7 +208,7 @@ def test_any_layer_leads_to_a_problem(n_features: int) -> None:
     """A new layer, whose scale is free, and one after training, whose projections are active."""
     rng = np.random.default_rng(0)
     W = rng.standard_normal((6, n_features))
-    relu = Layer(W=W, c=np.zeros(6), W_tilde=np.zeros((6, 6)), h=np.ones(6), b=np.zeros(6))
+    relu = QMetricLayer(W=W, c=np.zeros(6), W_tilde=np.zeros((6, 6)), h=np.ones(6), b=np.zeros(6))
     assert set(from_layer(relu).violated) <= {"rank", "transform"}
     clamped = np.array([0.0, 0.0, 0.1, 0.2, 0.1, 0.2])
     trained = replace(
@@ -235,7 +235,9 @@ def circulant(kernel: Array, grid: int) -> Array:
 def test_a_convolutional_layer_is_the_dense_one_on_the_torus() -> None:
     rng = np.random.default_rng(0)
     d = rng.standard_normal(3)
-    made = Problem(D=rng.standard_normal((3, 2, 3, 3)), lmbd=0.1, alpha=2.0, beta=0.5, d=d)
+    made = DictionaryProblem(
+        D=rng.standard_normal((3, 2, 3, 3)), lmbd=0.1, alpha=2.0, beta=0.5, d=d
+    )
     layer = to_layer(made, kernel=7, grid=7)
     assert layer.truncation == 0
     dense = to_layer(replace(made, D=circulant(made.D, 7).T, d=np.repeat(d, 49)))
@@ -256,59 +258,61 @@ def test_a_convolutional_layer_is_the_dense_one_on_the_torus() -> None:
     ("call", "message"),
     [
         (
-            lambda: Problem(D=np.eye(2), lmbd=-1.0),
-            r"Problem\(lmbd=-1.0, alpha=0.0, beta=0.0\): must be at least 0",
+            lambda: DictionaryProblem(D=np.eye(2), lmbd=-1.0),
+            r"DictionaryProblem\(lmbd=-1.0, alpha=0.0, beta=0.0\): must be at least 0",
         ),
         (
-            lambda: Problem(D=np.eye(2), lmbd=0.1, alpha=np.nan),
-            r"Problem\(lmbd=0.1, alpha=nan, .*at least 0 and finite",
+            lambda: DictionaryProblem(D=np.eye(2), lmbd=0.1, alpha=np.nan),
+            r"DictionaryProblem\(lmbd=0.1, alpha=nan, .*at least 0 and finite",
         ),
         (
-            lambda: Problem(D=np.eye(2), lmbd=0.1, beta=np.inf),
-            r"Problem\(lmbd=0.1, .*beta=inf\): must be at least 0 and",
+            lambda: DictionaryProblem(D=np.eye(2), lmbd=0.1, beta=np.inf),
+            r"DictionaryProblem\(lmbd=0.1, .*beta=inf\): must be at least 0 and",
         ),
         (
-            lambda: Problem(D=np.full((2, 2), np.nan), lmbd=0.1),
-            r"Problem\(D of shape \(2, 2\)\): must be finite",
+            lambda: DictionaryProblem(D=np.full((2, 2), np.nan), lmbd=0.1),
+            r"DictionaryProblem\(D of shape \(2, 2\)\): must be finite",
         ),
         (
-            lambda: Problem(D=np.ones(2), lmbd=0.1),
-            r"Problem\(D of shape \(2,\)\): .*\(n_features, n_atoms\) or",
+            lambda: DictionaryProblem(D=np.ones(2), lmbd=0.1),
+            r"DictionaryProblem\(D of shape \(2,\)\): .*\(n_features, n_atoms\) or",
         ),
         (
-            lambda: Problem(D=np.ones((2, 1, 4, 4)), lmbd=0.1),
-            r"Problem\(D of shape \(2, 1, 4, 4\)\): .* an odd side",
+            lambda: DictionaryProblem(D=np.ones((2, 1, 4, 4)), lmbd=0.1),
+            r"DictionaryProblem\(D of shape \(2, 1, 4, 4\)\): .* an odd side",
         ),
         (
-            lambda: Problem(D=np.ones((2, 1, 3, 5)), lmbd=0.1),
-            r"Problem\(D of shape \(2, 1, 3, 5\)\): .* an odd side",
+            lambda: DictionaryProblem(D=np.ones((2, 1, 3, 5)), lmbd=0.1),
+            r"DictionaryProblem\(D of shape \(2, 1, 3, 5\)\): .* an odd side",
         ),
         (
-            lambda: Problem(D=np.ones((2, 3)), lmbd=0.1, d=np.ones(2)),
-            r"Problem\(d of shape \(2,\)\): .* \(3,\)",
+            lambda: DictionaryProblem(D=np.ones((2, 3)), lmbd=0.1, d=np.ones(2)),
+            r"DictionaryProblem\(d of shape \(2,\)\): .* \(3,\)",
         ),
         (
-            lambda: Problem(D=np.eye(2), lmbd=0.1, d=np.array([0, np.nan])),
-            r"Problem\(d of shape \(2,\)\): must be fin",
+            lambda: DictionaryProblem(D=np.eye(2), lmbd=0.1, d=np.array([0, np.nan])),
+            r"DictionaryProblem\(d of shape \(2,\)\): must be fin",
         ),
         (
             lambda: replace(to_layer(problem(0)), W=np.full((6, 12), np.nan)),
-            r"Layer\(W of shape .*: must be finite",
+            r"QMetricLayer\(W of shape .*: must be finite",
         ),
         (
             lambda: replace(to_layer(problem(0)), W_tilde=np.full((6, 6), np.inf)),
-            r"Layer\(W_tilde of .*must be finite",
+            r"QMetricLayer\(W_tilde of .*must be finite",
         ),
         (
             lambda: replace(to_layer(problem(0)), W=np.ones((5, 12))),
-            r"Layer\(W of shape \(5, 12\)\): .* \(n_atoms, n_f",
+            r"QMetricLayer\(W of shape \(5, 12\)\): .* \(n_atoms, n_f",
         ),
         (
             lambda: replace(to_layer(problem(0)), b=np.ones(5)),
-            r"Layer\(b of shape \(5,\)\): .* \(n_atoms,\)",
+            r"QMetricLayer\(b of shape \(5,\)\): .* \(n_atoms,\)",
         ),
         (
-            lambda: to_layer(Problem(D=np.ones((2, 1, 3, 3)), lmbd=0.1), kernel=-1, grid=9),
+            lambda: to_layer(
+                DictionaryProblem(D=np.ones((2, 1, 3, 3)), lmbd=0.1), kernel=-1, grid=9
+            ),
             r"kernel=-1, grid=9\): must",
         ),
         (
@@ -340,15 +344,15 @@ def test_a_convolutional_layer_is_the_dense_one_on_the_torus() -> None:
             r"from_layer\(lmbd=nan\): sets no scale",
         ),
         (
-            lambda: to_layer(Problem(D=np.ones((2, 3)), lmbd=0.1)),
+            lambda: to_layer(DictionaryProblem(D=np.ones((2, 3)), lmbd=0.1)),
             r"to_layer\(alpha=0.0\): .* is singular",
         ),
         (
-            lambda: to_layer(Problem(D=np.eye(2), lmbd=0.1), kernel=3, grid=3),
+            lambda: to_layer(DictionaryProblem(D=np.eye(2), lmbd=0.1), kernel=3, grid=3),
             r"must be 1 and 1 as D is dense",
         ),
         (
-            lambda: to_layer(Problem(D=np.ones((2, 1, 3, 3)), lmbd=0.1), grid=4),
+            lambda: to_layer(DictionaryProblem(D=np.ones((2, 1, 3, 3)), lmbd=0.1), grid=4),
             r"grid=4\): must be .* at least 5",
         ),
         (
