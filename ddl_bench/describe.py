@@ -1,143 +1,269 @@
-"""What is known of a method: its docstrings, its options, what it tells `about` itself, its references."""
+"""Describe methods: what their docstrings, options, `about` and references say, as one record each.
+
+A docstring begins with what the method is. Further paragraphs follow, and a numpydoc section
+`Parameters` that says what each option means; what a class leaves out comes from its bases.
+"""
 
 import importlib.util
 import inspect
 import re
 import sys
+import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict
+from dataclasses import MISSING, Field, dataclass
 from importlib.metadata import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ddl_bench import registry
 from ddl_bench.api import About
 
-ENTRY = re.compile(
-    r"^@\w+\{([^,\s]+),\n.*?^\}", re.M | re.S
-)  # as in references.bib: a field a line, "}" on its own
-OPTION = re.compile(r"(?<![\w`])((?:\w+, )*\w+): ")  # "patch, stride: ..." of a docstring
-KNOWN = Path(__file__).with_name("references.bib")
+# An entry as `references.bib` has it: a field a line, the closing brace on a line of its own.
+ENTRY = re.compile(r"^@\w+\{([^,\s]+),\n.*?^\}", re.M | re.S)
+FIELD = re.compile(r"^ *(\w+) = \{(.*)\},?$", re.M)
+SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.M)
+INLINE_OPTION = re.compile(r"(?<![\w`])((?:\w+, )*\w+): ")  # "patch, stride: ..." in a paragraph
+BIBLIOGRAPHY = Path(__file__).with_name("references.bib")
+MOST_AUTHORS = 3  # whom a citation names; of more it names the first
 
 
-def methods(plugins: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
-    """A record of every method, by family and name; those without a family are the last."""
-    found = [method(name, plugins) for name in registry.methods(plugins)]
-    return sorted(found, key=lambda it: (not it["family"], it["family"].lower(), it["name"]))
+class Option(TypedDict):
+    """One option of a method: its type, its default, and what the docstring says that it means."""
+
+    type: str
+    default: Any
+    meaning: str
 
 
-def method(name: str, plugins: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What `About` lists, and
+class Reference(TypedDict):
+    """One publication: its BibTeX key, a citation of one line, and its BibTeX entry."""
 
-    about: what the docstring begins with. more: its other paragraphs, and those of the classes that it extends.
-    options: name -> type, default, meaning, which is what a docstring says after the name and a colon.
-    references: key, citation and BibTeX entry. missing: those of its `needs` that cannot be imported.
+    key: str
+    citation: str
+    bibtex: str
 
-    Raises UserError for an unknown name; a method that cannot be imported says why.
+
+class MethodRecord(TypedDict):
+    """What is known of a method: the fields of `About` and what the class itself shows.
+
+    Parameters
+    ----------
+    about
+        The first paragraph of the docstring.
+    more
+        Its other paragraphs, and those of the classes that it extends.
+    options
+        The options by name.
+    missing
+        Those packages of `needs` that cannot be imported.
+    """
+
+    name: str
+    about: str
+    more: list[str]
+    family: str
+    formula: str
+    options: dict[str, Option]
+    references: list[Reference]
+    published: str
+    differs: str
+    needs: tuple[str, ...]
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """A docstring in parts: its paragraphs, a line each, and what it says about each parameter."""
+
+    paragraphs: tuple[str, ...]
+    parameters: Mapping[str, str]
+
+
+def methods(plugins: tuple[Path, ...] = ()) -> list[MethodRecord]:
+    """Return a record of every method, by family and name; those without a family come last."""
+    records = [method(name, plugins) for name in registry.methods(plugins)]
+    return sorted(records, key=_place)
+
+
+def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
+    """Return the record of one method; of one that cannot be imported, it says why.
+
+    Raises
+    ------
+    UserError
+        Where no method has that name.
     """
     try:
         cls = registry.load_method(name, plugins)
     except ImportError as error:
-        known = {"about": f"not installed: {error}", "more": [], "options": {}, "missing": []}
-        return {"name": name, **known, **asdict(About())}
-    own = vars(cls).get("about")
-    own = own if isinstance(own, About) else About()
-    options = {key: _option(field, cls) for key, field in registry.fields(cls).items()}
-    said = [[split(text, set(options)) for text in _paragraphs(base)] for base in cls.__mro__]
-    for key, option in options.items():
-        option["meaning"] = next(
-            (known[key] for part in said for _, known in part if key in known), ""
-        )
-    more = [text for part in said for text, _ in part[1:] if text]
-    missing = [it for it in own.needs if importlib.util.find_spec(it) is None]
-    entries = bibliography(KNOWN) | bibliography(_file(cls).with_name(KNOWN.name))
-    references = [
-        {"key": key, "citation": cite(it := entries.get(key, "")), "bibtex": it}
-        for key in own.references
-    ]
-    known = {
-        "about": "".join(_paragraphs(cls)[:1]),
-        "more": more,
-        "options": options,
-        "missing": missing,
-    }
-    return {"name": name, **known, **asdict(own), "references": references}
+        return _record(name, About(), Docstring((f"not installed: {error}",), {}))
+    about = vars(cls).get("about")
+    if not isinstance(about, About):
+        about = About()
+    fields = registry.fields(cls)
+    docstrings = [docstring(base, set(fields)) for base in cls.__mro__]
+    record = _record(name, about, docstrings[0])
+    for base in docstrings[1:]:
+        record["more"] += base.paragraphs[1:]
+    hints = typing.get_type_hints(cls)
+    for key, field in fields.items():
+        record["options"][key] = {
+            "type": _type_text(hints[key]),
+            "default": _default(field),
+            "meaning": _meaning(key, docstrings),
+        }
+    file = Path(str(sys.modules[cls.__module__].__file__))
+    entries = bibliography(BIBLIOGRAPHY) | bibliography(file.with_name(BIBLIOGRAPHY.name))
+    for key in about.references:
+        entry = entries.get(key, "")
+        record["references"].append({"key": key, "citation": cite(entry), "bibtex": entry})
+    return record
 
 
-def split(text: str, names: set[str]) -> tuple[str, dict[str, str]]:
-    """What a paragraph of a docstring says before "a, b: meaning. c: meaning", and the meaning of each option."""
-    marks = [it for it in OPTION.finditer(text) if set(it[1].split(", ")) <= names]
-    ends = [*(it.start() for it in marks[1:]), len(text)]
-    found: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=True) if marks else ():
-        found |= dict.fromkeys(mark[1].split(", "), text[mark.end() : end].strip().rstrip(".;"))
-    return text[: marks[0].start() if marks else None].strip(), found
+def docstring(cls: type, names: set[str]) -> Docstring:
+    """Read the docstring of a class, without those of its bases; `names` are known options.
+
+    A dataclass without a docstring has its signature for one, which says nothing.
+    """
+    text = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    if cls.__module__ in ("builtins", "typing") or text.startswith(f"{cls.__name__}("):
+        return Docstring((), {})
+    prose, *sections = SECTION.split(text)
+    parameters: dict[str, str] = {}
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        if title == "Parameters":
+            parameters |= _read_parameters(body)
+    paragraphs = []
+    for block in re.split(r"\n\s*\n", prose):
+        paragraph, inline = _split_inline(_one_line(block), names)
+        parameters |= inline
+        if paragraph:
+            paragraphs.append(paragraph)
+    return Docstring(tuple(paragraphs), parameters)
 
 
 def install(packages: list[str]) -> str:
-    """The command that installs packages, as extras where they are."""
+    """Return the command that installs packages, as extras of ddl-bench where they are some."""
     extras = metadata("ddl-bench").get_all("Provides-Extra") or []
-    return " ".join(
-        ["pip install", *(f"'ddl-bench[{it}]'" if it in extras else it for it in packages)]
-    )
+    words = ["pip install"]
+    for package in packages:
+        words.append(f"'ddl-bench[{package}]'" if package in extras else package)
+    return " ".join(words)
 
 
 def bibliography(path: Path) -> dict[str, str]:
-    """The entries of a BibTeX file by key; none without a file."""
-    return {it[1]: it[0] for it in ENTRY.finditer(path.read_text())} if path.is_file() else {}
+    """Return the entries of a BibTeX file by key; none where there is no file."""
+    if not path.is_file():
+        return {}
+    return {entry[1]: entry[0] for entry in ENTRY.finditer(path.read_text())}
 
 
 def cite(entry: str) -> str:
-    """Authors, title, place, year of a BibTeX entry: one line."""
-    parts = {
-        key: re.sub(r"[{}]|\\(?=%)", "", value)
-        for key, value in re.findall(r"^ *(\w+) = \{(.*)\},?$", entry, re.M)
-    }
-    authors = [it.partition(",")[0] for it in parts.get("author", "").split(" and ")]
-    who = (
-        f"{authors[0]} et al."
-        if len(authors) > 3
-        else " and ".join(filter(None, [", ".join(authors[:-1]), authors[-1]]))
-    )
-    arxiv = f"arXiv:{parts['eprint']}" if "eprint" in parts else ""
-    where = parts.get("journal") or parts.get("booktitle") or ""
-    return ", ".join(filter(None, [who, parts.get("title"), where, arxiv, parts.get("year")]))
-
-
-def _paragraphs(cls: type) -> list[str]:
-    """Those of a class's own docstring, each on a line; none of the signature that a dataclass has for want of one."""
-    text = inspect.cleandoc(vars(cls).get("__doc__") or "")
-    if cls.__module__ in ("builtins", "typing") or text.startswith(f"{cls.__name__}("):
-        return []
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part]
-
-
-def _option(field: "Field[Any]", cls: type) -> dict[str, Any]:
-    default = field.default
-    if default is MISSING:
-        default = "" if field.default_factory is MISSING else field.default_factory()
-    return {"type": _type(typing.get_type_hints(cls)[field.name]), "default": default}
-
-
-def _type(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return " | ".join(map(str, typing.get_args(hint)))
-    return (
-        hint.__name__
-        if isinstance(hint, type) and not typing.get_args(hint)
-        else str(hint).removeprefix("typing.")
-    )
-
-
-def _file(cls: type) -> Path:
-    return Path(str(sys.modules[cls.__module__].__file__))
+    """Return authors, title, place and year of a BibTeX entry in one line."""
+    parts = {}
+    for name, value in FIELD.findall(entry):
+        parts[name] = re.sub(r"[{}]|\\(?=%)", "", value)
+    place = parts.get("journal") or parts.get("booktitle")
+    arxiv = parts.get("eprint") and f"arXiv:{parts['eprint']}"
+    words = [_authors(parts.get("author", "")), parts.get("title"), place, arxiv, parts.get("year")]
+    return ", ".join(word for word in words if word)
 
 
 def as_text(default: Any) -> str:
-    """A default as it is shown: numbers with three digits."""
+    """Return the text that shows a default; numbers have three digits."""
     if isinstance(default, Mapping):
-        return ", ".join(f"{key}={as_text(it)}" for key, it in default.items())
+        return ", ".join(f"{key}={as_text(value)}" for key, value in default.items())
     if isinstance(default, (tuple, list)):
         return f"({', '.join(map(as_text, default))})"
     return f"{default:.3g}" if isinstance(default, float) else str(default)
+
+
+def _place(record: MethodRecord) -> tuple[bool, str, str]:
+    """What records are sorted by."""
+    return not record["family"], record["family"].lower(), record["name"]
+
+
+def _record(name: str, about: About, text: Docstring) -> MethodRecord:
+    """A record without options and references."""
+    missing = [package for package in about.needs if importlib.util.find_spec(package) is None]
+    return {
+        "name": name,
+        "about": "".join(text.paragraphs[:1]),
+        "more": list(text.paragraphs[1:]),
+        "family": about.family,
+        "formula": about.formula,
+        "options": {},
+        "references": [],
+        "published": about.published,
+        "differs": about.differs,
+        "needs": about.needs,
+        "missing": missing,
+    }
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _read_parameters(body: str) -> dict[str, str]:
+    """What a `Parameters` section says about each name: `a, b` on a line, then indented text."""
+    parameters: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\S)", body.strip("\n")):
+        names, _, description = entry.partition("\n")
+        for name in names.split(","):
+            parameters[name.strip()] = _one_line(description)
+    return parameters
+
+
+def _split_inline(paragraph: str, names: set[str]) -> tuple[str, dict[str, str]]:
+    """What a paragraph says before "a, b: meaning. c: meaning", and the meaning of each name."""
+    marks = [
+        mark for mark in INLINE_OPTION.finditer(paragraph) if set(mark[1].split(", ")) <= names
+    ]
+    if not marks:
+        return paragraph, {}
+    parameters: dict[str, str] = {}
+    ends = [*(mark.start() for mark in marks[1:]), len(paragraph)]
+    for mark, end in zip(marks, ends, strict=True):
+        meaning = paragraph[mark.end() : end].strip().rstrip(".;")
+        parameters |= dict.fromkeys(mark[1].split(", "), meaning)
+    return paragraph[: marks[0].start()].strip(), parameters
+
+
+def _meaning(option: str, docstrings: list[Docstring]) -> str:
+    """What the first docstring that mentions an option says about it."""
+    for text in docstrings:
+        if option in text.parameters:
+            return text.parameters[option]
+    return ""
+
+
+def _default(field: "Field[Any]") -> Any:
+    if field.default is not MISSING:
+        return field.default
+    return "" if field.default_factory is MISSING else field.default_factory()
+
+
+def _type_text(hint: Any) -> str:
+    """A type as an author writes it, without the range that comes with it."""
+    parts = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return " | ".join(map(str, parts))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(_type_text, parts))
+    if hint is types.NoneType:
+        return "None"
+    if isinstance(hint, type) and not parts:
+        return hint.__name__
+    return str(hint).removeprefix("typing.")
+
+
+def _authors(names: str) -> str:
+    """The surnames in the `author` field of a BibTeX entry."""
+    surnames = [name.partition(",")[0] for name in names.split(" and ")]
+    if len(surnames) > MOST_AUTHORS:
+        return f"{surnames[0]} et al."
+    *others, last = surnames
+    return f"{', '.join(others)} and {last}" if others else last

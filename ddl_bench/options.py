@@ -39,7 +39,7 @@ def check_options(method: Any) -> None:
     Traceback (most recent call last):
     ValueError: Method(depth=0): must be greater than or equal to 1
     """
-    cls: type = type(method)
+    cls: Any = type(method)
     for name, adapter in _adapters(cls).items():
         value = getattr(method, name)
         try:

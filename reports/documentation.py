@@ -139,7 +139,7 @@ def methods() -> str:
     return "\n\n".join(parts)
 
 
-def paragraph(record: dict[str, Any]) -> str:
+def paragraph(record: describe.MethodRecord) -> str:
     """What the method is, its formula, references, published and committed figures, and what is not as published."""
     formula = f"`{record['formula'].replace('`', '')}`".replace(" ", HELD)
     needs = f"Needs the extra `{record['needs'][0]}`." if record["needs"] else ""

@@ -1,4 +1,4 @@
-"""What a method tells of itself, and that ours tell all of it."""
+"""What is known of a method, and that ours say all of it."""
 
 import dataclasses
 import inspect
@@ -32,28 +32,59 @@ class Bare:
 
 
 @dataclass(frozen=True)
-class Told(Bare):
+class Described(Bare):
     """A method of mine.
 
     It has depth.
 
-    depth, width: of all layers. rate: in steps: at most 1.
+    Parameters
+    ----------
+    depth, width
+        Of all layers: the first
+        and the last.
+
+        Both count.
+    rate
+        In steps, at most 1.
+
+    References
+    ----------
+    rate: not an option.
     """
 
-    name: ClassVar[str] = "told"
-    about = About(family="mine", references=("me2026", "gregor2010", "nobody"), needs=("no_such_package", "json"))
-    width: int = 4
+    name: ClassVar[str] = "described"
+    about = About(
+        family="mine",
+        references=("me2026", "gregor2010", "nobody"),
+        needs=("no_such_package", "json"),
+    )
+    width: int | None = None
     rate: float = 0.5
 
 
 @dataclass(frozen=True)
-class Child(Told):
+class Child(Described):
     """Another.
 
-    rate: its own.
+    Parameters
+    ----------
+    rate
+        In seconds.
     """
 
     name: ClassVar[str] = "child"
+
+
+@dataclass(frozen=True)
+class Inline(Bare):
+    """A third.
+
+    It is older. depth, width: of all layers. rate: in steps: at most 1.
+    """
+
+    name: ClassVar[str] = "inline"
+    width: int = 4
+    rate: float = 0.5
 '''
 BIB = """@book{me2026,
   author = {Me, Myself and You, Y. O. and Them, They},
@@ -72,7 +103,7 @@ def plugin(tmp_path: Path) -> tuple[Path, ...]:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["name"])
-def test_ours_tell_all_of_themselves(record: dict[str, object]) -> None:
+def test_ours_say_all_that_there_is_to_say(record: dict[str, object]) -> None:
     cls = registry.load_method(str(record["name"]))
     assert "about" in vars(cls), "of its own, not inherited"
     assert isinstance(cls, Described)
@@ -91,40 +122,55 @@ def test_ours_tell_all_of_themselves(record: dict[str, object]) -> None:
 
 
 def test_entries_are_used_and_in_order() -> None:
-    keys = list(describe.bibliography(describe.KNOWN))
+    keys = list(describe.bibliography(describe.BIBLIOGRAPHY))
     assert keys == sorted(keys)
     assert set(keys) == {
         reference["key"] for record in RECORDS for reference in record["references"]
     }
-    assert describe.KNOWN.read_text().count("\n@") + 1 == len(keys)
+    assert describe.BIBLIOGRAPHY.read_text().count("\n@") + 1 == len(keys)
 
 
-def test_a_plugin_may_tell_nothing_or_something(plugin: tuple[Path, ...]) -> None:
+def meanings(record: describe.MethodRecord) -> list[str]:
+    return [option["meaning"] for option in record["options"].values()]
+
+
+def test_a_plugin_may_say_nothing(plugin: tuple[Path, ...]) -> None:
     bare = describe.method("bare", plugin)
     assert (bare["about"], bare["family"], bare["references"], bare["needs"]) == ("", "", [], ())
     assert bare["options"] == {"depth": {"type": "int", "default": 3, "meaning": ""}}
-    told = describe.method("told", plugin)
-    assert (told["about"], told["more"], told["family"]) == (
-        "A method of mine.",
-        ["It has depth."],
-        "mine",
-    )
-    assert [it["meaning"] for it in told["options"].values()] == ["of all layers"] * 2 + [
-        "in steps: at most 1"
-    ]
-    assert told["missing"] == ["no_such_package"]
-    mine, known, unknown = told["references"]
+    assert [record["name"] for record in describe.methods(plugin)][-3:] == [
+        "bare",
+        "child",
+        "inline",
+    ], "without a family, so last"
+
+
+def test_a_plugin_may_say_what_it_is(plugin: tuple[Path, ...]) -> None:
+    record = describe.method("described", plugin)
+    assert record["about"] == "A method of mine."
+    assert record["more"] == ["It has depth."]
+    assert record["family"] == "mine"
+    of_layers = "Of all layers: the first and the last. Both count."
+    assert meanings(record) == [of_layers, of_layers, "In steps, at most 1."]
+    assert record["options"]["width"]["type"] == "int | None"
+    assert record["missing"] == ["no_such_package"]
+    mine, known, unknown = record["references"]
     assert mine["citation"] == "Me, You and Them, 100% of Mine, 2026"
     assert known["citation"].startswith("Gregor and LeCun, Learning Fast")
     assert (unknown["citation"], unknown["bibtex"]) == ("", "")
+
+
+def test_what_a_class_leaves_out_comes_from_its_base(plugin: tuple[Path, ...]) -> None:
     child = describe.method("child", plugin)
     assert (child["family"], child["more"]) == ("", ["It has depth."])
-    assert [it["meaning"] for it in child["options"].values()] == ["of all layers"] * 2 + [
-        "its own"
-    ]
-    assert [it["name"] for it in describe.methods(plugin)][-2:] == ["bare", "child"], (
-        "without a family, so last"
-    )
+    of_layers = "Of all layers: the first and the last. Both count."
+    assert meanings(child) == [of_layers, of_layers, "In seconds."]
+
+
+def test_options_in_a_paragraph_are_read_too(plugin: tuple[Path, ...]) -> None:
+    inline = describe.method("inline", plugin)
+    assert inline["more"] == ["It is older."]
+    assert meanings(inline) == ["of all layers", "of all layers", "in steps: at most 1"]
 
 
 def test_the_listing_and_one_in_full(
@@ -145,18 +191,18 @@ def test_the_listing_and_one_in_full(
     assert "needs no_such_package, json (not installed: pip install no_such_package)" in " ".join(
         text.split()
     )
-    full = ddl_bench(["methods", "told", "--plugin", plugin[0]])
+    full = ddl_bench(["methods", "described", "--plugin", plugin[0]])
     for part in (
-        "told: A method of mine.",
+        "described: A method of mine.",
         "no_such_package, json (not installed: pip install",
-        "in steps: at most 1",
+        "In steps, at most 1.",
         BIB,
     ):
         assert part in full
     assert "none known" in full
     assert "strengths" in ddl_bench(["methods", "logistic"])
     assert (
-        json.loads(ddl_bench(["methods", "told", "--json", "--plugin", plugin[0]]))["family"]
+        json.loads(ddl_bench(["methods", "described", "--json", "--plugin", plugin[0]]))["family"]
         == "mine"
     )
     assert len(json.loads(ddl_bench(["methods", "--json"]))) == len(RECORDS)
@@ -185,12 +231,14 @@ def test_extras_are_installed_by_their_name() -> None:
     assert describe.install(["spams", "other"]) == "pip install 'ddl-bench[spams]' other"
 
 
-def test_what_a_method_tells_does_not_change_its_source(plugin: tuple[Path, ...]) -> None:
-    before = code_identity(registry.load_method("told", plugin))
-    changes = {'family="mine"': 'family="yours"', "width: int = 4": "width: int = 5"}
+def test_what_a_method_says_about_itself_does_not_change_its_source(
+    plugin: tuple[Path, ...],
+) -> None:
+    before = code_identity(registry.load_method("described", plugin))
+    changes = {'family="mine"': 'family="yours"', "rate: float = 0.5": "rate: float = 0.6"}
     for folder, (old, new) in zip(("same", "other"), changes.items(), strict=True):
         path = plugin[0].parent / folder / plugin[0].name
         path.parent.mkdir()
         path.write_text(PLUGIN.replace(old, new))
-        after = code_identity(registry.load_method("told", (path,)))
+        after = code_identity(registry.load_method("described", (path,)))
         assert (before == after) == (folder == "same")
