@@ -67,7 +67,11 @@ def _line(paper: Mapping[Any, str], group: Group | None) -> dict[str, str]:
 def _unlike(group: Group) -> list[str]:
     """What differs from the paper's protocol: 50,000 training and the 10,000 official test images, 200 epochs."""
     row, budget = group.ok[0], group.cell.budget
-    reasons = [f"{row.measured.n_train or 0:,} training images, not 50,000"] if row.measured.n_train != 50_000 else []
+    reasons = (
+        [f"{row.measured.n_train or 0:,} training images, not 50,000"]
+        if row.measured.n_train != 50_000
+        else []
+    )
     reasons += [f"{budget}, not 200 epochs"] if budget.epochs != 200 else []
     n_test = row.measured.n_official if group.cell.splits.test_from_train else row.measured.n_test
     return reasons + (["not the 10,000 official test images"] if n_test != 10_000 else [])

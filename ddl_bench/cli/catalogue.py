@@ -1,6 +1,6 @@
 """Print what there is to choose from: methods, data sets and tracks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.text import Text
 from ddl_bench import describe, registry
 from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
 from ddl_bench.data.sources import load
+from ddl_bench.describe import MethodRecord
 from ddl_bench.errors import UserError
 from ddl_bench.plan import track
 
@@ -30,7 +31,7 @@ def methods(
         _print_methods(console, describe.methods(plugins))
 
 
-def _print_methods(console: Console, records: list[dict[str, Any]]) -> None:
+def _print_methods(console: Console, records: Sequence[MethodRecord]) -> None:
     width = max(len(record["name"]) for record in records)
     for family, members in groupby(records, key=lambda record: record["family"]):
         console.print(f"[bold]{escape(family or 'others')}[/]", highlight=False)
@@ -43,7 +44,7 @@ def _print_methods(console: Console, records: list[dict[str, Any]]) -> None:
     )
 
 
-def _print_method(console: Console, record: Mapping[str, Any]) -> None:
+def _print_method(console: Console, record: MethodRecord) -> None:
     console.print(f"[bold]{escape(record['name'])}[/]: {escape(record['about'])}", highlight=False)
     citations = [f"{entry['citation']} [{entry['key']}]" for entry in record["references"]]
     facts = {
@@ -78,7 +79,7 @@ def _options(options: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _needs(record: Mapping[str, Any]) -> str:
+def _needs(record: MethodRecord) -> str:
     """Say which packages a method needs, and how to install what is missing."""
     if not record["needs"]:
         return ""

@@ -44,7 +44,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, beat: Callable[[float], None
     with phases("import"):
         plugins = [Path(path) for path in cell.plugins]
         cls = registry.load_method(cell.method, plugins)
-        if cell.device == "cpu" and issubclass(cls, NetworkMethod):
+        if cell.machine.device == "cpu" and issubclass(cls, NetworkMethod):
             keep_memory()
     with phases("data"):
         images, task, test, official = _data(cell, plugins)

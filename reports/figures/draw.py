@@ -52,7 +52,8 @@ def draw(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str,
     with mpl.rc_context(sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": prefix}):
         for column, label in COSTS.items():
             points: list[Point] = [
-                (name, row.cell.seed, getattr(row.measured, column), row.measured.accuracy) for name, row, _ in rows
+                (name, row.cell.seed, getattr(row.measured, column), row.measured.accuracy)
+                for name, row, _ in rows
             ]
             figures[f"accuracy against {label}"] = plot(points, looks, label, "test")
         crowded, shown = (
@@ -197,7 +198,9 @@ def _families(groups: list[Group]) -> dict[str, str]:
 
 def recovery(groups: list[Group], folder: Path) -> Path | None:
     """Atoms found again by each method on each data set of planted atoms, in an SVG file with a PNG beside it."""
-    found = [(group.dataset, group.name, row.measured.recovered) for group in groups for row in group.ok]
+    found = [
+        (group.dataset, group.name, row.measured.recovered) for group in groups for row in group.ok
+    ]
     data = pd.DataFrame(found, columns=["data set", "method", "recovered"]).dropna()
     if data.empty:
         return None

@@ -4,10 +4,10 @@ import re
 import shlex
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
-from click import Command
 
 from ddl_bench.cli.main import app
 from tests.conftest import ROOT
@@ -60,7 +60,7 @@ def test_every_page_is_in_the_site() -> None:
     assert pages == set(re.findall(r"^[a-z0-9-]+$", index, re.M))
 
 
-def options(command: Command) -> set[str]:
+def options(command: Any) -> set[str]:
     """Return the options of a command, as they are typed."""
     return {name for parameter in command.params for name in parameter.opts} | {"--help"}
 

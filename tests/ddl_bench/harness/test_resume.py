@@ -68,10 +68,13 @@ class Drops(NetworkMethod):
         )
 
 
+AVERAGED = RecipeOptions(lookahead=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Averaged(DeTraMeFastNet):
     name: ClassVar[str] = "averaged"
-    recipe: Literal["fast", "paper"] | RecipeOptions = RecipeOptions(lookahead=True)
+    recipe: Literal["fast", "paper"] | RecipeOptions = AVERAGED
 
 
 @pytest.mark.parametrize("name", ["drops", "plainnet", "lista", "detrame-plainnet", "averaged"])
