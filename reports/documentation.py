@@ -1,17 +1,24 @@
-"""What the pages of the documentation show: tables from committed rows, figures, and how to renew them."""
+"""Renew the tables of the documentation from committed rows: `python -m reports.documentation`.
 
+A page marks a table with the comments `<!-- table NAME -->` and `<!-- /table -->`, each on a line
+of its own. NAME is a table of `MADE`, or else the folder of a run in docs/results. With `--check`
+nothing is written: the command names the pages whose tables are stale, and exits with status 1.
+"""
+
+import argparse
 import json
 import re
+import sys
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from ddl_bench import describe
-from ddl_bench.results.groups import gather
+from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, number
-from reports.figures.draw import errors
+from reports.figures.error_curves import draw_errors
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -31,106 +38,127 @@ PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 PLANTED = "recovery"  # a run about dictionaries, not about classes
-TABLE = re.compile(
-    r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S
-)  # of a page: its committed run, its text
-PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
+TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S)  # name, text
+WIDTH = 100  # characters of a line
+NO_BREAK = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
+UNITS = {"ratio": "", "gigabytes": " GB", "seconds": " s"}  # of benchmarks without a rival
+
+
+def renew() -> list[str]:
+    """Write all tables of the pages anew; return the pages that change."""
+    stale = []
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text()
+        renewed = with_tables(text)
+        if renewed != text:
+            path.write_text(renewed)
+            stale.append(page)
+    return stale
+
+
+def stale_pages() -> list[str]:
+    """Return the pages that `renew` would change."""
+    return [page for page in PAGES if is_stale(page)]
+
+
+def is_stale(page: str) -> bool:
+    """Say whether a page, a path below the root, shows another table than its committed rows."""
+    text = (ROOT / page).read_text()
+    return with_tables(text) != text
+
+
+def with_tables(text: str) -> str:
+    """Return the text of a page with its tables made anew."""
+
+    def marked(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"<!-- table {name} -->\n{table(name)}\n<!-- /table -->"
+
+    return TABLE.sub(marked, text)
 
 
 def table(name: str) -> str:
-    """The text of a table in a page; to renew all: `python -c "from reports.documentation import renew; renew()"`."""
+    """Return the text of a table: one of `MADE`, or the brief table of a committed run."""
     if name in MADE:
         return MADE[name]()
     shown = display(load_rows(RESULTS / name))
-    names = ["data set"] if shown["data set"].nunique() > 1 else []
-    names += [
-        *BRIEF[1:4],
-        "official (%)",
-        *BRIEF[4:-2],
-        *["train (s)"] * (name in TIMED),
-        *BRIEF[-2:],
-    ]
-    names = [it for it in names if name != UNTRAINED or it not in ("accuracy (%)", "official (%)")]
-    return str(
-        shown[[it for it in names if it in shown]].to_markdown(index=False, disable_numparse=True)
-    )
-
-
-def renew() -> None:
-    for page in PAGES:
-        text = (ROOT / page).read_text()
-        text = TABLE.sub(
-            lambda it: f"<!-- table {it[1]} -->\n{table(it[1])}\n<!-- /table -->", text
-        )
-        (ROOT / page).write_text(text)
-
-
-def keep_speed(*reports: str) -> None:
-    """Keep what docs/speed.md shows of what `tox -e bench -- --benchmark-json=FILE` wrote, and renew the page."""
-    runs = []
-    for found in (json.loads(Path(report).read_text()) for report in reports):
-        machine = {"cpu": found["machine_info"]["cpu"]["brand_raw"], "date": found["datetime"][:10]}
-        commit = {"commit": found["commit_info"]["id"], "dirty": found["commit_info"]["dirty"]}
-        runs += [
-            {"name": it["name"], **it["extra_info"], **machine, **commit}
-            for it in found["benchmarks"]
-        ]
-    SPEED.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
-    renew()
-
-
-def _told(run: dict[str, Any]) -> str:
-    return (
-        str(run["name"]).removeprefix("test_").replace("_", " ").replace("[", ": ").replace("]", "")
-    )
+    columns = ["data set"] if shown["data set"].nunique() > 1 else []
+    columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:-2]]
+    if name in TIMED:
+        columns.append("train (s)")
+    columns += BRIEF[-2:]
+    if name == UNTRAINED:
+        columns = [column for column in columns if column not in ("accuracy (%)", "official (%)")]
+    present = [column for column in columns if column in shown]
+    return str(shown[present].to_markdown(index=False, disable_numparse=True))
 
 
 def speeds() -> str:
-    """What docs/speed.md shows of us beside other libraries."""
-    runs = [it for it in json.loads(SPEED.read_text())["runs"] if "ours_s" in it]
-    at = runs[0]
+    """Return what docs/speed.md shows of us beside other libraries."""
+    runs = [run for run in benchmarks() if "ours_s" in run]
+    first = runs[0]
     lines = [
-        f"{at['n_patches']:,} patches of {at['images']}, {at['threads']} threads, {at['cpu']}, {at['date']}.",
+        f"{first['n_patches']:,} patches of {first['images']}, {first['threads']} threads, "
+        f"{first['cpu']}, {first['date']}.",
         "",
-    ]
-    lines += [
         "| comparison | ours (s) | theirs (s) | theirs / ours | bar |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for it in runs:
-        ratio = f"{it['ratio']:.2f} | {it['bar']:.3g}"
-        lines.append(f"| {_told(it)} | {it['ours_s']:.3g} | {it['theirs_s']:.3g} | {ratio} |")
+    for run in runs:
+        seconds = f"{run['ours_s']:.3g} | {run['theirs_s']:.3g}"
+        ratio = f"{run['ratio']:.2f} | {run['bar']:.3g}"
+        lines.append(f"| {title_of(run)} | {seconds} | {ratio} |")
     return "\n".join(lines)
 
 
 def costs() -> str:
-    """What docs/speed.md shows of networks, memory and harness."""
+    """Return what docs/speed.md shows of networks, memory and harness."""
     lines = ["| what | measured | at most |", "| --- | ---: | ---: |"]
-    for it in (it for it in json.loads(SPEED.read_text())["runs"] if "ours_s" not in it):
-        kind = next(kind for kind in ("ratio", "gigabytes", "seconds") if kind in it)
-        unit = {"ratio": "", "gigabytes": " GB", "seconds": " s"}[kind]
-        lines.append(f"| {_told(it)} | {it[kind]:.3g}{unit} | {it['bar']:.3g}{unit} |")
+    for run in benchmarks():
+        if "ours_s" not in run:
+            kind = next(kind for kind in UNITS if kind in run)
+            unit = UNITS[kind]
+            lines.append(f"| {title_of(run)} | {run[kind]:.3g}{unit} | {run['bar']:.3g}{unit} |")
     return "\n".join(lines)
 
 
+def benchmarks() -> list[dict[str, Any]]:
+    """Return the committed results of the benchmarks."""
+    runs: list[dict[str, Any]] = json.loads(SPEED.read_text())["runs"]
+    return runs
+
+
+def title_of(run: dict[str, Any]) -> str:
+    """Return the name of a benchmark in words: "test_a_b[c]" is "a b: c"."""
+    name = str(run["name"]).removeprefix("test_").replace("_", " ")
+    return name.replace("[", ": ").replace("]", "")
+
+
 def draw_unrolling(folder: Path) -> None:
-    labels = "layers, or iterations", "squared error of the codes / their squared norm"
-    errors(json.loads(UNROLLING.read_text()), *labels, folder / "unrolling.svg")
+    """Draw the figure of docs/unrolling.md from its committed errors."""
+    xlabel = "layers, or iterations"
+    ylabel = "squared error of the codes / their squared norm"
+    draw_errors(json.loads(UNROLLING.read_text()), xlabel, ylabel, folder / "unrolling.svg")
 
 
 def unrolled() -> str:
-    """The table of docs/unrolling.md."""
-    found = json.loads(UNROLLING.read_text())
-    steps = sorted({int(n) for curve in found.values() for n in curve})
-    lines = [f"| layers or iterations | {' | '.join(found)} |", "| ---: |" + " ---: |" * len(found)]
+    """Return the table of docs/unrolling.md."""
+    curves = json.loads(UNROLLING.read_text())
+    steps = sorted({int(n) for curve in curves.values() for n in curve})
+    lines = [
+        f"| layers or iterations | {' | '.join(curves)} |",
+        "| ---: |" + " ---: |" * len(curves),
+    ]
     for n in steps:
-        values = (curve.get(str(n)) for curve in found.values())
-        lines.append(f"| {n} | {' | '.join('' if it is None else f'{it:.2g}' for it in values)} |")
+        errors = [curve.get(str(n)) for curve in curves.values()]
+        texts = ["" if error is None else f"{error:.2g}" for error in errors]
+        lines.append(f"| {n} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
 def methods() -> str:
-    """The paragraphs of docs/methods.md: one a method, by family."""
+    """Return the paragraphs of docs/methods.md: one for each method, by family."""
     parts = []
     for family, members in groupby(describe.methods(), key=lambda record: record["family"]):
         parts.append(f"## {family[0].upper()}{family[1:]}")
@@ -139,53 +167,78 @@ def methods() -> str:
     return "\n\n".join(parts)
 
 
-def paragraph(record: describe.MethodRecord) -> str:
-    """What the method is, its formula, references, published and committed figures, and what is not as published."""
-    formula = f"`{record['formula'].replace('`', '')}`".replace(" ", HELD)
-    needs = f"Needs the extra `{record['needs'][0]}`." if record["needs"] else ""
-    told = {
-        "Reference": "; ".join(
-            f"{reference['citation']} [{reference['key']}]" for reference in record["references"]
-        ),
+def paragraph(record: dict[str, Any]) -> str:
+    """Return what a method is, its formula, references, published and committed accuracies."""
+    formula = f"`{record['formula'].replace('`', '')}`".replace(" ", NO_BREAK)
+    references = [
+        f"{reference['citation']} [{reference['key']}]" for reference in record["references"]
+    ]
+    facts = {
+        "Reference": "; ".join(references),
         "Published": record["published"] or "none known",
-        "Here": "; ".join(figures(record["name"])) or "no row yet",
+        "Here": "; ".join(committed_accuracies(record["name"])) or "no row yet",
         "Differs": record["differs"],
     }
-    facts = [f"*{key}*: {text}." for key, text in told.items() if text]
-    text = " ".join(filter(None, [record["about"], f"{formula}.", *facts, needs]))
-    text = re.sub(r" (?=[-+*>#] )", HELD, text)  # a line that began so would be a list or a heading
-    return fill(text, 120, break_long_words=False, break_on_hyphens=False).replace(HELD, " ")
+    sentences = [record["about"], f"{formula}."]
+    sentences += [f"*{key}*: {fact}." for key, fact in facts.items() if fact]
+    if record["needs"]:
+        sentences.append(f"Needs the extra `{record['needs'][0]}`.")
+    text = " ".join(filter(None, sentences))
+    # A line that began with one of these would be a list or a heading.
+    text = re.sub(r" (?=[-+*>#] )", NO_BREAK, text)
+    lines = fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return lines.replace(NO_BREAK, " ")
 
 
-def figures(method: str) -> list[str]:
-    """Accuracies of a method in the committed rows that a page shows."""
-    found = []
+def committed_accuracies(method: str) -> list[str]:
+    """Return the accuracies of a method in the committed rows that a page shows."""
+    texts = []
     for page in PAGES:
-        for name in (
-            it
-            for it, _ in TABLE.findall((ROOT / page).read_text())
-            if it not in (*MADE, UNTRAINED, PLANTED)
-        ):
-            for group in (
-                it for it in gather(load_rows(RESULTS / name)) if it.cell.method == method and it.ok
-            ):
-                values, link = group.values("accuracy"), f"[{name}]({page.removeprefix('docs/')})"
-                link = link.replace("(README", "(../README")
-                label = f"`{group.name}`, " if group.name != method else ""
-                seeds = f"{len(values)} seed{'s' * (len(values) > 1)}"
-                images = f"{group.ok[0].measured.n_train:,} training images"
-                budget = re.sub("^1 epochs", "1 epoch", str(group.cell.budget))
-                accuracy = number(values.mean(), values.std(), ".2f")
-                found.append(
-                    f"{accuracy} % on {group.dataset} ({label}{images}, {budget}, {seeds}; {link})"
-                )
-    return found
+        for name, _ in TABLE.findall((ROOT / page).read_text()):
+            if name in (*MADE, UNTRAINED, PLANTED):
+                continue
+            link = f"[{name}]({page.removeprefix('docs/')})".replace("(README", "(../README")
+            for group in gather(load_rows(RESULTS / name)):
+                if group.cell.method == method and group.ok:
+                    texts.append(accuracy_text(group, link))
+    return texts
 
 
-HELD = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
-MADE = {
-    "speed": speeds,
-    "costs": costs,
-    "unrolling": unrolled,
-    "methods": methods,
-}  # tables that are not of a run
+def accuracy_text(group: Group, link: str) -> str:
+    """Return the accuracy of a group with its data set, size, budget, seeds and page."""
+    values = group.values("accuracy")
+    settings = [f"{group.ok[0].measured.n_train:,} training images"]
+    if group.name != group.cell.method:
+        settings.insert(0, f"`{group.name}`")
+    settings.append(re.sub("^1 epochs", "1 epoch", str(group.cell.budget)))
+    settings.append("1 seed" if len(values) == 1 else f"{len(values)} seeds")
+    accuracy = number(values.mean(), values.std(), ".2f")
+    return f"{accuracy} % on {group.dataset} ({', '.join(settings)}; {link})"
+
+
+MADE = {"speed": speeds, "costs": costs, "unrolling": unrolled, "methods": methods}
+"""Tables that are not of a run, by name."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.documentation",
+        description="Renew the tables of the documentation from committed rows.",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; name stale pages and exit with 1"
+    )
+    options = parser.parse_args(arguments)
+    if not options.check:
+        for page in renew():
+            print(f"{page}: renewed")
+        return 0
+    stale = stale_pages()
+    for page in stale:
+        print(f"{page}: its tables are stale, run `python -m reports.documentation`")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,9 @@
-"""The report of a run: its table in four formats, its figures, and one page that needs no network."""
+"""The report of a run: its table in four formats, its figures, and one page without network."""
 
 import json
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -10,82 +11,134 @@ from markupsafe import Markup
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
-from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import load_rows
-from ddl_bench.results.stats import compare_groups, corrected
+from ddl_bench.results.groups import Group, gather
+from ddl_bench.results.rows import Row, load_rows
+from ddl_bench.results.stats import Comparison, compare_groups, corrected
 from ddl_bench.results.table import BRIEF, COLUMNS, display, summary
 from reports import paper
-from reports.figures import draw as figures
-from reports.figures.names import INK
+from reports.figures.registry import draw_data_set, draw_run
+from reports.figures.style import INK
+
+OF_ONE_ROW = ("command", "cores_used")  # entries of the provenance that the page shows elsewhere
+
+
+class Text(NamedTuple):
+    """Hold a text file of a report: its name and its content."""
+
+    name: str
+    content: str
 
 
 def write(run: Path, out: Path | None = None) -> dict[str, Path]:
-    """Write the report of a run folder into `out` (default RUN/report); the paths by what they hold.
+    """Write the report of a run folder.
 
-    Raises UserError where the run has no row or a file cannot be written.
+    Parameters
+    ----------
+    run
+        The run folder.
+    out
+        Where the report goes; None takes RUN/report.
+
+    Returns
+    -------
+    dict
+        Paths by what they hold: "page", "markdown", "csv", "latex", and the folder "figures".
+
+    Raises
+    ------
+    UserError
+        Where the run has no row, or a file cannot be written.
+
+    Examples
+    --------
+    >>> write(Path("results/quick"))["page"]
+    PosixPath('results/quick/report/index.html')
     """
-    rows, out = load_rows(run), out or run / "report"
+    rows = load_rows(run)
     if not rows:
         raise UserError(f"{run}: no finished cell to report; run `ddl-bench run` first")
-    groups, table, drawn, tests = gather(rows), display(rows), {}, {}
-    beside = paper.tables(groups)
-    for name in table["data set"].unique():
-        here = [group for group in groups if group.dataset == name]
-        best, *others = [group for group in here if group.ok] or here
-        tests[name] = corrected([compare_groups(run, best, other) for other in others])
-        prefix = re.sub(r"[^\w.-]+", "-", name).strip("-")
-        drawn[name] = {
-            title: _inline(path)
-            for title, path in figures.draw(run, here, out / "figures", prefix).items()
-        }
-    planted = figures.recovery(groups, out / "figures")
-    known = [
-        {key: it for key, it in row.provenance.items() if key not in ("command", "cores_used")}
-        for row in rows
-    ]
-    facts = {
-        json.dumps(it, sort_keys=True): it for it in known if it
-    }.values()  # each kind of machine and code once
-    found = {
-        "rows": rows,
-        "groups": groups,
-        "figures": drawn,
-        "tests": tests,
-        "facts": facts,
-        "paper": beside,
-    }
-    found["planted"] = planted and _inline(planted)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
+    folder = out or run / "report"
+    groups = gather(rows)
+    table = display(rows)
+    beside_paper = paper.tables(groups)
+    tests = {}
+    figures = {}
+    for dataset in table["data set"].unique():
+        here = [group for group in groups if group.dataset == dataset]
+        tests[dataset] = tests_of_best(run, here)
+        prefix = re.sub(r"[^\w.-]+", "-", dataset).strip("-")
+        paths = draw_data_set(run, here, folder / "figures", prefix)
+        figures[dataset] = {title: inline(path) for title, path in paths.items()}
+    common = draw_run(groups, folder / "figures")
+    page = render_page(
+        run=run.resolve().name,
+        rows=rows,
+        groups=groups,
+        table=table,
+        columns=COLUMNS,
+        figures=figures,
+        tests=tests,
+        facts=distinct_provenance(rows),
+        paper=beside_paper,
+        planted=inline(common["recovery"]) if "recovery" in common else None,
     )
-    page = environment.get_template("page.html.j2").render(
-        found, table=table, columns=COLUMNS, run=run.resolve().name
-    )
+    brief = table[[name for name in table if name in BRIEF]]
     texts = {
-        "page": ("index.html", page),
-        "markdown": ("table.md", "\n\n".join(map(_markdown, [table, *beside.values()])) + "\n"),
-        "csv": ("table.csv", summary(rows).convert_dtypes().to_csv(index=False)),
-        "latex": ("table.tex", _latex(table[[name for name in table if name in BRIEF]])),
+        "page": Text("index.html", page),
+        "markdown": Text(
+            "table.md", "\n\n".join(map(markdown, [table, *beside_paper.values()])) + "\n"
+        ),
+        "csv": Text("table.csv", summary(rows).convert_dtypes().to_csv(index=False)),
+        "latex": Text("table.tex", latex(brief)),
     }
-    for name, text in texts.values():
-        write_atomically(out / name, text.encode())
-    return {kind: out / name for kind, (name, _) in texts.items()} | {"figures": out / "figures"}
+    for text in texts.values():
+        write_atomically(folder / text.name, text.content.encode())
+    written = {kind: folder / text.name for kind, text in texts.items()}
+    return written | {"figures": folder / "figures"}
 
 
-def _inline(path: Path) -> Markup:
-    """An SVG file as part of a page: its text in the page's colour, its names unlike those of other figures."""
+def tests_of_best(run: Path, groups: list[Group]) -> list[Comparison]:
+    """Compare the most accurate line of a data set with each of the others that ended well."""
+    best, *others = [group for group in groups if group.ok] or groups
+    return corrected([compare_groups(run, best, other) for other in others])
+
+
+def distinct_provenance(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return each kind of machine and code that rows were measured with, once."""
+    distinct = {}
+    for row in rows:
+        facts = {key: value for key, value in row.provenance.items() if key not in OF_ONE_ROW}
+        if facts:
+            distinct[json.dumps(facts, sort_keys=True)] = facts
+    return list(distinct.values())
+
+
+def render_page(**values: Any) -> str:
+    """Fill in page.html.j2."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True)
+    return environment.get_template("page.html.j2").render(**values)
+
+
+def inline(path: Path) -> Markup:
+    """Return an SVG file as part of a page.
+
+    Its text takes the colour of the page, and its names differ from those of other figures.
+    """
     svg = path.read_text().replace(INK, "currentColor")
     return Markup(re.sub(r'( id="|url\(#|href="#)', rf"\1{path.stem}-", svg[svg.index("<svg") :]))
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table of texts as Markdown."""
     safe = table.map(lambda text: text.replace("|", "\\|").replace("<", "&lt;"))
     return str(safe.to_markdown(index=False, disable_numparse=True))
 
 
-def _latex(table: pd.DataFrame) -> str:
-    style = (
-        table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    )
-    wide = "l" * (table.shape[1] - 1) + ("p{5cm}" if table.columns[-1] == "note" else "l")
-    return str(style.to_latex(hrules=True, column_format=wide)).replace("±", r"$\pm$")
+def latex(table: pd.DataFrame) -> str:
+    """Return a table of texts as LaTeX."""
+    style = table.style.hide(axis="index").format(escape="latex")
+    style = style.format_index(escape="latex", axis=1)
+    last = "p{5cm}" if table.columns[-1] == "note" else "l"
+    columns = "l" * (table.shape[1] - 1) + last
+    return str(style.to_latex(hrules=True, column_format=columns)).replace("±", r"$\pm$")

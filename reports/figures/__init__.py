@@ -1,1 +1,1 @@
-"""The figures of a report."""
+"""The figures of a report: `registry` lists them, each family of figures has a module."""

@@ -1,69 +1,122 @@
 """Where the names of points stand in a figure."""
 
+from collections.abc import Iterator
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-INK = "#1b1f24"  # the page puts its own text colour in its place, which follows light and dark
-ANGLES = (
-    0,
-    1,
-    0.5,
-    1.5,
-    0.25,
-    1.75,
-    0.75,
-    1.25,
-    0.12,
-    1.88,
-    0.88,
-    1.12,
-    0.38,
-    0.62,
-    1.38,
-    1.62,
-)  # from point to name
-NEAR = 6  # pixels between a line and a point that it does not lead to
+from reports.figures.style import INK
+
+ANGLES = np.pi * np.array(
+    [0, 1, 0.5, 1.5, 0.25, 1.75, 0.75, 1.25, 0.12, 1.88, 0.88, 1.12, 0.38, 0.62, 1.38, 1.62]
+)
+"""Directions from a point to its name, the best ones first."""
+RADII_PIXELS = range(9, 200, 5)
+NEAR_PIXELS = 6  # between a line and a point that it does not lead to
+MARGIN_PIXELS = 5  # between a name and data
+LONG_PIXELS = 15  # a name farther from its point has a line to it
+
+
+class Place(NamedTuple):
+    """Hold where a name may stand, in pixels: its corners, and points of the line to it.
+
+    Parameters
+    ----------
+    low, high
+        Corners of the name, shape (2,).
+    line
+        Points from the point to the name, shape (n, 2).
+    radius
+        Length of the line.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    line: np.ndarray
+    radius: int
 
 
 def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
-    """Write each name at the place nearest to its point where it and the line to it cover no data and no name.
+    """Write each name near its point, where neither name nor line covers data or another name.
 
-    Of these the first whose line keeps away from other points and lines, lest it seem to lead to them; or the nearest.
+    Of these places take the nearest one whose line keeps away from other points and lines, so that
+    it does not seem to lead to them; or else the nearest.
+
+    Parameters
+    ----------
+    axes
+        Where the points are drawn already.
+    means
+        Point by name, in the coordinates of the data.
+    covered
+        Places that no name may cover, shape (n, 2).
     """
-    at, frame, taken = (
-        axes.transData.transform,
-        axes.bbox.extents,
-        list[tuple[np.ndarray, np.ndarray]](),
-    )
-    blocked, spots = at(covered), at(np.array(list(means.values())))
+    to_pixels = axes.transData.transform
+    blocked = to_pixels(covered)
+    spots = to_pixels(np.array(list(means.values())))
+    written: list[Place] = []
     for name, mean in means.items():
         arrow = {"arrowstyle": "-", "lw": 0.5, "color": INK}
         text = axes.annotate(
             name, tuple(mean), (0, 0), textcoords="offset points", arrowprops=arrow, in_layout=False
         )
-        size, home = np.array(Text.get_window_extent(text).size), at(mean)
-        others, place = spots[np.hypot(*(spots - home).T) > NEAR], None
-        for radius, angle in product(range(9, 200, 5), np.pi * np.array(ANGLES)):
-            way = np.array([np.cos(angle), np.sin(angle)])
-            low = home + radius * way + (way - 1) / 2 * size  # the text grows away from the point
-            high, line = low + size, home + np.linspace(0, radius, 20)[:, None] * way
-            inside = (low > frame[:2]).all() and (high < frame[2:]).all()
-            hit = ((blocked > low - 5) & (blocked < high + 5)).all(axis=1).any()
-            over = (
-                (low < b).all() & (high > a).all() | ((line > a) & (line < b)).all(axis=1).any()
-                for a, b in taken
-            )
-            if inside and not hit and not any(over):
-                clear = (np.hypot(*(line[:, None] - others).T) > NEAR).all()
-                place = (low, high, line, radius) if clear or place is None else place
-                if clear:
-                    break
-        low, high, line, radius = place or (low, high, line, radius)
-        text.set_position(tuple(low - home))
+        size = np.array(Text.get_window_extent(text).size)
+        home = to_pixels(mean)
+        others = spots[np.hypot(*(spots - home).T) > NEAR_PIXELS]
+        place = best_place(axes, list(places(home, size)), blocked, written, others)
+        text.set_position(tuple(place.low - home))
         if text.arrow_patch is not None:
-            text.arrow_patch.set_visible(radius > 15)
-        taken.append((low, high))
-        blocked, spots = np.vstack([blocked, line]), np.vstack([spots, line])
+            text.arrow_patch.set_visible(place.radius > LONG_PIXELS)
+        written.append(place)
+        blocked = np.vstack([blocked, place.line])
+        spots = np.vstack([spots, place.line])
+
+
+def places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
+    """Yield the places around a point for a name of some size, the nearest ones first."""
+    for radius, angle in product(RADII_PIXELS, ANGLES):
+        way = np.array([np.cos(angle), np.sin(angle)])
+        low = home + radius * way + (way - 1) / 2 * size  # the text grows away from the point
+        line = home + np.linspace(0, radius, 20)[:, None] * way
+        yield Place(low, low + size, line, radius)
+
+
+def best_place(
+    axes: Axes,
+    candidates: list[Place],
+    blocked: np.ndarray,
+    written: list[Place],
+    others: np.ndarray,
+) -> Place:
+    """Return the first free place whose line keeps away from `others`, or the first free one.
+
+    Where none is free, return the last.
+    """
+    nearest = None
+    for place in candidates:
+        if not is_free(place, axes.bbox.extents, blocked, written):
+            continue
+        distances = np.hypot(*(place.line[:, None] - others).T)
+        if (distances > NEAR_PIXELS).all():
+            return place
+        nearest = nearest or place
+    return nearest or candidates[-1]
+
+
+def is_free(place: Place, frame: np.ndarray, blocked: np.ndarray, written: list[Place]) -> bool:
+    """Say whether a place is inside the frame, and covers no blocked point and no written name."""
+    if (place.low <= frame[:2]).any() or (place.high >= frame[2:]).any():
+        return False
+    above = blocked > place.low - MARGIN_PIXELS
+    below = blocked < place.high + MARGIN_PIXELS
+    if (above & below).all(axis=1).any():
+        return False
+    for other in written:
+        if (place.low < other.high).all() and (place.high > other.low).all():
+            return False
+        if ((place.line > other.low) & (place.line < other.high)).all(axis=1).any():
+            return False
+    return True
