@@ -167,7 +167,7 @@ def methods() -> str:
     return "\n\n".join(parts)
 
 
-def paragraph(record: dict[str, Any]) -> str:
+def paragraph(record: describe.MethodRecord) -> str:
     """Return what a method is, its formula, references, published and committed accuracies."""
     formula = f"`{record['formula'].replace('`', '')}`".replace(" ", NO_BREAK)
     references = [

@@ -1,1 +1,1 @@
-"""The methods of this package, one file a method or family."""
+"""Methods of the benchmark that train networks with Q-metric ReLUs, and their controls."""

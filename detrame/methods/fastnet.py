@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from ddl_bench.api import About, Task
+from ddl_bench.options import Positive
 from ddl_bench.training import fastnet
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import Recipe
@@ -17,22 +18,30 @@ from detrame.layer import QMetricReLU
 class DeTraMeFastNet(NetworkMethod):
     """DeTraMe on the fast network: a Q-metric ReLU in place of each activation of `fastnet`.
 
-    kernel: side of the metrics, in pixels. n_steps: unrolled steps of each.
+    Parameters
+    ----------
+    kernel
+        Side of the kernels of the metrics, in pixels.
+    n_steps
+        Unrolled steps of each metric.
     """
 
     name: ClassVar[str] = "detrame-fastnet"
     about: ClassVar[About] = About(
         family="DeTraMe-Net",
-        formula="U_{t+1} = ReLU(h*Z + W~(U_t - Z) - b), U_0 = 0, with diag(W~) = 0, 0 <= h <= 1, b >= 0",
+        formula="U_{t+1} = ReLU(h*Z + W~(U_t - Z) - b), U_0 = 0, "
+        "with diag(W~) = 0, 0 <= h <= 1, b >= 0",
         references=("tang2021", "jordan2024"),
         differs="the combination is ours",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     kernel: Literal[1, 3] = 1
-    n_steps: int = 2
+    n_steps: Positive = 2
 
     def network(self, task: Task) -> nn.Module:
-        def metric(channels: int, kernel: int) -> nn.Module:
+        """Make the network."""
+
+        def metric(channels: int, _: int) -> nn.Module:
             return QMetricReLU(channels, self.kernel, self.n_steps)
 
         return fastnet.FastNet(task.image_shape[0], task.n_classes, activation=metric)

@@ -1,57 +1,90 @@
-"""What the networks with metrics share: the options of a metric, and the paper's numbers of iterations."""
+"""What networks with Q-metric ReLUs share: options of the metric, numbers of steps of the paper."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 from torch import nn
 
 from ddl_bench.api import Task
+from ddl_bench.options import Positive, refuse_without_effect
 from ddl_bench.training.backbones import Activation
 from ddl_bench.training.method import NetworkMethod
 from detrame.layer import QMetricReLU, Structure
 
+DEFAULT_RANK = 8
+
+
+class PaperSteps(NamedTuple):
+    """Hold the numbers of iterations ("steps" here) of one depth in the paper's Table 1."""
+
+    cifar10: int
+    cifar100: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricMethod(NetworkMethod):
-    """A network whose activations are made by `metric`: Q-metric ReLUs.
+    """Train a network whose activations are Q-metric ReLUs, or what a control puts in their place.
 
-    depth: of the network.
-    kernel: of the metric; "same" as the convolution before it, or "1x1".
-    structure: of its W~; "depthwise" is 3x3 after 1x1 convolutions too, or it would be zero. rank: of "low-rank".
-    n_steps: unrolled steps of each metric; 0 takes the paper's Table 1: the column of CIFAR-100 for a task of 100
-        classes, and of CIFAR-10 for any other.
+    A subclass has the `paper_steps` by depth where they are not 2 and 2, and may restrict the
+    `structures` that it accepts.
+
+    Parameters
+    ----------
+    depth
+        Depth of the network.
+    kernel
+        Kernel of the metrics: "same" as the convolution before each, or "1x1".
+    n_steps
+        Unrolled steps of each metric. None takes those of Table 1 of tang2021: the column of
+        CIFAR-100 for a task of 100 classes, and that of CIFAR-10 for any other.
+    structure
+        Structure of W~: "full", "low-rank", or "depthwise", whose kernel is always 3x3, because a
+        depthwise W~ of kernel 1x1 would be zero.
+    rank
+        Rank of a "low-rank" W~, at most its number of channels. None takes 8.
     """
 
-    structures: ClassVar[tuple[str, ...]] = get_args(Structure)  # that a subclass can have
-    iterations: ClassVar[
-        dict[int, tuple[int, int]]
-    ]  # Table 1 by depth: CIFAR-10, CIFAR-100; where it is not 2, 2
+    structures: ClassVar[tuple[str, ...]] = get_args(Structure)
+    paper_steps: ClassVar[dict[int, PaperSteps]]
     depth: int
     kernel: Literal["same", "1x1"] = "same"
-    n_steps: int = 2
+    n_steps: Positive | None = 2
     structure: Structure = "full"
-    rank: int = 8
+    rank: Positive | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_steps < 0:
-            raise ValueError(
-                f"{self.name}(n_steps={self.n_steps}): must be positive, or 0 for those of the paper"
-            )
         if self.structure not in self.structures:
-            wanted = " or ".join(map(repr, self.structures))
-            raise ValueError(f"{self.name}(structure={self.structure!r}): must be {wanted}")
+            expected = " or ".join(map(repr, self.structures))
+            raise ValueError(
+                f"{type(self).__name__}(structure={self.structure!r}): must be {expected}"
+            )
+        if self.structure == "depthwise":
+            refuse_without_effect(self, ("kernel",), "where structure='depthwise': leave it out")
+        if self.structure != "low-rank":
+            refuse_without_effect(self, ("rank",), "without structure='low-rank': leave it out")
 
     def steps(self, n_classes: int) -> int:
-        return self.n_steps or self.iterations.get(self.depth, (2, 2))[n_classes == 100]
+        """Return the number of steps of each metric for a task of so many classes."""
+        if self.n_steps is not None:
+            return self.n_steps
+        paper = self.paper_steps.get(self.depth, PaperSteps(2, 2))
+        return paper.cifar100 if n_classes == 100 else paper.cifar10
 
     def metric(self, channels: int, kernel: int, n_steps: int) -> nn.Module:
-        kernel = max(kernel, 3) if self.structure == "depthwise" else kernel
-        rank = min(self.rank, channels) if self.structure == "low-rank" else None
+        """Make one activation, for `channels` and with a kernel of `kernel` pixels."""
+        rank = None
+        if self.structure == "low-rank":
+            rank = min(self.rank or DEFAULT_RANK, channels)
+        if self.structure == "depthwise":
+            kernel = max(kernel, 3)
         return QMetricReLU(channels, kernel, n_steps, structure=self.structure, rank=rank)
 
     def activation(self, task: Task) -> Activation:
+        """Return what makes the activation after each layer of a network for a task."""
         n_steps = self.steps(task.n_classes)
-        return lambda channels, kernel: self.metric(
-            channels, kernel if self.kernel == "same" else 1, n_steps
-        )
+
+        def activation_after(channels: int, kernel: int) -> nn.Module:
+            return self.metric(channels, kernel if self.kernel == "same" else 1, n_steps)
+
+        return activation_after

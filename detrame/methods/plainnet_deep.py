@@ -1,4 +1,4 @@
-"""Control at equal operations: the plain network with an ordinary layer for each step of a metric."""
+"""Control at equal operations: the plain network with an ordinary layer for each metric step."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,9 +12,10 @@ from detrame.methods.plainnet import DeTraMePlainNet
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNetDeep(DeTraMePlainNet):
-    """Control: `detrame-plainnet` with ReLU layers, each of its own weights, for the steps of each metric.
+    """Control: `detrame-plainnet` with ReLU layers, each of its own weights, for the metric steps.
 
-    It has (`depth` - 1) * (1 + n_steps) + 1 layers, the same operations, and more parameters where n_steps > 1.
+    It has (`depth` - 1) * (1 + n_steps) + 1 layers, the same operations, and more parameters where
+    n_steps > 1.
     """
 
     name: ClassVar[str] = "plainnet-deep"
@@ -26,4 +27,5 @@ class PlainNetDeep(DeTraMePlainNet):
     structures: ClassVar[tuple[str, ...]] = ("full",)
 
     def metric(self, channels: int, kernel: int, n_steps: int) -> nn.Module:
+        """Make the layers that stand for one metric."""
         return Convolutions(channels, kernel, n_steps, shared=False)

@@ -14,7 +14,8 @@ from detrame.methods.plainnet import DeTraMePlainNet
 class PlainNetExtra(DeTraMePlainNet):
     """Control: `detrame-plainnet` with one ReLU layer, applied `n_steps` times, for each metric.
 
-    It has the same parameters (degrees of freedom) and operations; with n_steps = 1 each is an ordinary layer.
+    It has the same parameters (degrees of freedom) and operations; with n_steps = 1 each is an
+    ordinary layer.
     """
 
     name: ClassVar[str] = "plainnet-extra"
@@ -26,4 +27,5 @@ class PlainNetExtra(DeTraMePlainNet):
     structures: ClassVar[tuple[str, ...]] = ("full",)
 
     def metric(self, channels: int, kernel: int, n_steps: int) -> nn.Module:
+        """Make the layer that stands for one metric."""
         return Convolutions(channels, kernel, n_steps, shared=True)

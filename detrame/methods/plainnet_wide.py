@@ -1,22 +1,43 @@
-"""Control at equal parameters, or at equal operations: the plain ReLU network with wider layers."""
+"""Control at equal parameters, or at equal operations: the plain ReLU network, but wider."""
 
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import nn
 
 from ddl_bench.api import About, Task
+from ddl_bench.options import refuse_without_effect
 from ddl_bench.training.backbones import PlainNet, plain_layers
 from detrame.methods.plainnet import DeTraMePlainNet
+
+TOLERANCE = 0.01
+"""Largest difference in size or work from the network with metrics, relative to it."""
+WIDTH_STEP = 4
+"""Widths are multiples of this number of channels."""
+
+
+class Widths(NamedTuple):
+    """Hold the channels of stage 1, and of stages 2 and 3, of a plain network."""
+
+    first: int
+    later: int
+
+
+METRIC_WIDTHS = Widths(96, 192)
+"""Widths of `detrame-plainnet`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNetWide(DeTraMePlainNet):
-    """Control: a wider plain ReLU network, as large or as costly as `detrame-plainnet` with the same options.
+    """Control: a wider plain ReLU network that matches `detrame-plainnet` with the same options.
 
-    equal: in "parameters", or in "operations" of products and convolutions for one image; within 1 %.
+    Parameters
+    ----------
+    equal
+        What matches within 1 %: the number of "parameters", or of "operations" of products and
+        convolutions for one image.
     """
 
     name: ClassVar[str] = "plainnet-wide"
@@ -28,51 +49,84 @@ class PlainNetWide(DeTraMePlainNet):
     structures: ClassVar[tuple[str, ...]] = ("full",)
     equal: Literal["parameters", "operations"] = "parameters"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.equal == "parameters":
+            refuse_without_effect(
+                self, ("n_steps",), "where equal='parameters': more steps are no more parameters"
+            )
+
     def network(self, task: Task) -> nn.Module:
-        widths = matching(self, task.image_shape, task.n_classes)
+        """Make the network."""
         return PlainNet(
             self.depth,
             task.image_shape[0],
             task.n_classes,
             batch_norm=self.batch_norm,
-            widths=widths,
+            widths=matching_widths(self, task.image_shape, task.n_classes),
         )
 
     def cost(
         self,
-        widths: tuple[int, int],
+        widths: Widths,
         image_shape: tuple[int, int, int],
         n_classes: int,
         *,
-        metric: bool,
+        with_metrics: bool,
     ) -> int:
-        """Parameters, or operations (multiply and add are two), with Q-metric ReLUs or with plain ones."""
+        """Count the parameters, or the operations, whichever are to be equal, of a network.
+
+        Multiply and add are two operations.
+
+        Parameters
+        ----------
+        widths
+            Channels of the stages.
+        image_shape
+            Channels, height, width.
+        n_classes
+            Number of classes.
+        with_metrics
+            Whether the network has Q-metric ReLUs; otherwise it has plain ones.
+        """
         channels, *sides = image_shape
-        vectors, n_steps = (2 if self.batch_norm else 1), self.steps(n_classes)
-        parameters, operations = (widths[1] + 1) * n_classes, 2 * widths[1] * n_classes
-        for inputs, outputs, kernel, stride in plain_layers(self.depth, channels, widths):
-            own = inputs * outputs * kernel**2
-            added = metric * (outputs * (kernel if self.kernel == "same" else 1)) ** 2
-            sides = [-(-side // stride) for side in sides]
-            parameters += (
-                own + vectors * outputs + added + metric * outputs
-            )  # h and b, less the diagonal of W~
-            operations += 2 * prod(sides) * (own + n_steps * added)
+        n_vectors = 2 if self.batch_norm else 1
+        parameters = (widths.later + 1) * n_classes
+        operations = 2 * widths.later * n_classes
+        for layer in plain_layers(self.depth, channels, widths):
+            sides = [-(-side // layer.stride) for side in sides]
+            weights = layer.inputs * layer.outputs * layer.kernel**2
+            parameters += weights + n_vectors * layer.outputs
+            operations += 2 * prod(sides) * weights
+            if with_metrics:
+                side = layer.kernel if self.kernel == "same" else 1
+                metric = (layer.outputs * side) ** 2
+                parameters += metric + layer.outputs  # h and b, less the diagonal of W~
+                operations += 2 * prod(sides) * self.steps(n_classes) * metric
         return parameters if self.equal == "parameters" else operations
 
 
 @cache
-def matching(
+def matching_widths(
     method: PlainNetWide, image_shape: tuple[int, int, int], n_classes: int
-) -> tuple[int, int]:
-    """Widths of the two stages: multiples of 4; of those within 1 % the nearest to 1 : 2."""
-    wanted = method.cost((96, 192), image_shape, n_classes, metric=True)
-    costs: dict[tuple[int, int], int] = {}
-    width = least = 0
-    while least <= 1.01 * wanted:
-        width += 4
-        pairs = [(width, 2 * width + 4 * j) for j in range(-(width // 32), width // 32 + 1)]
-        costs |= {pair: method.cost(pair, image_shape, n_classes, metric=False) for pair in pairs}
+) -> Widths:
+    """Find the widths that match: of those within the tolerance the nearest to 1 : 2."""
+    wanted = method.cost(METRIC_WIDTHS, image_shape, n_classes, with_metrics=True)
+    costs: dict[Widths, int] = {}
+    width = 0
+    least = 0
+    while least <= (1 + TOLERANCE) * wanted:
+        width += WIDTH_STEP
+        spread = width // 32
+        pairs = [
+            Widths(width, 2 * width + WIDTH_STEP * step) for step in range(-spread, spread + 1)
+        ]
+        for pair in pairs:
+            costs[pair] = method.cost(pair, image_shape, n_classes, with_metrics=False)
         least = costs[pairs[0]]
-    off = {pair: abs(cost / wanted - 1) for pair, cost in costs.items()}
-    return min(off, key=lambda pair: (off[pair] > 0.01, abs(pair[1] / pair[0] - 2), off[pair]))
+
+    def badness(pair: Widths) -> tuple[bool, float, float]:
+        error = abs(costs[pair] / wanted - 1)
+        return error > TOLERANCE, abs(pair.later / pair.first - 2), error
+
+    return min(costs, key=badness)

@@ -32,7 +32,7 @@ from detrame.methods.metric_method import MetricMethod
 from detrame.methods.plainnet import DeTraMePlainNet
 from detrame.methods.plainnet_deep import PlainNetDeep
 from detrame.methods.plainnet_extra import PlainNetExtra
-from detrame.methods.plainnet_wide import PlainNetWide
+from detrame.methods.plainnet_wide import METRIC_WIDTHS, PlainNetWide
 from detrame.methods.resnet import DeTraMeResNet
 
 
@@ -171,7 +171,7 @@ def test_a_wrong_option_is_named() -> None:
         make_method(load_method("resnet"), {"depth": 9})
     with pytest.raises(
         UserError,
-        match=r"detrame-resnet\(n_steps=-1\): must be positive, or 0 for those of the paper",
+        match=r"DeTraMeResNet\(n_steps=-1\): must be greater than or equal to 1, or None",
     ):
         make_method(load_method("detrame-resnet"), {"n_steps": -1})
 
@@ -179,7 +179,7 @@ def test_a_wrong_option_is_named() -> None:
 # Steps of the metrics
 
 
-def test_zero_steps_are_those_of_table_1() -> None:
+def test_steps_left_out_are_those_of_table_1() -> None:
     table = Path(next(iter(reports.__path__))) / "reference" / "table1.csv"
     cells = re.findall(
         r'(cifar100?),"(PlainNet|ResNet) (\d+), DeTraMe \((\d) iterations\)"', table.read_text()
@@ -188,12 +188,12 @@ def test_zero_steps_are_those_of_table_1() -> None:
     for dataset, family, depth, iterations in cells:
         cls: Any = DeTraMePlainNet if family == "PlainNet" else DeTraMeResNet
         given = task((3, 8, 8), 100 if dataset == "cifar100" else 10)
-        for n_steps, expected in [(0, int(iterations)), (4, 4)]:
+        for n_steps, expected in [(None, int(iterations)), (4, 4)]:
             net = on_meta(cls(depth=int(depth), n_steps=n_steps, kernel="1x1"), given)
             assert {part.n_steps for part in net.modules() if isinstance(part, QMetricReLU)} == {
                 expected
             }
-    assert (DeTraMePlainNet().n_steps, DeTraMeResNet().n_steps) == (2, 0)
+    assert (DeTraMePlainNet().n_steps, DeTraMeResNet().n_steps) == (2, None)
 
 
 # Controls
@@ -205,10 +205,11 @@ def test_zero_steps_are_those_of_table_1() -> None:
     "given", [task(), task((1, 8, 8)), task((3, 32, 32), 100)], ids=["32", "8", "100 classes"]
 )
 def test_controls_are_as_large_as_what_they_control(given: Task, depth: Depth, kernel: Any) -> None:
-    options: Any = {"depth": depth, "kernel": kernel, "n_steps": 0, "batch_norm": depth != 6}
-    metric = DeTraMePlainNet(**options)
+    options: Any = {"depth": depth, "kernel": kernel, "batch_norm": depth != 6}
+    steps: Any = {"n_steps": None}
+    metric = DeTraMePlainNet(**options, **steps)
     parameters, work = n_params(metric, given), operations(metric, given)
-    extra, deep = PlainNetExtra(**options), PlainNetDeep(**options)
+    extra, deep = PlainNetExtra(**options, **steps), PlainNetDeep(**options, **steps)
     assert (n_params(extra, given), operations(extra, given)) == (parameters, work)
     assert operations(deep, given) == work
     assert n_params(deep, given) > parameters
@@ -217,8 +218,10 @@ def test_controls_are_as_large_as_what_they_control(given: Task, depth: Depth, k
         ("operations", operations, work),
     ]
     for equal, count, expected in wanted:
-        wide = PlainNetWide(**options, equal=equal)
-        assert wide.cost((96, 192), given.image_shape, given.n_classes, metric=True) == expected
+        chosen = steps if equal == "operations" else {}
+        wide = PlainNetWide(**options, **chosen, equal=equal)
+        cost = wide.cost(METRIC_WIDTHS, given.image_shape, given.n_classes, with_metrics=True)
+        assert cost == expected
         assert count(wide, given) == pytest.approx(expected, rel=0.01)
 
 
