@@ -97,7 +97,7 @@ def best_place(
     """
     nearest = None
     for place in candidates:
-        if not is_free(place, axes.bbox.extents, blocked, written):
+        if not is_free(place, np.array(axes.bbox.extents), blocked, written):
             continue
         distances = np.hypot(*(place.line[:, None] - others).T)
         if (distances > NEAR_PIXELS).all():

@@ -44,7 +44,7 @@ def draw_panels(points: list[Point], families: Mapping[str, str], label: str, sp
     grid = figure.subplots(n_rows, N_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[len(names) :]:
         axes.set_axis_off()
-    least = data["x"].quantile(0.02)
+    least = float(data["x"].quantile(0.02))
     for family, axes in zip(names, grid, strict=False):
         draw_background(axes, data)
         lines = data[data["family"] == family]
@@ -82,7 +82,7 @@ def draw_family(
     for name, lines in methods:
         look = look_of[str(name)]
         draw_lines(axes, lines, look.colour, width=1.2)
-        x, y = ends.loc[name]
+        x, y = (float(value) for value in ends.loc[name])
         text = str(name)
         if x < least:
             text += f" ({EngFormatter('s', 0)(x)})"

@@ -127,7 +127,7 @@ def format_cost(axes: Axes, *, is_time: bool) -> None:
     """Write costs with the prefixes of units, but 1,000 s and more as seconds."""
     short = EngFormatter("s" if is_time else "")
 
-    def text(value: float, _: int | None = None) -> str:
+    def text(value: float, _: float) -> str:
         if is_time and value >= 1000:
             return f"{value:,.0f} s"
         return short(value)
