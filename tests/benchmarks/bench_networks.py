@@ -1,4 +1,4 @@
-"""What a Q-metric adds to a training step, and what folding saves in inference: alternating, on this machine."""
+"""What a Q-metric adds to a training step: alternating with the ReLU network."""
 
 import statistics
 import time
@@ -15,8 +15,10 @@ from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import RecipeOptions
 from detrame.methods.plainnet import DeTraMePlainNet
 
-BATCH, ROUNDS = 64, 5
-BARS = [  # times a ReLU network's step; its operations are 3.89 and 1.6 times with full metrics of 2 steps
+BATCH = 64
+ROUNDS = 5
+# Times the step of a ReLU network. With full metrics of 2 steps, operations are 3.89 and 1.6 times.
+BARS = [
     pytest.param(
         {"kernel": "same"},
         3.4,
@@ -35,6 +37,7 @@ BARS = [  # times a ReLU network's step; its operations are 3.89 and 1.6 times w
 
 
 def seconds_of_a_step(method: NetworkMethod, task: Task) -> Any:
+    """Return a function that takes one training step and returns its seconds."""
     training = method.start(task, Budget(epochs=1, threads=torch.get_num_threads()))
     assert isinstance(training, SGDTraining)
     X, y = next(training._batches())

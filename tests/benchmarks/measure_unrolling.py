@@ -1,4 +1,4 @@
-"""Measure what docs/unrolling.md shows: `python -m tests.benchmarks.measure_unrolling`, some minutes."""
+"""Measure what docs/unrolling.md shows: `python -m tests.benchmarks.measure_unrolling`."""
 
 import json
 
@@ -9,26 +9,30 @@ from baselines.methods.lista import error_curves
 from baselines.pursuit import encode
 from reports.documentation import UNROLLING, draw_unrolling, renew
 
+DEPTHS = [1, 2, 4, 8, 16, 32]
+N_SAMPLES = 22_000
+N_TEST = 2_000
+LMBD = 0.1
+
 
 def keep_unrolling(n_iter: int = 1000) -> None:
-    """Measure what docs/unrolling.md shows, draw it, and renew the page; some minutes on one core."""
+    """Measure, draw, and renew docs/unrolling.md; some minutes on one core."""
     generator = torch.Generator().manual_seed(0)
     D = F.normalize(torch.randn(64, 128, generator=generator), dim=0)
-    planted = torch.randn(22_000, 128, generator=generator) * (
-        torch.rand(22_000, 128, generator=generator) < 0.1
-    )
-    train, test = (planted @ D.T).split([20_000, 2_000])
-    curves = error_curves(D, 0.1, train, test, depths := [1, 2, 4, 8, 16, 32], n_iter=n_iter)
-    iterations = [*depths, 64, 128, 256]
-    exact = torch.as_tensor(encode(test, D, lmbd=0.1, tol=1e-7, max_iter=10_000).codes)
-    found = {"distilled LISTA": dict(zip(map(str, depths), curves["lista"], strict=True))}
+    values = torch.randn(N_SAMPLES, 128, generator=generator)
+    is_used = torch.rand(N_SAMPLES, 128, generator=generator) < 0.1
+    planted = values * is_used
+    train, test = (planted @ D.T).split([N_SAMPLES - N_TEST, N_TEST])
+    lista = error_curves(D, LMBD, train, test, DEPTHS, n_iter=n_iter)["lista"]
+    exact = torch.as_tensor(encode(test, D, lmbd=LMBD, tol=1e-7, max_iter=10_000).codes)
+    curves = {"distilled LISTA": dict(zip(map(str, DEPTHS), lista, strict=True))}
     for name, method in (("ISTA", "ista"), ("FISTA", "fista")):
-        codes = (
-            encode(test, D, lmbd=0.1, method=method, tol=0, max_iter=n).codes for n in iterations
-        )
-        found[name] = {str(n): float((U - exact).square().sum() / exact.square().sum())
-                       for n, U in zip(iterations, codes, strict=True)}  # fmt: skip
-    UNROLLING.write_text(json.dumps(found, indent=1) + "\n")
+        curves[name] = {}
+        for n in (*DEPTHS, 64, 128, 256):
+            codes = encode(test, D, lmbd=LMBD, method=method, tol=0, max_iter=n).codes
+            error = (codes - exact).square().sum() / exact.square().sum()
+            curves[name][str(n)] = float(error)
+    UNROLLING.write_text(json.dumps(curves, indent=1) + "\n")
     draw_unrolling(UNROLLING.parent)
     renew()
 

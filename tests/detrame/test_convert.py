@@ -13,24 +13,25 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import detrame
-from ddl_bench.training.backbones import Activation, PlainNet, ResNet
+from ddl_bench.training.backbones import PlainNet, ResNet
 from detrame.convert import Site, convert
 from detrame.fold import FoldedQMetricReLU, fold
 from detrame.layer import QMetricReLU
 
 
-class Own(nn.Module):
-    """A reused ReLU, functions and methods, in place or not, a skip, dropout by mode, and what a graph would skip."""
+class Mixed(nn.Module):
+    """Mix a reused ReLU, functions, methods, changes in place, a skip, dropout, unused parts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.norm, self.relu = (
-            nn.Conv2d(3, 4, 5, padding=2),
-            nn.BatchNorm2d(4),
-            nn.ReLU(inplace=True),
-        )
-        self.widen, self.back = nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
-        self.unused, self.dense, self.head = nn.Linear(2, 2), nn.Linear(4, 8), nn.Linear(8, 5)
+        self.stem = nn.Conv2d(3, 4, 5, padding=2)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.widen = nn.Conv2d(4, 6, 3, padding=1)
+        self.back = nn.Conv2d(6, 4, 1)
+        self.unused = nn.Linear(2, 2)
+        self.dense = nn.Linear(4, 8)
+        self.head = nn.Linear(8, 5)
         self.dense_norm = nn.BatchNorm1d(8)
         self.register_buffer("shift", torch.tensor(0.25), persistent=False)
         self.register_buffer("spare", torch.tensor(2.0))
@@ -93,24 +94,24 @@ def metrics(model: nn.Module) -> list[QMetricReLU]:
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "vgg11_bn"])
 def test_each_relu_of_a_known_network_is_replaced_and_its_outputs_are_kept(name: str) -> None:
-    kept = torchvision.models.get_model(
+    original = torchvision.models.get_model(
         name, num_classes=3, **{"init_weights": False} if "vgg" in name else {}
     )
     if "vgg" in name:  # of 1 GB
-        kept.classifier[0], kept.classifier[3], kept.classifier[6] = (
+        original.classifier[0], original.classifier[3], original.classifier[6] = (
             nn.Linear(512 * 49, 8),
             *[nn.Linear(8, 8)] * 2,
         )
-    kept = randomise(kept).eval()
+    original = randomise(original).eval()
     channels: list[int] = []
-    for part in kept.modules():
+    for part in original.modules():
         if isinstance(part, nn.ReLU):
             part.register_forward_hook(lambda _, inputs, __: channels.append(inputs[0].shape[1]))
     X = images(2, 3, 64, 64)
     with torch.inference_mode():
-        expected = kept(X)
+        expected = original(X)
         called = channels + ([1024] if name == "densenet121" else [])  # the last is a function
-        net = convert(kept)
+        net = convert(original)
         assert_same(net(X), expected)
     assert (
         [site.channels for site in net.report]
@@ -129,9 +130,11 @@ def test_each_relu_of_a_known_network_is_replaced_and_its_outputs_are_kept(name:
 def test_inside_block_is_neither_the_stem_nor_after_an_addition(
     name: str, inside: list[str]
 ) -> None:
-    kept = randomise(torchvision.models.get_model(name)).eval()
-    net = convert(kept, where="inside-block", kernel="same")
-    blocks = [path.replace(".", "_") for path, part in kept.named_modules() if hasattr(part, "bn2")]
+    original = randomise(torchvision.models.get_model(name)).eval()
+    net = convert(original, where="inside-block", kernel="same")
+    blocks = [
+        path.replace(".", "_") for path, part in original.named_modules() if hasattr(part, "bn2")
+    ]
     assert {site.name for site in net.report if not site.reason} == {
         f"{b}_{relu}" for b in blocks for relu in inside
     }
@@ -143,7 +146,7 @@ def test_inside_block_is_neither_the_stem_nor_after_an_addition(
     assert str(net.report).count("not inside a residual block") == len(net.report) - len(expected)
     X = images(2, 3, 32, 32)
     with torch.inference_mode():
-        assert_same(net(X), kept(X))
+        assert_same(net(X), original(X))
 
 
 def test_the_residual_net_of_the_bench_gets_what_its_own_option_gives() -> None:
@@ -164,8 +167,9 @@ def test_the_residual_net_of_the_bench_gets_what_its_own_option_gives() -> None:
 
 
 def test_own_network_keeps_its_functions_in_both_modes_its_names_and_itself() -> None:
-    kept = randomise(Own())
-    reference, net = copy.deepcopy(kept), detrame.convert(kept)
+    original = randomise(Mixed())
+    reference = copy.deepcopy(original)
+    net = detrame.convert(original)
     assert [site.name for site in net.report] == [f"relu_{i}" for i in range(1, 8)]
     assert [site.channels for site in net.report] == [4, 6, 4, 4, 4, 4, 8]
     assert [site.inside_block for site in net.report] == [
@@ -177,9 +181,10 @@ def test_own_network_keeps_its_functions_in_both_modes_its_names_and_itself() ->
         False,
         False,
     ]
-    old = kept.state_dict()
+    old = original.state_dict()
     assert [name for name in net.state_dict() if not name.startswith("q_metrics.")] == list(old)
-    X, before = images(5, 3, 7, 6), {name: value.clone() for name, value in old.items()}
+    X = images(5, 3, 7, 6)
+    before = {name: value.clone() for name, value in old.items()}
     for training in (True, False, True):
         outputs = []
         for model in (net, reference):
@@ -193,21 +198,23 @@ def test_own_network_keeps_its_functions_in_both_modes_its_names_and_itself() ->
             )
     for name, value in reference.state_dict().items():
         torch.testing.assert_close(net.state_dict()[name], value)
-    assert kept.training
-    assert all(torch.equal(value, before[name]) for name, value in kept.state_dict().items())
+    assert original.training
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
 
 
 def test_frozen_parts_stay_frozen() -> None:
-    kept = Own()
-    kept.norm.eval()
-    net = convert(kept)
+    original = Mixed()
+    original.norm.eval()
+    net = convert(original)
     assert [path for path, part in net.named_modules() if not part.training] == ["norm"]
-    assert not any(part.training for part in convert(kept.eval()).modules())
+    assert not any(part.training for part in convert(original.eval()).modules())
 
 
 def test_it_trains_and_can_be_copied_saved_and_loaded() -> None:
     torch.manual_seed(0)
-    net, X, y = convert(Own(), n_steps=3), images(20, 3, 6, 6), torch.arange(20) % 5
+    net = convert(Mixed(), n_steps=3)
+    X = images(20, 3, 6, 6)
+    y = torch.arange(20) % 5
     optimiser = torch.optim.Adam(net.parameters(), 0.01)
     losses = []
     for _ in range(30):
@@ -220,7 +227,9 @@ def test_it_trains_and_can_be_copied_saved_and_loaded() -> None:
     assert losses[-1] < 0.9 * losses[0]
     assert all(metric.weight.any() and metric.b.any() for metric in metrics(net))
     expected = net.eval()(X)
-    copied, loaded, buffer = copy.deepcopy(net), convert(Own(), n_steps=3).eval(), io.BytesIO()
+    copied = copy.deepcopy(net)
+    loaded = convert(Mixed(), n_steps=3).eval()
+    buffer = io.BytesIO()
     assert copied.report == net.report
     torch.save(net.state_dict(), buffer)
     for other in (copied, loaded):
@@ -236,7 +245,8 @@ def test_what_is_left_is_named_with_its_reason() -> None:
     mobile = nn.Sequential(
         nn.Conv2d(3, 8, 1), nn.ReLU6(), nn.Conv2d(8, 8, 3, groups=8), nn.Hardswish(), nn.ReLU()
     )
-    report, no = convert(mobile).report, "not a ReLU"
+    report = convert(mobile).report
+    no = "not a ReLU"
     assert [(site.what, site.reason) for site in report] == [
         ("ReLU6", no),
         ("Hardswish", no),
@@ -267,7 +277,7 @@ def test_a_predicate_chooses_by_the_record() -> None:
         seen.append(site)
         return site.kernel == 3
 
-    net = convert(Own(), where=where, kernel="same", structure="low-rank", rank=2, n_steps=4)
+    net = convert(Mixed(), where=where, kernel="same", structure="low-rank", rank=2, n_steps=4)
     assert [site.kernel for site in seen] == [5, 3, 1, 1, 1, 1, 1]
     (metric,) = metrics(net)
     assert (metric.channels, metric.kernel, metric.rank, metric.n_steps) == (6, 3, 2, 4)
@@ -277,7 +287,7 @@ def test_a_predicate_chooses_by_the_record() -> None:
     assert [other.rank for other in metrics(again)].count(2) == 1
 
 
-class Checkpointed(Own):
+class Checkpointed(Mixed):
     def forward(self, X: Tensor) -> Tensor:
         made: Tensor = checkpoint(super().forward, X, use_reentrant=False)
         return made
@@ -286,8 +296,8 @@ class Checkpointed(Own):
 def test_checkpoints_are_undone() -> None:
     X = images(2, 3, 32, 32)
     efficient = torchvision.models.DenseNet(4, (2, 2), 8, num_classes=3, memory_efficient=True)
-    for kept in (randomise(Checkpointed()).eval(), randomise(efficient).eval()):
-        assert_same(convert(kept)(X), kept(X))
+    for original in (randomise(Checkpointed()).eval(), randomise(efficient).eval()):
+        assert_same(convert(original)(X), original(X))
     assert efficient.features.denseblock1.denselayer1.memory_efficient
 
 
@@ -316,29 +326,30 @@ def part(_: Any, U: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("fault", [first_half, whole, module_of_identity, part])
 def test_a_relu_in_place_stays_where_a_view_is_read_later(fault: Any) -> None:
-    kept, X = randomise(Wrong(fault)).eval(), images(2, 2, 6, 6)
-    net = convert(kept, example=X)
+    original = randomise(Wrong(fault)).eval()
+    X = images(2, 2, 6, 6)
+    net = convert(original, example=X)
     reason = "in place, and a view of its input is read later"
     assert [site.reason for site in net.report] == [reason, ""]
     with torch.no_grad():
-        assert_same(net(X), kept(X))
+        assert_same(net(X), original(X))
 
 
 def test_a_relu_in_place_is_replaced_where_no_view_is_read_later() -> None:
-    kept, X = (
-        randomise(Wrong(lambda _, U: U.view(-1, 1, 4, 4).relu_() - 1)).eval(),
-        images(2, 2, 6, 6),
-    )
-    net = convert(kept, example=X)
+    original = randomise(Wrong(lambda _, U: U.view(-1, 1, 4, 4).relu_() - 1)).eval()
+    X = images(2, 2, 6, 6)
+    net = convert(original, example=X)
     assert [site.reason for site in net.report] == ["", ""]
-    assert_same(net(X), kept(X))
+    assert_same(net(X), original(X))
 
 
 class Wrong(nn.Module):
     def __init__(self, fault: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
-        self.conv, self.fault = nn.Conv2d(2, 3, 3), fault
-        self.same, self.in_place = nn.Identity(), nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(2, 3, 3)
+        self.fault = fault
+        self.same = nn.Identity()
+        self.in_place = nn.ReLU(inplace=True)
 
     def forward(self, X: Tensor) -> Tensor:
         return F.relu(self.fault(self, self.conv(X)))
@@ -420,20 +431,20 @@ class Graphed(nn.Module):
 def test_a_folded_plain_network_computes_the_same(
     depth: Any, batch_norm: bool, options: Any, n_steps: int
 ) -> None:
-    activation: Activation = lambda channels, _: QMetricReLU(
-        channels, 1, n_steps, **options
-    )  # typed
+    def activation(channels: int, _: int) -> nn.Module:
+        return QMetricReLU(channels, 1, n_steps, **options)
+
     made = PlainNet(depth, 3, 4, activation=activation, batch_norm=batch_norm, widths=(6, 8))
-    kept = randomise(made.to(memory_format=torch.channels_last)).eval()
-    before = {name: value.clone() for name, value in kept.state_dict().items()}
+    original = randomise(made.to(memory_format=torch.channels_last)).eval()
+    before = {name: value.clone() for name, value in original.state_dict().items()}
     X = (127 + 60 * images(4, 3, 10, 10)).clamp(0, 255).to(torch.uint8)
-    folded = fold(kept)
-    assert_same(folded(X), kept(X))
+    folded = fold(original)
+    assert_same(folded(X), original(X))
     assert sum(isinstance(part, FoldedQMetricReLU) for part in folded.modules()) == depth - 1
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
     assert not any(parameter.requires_grad for parameter in folded.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in kept.state_dict().items())
-    assert_same(fold(folded)(X), kept(X))
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
+    assert_same(fold(folded)(X), original(X))
 
 
 @pytest.mark.parametrize(
@@ -449,12 +460,13 @@ def test_a_folded_plain_network_computes_the_same(
 def test_a_known_network_folded_or_read_again_computes_the_same(
     name: str, kernel: int, n_folded: int
 ) -> None:
-    kept = randomise(convert(torchvision.models.get_model(name), kernel=kernel)).eval()
+    original = randomise(convert(torchvision.models.get_model(name), kernel=kernel)).eval()
     again = convert(torchvision.models.get_model(name), kernel=kernel).eval()
-    again.load_state_dict(kept.state_dict())
-    folded, X = fold(kept), images(2, 3, 64, 64)
+    again.load_state_dict(original.state_dict())
+    folded = fold(original)
+    X = images(2, 3, 64, 64)
     with torch.inference_mode():
-        scores = kept(X)
+        scores = original(X)
         assert_same(folded(X), scores)
         assert torch.equal(again(X), scores)
     assert sum(isinstance(part, FoldedQMetricReLU) for part in folded.modules()) == n_folded
@@ -464,20 +476,21 @@ def test_a_known_network_folded_or_read_again_computes_the_same(
 
 
 def test_folded_own_network_computes_the_same() -> None:
-    kept, X = randomise(convert(Own())).eval(), images(5, 3, 7, 6)
-    folded = fold(kept)
-    assert_same(folded(X), kept(X))
+    original = randomise(convert(Mixed())).eval()
+    X = images(5, 3, 7, 6)
+    folded = fold(original)
+    assert_same(folded(X), original(X))
     names = [path for path, part in folded.named_modules() if isinstance(part, FoldedQMetricReLU)]
     assert names == [f"q_metrics.relu_{i}" for i in (1, 2, 3, 7)], "the others follow no layer"
     assert not any(isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d) for part in folded.modules())
     with pytest.raises(
-        ValueError, match=r"fold\(Own\): the network is in training mode, call its eval\(\) first"
+        ValueError, match=r"fold\(Mixed\): the network is in training mode, call its eval\(\) first"
     ):
-        fold(kept.train())
+        fold(original.train())
 
 
 class Shared(nn.Module):
-    """Nothing to merge: two calls, a weight with another reader, an output with another one, groups, and sequences."""
+    """Have nothing to merge: two calls, other readers of weights and outputs, groups, sequences."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -486,7 +499,8 @@ class Shared(nn.Module):
         )
         self.norms = nn.ModuleList([nn.BatchNorm2d(4) for _ in range(3)])
         self.metrics = nn.ModuleList([QMetricReLU(4, 1) for _ in range(3)])
-        self.tokens, self.token_norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.tokens = nn.Linear(4, 4)
+        self.token_norm = nn.BatchNorm1d(4)
 
     def forward(self, X: Tensor) -> Tensor:
         U = self.norms[0](self.twice(X)) + self.norms[0](self.twice(X + 1))
@@ -498,9 +512,10 @@ class Shared(nn.Module):
 
 
 def test_what_others_read_is_not_merged() -> None:
-    kept, X = randomise(Shared()).eval(), images(3, 4, 5, 5)
-    folded = fold(kept, example=X)
-    assert_same(folded(X), kept(X))
+    original = randomise(Shared()).eval()
+    X = images(3, 4, 5, 5)
+    folded = fold(original, example=X)
+    assert_same(folded(X), original(X))
     norms = [
         path
         for path, part in folded.named_modules()
@@ -536,10 +551,11 @@ def parametrised(conv: nn.Module, _: nn.Module) -> None:
 )
 @pytest.mark.parametrize("layer", [nn.BatchNorm2d(4), QMetricReLU(4, 1)])
 def test_layers_with_hooks_are_not_merged(change: Any, layer: nn.Module) -> None:
-    kept, X = randomise(nn.Sequential(nn.Conv2d(3, 4, 3), copy.deepcopy(layer))), images(2, 3, 5, 5)
-    change(*kept.children())
+    original = randomise(nn.Sequential(nn.Conv2d(3, 4, 3), copy.deepcopy(layer)))
+    X = images(2, 3, 5, 5)
+    change(*original.children())
     with torch.no_grad():
-        kept(X)  # some hooks set a weight then
-    folded = fold(kept.eval())
-    assert_same(folded(X), kept(X))
+        original(X)  # some hooks set a weight then
+    folded = fold(original.eval())
+    assert_same(folded(X), original(X))
     assert type(folded.get_submodule("1")) is type(layer)

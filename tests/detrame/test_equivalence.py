@@ -1,4 +1,4 @@
-"""Dictionary problems as layers and back, against independent solvers, and the exact prox against its definition."""
+"""Dictionary problems as layers and back, and the prox, against independent solvers."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -26,10 +26,8 @@ def problem(
     frame = np.linalg.qr(rng.standard_normal((max(n_features, n_atoms),) * 2))[0][
         :n_features, :n_atoms
     ]
-    D, d = (
-        frame + noise * rng.standard_normal((n_features, n_atoms)),
-        0.2 * rng.standard_normal(n_atoms),
-    )
+    D = frame + noise * rng.standard_normal((n_features, n_atoms))
+    d = 0.2 * rng.standard_normal(n_atoms)
     return DictionaryProblem(D=D, d=d, **{"lmbd": 0.2, "alpha": 0.3, "beta": 0.4} | penalties)
 
 
@@ -91,9 +89,11 @@ def test_a_dictionary_s_layer_ends_in_the_elastic_net_code(
 def test_the_fixed_points_are_the_exact_prox(
     seed: int, n_features: int, noise: float, alpha: float
 ) -> None:
-    """For any metric, dominant or not: a step leaves the prox where it is, and moves everything else."""
+    """For any metric a step leaves the prox where it is, and moves everything else."""
     made = problem(seed, n_features, noise=noise, alpha=alpha)
-    layer, Q, rng = to_layer(made), metric_of(made), np.random.default_rng(seed + 1)
+    layer = to_layer(made)
+    Q = metric_of(made)
+    rng = np.random.default_rng(seed + 1)
     Z = 2 * rng.standard_normal((4, 6))
 
     def step(U: Array) -> Array:
@@ -103,11 +103,10 @@ def test_the_fixed_points_are_the_exact_prox(
     np.testing.assert_allclose(step(exact), exact, atol=1e-9)
     # The size of the step bounds the distance to the prox, so there is no other fixed point.
     other = (exact + 0.1 * rng.standard_normal(Z.shape)).clip(0)
-    levels, scale = np.linalg.eigvalsh(Q + made.beta * np.eye(6)), np.diag(Q) + made.beta
-    error, moved = (
-        np.linalg.norm(other - exact, axis=1),
-        np.linalg.norm(step(other) - other, axis=1),
-    )
+    levels = np.linalg.eigvalsh(Q + made.beta * np.eye(6))
+    scale = np.diag(Q) + made.beta
+    error = np.linalg.norm(other - exact, axis=1)
+    moved = np.linalg.norm(step(other) - other, axis=1)
     assert (levels[0] * error <= (scale.max() + levels[-1]) * moved + 1e-12).all()
 
 
@@ -146,7 +145,8 @@ def test_the_prox_is_optimal_and_firmly_non_expansive(
     assert U.min() >= 0
     assert slope.min() > -1e-8
     assert np.abs(slope * U).max() < 1e-7
-    moved, apart = U[0] - U[1], Z[0] - Z[1]
+    moved = U[0] - U[1]
+    apart = Z[0] - Z[1]
     assert moved @ Q @ moved <= moved @ Q @ apart + 1e-8
 
 
@@ -166,8 +166,11 @@ def test_back_is_the_same_up_to_scale(
     seed: int, sizes: Any, alpha: float, beta: float, factor: float | None
 ) -> None:
     made = problem(seed, sizes[0], sizes[1], 0.3, alpha=alpha, beta=beta)
-    found = from_layer(to_layer(made), factor and factor * made.lmbd)
-    factor = factor or 1.0  # left out, the scale is the problem's own
+    # The search finds alpha to about 1e-8, which moves the square of a singular value of D.
+    assume(np.linalg.svd(made.D, compute_uv=False).min() > 0.03)
+    lmbd = None if factor is None else factor * made.lmbd
+    found = from_layer(to_layer(made), lmbd)
+    factor = factor or 1.0  # left out, the scale is that of the problem
     assert found.violated == ()
     assert found.distance < 1e-6
     assert found.gain == pytest.approx(factor**0.5, rel=1e-5)
@@ -185,8 +188,10 @@ def test_back_is_the_same_up_to_scale(
 
 def test_a_layer_of_no_dictionary_names_what_is_violated() -> None:
     """Later steps may then fit less well too, earlier ones not."""
-    layer, narrow = to_layer(problem(0)), to_layer(problem(1, n_features=3))
-    twist, rng = np.eye(6, k=1), np.random.default_rng(0)
+    layer = to_layer(problem(0))
+    narrow = to_layer(problem(1, n_features=3))
+    twist = np.eye(6, k=1)
+    rng = np.random.default_rng(0)
     cases = {
         "constraints": replace(layer, W_tilde=layer.W_tilde + 0.01 * np.eye(6)),
         "binding": replace(layer, b=layer.b * np.linspace(1, 1.1, 6)),

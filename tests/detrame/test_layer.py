@@ -1,7 +1,6 @@
 """The Q-metric ReLU against its definition and finite differences, in all structures."""
 
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,11 @@ from torch.nn import functional as F
 from ddl_bench.api import Budget, Split, Task
 from ddl_bench.training.recipe import RecipeOptions
 from detrame.layer import QMetricReLU
+from detrame.methods.metric_method import MetricMethod
 from detrame.methods.plainnet import DeTraMePlainNet
+from detrame.methods.plainnet_deep import PlainNetDeep
+from detrame.methods.plainnet_wide import PlainNetWide
+from tests.conftest import Clock
 
 RANKS = {"full": None, "depthwise": None, "low-rank": 2}
 structures = pytest.mark.parametrize("structure", RANKS)
@@ -49,9 +52,11 @@ def signal(*shape: int, seed: int = 1) -> Tensor:
 
 
 def equation_9(Z: Tensor, made: QMetricReLU, n_steps: int) -> Tensor:
-    """The recursion as it is printed, tap by tap and without convolutions, on (n, channels, height, width)."""
-    h, b = made.h[:, None, None], made.b[:, None, None]
-    U, pad = torch.zeros_like(Z), made.kernel // 2
+    """Compute the recursion as printed, tap by tap, on (n, channels, height, width)."""
+    h = made.h[:, None, None]
+    b = made.b[:, None, None]
+    U = torch.zeros_like(Z)
+    pad = made.kernel // 2
     height, width = Z.shape[2:]
     for _ in range(n_steps):
         V = F.pad(U - Z, (pad, pad, pad, pad))
@@ -97,7 +102,8 @@ def test_it_computes_equation_9(
     channels, kernel, n_steps, structure = arguments
     made = layer(channels, kernel, n_steps, structure, seed=seed)
     Z = signal(size[0], channels, *size[1:], seed=seed)
-    expected, taps = equation_9(Z, made, n_steps).detach(), range(made.kernel)
+    expected = equation_9(Z, made, n_steps).detach()
+    taps = range(made.kernel)
     kernels = [off_diagonal(made, i, j) for i in taps for j in taps]
     torch.testing.assert_close(
         made.dense_weight().flatten(2).movedim(2, 0), torch.stack(kernels), rtol=0, atol=1e-14
@@ -279,8 +285,7 @@ def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
         val=Split(X=X[:0], y=y[:0]),
     )
     training = DeTraMePlainNet(recipe=RecipeOptions(batch_size=40)).start(task, Budget(epochs=3))
-    never: Any = SimpleNamespace(fraction=lambda: 0.0, expired=lambda: False)
-    while training.advance(never):
+    while training.advance(Clock()):
         pass
     state = training.classifier().state()  # type: ignore[attr-defined]  # Network is Keepable
     metrics = [name.removesuffix(".h") for name in state if name.endswith(".h")]
@@ -291,3 +296,24 @@ def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
         assert weight.abs().max() > 0
         assert 0 <= h.min() < h.max() <= 1
         assert 0 <= b.min() < b.max()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (DeTraMePlainNet, {"n_steps": 0}, r"n_steps=0\): must be .* 1, or None"),
+        (DeTraMePlainNet, {"rank": 4}, r"rank=4\): has no effect without structure='low-rank'"),
+        (
+            DeTraMePlainNet,
+            {"structure": "depthwise", "kernel": "1x1"},
+            r"kernel='1x1'\): has no effect where structure='depthwise'",
+        ),
+        (PlainNetDeep, {"structure": "depthwise"}, r"structure='depthwise'\): must be 'full'"),
+        (PlainNetWide, {"n_steps": 3}, r"n_steps=3\): has no effect where equal='parameters'"),
+    ],
+)
+def test_an_option_out_of_range_or_without_effect_is_refused(
+    method: type[MetricMethod], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"{method.__name__}\({message}"):
+        method(**options)

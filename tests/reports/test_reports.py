@@ -1,4 +1,4 @@
-"""Tables, figures and page, on runs that are made up here."""
+"""Tables and page of a report, on runs that are made up here."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -9,18 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
 
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
-from ddl_bench.results.rows import Row, load_rows
+from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
 from ddl_bench.results.table import COLUMNS, display, number, summary
-from reports.figures import draw as figures
-from reports.figures.names import write_names
 from reports.report import write
 from tests.conftest import make_cell, put
 
@@ -33,7 +27,11 @@ OUTER = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two data sets; on digits a dictionary method, one that misses a seed, one that failed and one of hostile name."""
+    """Make up a run on two data sets.
+
+    On digits there are a dictionary method, one that misses a seed, one that failed, and one whose
+    name is hostile to HTML, Markdown and LaTeX.
+    """
     folder = tmp_path_factory.mktemp("results") / "made-up"
     rng = np.random.default_rng(0)
     about = {
@@ -53,9 +51,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "curve_accuracy": 100 * share - 40 / np.arange(1, 6),
                 "curve_split": np.array("validation"),
             }
-            kept: dict[str, Any] = curve | (
-                {"artefact_atoms": rng.normal(size=(30, 1, 5, 5))} if label == "sdl" else {}
-            )
+            arrays: dict[str, Any] = dict(curve)
+            if label == "sdl":
+                arrays["artefact_atoms"] = rng.normal(size=(30, 1, 5, 5))
             cell = make_cell(label, seed, plugins=())
             if label == "plainnet" and seed == 1:
                 put(
@@ -75,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 folder,
                 cell,
                 rng.random(400) < share,
-                kept,
+                arrays,
                 **numbers,
                 test_s_per_image_iqr=1e-6,
                 provenance=about,
@@ -97,7 +95,7 @@ def paths(run: Path) -> dict[str, Path]:
 
 
 class Page(HTMLParser):
-    """Collects what a page would fetch, the texts of its cells, and tags that are not closed in order."""
+    """Collect what a page would fetch and the texts of its cells; fail at unclosed tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -135,13 +133,13 @@ class Page(HTMLParser):
 def test_the_page_stands_alone(paths: dict[str, Path]) -> None:
     text = paths["page"].read_text()
     page = Page(text)
-    assert all(it.startswith(("#", "data:image/png;base64,")) for it in page.fetched)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.fetched)
     assert set(re.findall(r"https?://[^\"'\s<)]+", text)) <= OUTER
     assert not re.search(r"@import|url\((?!#)", text)
     assert len(page.ids) == len(
         set(page.ids)
     )  # figures in one page must not take each other's clip paths
-    links = [it[1:] for it in page.fetched if it.startswith("#")]
+    links = [link[1:] for link in page.fetched if link.startswith("#")]
     assert set(links) <= set(page.ids)
 
 
@@ -178,7 +176,8 @@ def test_no_output_shows_nan(paths: dict[str, Path]) -> None:
 
 def test_csv_round_trip(run: Path, paths: dict[str, Path]) -> None:
     rows = load_rows(run)
-    read, table = pd.read_csv(paths["csv"], keep_default_na=True), summary(rows)
+    read = pd.read_csv(paths["csv"], keep_default_na=True)
+    table = summary(rows)
     assert list(read.columns) == list(table.columns)
     for name in ("accuracy", "accuracy_sd", "train_s", "n_params", "low", "high", "n_seeds"):
         np.testing.assert_allclose(read[name], table[name].astype(float))
@@ -300,95 +299,6 @@ def test_number(value: float, sd: float, form: str, expected: str) -> None:
     assert number(value, sd, form) == expected
 
 
-def test_columns_are_fields_of_a_row() -> None:
-    assert {field for field, *_ in COLUMNS} <= Row.model_fields.keys()
-    assert len({title for _, title, *_ in COLUMNS}) == len(COLUMNS)
-
-
-def test_many_lines_have_a_panel_for_each_family(tmp_path: Path) -> None:
-    methods = [
-        "sdl",
-        "spams",
-        "adl",
-        "ddl",
-        "scn",
-        "lista",
-        "plainnet",
-        "resnet",
-        "csc-net",
-        "src",
-        "dpl",
-        "logistic",
-    ]
-    for i, method in enumerate([*methods, "of-a-plugin"]):
-        curve = {
-            "curve_seconds": np.arange(1.0, 4),
-            "curve_accuracy": 50.0 + i + np.arange(3),
-            "curve_split": "test",
-        }
-        put(tmp_path, make_cell(method, 0), np.ones(10, bool), curve, train_s=3.0)
-    text = (write(tmp_path)["figures"] / "digits-accuracy-while-training.svg").read_text()
-    for name in (
-        *methods,
-        "of-a-plugin",
-        "other",
-        "baseline",
-        "unrolled networks",
-        "dictionaries, layer by layer",
-    ):
-        assert f"<!-- {name} -->" in text
-
-
-def test_a_line_to_a_name_leads_past_no_other_point() -> None:
-    figure = Figure(figsize=(7, 4.4), dpi=72)
-    axes = figure.add_subplot(xlim=(0, 100), ylim=(0, 100))
-    points = {
-        name: np.array(at)
-        for name, at in {
-            "sdl": (70.0, 51.0),
-            "lista": (73.0, 50.0),
-            "detrame": (76.0, 50.0),
-        }.items()
-    }
-    bars = [(x + dx, y) for x, y in points.values() for dx in (-0.5, 0.5) for y in range(40, 61)]
-    write_names(axes, points, np.array(bars))
-    homes = axes.transData.transform(np.array(list(points.values())))
-    for i, text in enumerate(it for it in axes.texts if isinstance(it, Annotation)):
-        way = np.array(Text.get_window_extent(text).get_points()).mean(0) - homes[i]
-        for home in np.delete(homes, i, 0) - homes[i]:
-            along = np.clip(home @ way / (way @ way), 0, 1)
-            assert np.hypot(*(home - along * way)) > 3
-
-
-def test_a_line_of_a_panel_ends_at_the_mean_over_its_seeds() -> None:
-    ends = {0: (2.0, 60.0), 1: (4.0, 70.0)}  # by seed
-    points: list[figures.Point] = [
-        (name, seed, *at)
-        for name in "ab"
-        for seed, end in ends.items()
-        for at in ((1.0, 50.0), end)
-    ]
-    figure = figures.panels(points, {"a": "one", "b": "two"}, "seconds of training time", "test")
-    drawn = [np.asarray(line.get_data()).T.tolist() for axes in figure.axes for line in axes.lines]
-    assert [line for line in drawn if len(line) == 1] == [[[3, 65]], [[3, 65]]]
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=14, unique=True
-    )
-)
-@settings(deadline=None, max_examples=25)
-def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]) -> None:
-    figure = Figure(figsize=(7, 4.4), dpi=72)
-    axes = figure.add_subplot(xlim=(-8, 38), ylim=(-8, 38))
-    points = {f"method-{i}": np.array(place, dtype=float) for i, place in enumerate(places)}
-    write_names(axes, points, np.array(list(points.values())))
-    texts = [it for it in axes.texts if isinstance(it, Annotation)]
-    figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(it) for it in texts]
-    for i, box in enumerate(boxes):
-        assert box.count_overlaps(boxes) == 1  # itself
-        assert box.count_contains(axes.transData.transform(list(points.values()))) == 0
-        assert axes.bbox.count_overlaps([box]) == 1
-        assert texts[i].get_text() == f"method-{i}"
+def test_columns_are_measured_values() -> None:
+    assert {column.field for column in COLUMNS} <= COLUMNS_MEASURED
+    assert len({column.title for column in COLUMNS}) == len(COLUMNS)
