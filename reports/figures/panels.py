@@ -82,7 +82,7 @@ def draw_family(
     for name, lines in methods:
         look = look_of[str(name)]
         draw_lines(axes, lines, look.colour, width=1.2)
-        x, y = (float(value) for value in ends.loc[name])
+        x, y = ends.loc[[name]].to_numpy()[0]
         text = str(name)
         if x < least:
             text += f" ({EngFormatter('s', 0)(x)})"
