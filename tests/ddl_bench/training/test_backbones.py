@@ -171,7 +171,7 @@ def test_a_wrong_option_is_named() -> None:
         make_method(load_method("resnet"), {"depth": 9})
     with pytest.raises(
         UserError,
-        match=r"DeTraMeResNet\(n_steps=-1\): must be greater than or equal to 1, or None",
+        match=r"detrame-resnet, option 'n_steps' = -1: .*greater than or equal to 1",
     ):
         make_method(load_method("detrame-resnet"), {"n_steps": -1})
 
