@@ -27,7 +27,6 @@ from ddl_bench.api import (
     Keepable,
     Method,
     Restorable,
-    Size,
     Split,
     Task,
     Training,
@@ -42,6 +41,8 @@ Status: TypeAlias = Literal["held", "broken", "skipped"]
 Shape: TypeAlias = tuple[int, int, int]
 
 EPOCHS = 2
+TO_THE_END = Budget(epochs=EPOCHS)
+SHORT = Budget(seconds=1.0)  # on images of further shapes
 LEARNING_EPOCHS = 12
 BUDGET_S = 1.5  # of the rule about a budget in seconds
 OVERTIME_S = 3.0  # that a method may take beyond it
@@ -149,7 +150,7 @@ def shape_like(text: str) -> Shape:
     if text in PUBLISHED:
         return PUBLISHED[text]
     images = load(text, data_dir=default_data_dir(), datasets=datasets())
-    channels, height, width = images.train.X.shape[1:]
+    channels, height, width = images.x_train.shape[1:]
     return channels, height, width
 
 
@@ -203,69 +204,68 @@ def classes(target: str | type[Method]) -> list[type[Method]]:
 
 
 def _findings(cls: type[Method], shapes: tuple[Shape, ...], limit_s: float) -> Iterator[Finding]:
-    for sentence, form_rule in FORM.items():
-        finding = _judge(f"{cls.name} {sentence}", form_rule, cls, limit_s=limit_s)
+    examiner = Examiner(limit_s)
+    for words, form_rule in FORM.items():
+        finding = examiner.judge(f"{cls.name} {words}", form_rule, cls)
         yield finding
         if finding.status == "broken" and form_rule in (_shape, _annotations):
             return
-    first: Shape | None = None
-    hangs = False
+    tried: dict[Shape, Finding] = {}
+    budget = TO_THE_END
     for shape in shapes:
         size = "x".join(map(str, shape))
         sentence = f"{cls.name} trains on {size} images and scores them"
-        finding = _judge(sentence, _trains, cls, shape, limit_s=limit_s)
-        yield finding
-        hangs = hangs or _hung(finding)
-        if finding.status == "held" and first is None:
-            first = shape
-    if first is None and not hangs:
-        yield _nothing_ran(cls, finding)
-    for sentence, rule in RULES.items():
-        rule_sentence = f"{cls.name} {sentence}"
-        if hangs:
-            yield Finding(rule_sentence, "skipped", "a call of the method is still running")
-        elif first is None:
-            yield Finding(rule_sentence, "skipped", "the method trains on none of these images")
-        else:
-            finding = _judge(rule_sentence, rule, cls, first, limit_s=limit_s)
-            yield finding
-            hangs = _hung(finding)
+        tried[shape] = examiner.judge(sentence, _trains, cls, shape, budget)
+        yield tried[shape]
+        if tried[shape].status != "skipped":
+            budget = SHORT
+    if all(finding.status == "skipped" for finding in tried.values()):
+        examiner.obstacle = f"the method skips these images: {tried[shapes[-1]].detail}"
+        advice = "give images that it is made for: ddl-bench check --like DATASET"
+        yield Finding(f"{cls.name} trains on some of these images", "broken", advice)
+    shape = _best(tried)
+    for words, rule in RULES.items():
+        yield examiner.judge(f"{cls.name} {words}", rule, cls, shape)
 
 
-def _nothing_ran(cls: type[Method], last: Finding) -> Finding:
-    """A method that skips all images was not tried; one that is broken on them has been told."""
-    sentence = f"{cls.name} trains on some of these images"
-    if last.status == "broken":
-        return Finding(sentence, "skipped", "see above")
-    advice = "give images that it is made for: ddl-bench check --like DATASET"
-    return Finding(sentence, "broken", f"it skips them all ({last.detail}); {advice}")
+def _best(tried: dict[Shape, Finding]) -> Shape:
+    """The first shape that the method trains on, or else the first that it does not skip."""
+    for status in ("held", "broken", "skipped"):
+        for shape, finding in tried.items():
+            if finding.status == status:
+                return shape
+    raise AssertionError("there is a shape to try")
 
 
-HANGS = "still running after"
+class Examiner:
+    """Tries rules one after the other, each for so many seconds.
 
+    A rule that takes longer is left behind in its thread, and no other is tried beside it.
+    """
 
-def _hung(finding: Finding) -> bool:
-    return finding.status == "broken" and finding.detail.startswith(HANGS)
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self.obstacle = ""  # why no further rule can be tried
 
+    def judge(self, sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
+        """Try a rule and return the finding."""
+        if self.obstacle:
+            return Finding(sentence, "skipped", self.obstacle)
+        outcome: list[Finding] = []
+        n_threads = torch.get_num_threads()
 
-def _judge(
-    sentence: str, rule: Callable[..., None], *arguments: Any, limit_s: float
-) -> Finding:
-    """Try a rule, in a thread that is given up after a while."""
-    outcome: list[Finding] = []
-    n_threads = torch.get_num_threads()
+        def attempt() -> None:
+            torch.set_num_threads(n_threads)  # which is a setting of each thread
+            outcome.append(_try(sentence, rule, *arguments))
 
-    def attempt() -> None:
-        torch.set_num_threads(n_threads)
-        outcome.append(_try(sentence, rule, *arguments))
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if outcome:
-        return outcome[0]
-    advice = "does advance() return, and False at the end?"
-    return Finding(sentence, "broken", f"{HANGS} {limit_s:g} s: {advice}")
+        thread = threading.Thread(target=attempt, daemon=True)
+        thread.start()
+        thread.join(self.limit_s)
+        if outcome:
+            return outcome[0]
+        self.obstacle = "a call of the method is still running"
+        advice = "advance() should return, and be False at the end"
+        return Finding(sentence, "broken", f"still running after {self.limit_s:g} s: {advice}")
 
 
 def _try(sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
@@ -319,9 +319,10 @@ class Trained:
 
 
 @cache
-def _trained(cls: type[Method], shape: Shape) -> Trained:
-    n_val = 24 if shape == SHAPES[0] else 0  # methods must do without validation images
-    toy = make_toy(shape, val=n_val)
+def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Trained:
+    small = shape == SHAPES[0]
+    # Methods must do without validation images, too.
+    toy = make_toy(shape) if small else make_toy(shape, n=48, val=0)
     images = {
         "train.X": toy.task.train.X,
         "train.y": toy.task.train.y,
@@ -329,7 +330,7 @@ def _trained(cls: type[Method], shape: Shape) -> Trained:
         "the test images": toy.test.X,
     }
     copies = {name: tensor.clone() for name, tensor in images.items()}
-    classifier = train(cls(), toy.task, Budget(epochs=EPOCHS)).classifier()
+    classifier = train(cls(), toy.task, budget).classifier()
     classifier(toy.test.X)
     changed = [name for name, tensor in images.items() if not torch.equal(tensor, copies[name])]
     return Trained(classifier, toy, changed)
@@ -370,8 +371,8 @@ def _name(cls: type[Method]) -> None:
         raise Broken(f"{cls.name!r} is the name of {value}: choose another")
 
 
-def _trains(cls: type[Method], shape: Shape) -> None:
-    trained = _trained(cls, shape)
+def _trains(cls: type[Method], shape: Shape, budget: Budget) -> None:
+    trained = _trained(cls, shape, budget)
     test = trained.toy.test
     scores = trained.classifier(test.X)
     wanted = (len(test), 3)
@@ -411,7 +412,7 @@ def _repeats(cls: type[Method], shape: Shape) -> None:
     again = train(
         cls(),
         trained.toy.task,
-        Budget(epochs=EPOCHS),
+        TO_THE_END,
         after_step=lambda training: training.classifier()(images),
     )
     second = again.classifier()(images)
@@ -429,7 +430,7 @@ def _snapshot(cls: type[Method], shape: Shape) -> None:
             classifier = training.classifier()
             snapshots.append((classifier, classifier(toy.test.X).clone()))
 
-    train(cls(), toy.task, Budget(epochs=EPOCHS), after_step=keep_first)
+    train(cls(), toy.task, TO_THE_END, after_step=keep_first)
     classifier, before = snapshots[0]
     if not torch.equal(classifier(toy.test.X), before):
         raise Broken("its scores changed: classifier() must return a copy")
@@ -454,7 +455,7 @@ def _size(cls: type[Method], shape: Shape) -> None:
         if counted != said:
             raise Broken(f"size() says {said} numbers, state() holds {counted}")
         return
-    counted = _count(classifier)
+    counted = _count(vars(classifier))
     if counted > said:
         raise Broken(f"size() says {said} numbers, its attributes hold {counted}")
 
@@ -473,8 +474,6 @@ def _count(thing: Any) -> int:
         return sum(_count(each) for each in thing)
     if isinstance(thing, dict):
         return _count(list(thing.values()))
-    if isinstance(thing, Classifier):
-        return _count(vars(thing))
     return 0
 
 
