@@ -62,6 +62,7 @@ def test_the_metadata_is_shown(tmp_path: Path) -> None:
 def test_options_have_the_types_of_the_factory(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(MODULE)
-    record = describe.method(*methods_in(path), (path,))
+    (name,) = methods_in(path)
+    record = describe.method(name, (path,))
     assert record["options"]["width"]["type"] == "int"
     assert record["options"]["width"]["default"] == 32

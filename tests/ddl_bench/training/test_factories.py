@@ -1,5 +1,6 @@
 """Networks, functions and estimators of a user become methods; what such networks do is met."""
 
+import copy
 import math
 from dataclasses import fields
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from ddl_bench.training.optimiser import optimisers
 from ddl_bench.training.recipe import RECIPES, Recipe, RecipeOptions
 from tests.conftest import DIGITS, TEST, Clock, fit
 
-SMALL = {"batch_size": 16, "shift": 0.0}
+SMALL = RecipeOptions(batch_size=16, shift=0.0)
 
 
 def images(n: int = 48, shape: tuple[int, int, int] = (3, 8, 8), seed: int = 0) -> Task:
@@ -51,7 +52,7 @@ class SparseCodes(nn.Module):
 
     @torch.no_grad()
     def project_(self) -> None:
-        self.D /= self.D.flatten(1).norm(dim=1)[:, None, None, None]
+        self.D.div_(self.D.flatten(1).norm(dim=1)[:, None, None, None])
 
     def before_step(self, progress: float) -> None:
         self.progress.append(progress)
@@ -72,13 +73,13 @@ Codes = from_module("codes", SparseCodes, recipe={"optimiser": "adamw", "lr": 0.
 
 
 def test_a_network_learns_and_comes_with_everything() -> None:
-    training = Codes(n_atoms=32).start(DIGITS, Budget(epochs=12))
-    assert isinstance(training, Resumable)
+    training: Any = Codes(n_atoms=32).start(DIGITS, Budget(epochs=6))
     while training.advance(Clock()):
         pass
     classifier = training.classifier()
-    assert right(classifier) > 60
-    assert isinstance(classifier, Keepable)
+    assert right(classifier) > 40, "chance is 10"
+    kinds = isinstance(training, Resumable), isinstance(classifier, Keepable)
+    assert kinds == (True, True)
     size = size_of(classifier)
     assert size.n_params == 32 * 9 + 33 * 10
     assert size.n_buffers == 2, "mean and deviation of the channel"
@@ -88,14 +89,15 @@ def test_a_network_learns_and_comes_with_everything() -> None:
 
 def test_a_network_gets_standardised_contiguous_floats_and_its_hooks_are_called() -> None:
     task = images()
-    training = Codes(recipe=RecipeOptions(**SMALL)).start(task, Budget(epochs=2))
+    training = Codes(recipe=SMALL).start(task, Budget(epochs=2))
     while training.advance(Clock()):
         pass
-    net: Any = training.classifier().module.net  # type: ignore[attr-defined]
+    module: Any = training.classifier().module
+    net = module.net
     assert net.progress == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     assert net.formats == {True}
     torch.testing.assert_close(net.D.flatten(1).norm(dim=1), torch.ones(16))
-    standard = training.classifier().module.normalise(task.train.X)  # type: ignore[attr-defined]
+    standard = module.normalise(task.train.X)
     torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(standard.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
 
@@ -111,7 +113,7 @@ def test_channels_last_where_the_network_says_so() -> None:
 
         def forward(self, X: Tensor) -> Tensor:
             self.last.add(X.is_contiguous(memory_format=torch.channels_last))
-            return self.convolution(X).mean((2, 3))
+            return torch.as_tensor(self.convolution(X).mean((2, 3)))
 
     classifier = fit(from_module("last", Last)(), images())
     classifier(images().train.X)
@@ -142,7 +144,7 @@ def test_an_auxiliary_loss_is_added_in_training_and_ignored_in_evaluation() -> N
         method = from_module("pulled", Pulled, extra=extra)
         training: Any = method().start(images(), Budget(epochs=1))
         training.advance(Clock())
-        moved[extra] = float(training.classifier().module.net.pulled) != 1
+        moved[extra] = training.classifier().module.net.pulled.item() != 1
         assert training.classifier()(images().train.X).shape == (48, 3)
         if extra == "loss":
             assert training.loss > math.log(3) + 0.1
@@ -211,7 +213,7 @@ def test_parameters_become_options() -> None:
         num_classes: int,
         kind: Literal["small", "large"] = "small",
         width: Annotated[int, Field(ge=1)] = 4,
-        scale=0.5,  # type: ignore[no-untyped-def]
+        scale: float = 0.5,
         layer: type[nn.Module] = nn.ReLU,
     ) -> nn.Module:
         assert image_shape == (3, 8, 8)
@@ -221,8 +223,8 @@ def test_parameters_become_options() -> None:
 
     method = from_module("made", factory, width=8)
     assert [each.name for each in fields(method)] == ["recipe", "kind", "width", "scale"]
-    assert make_method(method, {"width": 3, "scale": 0.1}) == method(width=3, scale=0.1)  # type: ignore[call-arg]
-    assert method().width == 8  # type: ignore[attr-defined]
+    assert make_method(method, {"width": 3, "scale": 0.1}) == method(width=3, scale=0.1)
+    assert method().width == 8
     for params in ({"kind": "medium"}, {"width": 0}, {"width": 1.5}, {"scale": "x"}):
         with pytest.raises(UserError, match="made, option"):
             make_method(method, params)
@@ -264,7 +266,7 @@ def test_every_optimiser_trains(name: Any) -> None:
     assert right(fit(method, DIGITS, epochs=8)) > 60
     training: Any = method.start(DIGITS, Budget(epochs=2))
     training.advance(Clock())
-    state = training.state()
+    state = copy.deepcopy(training.state())
     training.advance(Clock())
     other: Any = method.start(DIGITS, Budget(epochs=2))
     other.load(state)
