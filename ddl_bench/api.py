@@ -1,8 +1,12 @@
 """The one interface between the harness and a method.
 
-A `Method` is a frozen set of hyper-parameters. `Method.start` makes a `Training`, which holds everything that changes;
-the harness pulls it along with `advance` and asks it for a `Classifier`, a snapshot that maps images to class scores.
-The harness owns the clock, the test images and the score; a method calls nothing back.
+A `Method` is a frozen set of options. `Method.start` makes a `Training`, which holds everything
+that changes; the harness pulls it along with `advance` and asks it for a `Classifier`, a snapshot
+that maps images to class scores. The harness owns the clock, the test images and the score; a
+method calls nothing back.
+
+What a method, a training or a classifier can do besides is a protocol of its own: it has the power
+if it has the attribute.
 """
 
 from __future__ import annotations
@@ -22,7 +26,15 @@ if TYPE_CHECKING:  # importing torch takes a second, which `ddl-bench show` does
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images and labels: `X` of shape (n, channels, height, width), uint8; `y` of shape (n,), int64."""
+    """Images and their labels.
+
+    Parameters
+    ----------
+    X
+        Images, shape (n, channels, height, width), uint8.
+    y
+        Labels, shape (n,), int64, from 0.
+    """
 
     X: Tensor
     y: Tensor
@@ -35,8 +47,19 @@ class Split:
 class Task:
     """What a method may see: training and validation images, never the test images.
 
-    `val` may be empty; a method that needs a validation set then cuts its own from `train`. `mirror` says that an image
-    and its left-right mirror image belong to the same class, so that flipping is a legitimate augmentation.
+    Parameters
+    ----------
+    name
+        Of the data set.
+    class_names
+        A name for each label.
+    train
+        The images to learn from.
+    val
+        Validation images; may be empty. A method that needs some then takes its own from `train`.
+    mirror
+        An image and its left-right mirror image belong to the same class, so that flipping is a
+        legitimate augmentation.
     """
 
     name: str
@@ -47,21 +70,37 @@ class Task:
 
     @property
     def n_classes(self) -> int:
+        """Return the number of classes."""
         return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+        """Return (channels, height, width)."""
         _, channels, height, width = self.train.X.shape
         return channels, height, width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much training a cell may do: a number of `epochs` or of `seconds`, exactly one of them.
+    """How much training a cell may do: a number of epochs or of seconds, exactly one of them.
 
-    A method without epochs takes an epoch budget as "train to your own end". Same seed and same epochs give the same
-    predictions on a CPU; a budget in seconds does not promise that.
+    A method without epochs trains to its own end under a budget in epochs. The same seed and
+    epochs give the same predictions on a CPU; a budget in seconds does not promise that.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training images.
+    seconds
+        Wall time of training.
+    seed
+        Of every generator.
+    device
+        Where to compute: "cpu", "cuda", "cuda:1".
+    threads
+        CPU threads to use.
+    precision
+        Of the products and convolutions of networks.
     """
 
     epochs: int | None = None
@@ -84,18 +123,26 @@ class Deadline(Protocol):
     """Read-only view of the harness's clock. `advance` looks at it at least every 5 s."""
 
     def fraction(self) -> float:
-        """Share of a seconds budget used so far, 0 to 1; always 0 under an epoch budget."""
+        """Return the share of a budget in seconds used so far, 0 to 1; 0 under one in epochs."""
 
     def expired(self) -> bool:
-        """True once the seconds budget is used up; always False under an epoch budget."""
+        """Whether a budget in seconds is used up; False under one in epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers held by a classifier.
 
-    `n_params`: degrees of freedom that prediction uses. `n_stored`: the same with structural zeros. `n_buffers`:
-    running statistics and other constants. A foreign estimator whose size cannot be known has None and a `reason`.
+    Parameters
+    ----------
+    n_params
+        Degrees of freedom that prediction uses; None where they cannot be known.
+    n_stored
+        The same with structural zeros.
+    n_buffers
+        Running statistics and other constants.
+    reason
+        Why a number is None.
     """
 
     n_params: int | None
@@ -106,7 +153,17 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeStats:
-    """Sums over the codes of some images: non-zero entries, entries, squared residual, squared norm of the signals."""
+    """Sums over the codes of some images.
+
+    Parameters
+    ----------
+    n_nonzero, n_entries
+        Codes that are not zero, and all codes.
+    squared_error
+        Squared residual of the signals, sum((X - codes @ D.T)**2).
+    squared_norm
+        Of the signals, sum(X**2).
+    """
 
     n_nonzero: float
     n_entries: float
@@ -115,41 +172,52 @@ class CodeStats:
 
 
 class Classifier(Protocol):
-    """A trained snapshot. Preprocessing belongs to it, so that its time is measured."""
+    """A trained snapshot. Preprocessing belongs to it, so that its time is measured.
 
-    def size(self) -> Size: ...
+    The harness scores all test images in one call: split them where memory is short.
+    """
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        """Scores of shape (n_samples, n_classes) for uint8 images of shape (n_samples, channels, height, width)."""
+        """Return scores (n, n_classes) of uint8 images (n, channels, height, width)."""
 
 
 class Training(Protocol):
     """One training run in progress."""
 
     def advance(self, deadline: Deadline) -> bool:
-        """Train to the end of an epoch or to the deadline, whichever is first; True while more remains."""
+        """Train for an epoch or to the deadline, whichever is first; True while more remains."""
 
     def classifier(self) -> Classifier:
-        """A snapshot that later training does not change."""
+        """Return a snapshot that later training does not change."""
 
 
 class Method(Protocol):
-    """A frozen dataclass of hyper-parameters."""
+    """A frozen dataclass of options, with a name."""
 
     name: ClassVar[str]
 
     def start(self, task: Task, budget: Budget) -> Training:
-        """Move data to the device and warm up (compile, allocate): timed apart, so nothing is learned here."""
+        """Move data to the device and warm up: timed apart, so nothing may be learned here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a method tells of itself besides its docstring, whose first line says what it is.
+    """What a method says about itself besides its docstring, whose first line says what it is.
 
-    family: of the methods that it is listed with. formula: what it computes or minimises, in a line.
-    references: BibTeX keys, of a `references.bib` beside the method's file or of the one that comes with ddl_bench.
-    published: figures for classification, with their conditions. differs: what is unlike the publication.
-    needs: packages that it imports and that do not come with ddl-bench, by the names that they are imported under.
+    Parameters
+    ----------
+    family
+        The methods that it is listed with.
+    formula
+        What it computes or minimises, in a line.
+    references
+        BibTeX keys, of a `references.bib` beside the method's file or the one of ddl_bench.
+    published
+        Published figures for classification, with their conditions.
+    differs
+        What is unlike the publication.
+    needs
+        Packages that it imports and that do not come with ddl-bench, by their import names.
     """
 
     family: str = ""
@@ -162,21 +230,37 @@ class About:
 
 @runtime_checkable
 class Described(Protocol):
-    """A `Method` that tells of itself in `ddl-bench methods`; a subclass for itself. It does not change a cell's ID."""
+    """A `Method` with facts for `ddl-bench methods`. They do not change a cell's ID.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class MyMethod:
+    ...     about: ClassVar[About] = About(family="baseline", references=("me2026",))
+    """
 
     about: ClassVar[About]
 
 
 @runtime_checkable
 class CountsPasses(Protocol):
-    """A `Training` that knows how often it has seen the training set."""
+    """A `Training` that knows how often it has seen the training set.
+
+    Examples
+    --------
+    >>> class MyTraining:
+    ...     passes = 0.0
+    ...
+    ...     def advance(self, deadline):
+    ...         self.passes += 1
+    """
 
     passes: float
 
 
 @runtime_checkable
 class ReportsLoss(Protocol):
-    """A `Training` that knows the mean loss of its last step or epoch, for the curves of a run.
+    """A `Training` that knows the mean loss of its last epoch, for the curves of a run.
 
     Examples
     --------
@@ -192,73 +276,193 @@ class ReportsLoss(Protocol):
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A `Training` that goes on in another process to the end it would have had, on a CPU bit by bit.
+    """A `Training` that goes on in another process to the same end, on a CPU bit by bit.
 
-    `state` is asked for between two `advance`: weights, optimiser, generators, position, passes, as tensors and plain
-    values, in dicts and lists. `load` puts it into what `start` made of the same task and budget.
+    Examples
+    --------
+    >>> class MyTraining:
+    ...     def state(self):
+    ...         return {"D": self.D, "generator": self.generator.get_state()}
+    ...
+    ...     def load(self, state):
+    ...         self.D.copy_(state["D"])
+    ...         self.generator.set_state(state["generator"])
     """
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        """Return all that changes, as tensors and plain values, in dicts and lists.
 
-    def load(self, state: dict[str, Any], /) -> None: ...
+        It is asked for between two `advance`: weights, optimiser, generators, position, passes.
+        """
+
+    def load(self, state: dict[str, Any], /) -> None:
+        """Put a state into what `start` made of the same task and budget."""
+
+
+@runtime_checkable
+class HasSize(Protocol):
+    """A `Classifier` that counts its numbers; `state` is counted where it does not.
+
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def size(self):
+    ...         return Size(n_params=self.D.numel(), n_stored=self.D.numel())
+    """
+
+    def size(self) -> Size:
+        """Count parameters, stored numbers and buffers."""
 
 
 @runtime_checkable
 class HasCodes(Protocol):
-    """A `Classifier` that represents images by sparse codes."""
+    """A `Classifier` that represents images by sparse codes: adds sparsity and error to the table.
 
-    def code_stats(self, X: Tensor, /) -> CodeStats: ...
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def code_stats(self, X):
+    ...         codes = self.encode(X)
+    ...         residual = X.flatten(1) - codes @ self.D.T
+    ...         return CodeStats(
+    ...             n_nonzero=int(codes.count_nonzero()),
+    ...             n_entries=codes.numel(),
+    ...             squared_error=float((residual**2).sum()),
+    ...             squared_norm=float((X.float() ** 2).sum()),
+    ...         )
+    """
+
+    def code_stats(self, X: Tensor, /) -> CodeStats:
+        """Sum over the codes of uint8 images (n, channels, height, width)."""
 
 
 @runtime_checkable
-class HasArtefacts(Protocol):
-    """A `Classifier` with something to draw: "atoms" of shape (n_atoms, channels, height, width), say."""
+class HasAtoms(Protocol):
+    """A `Classifier` with atoms that the report draws.
 
-    def artefacts(self) -> dict[str, np.ndarray]: ...
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def atoms(self):
+    ...         return self.D.T.reshape(-1, *self.image_shape).numpy()
+    """
+
+    def atoms(self) -> np.ndarray:
+        """Return atoms, shape (n_atoms, channels, height, width)."""
+
+
+@runtime_checkable
+class HasDictionary(Protocol):
+    """A `Classifier` with a dictionary in the units of the images: compared with planted atoms.
+
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def dictionary(self):
+    ...         return self.D.T.reshape(-1, *self.image_shape).numpy()
+    """
+
+    def dictionary(self) -> np.ndarray | None:
+        """Return its atoms, shape (n_atoms, channels, height, width); None where it has none."""
 
 
 @runtime_checkable
 class CountsFlops(Protocol):
-    """A `Classifier` that computes outside torch and declares its operations an image (multiply and add are two)."""
+    """A `Classifier` that computes outside torch and declares its operations.
 
-    def flops(self) -> int: ...
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def flops(self):
+    ...         return 2 * self.W.size
+    """
+
+    def flops(self) -> int:
+        """Return the operations for an image; multiply and add are two."""
 
 
 @runtime_checkable
 class Keepable(Protocol):
-    """A `Classifier` whose arrays can be kept in a file."""
+    """A `Classifier` whose arrays can be kept in a file, by `run --keep-models`.
 
-    def state(self) -> dict[str, Tensor]: ...
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def state(self):
+    ...         return {"W": self.W, "means": self.means}
+    """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all arrays that prediction uses."""
 
 
 @runtime_checkable
 class Restorable(Protocol):
-    """A `Method` that rebuilds a kept classifier; `task` has empty splits, and its true shapes and class names."""
+    """A `Method` that rebuilds a kept classifier.
 
-    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier: ...
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class MyMethod:
+    ...     def restore(self, state, task):
+    ...         return MyClassifier(state["W"], state["means"])
+    """
+
+    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
+        """Rebuild a classifier; `task` has empty splits, true shapes and class names."""
+
+
+def size_of(classifier: Classifier) -> Size:
+    """Return the size of a classifier: as it counts, else what its state holds, else unknown."""
+    if isinstance(classifier, HasSize):
+        return classifier.size()
+    if isinstance(classifier, Keepable):
+        n = sum(tensor.numel() for tensor in classifier.state().values())
+        return Size(n_params=n, n_stored=n)
+    reason = f"{type(classifier).__name__} has neither size() nor state()"
+    return Size(n_params=None, n_stored=None, n_buffers=None, reason=reason)
 
 
 class OneShot:
-    """A `Training` made of one function that trains to its end and returns the classifier."""
+    """A `Training` made of one function that trains to its end and returns the classifier.
+
+    Examples
+    --------
+    >>> def start(self, task, budget):
+    ...     return OneShot(lambda: Means(task.train))
+    """
 
     def __init__(self, fit: Callable[[], Classifier]) -> None:
         self._fit = fit
         self._classifier: Classifier | None = None
 
     def advance(self, deadline: Deadline) -> bool:
+        """Train to the end."""
         self._classifier = self._fit()
         return False
 
     def classifier(self) -> Classifier:
+        """Return what the function returned."""
         if self._classifier is None:
             raise RuntimeError("classifier() was asked for before the first advance()")
         return self._classifier
 
 
 class Stepwise:
-    """A `Training` made of a generator that trains up to each `yield` and yields the classifier it has by then.
+    """A `Training` made of a generator that trains up to each `yield` of a classifier.
 
-    `steps` is called with a deadline that always shows the one of the `advance` under way.
+    Parameters
+    ----------
+    steps
+        Called with a deadline that always shows that of the `advance` under way; yields the
+        classifier that it has by then.
+
+    Examples
+    --------
+    >>> def steps(deadline):
+    ...     for D in learn(X):
+    ...         yield MyClassifier(D.copy())
+    >>> training = Stepwise(steps)
     """
 
     def __init__(self, steps: Callable[[Deadline], Iterator[Classifier]]) -> None:
@@ -267,19 +471,24 @@ class Stepwise:
         self._classifier: Classifier | None = None
 
     def fraction(self) -> float:
-        return self._deadline.fraction() if self._deadline else 0.0
+        """Return the share of the budget used so far, 0 to 1."""
+        return 0.0 if self._deadline is None else self._deadline.fraction()
 
     def expired(self) -> bool:
-        return self._deadline.expired() if self._deadline else False
+        """Whether the budget is used up."""
+        return self._deadline is not None and self._deadline.expired()
 
     def advance(self, deadline: Deadline) -> bool:
+        """Train up to the next classifier."""
         self._deadline = deadline
-        following = next(self._steps, None)
-        if following is not None:
-            self._classifier = following
-        return following is not None and not deadline.expired()
+        classifier = next(self._steps, None)
+        if classifier is None:
+            return False
+        self._classifier = classifier
+        return not deadline.expired()
 
     def classifier(self) -> Classifier:
+        """Return the classifier of the last step."""
         if self._classifier is None:
             raise RuntimeError("classifier() was asked for before the first advance()")
         return self._classifier

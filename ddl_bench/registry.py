@@ -294,11 +294,14 @@ def leniency(hint: Any) -> ConfigDict | None:
 
 
 def mistake_in(key: str, value: Any, error: ValidationError) -> str:
-    """Name the option, or the setting inside it, what it got and what was expected."""
+    """Name the option, or the setting within it, what it got and what was expected."""
     mistake = max(error.errors(), key=lambda each: len(each["loc"]))
     inner = [str(part) for part in mistake["loc"][1:]] if isinstance(value, Mapping) else []
+    name = ".".join([key, *inner])
+    if mistake["type"] == "unexpected_keyword_argument":
+        return f"no option {name!r}"
     got = mistake["input"] if inner else value
-    return f"option {'.'.join([key, *inner])!r} = {got!r}: {mistake['msg']}"
+    return f"option {name!r} = {got!r}: {mistake['msg']}"
 
 
 def options_within(hint: Any) -> dict[str, dataclasses.Field[Any]]:
@@ -325,11 +328,10 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     >>> nested({"depth": 6, "recipe": "paper", "recipe.lr": 0.1})
     {'depth': 6, 'recipe': {'base': 'paper', 'lr': 0.1}}
     """
-    options: dict[str, Any] = {}
+    options = {key: value for key, value in params.items() if "." not in key}
     for key, value in params.items():
         name, dot, inner = key.partition(".")
         if not dot:
-            options[key] = value
             continue
         outer = options.get(name, {})
         settings = dict(outer) if isinstance(outer, Mapping) else {"base": outer}

@@ -108,11 +108,18 @@ class Stack:
             n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3]
         )
 
-    def artefacts(self) -> dict[str, np.ndarray]:
-        """Of the first layer: "atoms", what each sees of a patch through the whitening; without one, "dictionary"."""
+    def atoms(self) -> np.ndarray:
+        """Return what each atom of the first layer sees of a patch through the whitening."""
         first = self.layers[0]
-        shape = (first.D.shape[1], self.shape[0], first.patch, first.patch)
-        found = {"atoms": (first.whitening.matrix @ first.D).T.reshape(shape).numpy()}
-        if torch.isinf(first.whitening.floor):
-            found["dictionary"] = first.D.T.reshape(shape).numpy()
-        return found
+        return np.asarray(self._patches((first.whitening.matrix @ first.D).T))
+
+    def dictionary(self) -> np.ndarray | None:
+        """Return the atoms of the first layer where it does not whiten; None where it does."""
+        first = self.layers[0]
+        if not torch.isinf(first.whitening.floor):
+            return None
+        return np.asarray(self._patches(first.D.T))
+
+    def _patches(self, rows: Tensor) -> Tensor:
+        patch = self.layers[0].patch
+        return rows.reshape(len(rows), self.shape[0], patch, patch)

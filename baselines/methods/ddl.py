@@ -103,12 +103,12 @@ class DDLNetwork(Network):
             total += 2 * height * width * layer.D.numel()
         return total
 
-    def artefacts(self) -> dict[str, np.ndarray]:
+    def atoms(self) -> np.ndarray:
+        """Return the atoms of the first layer."""
         first = self.module.codings[0]
-        atoms = first.D.detach().T.cpu()
-        return {
-            "atoms": atoms.reshape(len(atoms), -1, first.layer.kernel, first.layer.kernel).numpy()
-        }
+        rows = first.D.detach().T.cpu()
+        kernel = first.layer.kernel
+        return np.asarray(rows.reshape(len(rows), -1, kernel, kernel))
 
 
 @dataclass(frozen=True, kw_only=True)

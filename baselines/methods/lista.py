@@ -98,11 +98,11 @@ class LISTANet(LISTALayer):
 class LISTANetwork(CodedNetwork):
     module: LISTANet
 
-    def artefacts(self) -> dict[str, np.ndarray]:
-        """What each atom sees of a patch through the whitening."""
+    def atoms(self) -> np.ndarray:
+        """Return what each atom sees of a patch through the whitening."""
         net = self.module
         filters = (net.W[-net.n_atoms :] @ net.matrix.T).detach().cpu()
-        return {"atoms": filters.view(len(filters), -1, net.patch, net.patch).numpy()}
+        return np.asarray(filters.view(len(filters), -1, net.patch, net.patch))
 
 
 def distil(

@@ -152,17 +152,18 @@ def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> No
         console.print()
 
 
-def check(console: Console, target: str, *, as_json: bool) -> bool:
-    """Print the findings of the contract; returns whether a rule is broken."""
+def check(console: Console, target: str, like: str | None, *, as_json: bool) -> bool:
+    """Print each finding of the contract as it is made; returns whether a rule is broken."""
     from ddl_bench.contract import check as check_method
 
-    findings = check_method(target)
+    marks = {"held": "[green]ok     [/]", "broken": "[red]broken [/]", "skipped": "skipped"}
+    findings = []
+    for finding in check_method(target, like):
+        findings.append(finding)
+        if not as_json:
+            text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
+            print_line(console, f"{marks[finding.status]} {escape(text)}")
+            console.file.flush()
     if as_json:
         emit([dataclasses.asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            if finding.held:
-                print_line(console, f"[green]ok    [/] {escape(finding.rule)}")
-            else:
-                print_line(console, f"[red]broken[/] {escape(f'{finding.rule}: {finding.detail}')}")
-    return not all(finding.held for finding in findings)
+    return any(finding.status == "broken" for finding in findings)

@@ -430,15 +430,20 @@ def check(
     target: Annotated[
         str, typer.Argument(help="The name of a method, or a Python file with methods.")
     ],
+    like: Annotated[
+        str | None,
+        typer.Option(help="Try images shaped like those of a data set, or as in 3x32x32."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check that a method keeps the contract, and say in plain words what is wrong.
 
     - `ddl-bench check my_method.py`
+    - `ddl-bench check my_method.py --like cifar10`
     """
     from ddl_bench.cli import commands
 
-    broken = commands.check(console, target, as_json=as_json)
+    broken = commands.check(console, target, like, as_json=as_json)
     raise typer.Exit(1 if broken else 0)
 
 

@@ -218,13 +218,17 @@ def _measure(
             )
         ),
     }
-    if isinstance(classifier, api.HasArtefacts):
-        arrays |= {f"artefact_{name}": array for name, array in classifier.artefacts().items()}
+    if isinstance(classifier, api.HasAtoms):
+        arrays["artefact_atoms"] = classifier.atoms()
+    if isinstance(classifier, api.HasDictionary):
+        dictionary = classifier.dictionary()
+        if dictionary is not None:
+            arrays["artefact_dictionary"] = dictionary
     return values, arrays
 
 
 def _size(classifier: api.Classifier) -> dict[str, Any]:
-    size = classifier.size()
+    size = api.size_of(classifier)
     sizes = {"n_params": size.n_params, "n_stored": size.n_stored, "n_buffers": size.n_buffers}
     return {**sizes, "size_reason": size.reason}
 

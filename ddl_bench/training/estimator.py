@@ -113,7 +113,7 @@ def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[A
 
 
 def _fill(model: Any, known: dict[str, Any]) -> None:
-    """Set parameters that are None, at any depth of a pipeline, to the known value of their name."""
+    """Set parameters that are None, at any depth of a pipeline, to known values by name."""
     unset = {}
     for key, value in model.get_params().items():
         last = key.split("__")[-1]

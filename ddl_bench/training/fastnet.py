@@ -1,4 +1,7 @@
-"""The network of airbench (Jordan, 2024), which learns CIFAR-10 in few passes, with the activation as an argument."""
+"""The network of airbench (Jordan, 2024), which learns CIFAR-10 in few passes.
+
+The activation is an argument.
+"""
 
 from dataclasses import replace
 
@@ -9,7 +12,8 @@ from torch.nn import functional as F
 from ddl_bench.training.backbones import Activation, Normalise
 from ddl_bench.training.recipe import FAST, PAPER, Recipe
 
-# airbench's hyper-parameters, its sums over a batch of 1,024 turned into means: 11.5 / 7.67 and 0.0153 / 11.5
+# airbench's hyper-parameters, its sums over a batch of 1,024 turned into means: 11.5 / 7.67 and
+# 0.0153 / 11.5.
 FASTNET = replace(
     FAST,
     lr=1.5 / 8**0.5,
@@ -18,42 +22,49 @@ FASTNET = replace(
     steps_per_epoch=44,
     largest_batch=1024,
     label_smoothing=0.2,
-    bias_rate=64,
+    bias_rate=64.0,
     mirror_views=True,
 )
-WHITENED = 2  # side of the patches
 RECIPES: dict[str, Recipe] = {"fast": FASTNET, "paper": replace(PAPER, mirror_views=True)}
+
+PATCH = 2  # side of the whitened patches, pixels
+WHITENING_IMAGES = 5000  # that the directions are learned from
+RIDGE = 5e-4  # added to the variances of the patches
+SCALE = 9  # that scores are divided by
 
 
 def gelu(channels: int, kernel: int) -> nn.Module:
+    """Make a GELU."""
     return nn.GELU()
 
 
 class Whitened(nn.Module):
-    """Projections of 2x2 patches on their principal directions, of unit variance, both signs; only the bias learns.
+    """Projections of 2x2 patches on their principal directions, of unit variance, both signs.
 
-    The directions are those of the first 5,000 training images. (n, channels, height, width) -> (n, 8 * channels,
-    height - 1, width - 1).
+    Only the bias learns from the loss; the directions are those of the first 5,000 training images.
+    Images (n, channels, height, width) become maps (n, 8 * channels, height - 1, width - 1).
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.normalise = Normalise(channels)
-        self.width = 2 * channels * WHITENED**2
-        start = torch.randn(self.width, channels, WHITENED, WHITENED)
+        self.width = 2 * channels * PATCH**2
+        start = torch.randn(self.width, channels, PATCH, PATCH)
         self.weight = nn.Parameter(start, requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(self.width))
 
     @torch.no_grad()
     def initialise(self, X: Tensor, generator: torch.Generator) -> None:
+        """Learn the directions from uint8 images."""
         self.normalise.initialise(X, generator)
-        images = self.normalise(X[:5000].to(self.weight.device))
-        patches = F.unfold(images, WHITENED).transpose(1, 2).flatten(0, 1)
+        images = self.normalise(X[:WHITENING_IMAGES].to(self.weight.device))
+        patches = F.unfold(images, PATCH).transpose(1, 2).flatten(0, 1)
         values, vectors = torch.linalg.eigh(torch.cov(patches.T).double())
-        rows = (vectors / (values + 5e-4).sqrt()).T.flip(0).view(-1, *self.weight.shape[1:])
+        rows = (vectors / (values + RIDGE).sqrt()).T.flip(0).view(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([rows, -rows]))
 
     def forward(self, X: Tensor) -> Tensor:
+        """Return the maps of images."""
         return F.conv2d(self.normalise(X), self.weight, self.bias)
 
 
@@ -61,27 +72,38 @@ class Halve(nn.Module):
     """The largest of each 2x2 pixels; maps of one pixel a side stay."""
 
     def forward(self, U: Tensor) -> Tensor:
+        """Return maps of half the height and width."""
         return F.max_pool2d(U, 2) if min(U.shape[2:]) > 1 else U
 
 
 def norm(width: int) -> nn.Module:
-    """Batch norm whose scale stays 1."""
-    made = nn.BatchNorm2d(width, momentum=0.4)
-    made.weight.requires_grad_(False)
-    return made
+    """Make a batch norm whose scale stays 1."""
+    layer = nn.BatchNorm2d(width, momentum=0.4)
+    layer.weight.requires_grad_(False)
+    return layer
+
+
+def identity_convolution(inputs: int, outputs: int) -> nn.Module:
+    """Make a 3x3 convolution without bias that starts as the identity as far as channels go."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.dirac_(layer.weight[: min(inputs, outputs)])
+    return layer
 
 
 class FastNet(nn.Module):
-    """Whitened 2x2 patches, three blocks of two 3x3 convolutions, the largest of each map, a linear readout.
+    """Whitened 2x2 patches, blocks of two 3x3 convolutions, the largest of each map, a readout.
 
-    A block is convolution, `Halve`, batch norm, activation, convolution, batch norm, activation; convolutions have no
-    bias and start as the identity as far as channels go. Images of at least 2x2.
+    A block is convolution, `Halve`, batch norm, activation, convolution, batch norm, activation.
+    Images of at least 2x2.
 
     Parameters
     ----------
-    channels, n_classes: of the images and of the scores.
-    activation: called with (channels, kernel size) of each layer.
-    widths: channels of the blocks.
+    channels, n_classes
+        Of the images and of the scores.
+    activation
+        Called with (channels, kernel size) of each convolution.
+    widths
+        Channels of the blocks.
     """
 
     def __init__(
@@ -94,18 +116,17 @@ class FastNet(nn.Module):
     ) -> None:
         super().__init__()
         self.whitened = Whitened(channels)
-        previous = self.whitened.width
-        layers = [activation(previous, WHITENED)]
+        inputs = self.whitened.width
+        layers = [activation(inputs, PATCH)]
         for width in widths:
-            for inputs, pool in ((previous, [Halve()]), (width, [])):
-                convolution = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
-                nn.init.dirac_(convolution.weight[: min(inputs, width)])
-                layers += [convolution, *pool, norm(width), activation(width, 3)]
-            previous = width
+            layers += [identity_convolution(inputs, width), Halve(), norm(width)]
+            layers.append(activation(width, 3))
+            layers += [identity_convolution(width, width), norm(width), activation(width, 3)]
+            inputs = width
         self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(previous, n_classes, bias=False)
+        self.head = nn.Linear(inputs, n_classes, bias=False)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Scores (n, n_classes) of images (n, channels, height, width)."""
+        """Return scores (n, n_classes) of images (n, channels, height, width)."""
         scores: Tensor = self.head(self.features(self.whitened(X)).amax((2, 3)))
-        return scores / 9
+        return scores / SCALE

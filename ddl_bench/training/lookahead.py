@@ -8,10 +8,10 @@ DECAY = 0.95  # of what was averaged before, a step, at the end of training
 
 
 class Lookahead:
-    """Every fifth step, weights and statistics become slow + (1 - decay) * (weights - slow), as do `slow`.
+    """Every fifth step, weights become slow + (1 - decay) * (weights - slow), and so does `slow`.
 
-    decay = 0.95**5 * progress**3, so that the average reaches further back as training ends
-    (Zhang et al., 2019; the schedule is airbench's).
+    So do the statistics of batch norm. decay = 0.95**5 * progress**3, so that the average reaches
+    further back as training ends (Zhang et al., 2019; the schedule is airbench's).
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Lookahead:
         self.n_steps = 0
 
     def step(self, progress: float) -> bool:
-        """Count a step, after the share `progress` of the training; True where this one averages."""
+        """Count a step, after the share `progress` of training; True where this one averages."""
         self.n_steps += 1
         if self.n_steps % EVERY_STEPS:
             return False

@@ -11,7 +11,7 @@ PATIENCE = 20  # steps a loss may stay above its start at least: an epoch may be
 
 
 class Losses:
-    """Watches the loss, an epoch at a time, so that a device need not be waited for at each step."""
+    """Watches the loss, an epoch at a time: no step then has to wait for the device."""
 
     def __init__(self) -> None:
         self._start = math.nan

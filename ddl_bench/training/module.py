@@ -1,7 +1,7 @@
 """Any torch network as a method, in three lines."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ def from_module(
     *,
     recipe: Literal["fast", "paper"] | RecipeOptions | Mapping[str, Any] = "fast",
     **defaults: Any,
-) -> type[NetworkMethod]:
+) -> type[Any]:
     """Make a method of a torch network.
 
     The network gets float images (n, channels, height, width), each channel standardised with mean
@@ -78,8 +78,8 @@ def from_module(
 
     Returns
     -------
-    type[NetworkMethod]
-        A method with snapshots, size, kept models and resuming.
+    type
+        A `NetworkMethod` with snapshots, size, kept models and resuming.
 
     Raises
     ------
@@ -117,9 +117,7 @@ def from_module(
     about = f"{getattr(factory, '__name__', name)}, trained end to end as a classifier."
     namespace = {"network": network, "__doc__": about}
     fields = [Option("recipe", recipe_type, chosen), *options]
-    return cast(
-        type[NetworkMethod], make_method(name, fields, namespace, bases=(NetworkMethod,), depth=2)
-    )
+    return make_method(name, fields, namespace, bases=(NetworkMethod,), depth=2)
 
 
 @torch.no_grad()

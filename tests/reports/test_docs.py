@@ -7,10 +7,6 @@ from typing import Any
 
 import pytest
 
-from ddl_bench import describe
-from ddl_bench.contract import check
-from ddl_bench.harness.run import run
-from ddl_bench.plan.expansion import Overrides
 from reports import documentation
 from reports.documentation import (
     PAGES,
@@ -23,29 +19,6 @@ from reports.documentation import (
     table,
 )
 
-PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-
-
-def test_the_example_method_keeps_the_contract_and_runs(tmp_path: Path) -> None:
-    example = tmp_path / "whitened_means.py"
-    example.write_text(BLOCKS[0])
-    lines = [line for line in BLOCKS[0].splitlines() if line.strip()]
-    assert len(lines) <= 30
-    assert [finding.detail for finding in check(str(example)) if not finding.held] == []
-    command = re.search(r'ddl-bench run --plugin whitened_means.py --methods "(.*)"', PAGE)
-    assert command
-    from ddl_bench.cli.main import words
-
-    overrides = Overrides(methods=words(command[1]), plugins=(example,), seeds=[0])
-    rows = {row.cell.label: row for row in run("quick", tmp_path / "out", overrides=overrides)}
-    assert [row.status for row in rows.values()] == ["ok"] * 3
-    assert (
-        (rows["whitened-means"].measured.accuracy or 0)
-        > (rows["nearest-mean"].measured.accuracy or 0)
-        > 80
-    )
-
 
 def test_the_figure_of_unrolling_is_drawn_from_its_numbers(tmp_path: Path) -> None:
     draw_unrolling(tmp_path)
@@ -53,16 +26,6 @@ def test_the_figure_of_unrolling_is_drawn_from_its_numbers(tmp_path: Path) -> No
         text = (folder / "unrolling.svg").read_text()
         for name in json.loads(UNROLLING.read_text()):
             assert f"<!-- {name} -->" in text
-
-
-def test_the_example_can_tell_of_itself(tmp_path: Path) -> None:
-    path = tmp_path / "telling_means.py"
-    field = "    shrink: float"
-    path.write_text(
-        f"from ddl_bench.api import About\n{BLOCKS[0].replace(field, BLOCKS[1] + field)}"
-    )
-    record = describe.method("whitened-means", (path,))
-    assert (record["family"], record["missing"]) == ("baseline", ["my_solver"])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -95,12 +58,3 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     exec(block, found)
     assert found["codes"].gap < 1e-5
     assert "8 of 17 activations are Q-metric ReLUs" in capsys.readouterr().out
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_scikit_learn_classifier_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "forest.py"
-    path.write_text(BLOCKS[2])
-    findings = check(str(path))
-    assert [finding.detail for finding in findings if not finding.held] == []
-    assert any("forest" in finding.rule for finding in findings)

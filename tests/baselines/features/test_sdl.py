@@ -199,7 +199,7 @@ def test_spams_encodes_as_we_do(penalty: dict[str, Any]) -> None:
 
 def test_atoms_are_shown_as_filters_of_pixels() -> None:
     classifier = fit(small(), few(100, copies=3))
-    atoms = torch.from_numpy(classifier.artefacts()["atoms"])
+    atoms = torch.from_numpy(classifier.atoms())
     assert atoms.shape == (24, 3, 4, 4)
     layer = classifier.layers[0]
     patch = extract(TEST.X[:1].expand(-1, 3, -1, -1), 4, 1)[5:6]

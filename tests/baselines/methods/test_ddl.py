@@ -13,7 +13,7 @@ from baselines.methods.scn import SCN
 from baselines.methods.sdl import SDL
 from baselines.methods.task_driven import TaskDriven
 from baselines.pursuit.encode import encode
-from ddl_bench.api import Budget, HasArtefacts, HasCodes, Split, Task
+from ddl_bench.api import Budget, HasAtoms, HasCodes, Split, Task
 from ddl_bench.data.digits import digits
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import Diverged, UserError
@@ -63,7 +63,7 @@ def test_digits_are_read(method: Any, epochs: int, least: float) -> None:
     classifier = fit(method, epochs=epochs)
     assert accuracy(classifier) >= least
     assert isinstance(classifier, HasCodes)
-    assert isinstance(classifier, HasArtefacts)
+    assert isinstance(classifier, HasAtoms)
     stats = classifier.code_stats(TEST.X[:50])
     assert 0 < stats.n_nonzero < 0.6 * stats.n_entries, "sparse"
     assert 0 < stats.squared_error < 0.8 * stats.squared_norm, "and still a representation"

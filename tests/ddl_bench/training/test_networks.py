@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from baselines.features.patches import Whitening, extract
 from baselines.methods.lista import LISTA, LISTANet
 from baselines.methods.plainnet import PlainNet as PlainNetMethod
-from ddl_bench.api import Budget, Deadline, HasArtefacts, HasCodes, Split, Task
+from ddl_bench.api import Budget, Deadline, HasAtoms, HasCodes, Split, Task
 from ddl_bench.errors import Diverged, UserError
 from ddl_bench.training.backbones import Depth, Normalise, PlainNet
 from ddl_bench.training.lookahead import Lookahead
@@ -496,7 +496,7 @@ def test_started_from_a_dictionary_it_is_ista_step_by_step(
 def test_lista_tells_its_codes_and_atoms() -> None:
     task = images(60, (3, 8, 8))
     classifier = finish(LISTA(n_atoms=10, patch=3, n_steps=2).start(task, Budget(epochs=2)))
-    kinds = HasCodes, HasArtefacts
+    kinds = HasCodes, HasAtoms
     assert all(
         isinstance(classifier, kind) and not isinstance(Network(Linear()), kind) for kind in kinds
     )
@@ -514,7 +514,7 @@ def test_lista_tells_its_codes_and_atoms() -> None:
         float((signals - codes @ D.T).square().sum()), rel=1e-3
     )
     assert stats.squared_norm == pytest.approx(float(signals.square().sum()), rel=1e-4)
-    atoms = classifier.artefacts()["atoms"]
+    atoms = classifier.atoms()
     assert atoms.shape == (10, 3, 3, 3)
     assert np.linalg.norm(atoms.reshape(10, -1), axis=1).min() > 0
 
