@@ -35,6 +35,7 @@ html_theme_options = {
 # Docstrings: sections as numpydoc has them, types from the annotations, `code` in backticks.
 default_role = "code"
 smartquotes = False  # D'D is a product
+suppress_warnings = ["ref.python"]  # a word that names attributes of two classes
 autosummary_generate = True
 autosummary_context = {"face": list(ddl_bench.HOMES)}  # imported when first used
 autodoc_inherit_docstrings = False
