@@ -265,7 +265,7 @@ class ReportsLoss(Protocol):
     Examples
     --------
     >>> class MyTraining:
-    ...     loss = math.nan
+    ...     loss = float("nan")
     ...
     ...     def advance(self, deadline):
     ...         self.loss = self.epoch(deadline)

@@ -218,8 +218,8 @@ def to_layer(problem: DictionaryProblem, *, kernel: int = 1, grid: int = 1) -> Q
     Examples
     --------
     >>> layer = to_layer(DictionaryProblem(D=np.array([[1.0, 0.5]]), lmbd=0.1, alpha=1.0))
-    >>> layer.W_tilde.round(3).tolist(), layer.b.round(3).tolist()
-    ([[0.0, -0.25], [-0.4, 0.0]], [0.05, 0.08])
+    >>> layer.W_tilde[[0, 1], [1, 0]].round(3).tolist(), layer.b.round(3).tolist()
+    ([-0.25, -0.4], [0.05, 0.08])
     """
     D = problem.D.T[:, :, None, None] if problem.is_dense else problem.D
     side = 2 * D.shape[-1] - 1  # of Q and of W~

@@ -26,10 +26,16 @@ exclude_patterns = ["results", "templates"]
 templates_path = ["templates"]
 html_theme = "furo"
 html_title = f"ddl-bench {release}"
-html_theme_options = {"source_repository": REPOSITORY, "source_directory": "docs/"}
+html_theme_options = {
+    "source_repository": REPOSITORY,
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 
 # Docstrings: sections as numpydoc has them, types from the annotations, `code` in backticks.
 default_role = "code"
+smartquotes = False  # D'D is a product
+suppress_warnings = ["ref.python"]  # a word that names attributes of two classes
 autosummary_generate = True
 autosummary_context = {"face": list(ddl_bench.HOMES)}  # imported when first used
 autodoc_inherit_docstrings = False
@@ -52,6 +58,8 @@ os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
 def site_link(page: Path, target: str) -> str:
     """Return where a relative link leads on the site: to a page, a file, or the repository."""
     path = (page.parent / target).resolve()
+    if not path.exists():
+        return target  # Sphinx reports it
     if path == ROOT / "README.md":
         return "index.md"
     if path.is_relative_to(DOCS) and path.is_file():

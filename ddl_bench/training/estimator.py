@@ -88,6 +88,7 @@ def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[A
 
     Examples
     --------
+    >>> from sklearn.ensemble import RandomForestClassifier
     >>> Forest = from_estimator("forest", RandomForestClassifier, n_estimators=200)
     """
     known = parameters(make)

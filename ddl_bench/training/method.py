@@ -36,7 +36,7 @@ class NetworkMethod:
     ...         channels, height, width = task.image_shape
     ...         readout = nn.Linear(channels * height * width, task.n_classes)
     ...         return nn.Sequential(Normalise(channels), nn.Flatten(), readout)
-    >>> Linear(recipe=RecipeOptions(base="paper", optimiser="adamw"))
+    >>> method = Linear(recipe=RecipeOptions(base="paper", optimiser="adamw"))
     """
 
     name: ClassVar[str]

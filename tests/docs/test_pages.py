@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").glob("*.md")]
 )
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]+))?\)")
@@ -90,3 +91,14 @@ def test_the_readme_names_every_command() -> None:
     (sentence,) = re.findall(r"`ddl-bench COMMAND --help` explains (.*?);", README, re.S)
     named = set(re.findall(r"`([a-z-]+)`", sentence))
     assert named == {name for name, command in COMMANDS.items() if not command.hidden}
+
+
+def test_the_tree_of_the_architecture_exists() -> None:
+    (tree,) = re.findall(r"^```\n(ddl_bench/.*?)^```", ARCHITECTURE.read_text(), re.M | re.S)
+    package = ROOT
+    for line in tree.splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            package = ROOT / name
+        for part in [name, *re.findall(r"[\w/]+\.(?:py|bib)", line)]:
+            assert (package / part).exists() or (ROOT / part).exists(), line
