@@ -104,7 +104,7 @@ def _train(
     budget = Budget(epochs=None if seconds else EPOCHS, seconds=seconds)
     training = cls().start(task, budget)
     watch = Stopwatch("cpu")
-    deadline = CellDeadline(watch, seconds, lambda _: None)
+    deadline = CellDeadline(watch, seconds)
     for _ in range(10_000):
         with watch:
             more = training.advance(deadline)
@@ -161,7 +161,7 @@ def _scores(cls: type[Method]) -> str:
 def _learns(cls: type[Method]) -> str:
     task, test = toy_task(n=200)
     training = cls().start(task, Budget(epochs=12))
-    deadline = CellDeadline(Stopwatch("cpu"), None, lambda _: None)
+    deadline = CellDeadline(Stopwatch("cpu"), None)
     while training.advance(deadline):
         pass
     right = 100 * float((training.classifier()(test.X).argmax(1).cpu() == test.y).double().mean())
@@ -190,7 +190,7 @@ def _repeats(cls: type[Method]) -> str:
 def _snapshot(cls: type[Method]) -> str:
     task, test = toy_task()
     training = cls().start(task, Budget(epochs=EPOCHS))
-    deadline = CellDeadline(Stopwatch("cpu"), None, lambda _: None)
+    deadline = CellDeadline(Stopwatch("cpu"), None)
     more = training.advance(deadline)
     snapshot = training.classifier()
     before = snapshot(test.X).clone()
