@@ -99,6 +99,7 @@ def test_every_way_to_fail_is_a_row_with_a_reason_and_the_run_goes_on(
         assert "\n" not in row.reason
         assert row.provenance["command"].startswith("ddl-bench run")
     assert rows["ok"].measured.accuracy == pytest.approx(10, abs=1)  # one class of ten
+    assert rows["ok"].measured.data_note.startswith("the same people wrote")
     assert set(load(out)["status"]) == {status for status, _ in expected.values()}
 
     assert run_by_label(track, out) == rows, "a second run repeats nothing"
@@ -225,12 +226,12 @@ def runner(track: str, out: Path) -> "subprocess.Popen[bytes]":
 
 def workers(out: Path) -> list[psutil.Process]:
     """List the workers of a run folder, which is the first argument of each."""
-    found = []
+    alive = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         if command[2:4] == ["ddl_bench.harness.worker", str(out)]:
-            found.append(process)
-    return found
+            alive.append(process)
+    return alive
 
 
 def test_kills_at_random_moments_lose_double_and_tear_nothing(

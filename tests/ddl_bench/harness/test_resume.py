@@ -63,17 +63,18 @@ def test_state_and_load_give_the_same_end(
     killed = start(2)
     Checkpoint(tmp_path / "x", Phases({})).save(Mark(n_advances=2), killed)
     killed.advance(SoonOver(2))  # this half of an epoch is lost
-    kept = Checkpoint(tmp_path / "x", Phases({}))
-    resumed: Any = kept.begin(lambda: start(0, seed=3), kept.mark)[0]
-    assert (kept.mark.n_advances, kept.resumed) == (2, 1)
-    assert isinstance(resumed, Resumable)
+    reopened = Checkpoint(tmp_path / "x", Phases({}))
+    resumed: Any = reopened.begin(lambda: start(0, seed=3), reopened.mark)[0]
+    assert (reopened.mark.n_advances, reopened.resumed) == (2, 1)
+    is_resumable = isinstance(resumed, Resumable)
+    assert is_resumable
     assert [resumed.advance(Clock()) for _ in range(2)] == [True, False]
-    ours = resumed.state()
-    theirs = straight.state()
-    for state in (ours, theirs):
+    after_kill = resumed.state()
+    undisturbed = straight.state()
+    for state in (after_kill, undisturbed):
         (optimiser,) = state["optimisers"]
         del optimiser["param_groups"]  # which hold None, which is not compared
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(after_kill, undisturbed, rtol=0, atol=0)
 
 
 @dataclass
@@ -141,11 +142,11 @@ def test_killed_workers_are_resumed_to_the_identical_end(
     assert row.measured.accuracy == expected.measured.accuracy
     assert row.measured.passes == expected.measured.passes
     assert (row.resumed, expected.resumed) == (2, 0)
-    ours = arrays(tmp_path, row.cell.id)
-    theirs = arrays(straight.out, row.cell.id)
+    after_kills = arrays(tmp_path, row.cell.id)
+    undisturbed = arrays(straight.out, row.cell.id)
     for name in ("predictions", "loss_mean", "loss_step"):
-        assert np.array_equal(ours[name], theirs[name]), name
-    assert (np.diff(ours["loss_seconds"]) > 0.09).all(), "the clock goes on"
+        assert np.array_equal(after_kills[name], undisturbed[name]), name
+    assert (np.diff(after_kills["loss_seconds"]) > 0.09).all(), "the clock goes on"
     for each in (row, expected):
         assert min(each.measured.train_s or 0, each.measured.search_s or 0) > 25 * 3 * 0.03
         assert sum(each.phases.values()) == pytest.approx(each.wall_s, rel=0.1)
@@ -170,10 +171,10 @@ def test_a_mark_comes_back_with_its_curves(tmp_path: Path) -> None:
     mark = Mark(n_advances=1, curve=[Point(1.0, 90.0, 1)], losses=[Point(1.0, 0.5, 1)])
     (tmp_path / "x").write_bytes(saved(mark=mark, phases={"training": 2.0}))
     phases = Phases({"training": 1.0})
-    kept = Checkpoint(tmp_path / "x", phases)
-    assert kept.mark == mark
-    assert kept.mark.curve[-1].value == 90
-    assert (kept.spent_s, kept.resumed, kept.earlier_s) == (1.0, 1, 2.0)
+    reopened = Checkpoint(tmp_path / "x", phases)
+    assert reopened.mark == mark
+    assert reopened.mark.curve[-1].value == 90
+    assert (reopened.spent_s, reopened.resumed, reopened.earlier_s) == (1.0, 1, 2.0)
     assert phases.seconds == {"training": 3.0}
 
 
@@ -185,12 +186,13 @@ def test_what_is_no_checkpoint_is_ignored(
     junk: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x").write_bytes(junk)
-    kept = Checkpoint(tmp_path / "x", Phases({}))
+    reopened = Checkpoint(tmp_path / "x", Phases({}))
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'x'}: checkpoint ignored: ")
-    assert (kept.mark, kept.best, kept.spent_s, kept.resumed) == (Mark(), None, 0, 0)
-    _, mark = kept.begin(start_drops, Mark(n_advances=1))  # with no state in it
+    assert (reopened.mark, reopened.best) == (Mark(), None)
+    assert (reopened.spent_s, reopened.resumed) == (0, 0)
+    _, mark = reopened.begin(start_drops, Mark(n_advances=1))  # with no state in it
     assert "ignored: KeyError" in capsys.readouterr().out
-    assert (mark, kept.resumed) == (Mark(), 0)
+    assert (mark, reopened.resumed) == (Mark(), 0)
 
 
 def start_drops() -> Training:
@@ -225,11 +227,11 @@ def test_a_checkpoint_is_written_seldom_enough(
 
     monkeypatch.setattr(checkpoint, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(checkpoint, "write_atomically", write)
-    kept = Checkpoint(tmp_path / "x", Phases({}))
+    reopened = Checkpoint(tmp_path / "x", Phases({}))
     training = start_drops()
     while len(saves) < 5:
         clock.now += 0.125
-        kept.save(Mark(), training)
+        reopened.save(Mark(), training)
     assert np.diff([0.0, *saves]).tolist() == [1.0, 0.125 + 6.25, 0.5 + 25, 5 + 30, 0.0625 + 3.125]
 
 
