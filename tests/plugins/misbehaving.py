@@ -75,7 +75,7 @@ class Misbehave:
             case "orphan":
                 subprocess.Popen(["sleep", "602"])
             case "memory":
-                hoard = [bytearray(os.urandom(1 << 20)) for _ in range(self.megabytes)]
+                hoard = [bytearray(b"x") * (1 << 20) for _ in range(self.megabytes)]
                 time.sleep(5)
                 return Constant(len(hoard))
             case "raise":

@@ -198,9 +198,10 @@ def test_phases_account_for_the_wall_time(write_track: Callable[..., str], tmp_p
     track = write_track('{ name = "sleeper" }', budget="epochs = 2")
     (row,) = run(track, tmp_path, overrides=OVERRIDES)
     measured = row.measured
-    assert measured.train_s == pytest.approx(4.0, rel=0.1)
     assert measured.train_s
     assert measured.n_train
+    assert measured.train_s >= 4.0
+    assert measured.train_s == pytest.approx(row.phases["training"], rel=0.02)
     per_image_pass = measured.train_s / measured.n_train / 2
     assert measured.train_s_per_image_pass == pytest.approx(per_image_pass)
     assert row.wall_s
