@@ -299,7 +299,7 @@ def train(
     """
     training = method.start(task, budget)
     watch = Stopwatch("cpu")
-    deadline = CellDeadline(watch, budget.seconds, lambda _: None)
+    deadline = CellDeadline(watch, budget.seconds)
     for _ in range(MOST_ADVANCES):
         with watch:
             more = training.advance(deadline)

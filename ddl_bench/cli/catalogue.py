@@ -15,7 +15,6 @@ from ddl_bench import describe, registry
 from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
 from ddl_bench.data.sources import load
 from ddl_bench.describe import MethodRecord
-from ddl_bench.errors import UserError
 from ddl_bench.plan import track
 
 
@@ -120,17 +119,7 @@ def datasets(
 def list_datasets(plugins: tuple[Path, ...] = ()) -> list[dict[str, str]]:
     """Name and first line of the docstring of every data set, by name."""
     known = sorted(registry.datasets(plugins).items())
-    return [{"name": name, "about": about(loader)} for name, loader in known]
-
-
-def about(loader: registry.Loader) -> str:
-    """Return the first line of a data set's docstring, or why it cannot be imported."""
-    if isinstance(loader, registry.Installed):
-        try:
-            loader = loader.load()
-        except UserError as error:
-            return str(error)
-    return (loader.__doc__ or "").strip().partition("\n")[0]
+    return [{"name": name, "about": registry.about_dataset(loader)} for name, loader in known]
 
 
 def describe_dataset(
@@ -151,7 +140,7 @@ def describe_dataset(
         "mirror": images.mirror,
     }
     if name in known:
-        facts["about"] = about(known[name])
+        facts["about"] = registry.about_dataset(known[name])
     if images.note:
         facts["note"] = images.note
     return facts

@@ -1,11 +1,14 @@
-"""What a killed worker leaves for the next one of its cell: RUN/work/ID.checkpoint, written between epochs."""
+"""What a killed worker leaves for the next one of its cell: RUN/work/ID.checkpoint.
+
+It is written between epochs, and holds the state of the training and all that was measured so far.
+"""
 
 import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,102 +17,159 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
 from ddl_bench.harness.clock import Phases
 
-EVERY = 30.0  # seconds of work that a kill may cost, and the epoch under way
-SHARE = 0.02  # of the time goes into saving, where that allows more than one in `EVERY`
-MADE_BY = {"format": 1, "torch": str(torch.__version__)}  # another torch may round otherwise
+EVERY_S = 30.0  # work that a kill may cost, besides the epoch under way
+SAVING_SHARE = 0.02  # of the time may go into saving, where that allows more than `EVERY_S` does
+MADE_BY = {"format": 2, "torch": str(torch.__version__)}  # another torch may round otherwise
+
+
+class Point(NamedTuple):
+    """A point of a curve: what was measured after so much training."""
+
+    train_s: float
+    value: float
+    n_advances: int
 
 
 @dataclass(kw_only=True)
 class Mark:
-    """How far the training of a grid point has come, at an end of `advance`."""
+    """How far the training of a grid point has come, at the end of an `advance`.
 
-    index: int = 0  # of the grid point
+    Parameters
+    ----------
+    index
+        Which point of the grid.
+    more
+        Whether training goes on.
+    n_advances, train_s, passes
+        Calls of `advance`, seconds of training, and passes through the training images so far.
+    evaluation_s
+        Seconds spent on the curve.
+    curve
+        Accuracy on validation images, in percent.
+    losses
+        Mean training loss.
+    state
+        Of the training, and of torch's generator, which dropout draws from.
+    """
+
+    index: int = 0
     more: bool = True
     n_advances: int = 0
     train_s: float = 0.0
-    evaluating: float = 0.0  # seconds spent on the curve
+    evaluation_s: float = 0.0
     passes: float | None = None
-    curve: list[tuple[float, float, int]] = field(
-        default_factory=list
-    )  # seconds, accuracy on validation, n_advances
-    losses: list[tuple[float, float, int]] = field(
-        default_factory=list
-    )  # seconds, mean training loss, n_advances
-    state: dict[str, Any] = field(
-        default_factory=dict
-    )  # of the training, and of torch's generator, for dropout
+    curve: list[Point] = field(default_factory=list)
+    losses: list[Point] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
 
-    def take(self, training: Training) -> None:
+    def add_to(self, curve: list[Point], value: float) -> None:
+        """Add a point to one of the curves."""
+        curve.append(Point(self.train_s, value, self.n_advances))
+
+    def take_state(self, training: Training) -> None:
+        """Take the state of a training that can be resumed."""
         if isinstance(training, Resumable):
-            self.state = {"training": training.state(), "chance": torch.get_rng_state()}
+            self.state = {"training": training.state(), "generator": torch.get_rng_state()}
 
 
 class Checkpoint:
-    """How far a cell has come, by the word of an earlier worker where there was one.
+    """How far a cell has come, as an earlier worker left it, if there was one.
 
-    mark: of the grid point under way. best: of the best point before, whose training is loaded for its classifier.
-    spent: training seconds of the points before. resumed: how often a worker went on. earlier_s: their wall time.
+    Attributes
+    ----------
+    mark
+        Of the grid point under way.
+    best
+        Of the best point before it, whose training is loaded for its classifier.
+    spent_s
+        Training seconds of the points before.
+    resumed
+        How often a worker resumed the cell.
+    earlier_s
+        Wall time of the workers before this one.
     """
 
     def __init__(self, path: Path, phases: Phases) -> None:
-        self._path, self.phases = path, phases
-        self._last, self._cost = time.perf_counter(), SHARE  # the first is due after a second
+        self.phases = phases
         self.mark = Mark()
         self.best: Mark | None = None
-        self.spent, self.resumed, self.earlier_s = 0.0, 0, 0.0
+        self.spent_s = 0.0
+        self.resumed = 0
+        self.earlier_s = 0.0
+        self._path = path
+        self._last_saved = time.perf_counter()
+        self._cost_s = SAVING_SHARE  # so that the first is due after a second
+        content = self._load()
+        if content:
+            self.mark = content["mark"]
+            self.best = content["best"]
+            self.spent_s = content["spent_s"]
+            self.resumed = content["resumed"]
+            self.earlier_s = sum(content["phases"].values())
+            for name, seconds in content["phases"].items():
+                phases.add(name, seconds)
+
+    def _load(self) -> dict[str, Any] | None:
+        """Read what an earlier worker left; None where there is nothing to go on from."""
         try:
-            with torch.serialization.safe_globals([Mark]):
-                kept = torch.load(path, map_location="cpu", weights_only=True)
-            if kept.pop("made_by") != MADE_BY:
+            with torch.serialization.safe_globals([Mark, Point]):
+                content: dict[str, Any] = torch.load(
+                    self._path, map_location="cpu", weights_only=True
+                )
+            if content["made_by"] != MADE_BY:
                 raise ValueError(f"not made by {MADE_BY}")
-            earlier = kept.pop("phases")
         except FileNotFoundError:
-            return
+            return None
         except Exception as error:  # torn, of another version, or no checkpoint at all
-            print(f"{path}: checkpoint ignored: {error!r:.200}", flush=True)
-            return
-        for name, seconds in earlier.items():
-            phases.seconds[name] = phases.seconds.get(name, 0.0) + seconds
-        vars(self).update(kept, earlier_s=sum(earlier.values()))
+            self._ignore(error)
+            return None
+        return content
+
+    def _ignore(self, error: Exception) -> None:
+        print(f"{self._path}: checkpoint ignored: {error!r:.200}", flush=True)
 
     def begin(self, start: Callable[[], Training], mark: Mark) -> tuple[Training, Mark]:
-        """A training that stands at `mark`, or at its beginning where it cannot be loaded."""
+        """Start a training and bring it to `mark`, or leave it at its beginning where that fails.
+
+        Returns the training and the mark that it stands at.
+        """
         training = start()
         if not mark.n_advances:
             return training, mark
         try:
             assert isinstance(training, Resumable), "the method keeps no state"
             training.load(mark.state["training"])
-            torch.set_rng_state(mark.state["chance"])
+            torch.set_rng_state(mark.state["generator"])
         except Exception as error:
-            print(f"{self._path}: checkpoint ignored: {error!r:.200}", flush=True)
+            self._ignore(error)
             return start(), Mark(index=mark.index)
-        self.resumed += mark is self.mark
-        print(
-            f"grid point {mark.index}: goes on after {mark.n_advances} epochs, {mark.train_s:.1f} s",
-            flush=True,
-        )
+        if mark is self.mark:
+            self.resumed += 1
+        progress = f"{mark.n_advances} epochs, {mark.train_s:.1f} s"
+        print(f"grid point {mark.index}: resumed after {progress}", flush=True)
         return training, mark
 
     def save(self, mark: Mark, training: Training) -> None:
-        """Keep `mark`, and what came before it, where the training can go on from it and it is time."""
+        """Write `mark` and what came before it, if it is time and the training can be resumed."""
         begin = time.perf_counter()
-        if not isinstance(training, Resumable) or begin - self._last < min(
-            EVERY, self._cost / SHARE
-        ):
+        due_s = min(EVERY_S, self._cost_s / SAVING_SHARE)
+        if not isinstance(training, Resumable) or begin - self._last_saved < due_s:
             return
         with self.phases("saving"):
-            mark.take(training)
-            before = {
+            mark.take_state(training)
+            content = {
+                "made_by": MADE_BY,
+                "mark": mark,
                 "best": self.best,
-                "spent": self.spent,
+                "spent_s": self.spent_s,
                 "resumed": self.resumed,
                 "phases": self.phases.seconds,
             }
-            torch.save({"made_by": MADE_BY, "mark": mark, **before}, buffer := io.BytesIO())
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
             try:
                 write_atomically(self._path, buffer.getvalue())
             except UserError as error:  # the training is worth more than its checkpoint
                 print(f"no checkpoint: {error}", flush=True)
-        self._last = time.perf_counter()
-        self._cost = self._last - begin
+        self._last_saved = time.perf_counter()
+        self._cost_s = self._last_saved - begin

@@ -1,8 +1,9 @@
-"""Honest time: a stopwatch that waits for the device, the deadline a method sees, and the timing of predictions."""
+"""Honest time: a stopwatch that waits for the device, deadlines, and timed predictions."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +13,25 @@ from ddl_bench.api import Classifier
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done all it was asked for; queued work would otherwise escape the clock."""
+    """Wait until a GPU has done all it was asked for: queued work would escape the clock."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
 
 class Stopwatch:
-    """Sums the wall time spent inside its `with` blocks, in seconds, from `seconds` on."""
+    """Sums the wall time spent inside its `with` blocks, in seconds.
+
+    Parameters
+    ----------
+    device
+        Where the timed work runs; the clock waits for it at both ends.
+    seconds
+        Where the sum begins.
+    """
 
     def __init__(self, device: str, *, seconds: float = 0.0) -> None:
         self._device = device
-        self._sum = seconds
+        self._sum_s = seconds
         self._since: float | None = None
 
     def __enter__(self) -> None:
@@ -31,47 +40,77 @@ class Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         synchronize(self._device)
-        self._sum, self._since = self.seconds, None
+        self._sum_s = self.seconds
+        self._since = None
 
     @property
     def seconds(self) -> float:
-        return self._sum + (time.perf_counter() - self._since if self._since is not None else 0.0)
+        """The sum so far, with the block under way; other threads may ask for it."""
+        since = self._since
+        if since is None:
+            return self._sum_s
+        return self._sum_s + (time.perf_counter() - since)
 
 
 class CellDeadline:
-    """The `Deadline` of a cell. Each look at it also tells the outside that the method is alive."""
+    """The `Deadline` of a cell: it only reads the clock, so that looking at it costs nothing.
 
-    def __init__(
-        self, watch: Stopwatch, seconds: float | None, beat: Callable[[float], None]
-    ) -> None:
+    Parameters
+    ----------
+    watch
+        Times the training.
+    limit_s
+        The budget in seconds; None under a budget in epochs.
+    """
+
+    def __init__(self, watch: Stopwatch, limit_s: float | None) -> None:
         self._watch = watch
-        self._limit = seconds
-        self._beat = beat
+        self._limit_s = limit_s
 
     def fraction(self) -> float:
-        used = min(1.0, self._watch.seconds / self._limit) if self._limit else 0.0
-        self._beat(used)
-        return used
+        """Share of the budget used so far, 0 to 1; 0 under a budget in epochs."""
+        if self._limit_s is None:
+            return 0.0
+        return min(1.0, self._watch.seconds / self._limit_s)
 
     def expired(self) -> bool:
+        """Whether the budget is used up."""
         return self.fraction() >= 1.0
 
 
 class Phases:
-    """Where the wall time of a worker goes: seconds by phase."""
+    """Says where the wall time of a worker goes: `with phases("training"): ...`.
 
-    def __init__(self, seconds: dict[str, float], on_change: Callable[[str], None]) -> None:
+    Parameters
+    ----------
+    seconds
+        Seconds by phase; those of later phases are added.
+    """
+
+    def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
-        self._on_change = on_change
+        self.current = ""
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        self._on_change(name)
+        """Time a phase."""
+        self.current = name
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            self.add(name, time.perf_counter() - begin)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds to a phase."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+class Timing(NamedTuple):
+    """Seconds to score an image: median and interquartile range over repeated runs."""
+
+    median_s: float
+    iqr_s: float
 
 
 def time_inference(
@@ -79,24 +118,36 @@ def time_inference(
     X: Tensor,
     device: str,
     *,
-    min_seconds: float = 0.3,
+    min_s: float = 0.3,
     min_runs: int = 5,
-    max_seconds: float = 20,
-) -> tuple[float, float]:
-    """Median and interquartile range of the time to score the batch `X`, in seconds an image.
+    max_s: float = 20,
+) -> Timing:
+    """Time how long a classifier takes to score a batch, in seconds for each image of it.
 
-    One run is discarded; images start and scores end in host memory, so transfers count. Very slow classifiers stop
-    after `max_seconds` with the runs they have.
+    One run is discarded. Images start and scores end in host memory, so transfers count.
+
+    Parameters
+    ----------
+    classifier
+        Scores the images.
+    X
+        The batch, shape (n_images, channels, height, width), uint8.
+    device
+        Where the classifier runs.
+    min_s, min_runs
+        Runs are repeated until both are reached.
+    max_s
+        A very slow classifier stops after so many seconds with the runs that it has.
     """
-    times: list[float] = []
+    times_s: list[float] = []
     classifier(X)
     begin = time.perf_counter()
-    while len(times) < min_runs or time.perf_counter() - begin < min_seconds:
+    while len(times_s) < min_runs or time.perf_counter() - begin < min_s:
         watch = Stopwatch(device)
         with watch:
             classifier(X)
-        times.append(watch.seconds / len(X))
-        if time.perf_counter() - begin > max_seconds:
+        times_s.append(watch.seconds / len(X))
+        if time.perf_counter() - begin > max_s:
             break
-    low, median, high = np.percentile(times, [25, 50, 75])
-    return float(median), float(high - low)
+    low, median, high = np.percentile(times_s, [25, 50, 75])
+    return Timing(float(median), float(high - low))

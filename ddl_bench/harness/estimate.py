@@ -1,18 +1,29 @@
 """Estimate how long a cell will take, from finished rows or from its track."""
 
+from typing import NamedTuple
+
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Row
 
 
-def estimate(cell: Cell, rows: list[Row]) -> tuple[float, str]:
+class Estimate(NamedTuple):
     """Expected seconds of a cell, and what the number rests on."""
-    earlier = [
+
+    seconds: float
+    basis: str
+
+
+def estimate(cell: Cell, rows: list[Row]) -> Estimate:
+    """Estimate the wall time of a cell, preferring rows of the same line over the track's word."""
+    measured_s = [
         row.wall_s
         for row in rows
         if row.cell.group == cell.group and row.status == "ok" and row.wall_s
     ]
-    if earlier:
-        return sum(earlier) / len(earlier), "measured earlier"
-    if cell.expected_s is not None:
-        return cell.expected_s, "its budget" if cell.budget.seconds else "the track's figure"
-    return cell.limits.time_s, "its hard limit"
+    if measured_s:
+        return Estimate(sum(measured_s) / len(measured_s), "measured earlier")
+    if cell.expected_s is None:
+        return Estimate(cell.limits.time_s, "its hard limit")
+    if cell.budget.seconds:
+        return Estimate(cell.expected_s, "its budget")
+    return Estimate(cell.expected_s, "the track's figure")

@@ -23,26 +23,30 @@ PACKAGES = (
 
 
 def collect(plugins: tuple[str, ...]) -> dict[str, Any]:
-    """All that may explain a number and is not part of the cell: recorded with each row, not hashed into its ID."""
-    commit, dirty = _git()
-    cuda = torch.cuda.is_available()
+    """Collect what may explain a number and is not part of the cell, for the row, not its ID."""
+    gpu = None
+    cuda = None
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
+        cuda = torch.version.cuda
+    versions = {"python": platform.python_version()}
     return {
-        "commit": commit,
-        "dirty": dirty,
-        "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in PACKAGES},
+        **_git(),
+        "versions": versions | {name: _version(name) for name in PACKAGES},
         "host": platform.node(),
         "os": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "cores_used": sorted(os.sched_getaffinity(0)),
-        "gpu": torch.cuda.get_device_name() if cuda else None,
-        "cuda": torch.version.cuda if cuda else None,
+        "gpu": gpu,
+        "cuda": cuda,
         "blas": "mkl" if torch._C.has_mkl else "other",
-        "plugins": {
-            path: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in plugins
-        },
+        "plugins": {path: _digest(Path(path)) for path in plugins},
     }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _version(name: str) -> str | None:
@@ -52,31 +56,36 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git() -> tuple[str | None, bool | None]:
-    """Commit of the checkout this package lies in, and whether tracked files differ; None for an installed wheel."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return None, None
+def _git() -> dict[str, Any]:
+    """Commit of the checkout this package lies in, and whether tracked files differ from it.
+
+    None for an installed wheel, and where git is not installed.
+    """
+    unknown = {"commit": None, "dirty": None}
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return unknown
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", here, *words], capture_output=True, text=True, check=False
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *words]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") or None, bool(
-            git("status", "--porcelain", "--untracked-files=no")
-        )
-    except OSError:  # git is not installed
-        return None, None
+        commit = git("rev-parse", "HEAD")
+        changes = git("status", "--porcelain", "--untracked-files=no")
+    except OSError:
+        return unknown
+    return {"commit": commit or None, "dirty": bool(changes)}
 
 
 def _cpu() -> str:
+    """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -2,36 +2,44 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.harness.claims import Claim, claim
+from ddl_bench.harness.claims import claim
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import Row, read_row
 
+POLL_EVERY_S = 0.02
+
 
 class View(Protocol):
     """Something that watches a run: the terminal, or nothing."""
 
-    def planned(self, total: int, kept: Sequence[Row]) -> None: ...
+    def planned(self, total: int, finished: Sequence[Row]) -> None:
+        """Learn how many cells there are, and the rows of those that are finished already."""
 
-    def finished(self, row: Row) -> None: ...
+    def finished(self, row: Row) -> None:
+        """Learn that a cell has ended."""
 
-    def tick(self, jobs: Sequence[Job]) -> None: ...
+    def tick(self, jobs: Sequence[Job]) -> None:
+        """Look at the running cells; called many times a second."""
 
 
 class Silent:
     """A view that shows nothing."""
 
-    def planned(self, total: int, kept: Sequence[Row]) -> None: ...
+    def planned(self, total: int, finished: Sequence[Row]) -> None:
+        """Show nothing."""
 
-    def finished(self, row: Row) -> None: ...
+    def finished(self, row: Row) -> None:
+        """Show nothing."""
 
-    def tick(self, jobs: Sequence[Job]) -> None: ...
+    def tick(self, jobs: Sequence[Job]) -> None:
+        """Show nothing."""
 
 
 def run(
@@ -45,61 +53,97 @@ def run(
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
 
-    `out` is the run folder (default `results/TRACK`); rows found there are kept. `rerun` names what is run again all
-    the same: `failed` (every status but ok; from its checkpoint), `all`, or the beginning of a cell ID (both afresh).
-    `jobs` cells run at a time; by default as many as have cores of their own. Several runners may share a folder.
-    Raises UserError for a mistake in the track or the overrides, before anything runs.
+    Several runners may share a run folder.
+
+    Parameters
+    ----------
+    track
+        Name of a packaged track, or the path of a .toml file.
+    out
+        The run folder, where rows found are kept; by default results/TRACK.
+    overrides
+        What to change about the track.
+    rerun
+        Which finished cells to run again: `failed` for every status but ok, resumed from its
+        checkpoint; `all`, or the beginning of a cell ID, from the beginning.
+    jobs
+        Cells that run at the same time; by default as many as have cores of their own.
+    view
+        Watches the run.
+
+    Raises
+    ------
+    UserError
+        For a mistake in the track or the overrides, before anything runs.
+
+    Examples
+    --------
+    >>> rows = run("quick", overrides=Overrides(methods=["sdl"], seeds=[0]))  # doctest: +SKIP
+    >>> rows[0].measured.accuracy  # doctest: +SKIP
+    98.9
     """
     cells = plan(track, overrides or Overrides())
-    folder = run_folder(track, out)
     return run_cells(
-        cells, folder, rerun=rerun, slots=core_slots(cells, jobs), view=view or Silent()
+        cells,
+        run_folder(track, out),
+        rerun=rerun,
+        slots=core_slots(cells, jobs),
+        view=view or Silent(),
     )
 
 
 def run_folder(track: str, out: str | Path | None) -> Path:
+    """Return the run folder of a track: `out`, or results/TRACK."""
     return Path(out) if out else Path("results") / Path(track).stem
 
 
 def core_slots(cells: Sequence[Cell], jobs: int | None) -> list[list[int]]:
-    """Disjoint sets of cores, one for each cell that may run at the same time: timings must not share a core."""
+    """Return disjoint sets of cores, one for each cell that may run at the same time.
+
+    Timings must not share a core, and only one cell at a time may use a GPU. Raises UserError where
+    there are not enough cores.
+    """
     cores = sorted(os.sched_getaffinity(0))
     threads = max(cell.threads for cell in cells)
     if threads > len(cores):
         raise UserError(
             f"--threads {threads}: only {len(cores)} cores are available to this process"
         )
-    possible = len(cores) // threads if all(cell.machine.device == "cpu" for cell in cells) else 1
+    possible = len(cores) // threads
+    if any(cell.machine.device != "cpu" for cell in cells):
+        possible = 1
     if jobs is not None and not 1 <= jobs <= possible:
         raise UserError(
-            f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads fit on {len(cores)} cores"
+            f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads "
+            f"fit on {len(cores)} cores"
         )
-    return [cores[index * threads : (index + 1) * threads] for index in range(jobs or possible)]
+    return [cores[slot * threads : (slot + 1) * threads] for slot in range(jobs or possible)]
 
 
 def run_cells(
     cells: Sequence[Cell], folder: Path, *, rerun: str, slots: list[list[int]], view: View
 ) -> list[Row]:
-    """Run the cells that have no row yet (or are named by `rerun`), then return the rows of all."""
-    started = time.time()
-    work = _prepare(folder)
-    unique = list({cell.id: cell for cell in cells}.values())
-    before = {cell.id: read_row(folder / "cells" / f"{cell.id}.json") for cell in unique}
-    again = _chosen(rerun, unique, before)
-    for cell_id in again if rerun != "failed" else ():  # a failed cell goes on from its checkpoint
-        (work / f"{cell_id}.checkpoint").unlink(missing_ok=True)
-    waiting = [cell for cell in unique if before[cell.id] is None or cell.id in again]
-    view.planned(
-        len(unique), [row for cell_id, row in before.items() if row and cell_id not in again]
-    )
+    """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
+    began = time.time()
+    make_folders(folder)
+    cell_of = {cell.id: cell for cell in cells}
+    earlier = read_rows(folder, cell_of)
+    again = chosen_again(rerun, cell_of, earlier)
+    if rerun != "failed":  # a failed cell is resumed from its checkpoint
+        for cell_id in again:
+            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+    finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
+    waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
+    view.planned(len(cell_of), list(finished.values()))
     running: list[Job] = []
     try:
         while waiting or running:
             busy = [job.cores for job in running]
-            for cores in [cores for cores in slots if cores not in busy]:
-                job = _next(waiting, folder, work, cores, started)
-                if job is not None:
-                    running.append(job)
+            for cores in slots:
+                if cores not in busy:
+                    job = start_next(waiting, folder, cores, began)
+                    if job is not None:
+                        running.append(job)
             for job in list(running):
                 row = job.poll()
                 if row is not None:
@@ -107,57 +151,68 @@ def run_cells(
                     job.claim.release()
                     view.finished(row)
             view.tick(running)
-            time.sleep(0.02)
+            time.sleep(POLL_EVERY_S)
     finally:
         for job in running:  # stopped from outside: the cells under way will be run again
             job.kill()
             job.claim.release()
-    rows = [read_row(folder / "cells" / f"{cell.id}.json") for cell in unique]
-    return [row for row in rows if row is not None]
+    return list(read_rows(folder, cell_of).values())
 
 
-def _prepare(folder: Path) -> Path:
+def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
+    """Read the rows of cells, by ID, of those that have one."""
+    rows = {cell_id: read_row(row_path(folder, cell_id)) for cell_id in cell_ids}
+    return {cell_id: row for cell_id, row in rows.items() if row is not None}
+
+
+def row_path(folder: Path, cell_id: str) -> Path:
+    """Return the file of a row."""
+    return folder / "cells" / f"{cell_id}.json"
+
+
+def checkpoint_path(folder: Path, cell_id: str) -> Path:
+    """Return the file from which a cell is resumed."""
+    return folder / "work" / f"{cell_id}.checkpoint"
+
+
+def make_folders(folder: Path) -> None:
+    """Make the folders of a run. Raises UserError where nothing can be written there."""
     work = folder / "work"
     try:
-        for part in (work, folder / "cells"):
-            part.mkdir(parents=True, exist_ok=True)
+        work.mkdir(parents=True, exist_ok=True)
+        (folder / "cells").mkdir(exist_ok=True)
         probe = work / f".probe.{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise UserError(f"--out {folder}: cannot write there: {error.strerror}") from None
-    return work
 
 
-def _chosen(rerun: str, cells: Sequence[Cell], before: dict[str, Row | None]) -> set[str]:
-    """IDs of the cells that are to be run again."""
+def chosen_again(rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Row]) -> set[str]:
+    """Return the IDs of the cells that `rerun` names. Raises UserError where it names none."""
     if not rerun:
         return set()
     if rerun == "all":
-        return set(before)
+        return set(cells)
     if rerun == "failed":
-        return {
-            cell_id for cell_id, row in before.items() if row is not None and row.status != "ok"
-        }
-    found = {cell.id for cell in cells if cell.id.startswith(rerun)}
-    if not found:
-        known = ["failed", "all", *(cell.id for cell in cells)]
-        raise UserError(f"--rerun {rerun!r}: no such cell in this run; {nearest(rerun, known)}")
-    return found
+        return {cell_id for cell_id, row in earlier.items() if row.status != "ok"}
+    chosen = {cell_id for cell_id in cells if cell_id.startswith(rerun)}
+    if not chosen:
+        choice = nearest(rerun, ["failed", "all", *cells])
+        raise UserError(f"--rerun {rerun!r}: no such cell in this run; {choice}")
+    return chosen
 
 
-def _next(
-    waiting: list[Cell], folder: Path, work: Path, cores: list[int], started: float
-) -> Job | None:
-    """Start the first waiting cell that no other runner holds or has finished meanwhile."""
+def start_next(waiting: list[Cell], folder: Path, cores: list[int], began: float) -> Job | None:
+    """Start the first waiting cell that no other runner holds, or has finished since `began`."""
     while waiting:
         cell = waiting.pop(0)
-        own: Claim | None = claim(work, cell.id)
-        if own is None:
+        held = claim(folder / "work", cell.id)
+        if held is None:
             continue
-        path = folder / "cells" / f"{cell.id}.json"
-        if path.exists() and path.stat().st_mtime > started and read_row(path):
-            own.release()
+        path = row_path(folder, cell.id)
+        if path.exists() and path.stat().st_mtime > began and read_row(path):
+            held.release()
             continue
-        return Job(folder, cell, own, cores)
+        return Job(folder, cell, held, cores)
     return None

@@ -1,7 +1,6 @@
-"""Watch over one worker process: its time, its memory, and what became of it."""
+"""Watch over one worker process: its time, its memory, and how it ended."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,48 +12,76 @@ from pathlib import Path
 import psutil
 
 from ddl_bench.files import write_atomically
+from ddl_bench.harness import progress
 from ddl_bench.harness.claims import Claim
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
-GRACE = 2.0  # seconds between the polite and the hard signal
-# Every library reads its own variable, at import; the worker is pinned to the same number of cores.
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+GRACE_S = 2.0  # between the polite signal and the hard one
+CHECK_EVERY_S = 0.2  # memory of the worker, sign of life for other runners
+LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
+# Every library reads its own variable, at import; the worker is pinned to as many cores.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 
 class Job:
-    """A worker process on a set of cores, started at once."""
+    """A worker process on cores of its own, started at once.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    cell
+        What the worker trains.
+    claim
+        Keeps other runners off the cell; the caller releases it.
+    cores
+        CPU cores of the worker.
+    """
 
     def __init__(self, run: Path, cell: Cell, claim: Claim, cores: list[int]) -> None:
-        self.run, self.cell, self.claim, self.cores = run, cell, claim, cores
-        self._work = run / "work"
+        self.run = run
+        self.cell = cell
+        self.claim = claim
+        self.cores = cores
+        self.log = run / "work" / f"{cell.id}.log"
         self._row = run / "cells" / f"{cell.id}.json"
-        write_atomically(self._work / f"{cell.id}.cell.json", cell.model_dump_json().encode())
-        self._progress = self._work / f"{cell.id}.progress.json"
+        self._progress = run / "work" / f"{cell.id}.progress.json"
         self._progress.unlink(missing_ok=True)
-        self.log = self._work / f"{cell.id}.log"
+        self._peak_memory = 0
+        self._checked_s = 0.0
+        content = cell.model_dump_json().encode()
+        write_atomically(run / "work" / f"{cell.id}.cell.json", content)
         self._spawned = time.time()
-        self._started = datetime.fromtimestamp(self._spawned, UTC).isoformat(
-            timespec="milliseconds"
-        )
-        self._peak = 0
-        self._checked = 0.0
+        started = datetime.fromtimestamp(self._spawned, UTC)
+        self._started = started.isoformat(timespec="milliseconds")
+        self._process = self._spawn()
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        """Start the worker in a process group of its own, its output in a log."""
         command = [
             sys.executable,
             "-m",
             "ddl_bench.harness.worker",
-            str(run),
-            cell.id,
-            ",".join(map(str, cores)),
+            str(self.run),
+            self.cell.id,
+            ",".join(map(str, self.cores)),
+            repr(self._spawned),
+            str(os.getpid()),
         ]
-        environment = (
-            os.environ
-            | dict.fromkeys(THREADS, str(cell.threads))
-            | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-        )
+        environment = {
+            **os.environ,
+            **dict.fromkeys(THREAD_VARIABLES, str(self.cell.threads)),
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic products on a GPU
+        }
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*command, repr(self._spawned), str(os.getpid())],
+            return subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -63,105 +90,109 @@ class Job:
             )
 
     @property
+    def pid(self) -> int:
+        """Number of the worker process."""
+        return self._process.pid
+
+    @property
     def seconds(self) -> float:
+        """Seconds since the worker was started."""
         return time.time() - self._spawned
 
-    def progress(self) -> tuple[str, float]:
-        """Phase and share of training done, as the worker last told."""
-        try:
-            told = json.loads(self._progress.read_text())
-            return str(told["phase"]), float(told["fraction"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return "starting", 0.0
+    def progress(self) -> progress.Seen:
+        """Phase and share of training done, as the worker last wrote them."""
+        return progress.read(self._progress)
 
     def poll(self) -> Row | None:
-        """The row once the job is over, however it ended; None while it runs."""
+        """Look at the worker: returns its row once it is over, however it ended, None before.
+
+        A worker beyond its hard limits is ended.
+        """
         code = self._process.poll()
         if code is not None:
             return self._ended(code)
-        if self.seconds - self._checked > 0.2:
-            self._checked = self.seconds
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # somebody deleted the folder; the row will still be written
+        limits = self.cell.limits
+        if self.seconds - self._checked_s > CHECK_EVERY_S:
+            self._checked_s = self.seconds
+            # Somebody may have deleted the folder; the row will be written all the same.
+            with contextlib.suppress(FileNotFoundError):
                 self.claim.keep_fresh()
             memory = self._memory()
-            self._peak = max(self._peak, memory)
-            if memory > self.cell.limits.memory_gb * 1e9:
+            self._peak_memory = max(self._peak_memory, memory)
+            if memory > limits.memory_gb * 1e9:
                 self.kill()
-                return self._failure(
-                    "oom",
-                    f"used {memory / 1e9:.2f} GB, the limit is {self.cell.limits.memory_gb:g} GB",
-                )
-        if self.seconds > self.cell.limits.time_s:
-            phase, _ = self.progress()
+                reason = f"used {memory / 1e9:.2f} GB, the limit is {limits.memory_gb:g} GB"
+                return self._failure("oom", reason)
+        if self.seconds > limits.time_s:
+            phase = self.progress().phase
             self.kill()
-            return self._failure(
-                "timeout",
-                f"still in phase {phase!r} after {self.cell.limits.time_s:g} s, the hard limit",
-            )
+            reason = f"still in phase {phase!r} after {limits.time_s:g} s, the hard limit"
+            return self._failure("timeout", reason)
         return None
 
     def kill(self) -> None:
         """End the worker and all its children: politely, then not."""
-        tree = self._tree()
+        processes = self._processes()
         for stop in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, stop)
-            for process in tree:
+                os.killpg(self.pid, stop)
+            for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(stop)
-            _, tree = psutil.wait_procs(tree, timeout=GRACE)
+            _, processes = psutil.wait_procs(processes, timeout=GRACE_S)
         self._process.wait()
 
-    def _tree(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
+        """List the worker and its children."""
         try:
-            worker = psutil.Process(self._process.pid)
+            worker = psutil.Process(self.pid)
             return [worker, *worker.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
 
     def _memory(self) -> int:
+        """Sum the resident memory of the worker and its children, in bytes."""
         total = 0
-        for process in self._tree():
+        for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 total += process.memory_info().rss
         return total
 
     def _ended(self, code: int) -> Row:
-        self._sweep()
+        """Return the row that the worker wrote, or one that says how it ended without."""
+        self._end_children()
         row = read_row(self._row)
-        if (
-            row is not None and row.cell.id == self.cell.id and row.started == self._started
-        ):  # not an older, failed one
+        # Not an older row of the same cell, which had failed.
+        if row is not None and row.cell.id == self.cell.id and row.started == self._started:
             return row
-        said = self._last_words()
-        if code < 0:
-            name = signal.Signals(-code).name
-            why = f"killed by {name}"
-            if code == -signal.SIGKILL:
-                why += f" (often the kernel, for lack of memory; peak resident set seen {self._peak / 1e9:.2f} GB)"
+        if code >= 0:
+            reason = f"ended with exit code {code} and left no valid result"
         else:
-            why = f"ended with exit code {code} and left no valid result"
-        return self._failure("crashed", f"{why}{said}; log: {self.log}")
-
-    def _sweep(self) -> None:
-        """Children that outlived their worker would time their work against the next cell's."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _last_words(self) -> str:
+            reason = f"killed by {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            peak = f"{self._peak_memory / 1e9:.2f} GB"
+            reason += (
+                f" (often the kernel, for lack of memory; peak resident set that was seen: {peak})"
+            )
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return f"; last output: {lines[-1][:200]!r}" if lines else ""
+        if lines:
+            reason += f"; last output: {lines[-1][:LONGEST_OUTPUT]!r}"
+        return self._failure("crashed", f"{reason}; log: {self.log}")
+
+    def _end_children(self) -> None:
+        """End children that outlived the worker, which would disturb the times of the next cell."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _failure(self, status: Status, reason: str) -> Row:
+        """Write a row for a worker that could not."""
         row = Row(
             cell=self.cell,
             status=status,
             reason=reason,
             started=self._started,
             wall_s=self.seconds,
-            measured=Measured(peak_memory=self._peak or None),
+            measured=Measured(peak_memory=self._peak_memory or None),
             provenance={"command": self.cell.command()},
         )
         write_row(self.run, row)

@@ -1,11 +1,10 @@
-"""One cell in one process: `python -m ddl_bench.harness.worker RUN_FOLDER CELL_ID CORES SPAWNED_AT PARENT_PID`.
+"""Run one cell: `python -m ddl_bench.harness.worker RUN CELL_ID CORES SPAWNED_AT PARENT`.
 
 Only the standard library is imported before the cores and the parent's death signal are set.
 """
 
 import contextlib
 import ctypes
-import json
 import os
 import random
 import re
@@ -26,61 +25,50 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class Progress:
-    """Tells the runner the phase and the share of training done, through a small file, at most three times a second."""
+def main(run: Path, cell_id: str, cores: set[int], spawned: float, parent: int) -> None:
+    """Run a cell, write its row, and end the process.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._phase = ""
-        self._last = 0.0
-
-    def phase(self, name: str) -> None:
-        self._phase, self._last = name, 0.0
-        self.fraction(0.0)
-
-    def fraction(self, fraction: float) -> None:
-        if (now := time.monotonic()) - self._last > 0.3:
-            self._last = now
-            temporary = self._path.with_suffix(".tmp")
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk shall not end the training; the row will say it
-                temporary.write_text(
-                    json.dumps({"phase": self._phase, "fraction": round(fraction, 3)})
-                )
-                temporary.replace(self._path)
-
-
-def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> None:
+    Parameters
+    ----------
+    run
+        The run folder; the cell is in RUN/work/ID.cell.json.
+    cell_id
+        ID of the cell.
+    cores
+        CPU cores to run on.
+    spawned
+        When the runner started this process, in seconds since the epoch.
+    parent
+        Process number of the runner.
+    """
     began = time.time()
-    if sys.platform == "linux":  # an orphan would time its training against the next run's
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the runner is gone")
-    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    end_with_parent(parent)
+    os.sched_setaffinity(0, cores)
 
     from ddl_bench.harness.clock import Phases
+    from ddl_bench.harness.progress import Progress
     from ddl_bench.plan.cell import Cell
     from ddl_bench.results.rows import Outcome, Row, write_row
 
-    cell = Cell.model_validate_json((run / "work" / f"{cell_id}.cell.json").read_text())
-    progress = Progress(run / "work" / f"{cell_id}.progress.json")
-    phases = Phases({"start-up": began - spawned, "import": time.time() - began}, progress.phase)
+    work = run / "work"
+    cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text())
+    phases = Phases({"start-up": began - spawned, "import": time.time() - began})
     outcome = Outcome()
     metadata: dict[str, Any] = {}
     status: Status = "ok"
     reason = ""
-    try:
-        with phases("import"):
-            seed_everything(cell)
-        from ddl_bench.harness import evaluate, provenance
+    with Progress(work / f"{cell_id}.progress.json", phases) as progress:
+        try:
+            with phases("import"):
+                seed_everything(cell)
+            from ddl_bench.harness import evaluate, provenance
 
-        outcome = evaluate.evaluate(cell, run, phases, progress.fraction)
-        with phases("provenance"):
-            metadata = provenance.collect(cell.plugins)
-    except Exception as error:
-        traceback.print_exc()
-        status, reason = classify(error)
+            outcome = evaluate.evaluate(cell, run, phases, progress)
+            with phases("provenance"):
+                metadata = provenance.collect(cell.plugins)
+        except Exception as error:
+            traceback.print_exc()
+            status, reason = classify(error)
     with contextlib.suppress(Exception):
         metadata["command"] = cell.command()
     row = Row(
@@ -97,17 +85,30 @@ def main(run: Path, cell_id: str, cores: str, spawned: float, parent: int) -> No
     )
     write_row(run, row)
     if status == "ok":
-        for left in (run / "work").glob(f"*{cell_id}.checkpoint*"):  # also one torn by a kill
-            left.unlink(missing_ok=True)
+        for path in work.glob(f"*{cell_id}.checkpoint*"):  # also one that a kill left half written
+            path.unlink(missing_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # tearing torch down takes longer than some trainings
 
 
+def end_with_parent(parent: int) -> None:
+    """Have the kernel end this process with its runner; it would disturb the times of the next."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the runner is gone")
+
+
 def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes: what ru_maxrss gives begins at the size of its parent."""
-    found = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-    return 1024 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """Read the largest resident size of this process so far, in bytes.
+
+    The kernel's `ru_maxrss` begins at the size of the parent, so it is the second choice.
+    """
+    match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    if match:
+        return 1024 * int(match[1])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def seed_everything(cell: "Cell") -> None:
@@ -116,14 +117,14 @@ def seed_everything(cell: "Cell") -> None:
     import torch
 
     random.seed(cell.seed)
-    np.random.seed(cell.seed)
+    np.random.seed(cell.seed)  # noqa: NPY002  the global generator of other people's code
     torch.manual_seed(cell.seed)
     torch.set_num_threads(cell.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def classify(error: Exception) -> "tuple[Status, str]":
-    """The status and the one-line reason of an exception out of a method."""
+    """Turn an exception out of a method into the status of its row and a reason of one line."""
     from importlib.metadata import metadata
 
     import torch
@@ -137,8 +138,8 @@ def classify(error: Exception) -> "tuple[Status, str]":
         return "diverged", text
     if isinstance(error, ModuleNotFoundError):
         extras = metadata("ddl-bench").get_all("Provides-Extra") or []
-        wanted = f"ddl-bench[{error.name}]" if error.name in extras else str(error.name)
-        return "not_installed", f"{text}; pip install '{wanted}'"
+        package = f"ddl-bench[{error.name}]" if error.name in extras else str(error.name)
+        return "not_installed", f"{text}; pip install '{package}'"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "oom", f"{type(error).__name__}: {text}"
     if isinstance(error, api.UserError):
@@ -148,5 +149,6 @@ def classify(error: Exception) -> "tuple[Status, str]":
 
 
 if __name__ == "__main__":
-    _, folder, identifier, on_cores, at, runner = sys.argv
-    main(Path(folder), identifier, on_cores, float(at), int(runner))
+    _, run_folder, identifier, numbers, spawned_at, runner = sys.argv
+    on_cores = {int(number) for number in numbers.split(",")}
+    main(Path(run_folder), identifier, on_cores, float(spawned_at), int(runner))

@@ -137,13 +137,13 @@ def first_days(rows: Sequence[Row]) -> dict[str, str]:
 
 def traits(cell: Cell, fields: Set[str]) -> set[str]:
     """List settings of a cell as texts like "epochs=30", nested ones side by side with the rest."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for field, value in cell.model_dump(mode="json", include={*fields}, exclude_none=True).items():
         if isinstance(value, dict):
-            found |= value
+            settings |= value
         else:
-            found[field] = value
-    return {f"{key}={value}" for key, value in found.items()}
+            settings[field] = value
+    return {f"{key}={value}" for key, value in settings.items()}
 
 
 def tell_apart(names: Sequence[str], traits_of: Sequence[set[str]]) -> list[str]:

@@ -186,13 +186,13 @@ def summary_line(group: Group) -> dict[str, str | float]:
 
 def notes(group: Group) -> list[str]:
     """List what a reader of a line must know: missing seeds, overrun budgets, unknown sizes."""
-    found = []
+    texts = []
     if group.missing:
-        found.append(group.missing)
+        texts.append(group.missing)
     if any(row.measured.over_budget for row in group.ok):
-        found.append("over its time budget")
+        texts.append("over its time budget")
     reasons = {row.measured.size_reason for row in group.ok if row.measured.size_reason}
-    return found + [f"size unknown: {reason}" for reason in sorted(reasons)]
+    return texts + [f"size unknown: {reason}" for reason in sorted(reasons)]
 
 
 def display(rows: Iterable[Row]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What the harness itself costs: start of a worker, and its training time against the same training timed alone."""
+"""What the harness costs: the start of a worker, and its training time against training alone."""
 
 import statistics
 import subprocess
@@ -15,14 +15,14 @@ EPOCHS = 280  # over 20 s of training on digits
 ALONE = """
 import sys, time, torch
 from ddl_bench.api import Budget
-from ddl_bench.clock import CellDeadline, Stopwatch
+from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.data.digits import digits
 from ddl_bench.data.splits import Splits, split
-from baselines.plainnet import PlainNet
+from baselines.methods.plainnet import PlainNet
 torch.set_num_threads(1)
-task, _, _ = split("digits", digits(None), Splits())
+task = split("digits", digits(None), Splits()).task
 training = PlainNet(depth=3).start(task, Budget(epochs=int(sys.argv[1])))
-deadline = CellDeadline(Stopwatch("cpu"), None, lambda _: None)
+deadline = CellDeadline(Stopwatch("cpu"), None)
 begin = time.perf_counter()
 while training.advance(deadline):
     pass

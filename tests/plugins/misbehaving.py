@@ -17,16 +17,16 @@ from ddl_bench.errors import Diverged, Skip
 
 
 class Constant:
-    """Scores every image alike; `n` is the number of classes it believes in."""
+    """Scores every image alike, for so many classes."""
 
-    def __init__(self, n: int) -> None:
-        self._n = n
+    def __init__(self, n_classes: int) -> None:
+        self._n_classes = n_classes
 
     def size(self) -> Size:
         return Size(n_params=0, n_stored=0)
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        return torch.zeros(len(X), self._n)
+        return torch.zeros(len(X), self._n_classes)
 
 
 class Painter(Constant):
@@ -46,17 +46,17 @@ class Noisy(Constant):
 
 @dataclass(frozen=True)
 class Misbehave:
-    """Does what `how` says."""
+    """Does what `way` says."""
 
     name: ClassVar[str] = "misbehave"
-    how: str = "ok"
+    way: str = "ok"
     megabytes: int = 0
 
     def start(self, task: Task, budget: Budget) -> Training:
         return OneShot(lambda: self._fit(task, budget))
 
     def _fit(self, task: Task, budget: Budget) -> Classifier:
-        match self.how:
+        match self.way:
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "killed":
@@ -75,7 +75,7 @@ class Misbehave:
             case "orphan":
                 subprocess.Popen(["sleep", "602"])
             case "memory":
-                hoard = [bytearray(os.urandom(1 << 20)) for _ in range(self.megabytes)]
+                hoard = [bytearray(b"x") * (1 << 20) for _ in range(self.megabytes)]
                 time.sleep(5)
                 return Constant(len(hoard))
             case "raise":
@@ -100,8 +100,9 @@ class Misbehave:
 class Slow:
     """Epochs of 2 s, in steps of 10 ms."""
 
-    def __init__(self, budget: Budget, n: int) -> None:
-        self._budget, self._n = budget, n
+    def __init__(self, budget: Budget, n_classes: int) -> None:
+        self._budget = budget
+        self._n_classes = n_classes
         self.passes = 0.0
 
     def advance(self, deadline: Deadline) -> bool:
@@ -113,7 +114,7 @@ class Slow:
         return self._budget.epochs is None or round(self.passes) < self._budget.epochs
 
     def classifier(self) -> Classifier:
-        return Constant(self._n)
+        return Constant(self._n_classes)
 
 
 @dataclass(frozen=True)

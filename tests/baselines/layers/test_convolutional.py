@@ -463,7 +463,7 @@ def test_digits_are_learned_and_codes_counted(
     method: NetworkMethod, epochs: int, least: float
 ) -> None:
     training = method.start(DIGITS, Budget(epochs=epochs))
-    while training.advance(CellDeadline(Stopwatch("cpu"), None, lambda _: None)):
+    while training.advance(CellDeadline(Stopwatch("cpu"), None)):
         pass
     classifier: Any = training.classifier()
     assert 100 * float((classifier(TEST.X).argmax(1) == TEST.y).double().mean()) >= least

@@ -284,7 +284,7 @@ def test_training_lowers_the_loss(method: NetworkMethod) -> None:
         given, Budget(epochs=3)
     )
     losses = [float(F.cross_entropy(training.classifier()(test.X), test.y))]
-    deadline = CellDeadline(Stopwatch("cpu"), None, lambda _: None)
+    deadline = CellDeadline(Stopwatch("cpu"), None)
     while training.advance(deadline):
         pass
     losses.append(float(F.cross_entropy(training.classifier()(test.X), test.y)))
