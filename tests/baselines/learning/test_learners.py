@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
-from baselines.learning import ksvd
-from baselines.learning.ksvd import KSVD
-from baselines.learning.leading import leading, room
+from baselines.learning import learner as learner_module
+from baselines.learning.ksvd import KSVD, update_approximate, update_exact, update_mod
+from baselines.learning.leading import empty_workspace, leading
 from baselines.learning.learner import Learned, Learner, first_atoms, learn, replace_atoms
-from baselines.learning.online import Online, update
+from baselines.learning.online import Online, update_atoms
 from baselines.pursuit.encode import encode
 
 N_FEATURES, N_ATOMS = 20, 30
@@ -64,7 +64,7 @@ def test_an_exact_update_is_the_singular_value_decomposition() -> None:
     others = rows[1:].copy()
     users = codes.indices[: codes.indptr[1]]
     E = R[users] + np.outer(codes.data[: codes.indptr[1]], rows[0])
-    ksvd.exact(R, rows[:1], codes)
+    update_exact(R, rows[:1], codes)
     left, values, right = np.linalg.svd(E, full_matrices=False)
     assert len(users) > 2
     np.testing.assert_allclose(
@@ -79,7 +79,8 @@ def test_an_exact_update_leaves_a_lesser_singular_vector() -> None:
     E = np.random.default_rng(0).standard_normal((12, N_FEATURES))
     left, values, right = np.linalg.svd(E, full_matrices=False)
     rows, codes = right[1:2].copy(), csc_array(values[1] * left[:, 1:2])
-    ksvd.exact(R := E - codes @ rows, rows, codes)
+    R = E - codes @ rows
+    update_exact(R, rows, codes)
     np.testing.assert_allclose(np.abs(rows[0]), np.abs(right[0]), atol=1e-8)
     assert np.square(R).sum() == pytest.approx(np.square(values[1:]).sum())
 
@@ -119,10 +120,9 @@ def test_each_iteration_lowers_the_error_and_keeps_the_residual_right(kind: Any)
     before = X - codes @ rows
     R = before.copy()
     if kind == "exact":
-        ksvd.exact(R, rows, codes)
+        update_exact(R, rows, codes)
     else:
-        approximate: Callable[..., None] = ksvd._approximate
-        approximate(R, rows, codes.data, codes.indices, codes.indptr)
+        update_approximate(R, rows, codes)
     np.testing.assert_allclose(R, X - codes @ rows, atol=1e-10)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-10)
     assert np.square(R).sum() < 0.9 * np.square(before).sum()
@@ -133,7 +133,7 @@ def test_mod_solves_least_squares() -> None:
     rows = first_atoms(X, N_ATOMS, np.random.default_rng(0)).T.copy()
     codes = csc_array(encode(X, rows.T, n_nonzero=3, sparse=True).codes)
     left = np.linalg.lstsq(codes.toarray(), X, rcond=None)[1].sum()
-    ksvd._mod(X, rows, codes)
+    update_mod(X, rows, codes)
     best = np.linalg.lstsq(codes.toarray(), X, rcond=None)[0]
     np.testing.assert_allclose(rows, best / np.linalg.norm(best, axis=1, keepdims=True), atol=1e-4)
     assert np.square(X - codes @ rows).sum() == pytest.approx(left, rel=1e-4)
@@ -164,7 +164,7 @@ def test_an_online_update_minimises_over_one_atom_after_the_other() -> None:
             B[j] - A[j] @ wanted + A[j, j] * wanted[j]
         )  # of all unit vectors the one with the least objective
         wanted[j] = u / np.linalg.norm(u)
-    update(rows, A, B)
+    update_atoms(rows, A, B)
     np.testing.assert_allclose(rows, wanted, atol=1e-10)
 
 

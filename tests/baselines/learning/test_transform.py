@@ -17,7 +17,7 @@ from baselines.learning.transform import (
     condition_bound,
     objective,
     penalty,
-    shrink,
+    hard_threshold,
     transform,
 )
 from baselines.methods.adl import ADL
@@ -58,10 +58,10 @@ def test_the_closed_form_is_stationary_and_no_minimiser_finds_less(
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.1, 2))
-def test_shrinking_is_the_best_choice_of_each_entry(seed: int, threshold: float) -> None:
+def test_thresholding_is_the_best_choice_of_each_entry(seed: int, threshold: float) -> None:
     X, W = np.random.default_rng(seed).standard_normal((2, 4, 4))
     V = X @ W.T
-    Z = shrink(V, threshold)
+    Z = hard_threshold(V, threshold)
     best = sum(min(v**2, threshold**2) for v in V.ravel())  # an entry is either kept or given up
     assert objective(X, W, Z, lmbd=0.0, threshold=threshold) == pytest.approx(best)
 
