@@ -42,6 +42,16 @@ def fit(method: Method, task: Task = DIGITS, *, seed: int = 0, epochs: int = 1) 
     return training.classifier()
 
 
+def random_problem(
+    seed: int, n_samples: int, n_features: int, n_atoms: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw samples (n_samples, n_features) and unit-norm atoms (n_features, n_atoms)."""
+    rng = np.random.default_rng(seed)
+    D = rng.standard_normal((n_features, n_atoms))
+    X = rng.standard_normal((n_samples, n_features))
+    return X, D / np.linalg.norm(D, axis=0)
+
+
 def make_cell(label: str, seed: int = 0, **changes: Any) -> Cell:
     """A cell of a made-up run; `changes` replace its fields."""
     fields: dict[str, Any] = {

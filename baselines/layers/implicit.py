@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from baselines.pursuit.compiled import Array, compiled, over_blocks
+from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.encode import encode
+from baselines.pursuit.threads import over_blocks
 from ddl_bench.training.backbones import ConvolutionPlan
 
 TOL = 1e-4  # beyond it, rounding in float32 decides on the supports

@@ -1,29 +1,56 @@
 """The leading singular vector of a matrix with few columns, in compiled code: Lanczos' method."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from baselines.pursuit.compiled import Array, compiled
 
-BASIS = 30  # vectors at most before it starts again from the best of their span
-STARTS = 20
+MOST_VECTORS = 30  # in the basis, before it starts again from the best of their span
+MOST_STARTS = 20
+NEWTON_STEPS = 60
 
 
-def room(n: int, n_features: int, dtype: Any) -> tuple[Array, ...]:
-    """Memory for `leading`: E of up to n rows, the basis, and the tridiagonal matrix and its eigenvector."""
-    most = min(n_features, BASIS)
-    return (
-        np.zeros((n + 3, n_features), dtype),
-        np.empty((most + 1, n_features), dtype),
-        *np.empty((3, most)),
+class Workspace(NamedTuple):
+    """Memory for `leading`, with room for up to n rows of E.
+
+    Parameters
+    ----------
+    E
+        The matrix, (n + 3, n_features); 3 spare rows fill up the last four.
+    basis
+        Orthonormal vectors as rows, (n_vectors + 1, n_features). The first is where to start, and
+        later the result.
+    diagonal, beside, eigenvector
+        The tridiagonal matrix E'E in that basis and its leading eigenvector, (n_vectors,), float64.
+    """
+
+    E: Array
+    basis: Array
+    diagonal: Array
+    beside: Array
+    eigenvector: Array
+
+
+def empty_workspace(n_rows: int, n_features: int, dtype: Any) -> Workspace:
+    """Return memory for a matrix of up to `n_rows` rows."""
+    n_vectors = min(n_features, MOST_VECTORS)
+    return Workspace(
+        E=np.zeros((n_rows + 3, n_features), dtype),
+        basis=np.empty((n_vectors + 1, n_features), dtype),
+        diagonal=np.empty(n_vectors),
+        beside=np.empty(n_vectors),
+        eigenvector=np.empty(n_vectors),
     )
 
 
 @partial(compiled, inline=True)
 def _through(E: Array, n: int, v: Array, out: Array) -> None:
-    """out = E'E v of the first n rows of E, four at a time; rows of zeros fill up the last four."""
+    """Compute out = E'E v for the first n rows of E.
+
+    In one pass over E, four rows at a time; rows of zeros fill up the last four.
+    """
     for f in range(len(v)):
         out[f] = 0
     for k in range(0, n, 4):
@@ -40,16 +67,23 @@ def _through(E: Array, n: int, v: Array, out: Array) -> None:
 
 @compiled
 def _top(a: Array, b: Array, k: int, s: Array) -> Any:
-    """Largest eigenvalue of the tridiagonal matrix with a[:k] on and b[:k-1] > 0 beside the diagonal.
+    """Return the largest eigenvalue of the tridiagonal matrix with a[:k] on its diagonal.
 
-    By Newton's method on the characteristic polynomial: from above it never steps over the largest root. `s` becomes
-    the eigenvector, of norm 1 and positive; solved from its last entry on, rounding does not grow.
+    b[:k-1] > 0 stands beside the diagonal. Newton's method on the characteristic polynomial starts
+    from Gershgorin's bound: from above it never steps over the largest root. `s` becomes the
+    eigenvector, of norm 1 and positive; solved from its last entry on, rounding does not grow.
     """
     x = a[0]
     for i in range(k):
-        x = max(x, a[i] + (b[i] if i + 1 < k else 0.0) + (b[i - 1] if i else 0.0))
-    for _ in range(60):
-        d, slope = max(x - a[0], 1e-300), 1.0
+        bound = a[i]
+        if i + 1 < k:
+            bound += b[i]
+        if i > 0:
+            bound += b[i - 1]
+        x = max(x, bound)
+    for _ in range(NEWTON_STEPS):
+        d = max(x - a[0], 1e-300)
+        slope = 1.0
         total = 1 / d
         for i in range(1, k):
             q = b[i - 1] / d
@@ -59,7 +93,8 @@ def _top(a: Array, b: Array, k: int, s: Array) -> Any:
         x -= 1 / total
         if 1 / total <= 1e-15 * x:
             break
-    s[k - 1] = norm = 1.0
+    s[k - 1] = 1.0
+    norm = 1.0
     for i in range(k - 1, 0, -1):
         s[i - 1] = ((x - a[i]) * s[i] - (b[i] * s[i + 1] if i + 1 < k else 0.0)) / b[i - 1]
         norm += s[i - 1] * s[i - 1]
@@ -81,15 +116,27 @@ def _normalise(v: Array) -> Any:
 
 
 @compiled
-def leading(n: int, tol: float, work: Any) -> bool:
-    """Make V[0] the unit v with ||E'E v - s^2 v|| <= tol * s^2, s the largest singular value of E; False if V[0] is 0.
+def leading(n: int, tol: float, work: Workspace) -> bool:
+    """Find the unit v with norm(E'E v - s**2 v) <= tol * s**2, s the largest singular value of E.
 
-    In the basis of V[0], E'E V[0], (E'E)^2 V[0], ... without its overlaps, E'E is tridiagonal. Where that has no room
-    to converge it starts again from the best vector so far.
+    In the basis of v, E'E v, (E'E)**2 v, ..., each without its overlaps with those before, E'E is
+    tridiagonal, and the leading eigenvector of a few rows of it tells which combination of the
+    basis comes closest. Where the basis has no room to converge it starts again from the best
+    vector so far; after MOST_STARTS that is the result, converged or not.
 
-    Should it not get there in STARTS starts, V[0] is the best vector so far.
+    Parameters
+    ----------
+    n
+        Rows of E.
+    tol
+        Relative residual to stop at.
+    work
+        Of `empty_workspace`, with E in its first n rows and where to start in basis[0]: not at
+        right angles to the vector sought. basis[0] becomes v.
 
-    work: of `room`, with E in its first n rows, and where to start in V[0]: not at right angles to the vector sought.
+    Returns
+    -------
+    False if basis[0] is 0.
     """
     E, V, a, b, s = work
     for k in range(n, (n + 3) // 4 * 4):
@@ -98,9 +145,10 @@ def leading(n: int, tol: float, work: Any) -> bool:
     new = V[0]
     if _normalise(new) <= 0:
         return False
-    for _ in range(STARTS):
-        k, left = 0, 1.0
-        while left > tol and k < len(V) - 1:
+    for _ in range(MOST_STARTS):
+        k = 0
+        residual = 1.0
+        while residual > tol and k < len(V) - 1:
             w = V[k + 1]
             _through(E, n, V[k], w)
             for i in range(k, -1, -1):
@@ -114,12 +162,15 @@ def leading(n: int, tol: float, work: Any) -> bool:
             b[k] = _normalise(w)
             k += 1
             square = _top(a, b, k, s)
-            left = b[k - 1] * s[k - 1] / square
-        for i in range(k):
+            residual = b[k - 1] * s[k - 1] / square
+        first_share = V.dtype.type(s[0])
+        for f in range(len(new)):
+            new[f] = first_share * new[f]
+        for i in range(1, k):
             share = V.dtype.type(s[i])
             for f in range(len(new)):
-                new[f] = share * V[i, f] + (new[f] if i else 0)
-        if left <= tol:
+                new[f] = share * V[i, f] + new[f]
+        if residual <= tol:
             break
     _normalise(new)
     return True

@@ -1,24 +1,33 @@
-"""Online dictionary learning (Mairal et al., 2009): mini-batches, sufficient statistics, block coordinate updates."""
+"""Online dictionary learning: mini-batches, sufficient statistics, block coordinate updates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from baselines.learning.learner import Floats, Learned, Samples, first_atoms, floats, replace_atoms
-from baselines.pursuit.compiled import compiled, gram_of, one_blas_thread
+from baselines.learning.learner import Learned, Samples, as_floats, first_atoms, replace_atoms
+from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.encode import encode
+from baselines.pursuit.threads import gram_of, one_blas_thread
 
-BLOCK = 32  # atoms updated one after the other before a matrix product tells the rest
+BLOCK_ATOMS = 32  # updated one after the other before a matrix product corrects the rest
+BATCH_TOL = 1e-4  # duality gap of the codes that are learned from
+OBJECTIVE_TOL = 1e-5  # and of those that the objective is computed with
 
 
 @partial(compiled, allocates=True)
-def _accumulate(A, B, X, data, indices, indptr):  # type: ignore[no-untyped-def]
-    """A += codes'codes and B += codes'X, for codes (data, indices, indptr) in CSR form."""
+def _accumulate(A: Array, B: Array, X: Array, data: Array, indices: Array, indptr: Array) -> None:
+    """Compute A += codes'codes and B += codes'X, for codes in CSR form.
+
+    Each sample adds an outer product of its few non-zeros to A, and its multiples to few rows of B.
+    """
     for i in range(len(X)):
         for p in range(indptr[i], indptr[i + 1]):
-            c, a, b = data[p], A[indices[p]], B[indices[p]]
+            c = data[p]
+            a = A[indices[p]]
+            b = B[indices[p]]
             for q in range(indptr[i], indptr[i + 1]):
                 a[indices[q]] += c * data[q]
             for f in range(X.shape[1]):
@@ -26,14 +35,19 @@ def _accumulate(A, B, X, data, indices, indptr):  # type: ignore[no-untyped-def]
 
 
 @partial(compiled, allocates=True)
-def _descend(rows, G, A):  # type: ignore[no-untyped-def]
-    """Minimise over one atom after the other, rows of `rows`; G = B - A @ rows follows within these atoms."""
+def _descend(rows: Array, G: Array, A: Array) -> None:
+    """Minimise over one atom after the other, rows of `rows`, in place.
+
+    The best unit vector for atom d with gradient -g is d + g / A[j, j], normalised. The change of
+    an atom moves the gradients of those after it: G = B - A @ rows follows within these atoms.
+    """
     n_atoms, n_features = rows.shape
     change = np.empty(n_features, rows.dtype)
     for j in range(n_atoms):
         if A[j, j] <= 0:
             continue
-        d, g = rows[j], G[j]
+        d = rows[j]
+        g = G[j]
         norm = rows.dtype.type(0)
         for f in range(n_features):
             change[f] = d[f] + g[f] / A[j, j]
@@ -46,16 +60,25 @@ def _descend(rows, G, A):  # type: ignore[no-untyped-def]
             change[f] = new - d[f]
             d[f] = new
         for k in range(j + 1, n_atoms):
-            a, g = A[k, j], G[k]
+            a = A[k, j]
+            g = G[k]
             for f in range(n_features):
                 g[f] -= a * change[f]
 
 
-def update(rows: Floats, A: Floats, B: Floats) -> None:
-    """One pass of block coordinate descent on 0.5*tr(A D'D) - tr(B'D), in place; unit-norm atoms are rows of `rows`."""
+def update_atoms(rows: Array, A: Array, B: Array) -> None:
+    """Lower 0.5*tr(A D'D) - tr(B D) by one pass of block coordinate descent, in place.
+
+    Parameters
+    ----------
+    rows
+        Unit-norm atoms, D.T, (n_atoms, n_features).
+    A, B
+        codes'codes (n_atoms, n_atoms) and codes'X (n_atoms, n_features).
+    """
     G = B - A @ rows
-    for first in range(0, len(rows), BLOCK):
-        last = first + BLOCK
+    for first in range(0, len(rows), BLOCK_ATOMS):
+        last = first + BLOCK_ATOMS
         before = rows[first:last].copy()
         _descend(rows[first:last], G[first:last], np.ascontiguousarray(A[first:last, first:last]))
         G[last:] -= A[last:, first:last] @ (rows[first:last] - before)
@@ -63,10 +86,31 @@ def update(rows: Floats, A: Floats, B: Floats) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Online:
-    """Minimise the mean of 0.5*norm(x - D c)**2 + lmbd*norm1(c) + 0.5*alpha*norm(c)**2 over unit-norm atoms and codes.
+    """Minimise the mean over samples of the objective below, over unit-norm atoms and codes.
 
-    positive: only codes >= 0. batch_size: samples of an iteration, where X is one array. forgetting: at iteration t all
-    earlier batches are multiplied by (1 - 1/t)**forgetting; 0 never forgets, 1 is SPAMS' choice, 4 learned fastest.
+    0.5*norm(x - D c)**2 + lmbd*norm1(c) + 0.5*alpha*norm(c)**2
+
+    Parameters
+    ----------
+    n_atoms
+        Number of atoms.
+    lmbd, alpha
+        Penalty, and weight of the ridge.
+    positive
+        Allow only codes >= 0.
+    batch_size
+        Samples of an iteration, where X is one array.
+    forgetting
+        At iteration t all earlier batches are multiplied by (1 - 1/t)**forgetting: 0 never forgets,
+        1 is the choice of SPAMS, 4 learned fastest.
+    seed
+        Of the first atoms and of the batches.
+    n_threads
+        Threads of the pursuit; None for all cores that this process may use.
+
+    References
+    ----------
+    Mairal, Bach, Ponce and Sapiro, Online dictionary learning for sparse coding, 2009.
     """
 
     n_atoms: int
@@ -78,62 +122,88 @@ class Online:
     seed: int = 0
     n_threads: int | None = None
 
-    def objective(self, X: Floats, D: Floats) -> float:
-        found = encode(X, D, lmbd=self.lmbd, alpha=self.alpha, positive=self.positive, sparse=True, tol=1e-5,
-                       n_threads=self.n_threads).codes  # fmt: skip
-        return self._value(X - found @ D.T, found.data)
+    def objective(self, X: Array, D: Array) -> float:
+        """Compute what is minimised, the mean over the samples of X, with the best codes in D."""
+        codes = self._codes(X, D, OBJECTIVE_TOL)
+        return self._value(X - codes @ D.T, codes.data)
 
     def steps(self, X: Samples, start: Learned | None = None) -> Iterator[Learned]:
-        """The dictionary after each mini-batch; `history`: objective of each batch, before learning from it."""
-        at, gram, n = start, None, self.n_atoms
-        for batch in self._batches(X, at.n_iter if at else 0):
-            if not len(batch):
+        """Yield the dictionary after each mini-batch.
+
+        `history` is the objective of each batch, before learning from it.
+        """
+        state = start
+        gram = None
+        for block in self._batches(X, state.n_iter if state else 0):
+            if not len(block):
                 continue
-            batch = floats(batch)
-            if at is None:
-                at = Learned(first_atoms(batch, n, np.random.default_rng(self.seed)))
-            if at.memory.keys() != {"A", "B"}:  # a dictionary that is not from here
-                none = {
-                    "A": np.zeros((n, n), at.D.dtype),
-                    "B": np.zeros((n, len(at.D)), at.D.dtype),
-                }
-                at = replace(at, memory=none)
-            gram = gram_of(at.D, self.n_threads) if gram is None else gram
-            codes = encode(batch, at.D, lmbd=self.lmbd, alpha=self.alpha, positive=self.positive, sparse=True,
-                           tol=1e-4, n_threads=self.n_threads, gram=gram).codes  # fmt: skip
-            R, keep = batch - codes @ at.D.T, (1 - 1 / (at.n_iter + 1)) ** self.forgetting
-            A, B = (at.D.dtype.type(keep) * at.memory[name] for name in "AB")
+            batch = as_floats(block)
+            if state is None:
+                rng = np.random.default_rng(self.seed)
+                state = Learned(first_atoms(batch, self.n_atoms, rng))
+            if state.memory.keys() != {"A", "B"}:  # a dictionary of another learner
+                state = replace(state, memory=self._no_memory(state.D))
+            if gram is None:
+                gram = gram_of(state.D, self.n_threads)
+            codes = self._codes(batch, state.D, BATCH_TOL, gram)
+            R = batch - codes @ state.D.T
+            remembered = state.D.dtype.type((1 - 1 / (state.n_iter + 1)) ** self.forgetting)
+            A = remembered * state.memory["A"]
+            B = remembered * state.memory["B"]
             _accumulate(A, B, np.ascontiguousarray(batch), codes.data, codes.indices, codes.indptr)
-            rows = np.ascontiguousarray(at.D.T)
+            rows = np.ascontiguousarray(state.D.T)
             with one_blas_thread():
-                update(rows, A, B)
+                update_atoms(rows, A, B)
             D = np.ascontiguousarray(rows.T)
             gram = gram_of(D, self.n_threads)
             new = replace_atoms(D, gram, A.diagonal(), R, batch)
             if len(new):
-                A[new], A[:, new], B[new] = 0, 0, 0
+                A[new] = 0
+                A[:, new] = 0
+                B[new] = 0
                 gram = gram_of(D, self.n_threads)
-            at = Learned(
-                D, at.n_iter + 1, (*at.history, self._value(R, codes.data)), (), {"A": A, "B": B}
-            )
-            yield at
+            history = (*state.history, self._value(R, codes.data))
+            state = Learned(D, state.n_iter + 1, history, memory={"A": A, "B": B})
+            yield state
 
-    def _value(self, R: Floats, codes: Floats) -> float:
-        norms = (float(np.square(part, dtype=np.float64).sum()) for part in (R, codes))
-        return (
-            0.5 * next(norms)
-            + self.lmbd * float(np.abs(codes).sum())
-            + 0.5 * self.alpha * next(norms)
-        ) / len(R)
+    def _codes(self, X: Array, D: Array, tol: float, gram: Array | None = None) -> csr_array:
+        codes: csr_array = encode(
+            X,
+            D,
+            lmbd=self.lmbd,
+            alpha=self.alpha,
+            positive=self.positive,
+            sparse=True,
+            tol=tol,
+            n_threads=self.n_threads,
+            gram=gram,
+        ).codes
+        return codes
 
-    def _batches(self, X: Samples, done: int) -> Iterator[Floats]:
+    def _value(self, R: Array, codes: Array) -> float:
+        """Compute the mean objective of samples from their residuals and the non-zeros of codes."""
+        error = float(np.square(R, dtype=np.float64).sum())
+        ridge = float(np.square(codes, dtype=np.float64).sum())
+        l1 = float(np.abs(codes).sum())
+        return (0.5 * error + self.lmbd * l1 + 0.5 * self.alpha * ridge) / len(R)
+
+    def _no_memory(self, D: Array) -> dict[str, Array]:
+        n_features, n_atoms = D.shape
+        return {
+            "A": np.zeros((n_atoms, n_atoms), D.dtype),
+            "B": np.zeros((n_atoms, n_features), D.dtype),
+        }
+
+    def _batches(self, X: Samples, done: int) -> Iterator[Array]:
+        """Yield the mini-batches that follow the first `done`: of an array, without end."""
         if not isinstance(X, np.ndarray):
             yield from X
             return
         per_pass = max(len(X) // self.batch_size, 1)
-        at = done
+        n_done = done
         while len(X):
-            order = np.random.default_rng([self.seed, at // per_pass]).permutation(len(X))
-            for k in range(at % per_pass, per_pass):
+            rng = np.random.default_rng([self.seed, n_done // per_pass])
+            order = rng.permutation(len(X))
+            for k in range(n_done % per_pass, per_pass):
                 yield X[order[k * self.batch_size : (k + 1) * self.batch_size]]
-                at += 1
+                n_done += 1

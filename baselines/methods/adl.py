@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from baselines.features.stack import BLOCK, Floats, Stack
-from baselines.learning.transform import Union, shrink
+from baselines.learning.transform import Union, hard_threshold
 from baselines.methods.sdl import SDL
 from ddl_bench.api import About, Budget, Classifier, CodeStats, Deadline, Task
 from ddl_bench.options import NotNegative, NotNegativeFloat, PositiveFloat
@@ -40,9 +40,9 @@ class Analysis(Stack):
 class ADL(SDL):
     """Analysis dictionary learning: thresholded products with learned transforms in place of a pursuit.
 
-    The stack of `sdl` with codes shrink(W x) of analysis atoms, rows of W. `baselines.transform.Union` learns them: as
-    many square transforms as make about `n_atoms` atoms. Options of `sdl` that name a learner or a number of non-zeros
-    have no effect.
+    The stack of `sdl` with codes hard_threshold(W x) of analysis atoms, rows of W, learned by
+    `baselines.learning.transform.Union`: as many square transforms as make about `n_atoms` atoms.
+    Options of `sdl` that name a learner or a number of non-zeros have no effect.
 
     threshold: the least size of a code, in units of 1 / sqrt(n_features): patches have about unit norm.
     lmbd: weight of the term that keeps each transform invertible, per squared norm of its samples; codes vanish where
@@ -52,7 +52,8 @@ class ADL(SDL):
     name: ClassVar[str] = "adl"
     about: ClassVar[About] = About(
         family="dictionaries, layer by layer",
-        formula="min norm(W X - Z)**2 + threshold**2 * nnz(Z) + lmbd * (norm(W)**2 - log|det W|); codes = shrink(W x)",
+        formula="min norm(W X - Z)**2 + threshold**2 * nnz(Z) + lmbd * (norm(W)**2 - log|det W|);"
+        " codes = hard_threshold(W x)",
         references=("ravishankar2013", "wen2015"),
         differs="published to represent and denoise images; pooling and readout are those of `sdl`",
     )
@@ -74,7 +75,7 @@ class ADL(SDL):
         )
 
     def encode(self, X: Floats, D: Floats) -> Any:
-        return csr_array(shrink(X @ D, self.threshold / X.shape[1] ** 0.5))
+        return csr_array(hard_threshold(X @ D, self.threshold / X.shape[1] ** 0.5))
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
         return Analysis(**vars(super().restore(state, task)))

@@ -31,7 +31,8 @@ class ADLSDL(ADL):
     name: ClassVar[str] = "adl-sdl"
     about: ClassVar[About] = About(
         family="dictionaries, layer by layer",
-        formula="codes_l = shrink(W_l codes_{l-1}), then argmin 0.5*norm(codes_{l-1} - D codes)**2 + lmbd*norm1(codes)",
+        formula="codes_l = hard_threshold(W_l codes_{l-1}), then"
+        " argmin 0.5*norm(codes_{l-1} - D codes)**2 + lmbd*norm1(codes)",
         references=("huang2018",),
         differs="published for super-resolution, where the synthesis atoms make the output: here they code",
     )

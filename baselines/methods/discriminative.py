@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from baselines.features.stack import BLOCK, Layer, features
-from baselines.learning.learner import Floats
 from baselines.methods.sdl import SDL
+from baselines.pursuit.compiled import Array as Floats
 from baselines.pursuit.encode import encode
 from ddl_bench.api import (
     About,

@@ -1,85 +1,164 @@
 """The moves of an active set of atoms that stays optimal, on the Gram matrix.
 
-An atom that violates its optimality condition enters: its coefficient moves, and those of the active atoms answer so
-that theirs still hold. Where one of them reaches zero it leaves, and the move goes on without it. With the inverse of
-the active atoms' Gram matrix at hand, each entry or exit is a rank-one update.
-
-`problem` is (gram, penalty, alpha, positive); `work` is (inverse, active, c, h, u, g, v, v_bits, peak_bits, peaks): the
-inverse, the active atoms, their coefficients, two vectors of their number, and the correlations, violations and
-peaks of all.
+For a sample x the codes depend on its correlations b = D'x - linear and on gram = D'D alone. An
+atom violates its optimality condition where abs(b - gram c - alpha c) exceeds its penalty. Such an
+atom enters: its coefficient moves, and those of the active atoms follow so that their conditions
+still hold. Where one of these reaches zero it leaves, and the move goes on without it. With the
+inverse of the active atoms' Gram matrix at hand, the direction of a move is a matrix-vector
+product, and each entry or exit is a rank-one update of the inverse.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from baselines.pursuit.compiled import Array, compiled, find_peaks, subtract
+from baselines.pursuit.compiled import Array, Scores, compiled, highest_chunk, subtract
+
+
+class GramProblem(NamedTuple):
+    """Minimise 0.5*c'gram c - b'c + sum(penalty*abs(c)) + 0.5*alpha*norm(c)**2 for each b.
+
+    Parameters
+    ----------
+    gram
+        D'D, shape (n_atoms, n_atoms).
+    penalty
+        Of each atom, shape (n_atoms,).
+    alpha
+        Weight of the ridge.
+    positive
+        Whether only c >= 0 are allowed.
+    """
+
+    gram: Array
+    penalty: Array
+    alpha: Any
+    positive: bool
+
+
+class ActiveSet(NamedTuple):
+    """Memory for up to n active atoms, of which the first k entries are in use.
+
+    Parameters
+    ----------
+    inverse
+        Inverse of the active atoms' Gram matrix with alpha added to its diagonal, shape (n, n).
+    atoms
+        Which atoms are active, shape (n + 4,), of integers.
+    c
+        Their coefficients, shape (n + 4,).
+    h, u
+        Scratch: products with the entering atom, and the direction of a move; shape (n + 4,).
+    """
+
+    inverse: Array
+    atoms: Array
+    c: Array
+    h: Array
+    u: Array
+
+
+class Progress(NamedTuple):
+    """Where a code stands: objective, its l1 part, and the largest residual of active atoms."""
+
+    objective: Any
+    l1: Any
+    residual: Any
+
+
+def empty_active_set(n: int, dtype: Any) -> ActiveSet:
+    """Return memory for up to n active atoms; 3 spare entries are for `subtract`."""
+    c, h, u = (np.empty(n + 4, dtype) for _ in range(3))
+    return ActiveSet(np.empty((n, n), dtype), np.empty(n + 4, np.int64), c, h, u)
 
 
 @compiled
-def leave(p: int, inverse: Array, active: Array, c: Array, h: Array, k: int) -> None:
-    """Take the p-th of k active atoms out; the last one takes its place."""
+def leave(p: int, active: ActiveSet, k: int) -> None:
+    """Take the p-th of k active atoms out; the last one takes its place.
+
+    Eliminating row p from the others leaves, without row and column p, the inverse of the smaller
+    matrix.
+    """
+    inverse = active.inverse
     last = k - 1
     row = inverse[p]
     for q in range(k):
         if q != p:
             line = inverse[q]
-            f = line[p] / row[p]
+            factor = line[p] / row[p]
             for r in range(k):
-                line[r] -= f * row[r]
+                line[r] -= factor * row[r]
     if p != last:
         for r in range(last):
             inverse[p, r] = inverse[last, r]
         inverse[p, p] = inverse[last, last]
         for r in range(last):
             inverse[r, p] = inverse[p, r]
-    active[p], c[p], h[p] = active[last], c[last], h[last]
+    active.atoms[p] = active.atoms[last]
+    active.c[p] = active.c[last]
+    active.h[p] = active.h[last]
 
 
-@compiled
-def append(
-    j: int,
-    step: Any,
-    curvature: Any,
-    value: Any,
-    inverse: Array,
-    active: Array,
-    c: Array,
-    u: Array,
-    k: int,
-) -> None:
-    """Make atom j, at `value`, the k-th active one; the others move by -step*u, u = +-inverse @ gram[active, j]."""
+@partial(compiled, inline=True)
+def append(j: int, step: Any, curvature: Any, value: Any, active: ActiveSet, k: int) -> None:
+    """Make atom j, at `value`, the k-th active one; the others move by -step*u.
+
+    With u = sign * inverse @ gram[atoms, j], the larger inverse is the old one plus u u'/curvature,
+    bordered by -sign * u / curvature and 1 / curvature.
+    """
+    inverse = active.inverse
+    c = active.c
+    u = active.u
     sign = c.dtype.type(1) if value > 0 else -c.dtype.type(1)
     scale = sign * sign / curvature
     for p in range(k):
         c[p] -= step * u[p]
         line = inverse[p]
-        f = scale * u[p]
+        factor = scale * u[p]
         for q in range(k):
-            line[q] += f * u[q]
-        line[k] = inverse[k, p] = -sign * f
+            line[q] += factor * u[q]
+        border = -sign * factor
+        inverse[k, p] = border
+        line[k] = border
     inverse[k, k] = scale
-    active[k], c[k] = j, value
+    active.atoms[k] = j
+    c[k] = value
 
 
 @compiled
 def enter(
-    j: int, b: Array, gram: Array, penalty: Array, alpha: Any, positive: bool,
-    inverse: Array, active: Array, c: Array, h: Array, u: Array, k: int, eps: Any,
-) -> tuple[int, bool]:  # fmt: skip
-    """Move atom j to its optimum; the new number of active atoms, and False where rounding has spoilt the inverse."""
-    row = gram[j]
-    left = b[j]
+    j: int, b: Array, problem: GramProblem, active: ActiveSet, k: int, tol: Any
+) -> tuple[int, bool]:
+    """Move atom j to its optimum unless it violates its condition by at most `tol`.
+
+    While c[j] grows by t, the active coefficients move by -t*u and the violation falls by
+    t * curvature, the squared norm of what atom j adds to the span of the active ones. The move
+    ends where the violation is 0, and pauses where an active coefficient reaches 0 and leaves.
+
+    Returns
+    -------
+    The new number of active atoms, and False where rounding has spoilt the inverse.
+    """
+    alpha = problem.alpha
+    inverse = active.inverse
+    c = active.c
+    h = active.h
+    u = active.u
+    row = problem.gram[j]
+    violation = b[j]
     for p in range(k):
-        if active[p] == j:
+        if active.atoms[p] == j:
             return k, True
-        h[p] = row[active[p]]
-        left -= h[p] * c[p]
-    sign = b.dtype.type(1) if left > 0 or positive else -b.dtype.type(1)
-    left = sign * left - penalty[j]
-    if left <= eps:
+        h[p] = row[active.atoms[p]]
+        violation -= h[p] * c[p]
+    sign = b.dtype.type(1)
+    if violation <= 0 and not problem.positive:
+        sign = -sign
+    violation = sign * violation - problem.penalty[j]
+    if violation <= tol:
         return k, True
-    floor = b.dtype.type(256 * np.finfo(b.dtype).eps) * (row[j] + alpha)
+    least_curvature = b.dtype.type(256 * np.finfo(b.dtype).eps) * (row[j] + alpha)
     moved = b.dtype.type(0)
     while True:
         curvature = row[j] + alpha
@@ -90,71 +169,83 @@ def enter(
                 s += line[q] * h[q]
             u[p] = sign * s
             curvature -= s * h[p]
-        step = left / max(curvature, floor)
-        first = np.int64(-1)
+        step = violation / max(curvature, least_curvature)
+        leaving = np.int64(-1)
         for p in range(k):
             if c[p] * u[p] > 0 and abs(c[p]) < step * abs(u[p]):
                 step = c[p] / u[p]
-                first = p
+                leaving = p
         moved += step
-        if first < 0:
-            append(j, step, max(curvature, floor), sign * moved, inverse, active, c, u, k)
-            return k + 1, curvature > floor
+        if leaving < 0:
+            append(j, step, max(curvature, least_curvature), sign * moved, active, k)
+            return k + 1, curvature > least_curvature
         for p in range(k):
             c[p] -= step * u[p]
-        left -= step * curvature
-        leave(first, inverse, active, c, h, k)
+        violation -= step * curvature
+        leave(leaving, active, k)
         k -= 1
 
 
-@compiled
-def scan(
-    b: Array, gram: Array, penalty: Array, alpha: Any, positive: bool, active: Array, c: Array, k: int,
-    g: Array, v: Array, v_bits: Array, peak_bits: Array,
-) -> int:  # fmt: skip
-    """Correlations g and violations v of all atoms, the peaks of v, and the number of the highest peak."""
+@partial(compiled, inline=True)
+def find_violations(
+    b: Array, problem: GramProblem, active: ActiveSet, k: int, g: Array, scores: Scores
+) -> int:
+    """Compute correlations g = b - gram c - alpha c and the violations of all atoms.
+
+    The violations become the scores. Returns the chunk that holds the largest one.
+    """
+    penalty = problem.penalty
+    values = scores.values
     for j in range(len(b)):
         g[j] = b[j]
-    subtract(g, gram, active, c, k)
-    if alpha != 0:
+    subtract(g, problem.gram, active.atoms, active.c, k)
+    if problem.alpha != 0:
         for p in range(k):
-            g[active[p]] -= alpha * c[p]
-    if positive:
+            g[active.atoms[p]] -= problem.alpha * active.c[p]
+    if problem.positive:
         for j in range(len(g)):
-            v[j] = g[j] - penalty[j]
+            values[j] = g[j] - penalty[j]
     else:
         for j in range(len(g)):
-            v[j] = abs(g[j]) - penalty[j]
-    best = find_peaks(v_bits, peak_bits)
-    first = 0
-    while peak_bits[first] != best:
-        first += 1
-    return first
+            values[j] = abs(g[j]) - penalty[j]
+    return highest_chunk(scores)
 
 
-@compiled
-def gauge(
-    b: Array, g: Array, penalty: Array, active: Array, c: Array, u: Array, k: int, square: Any
-) -> tuple[Any, Any, Any]:
-    """Objective, its l1 part, and the largest of the residuals u of the active atoms' optimality conditions."""
-    half, l1, inside = b.dtype.type(0.5), b.dtype.type(0), b.dtype.type(0)
+@partial(compiled, inline=True)
+def measure(b: Array, g: Array, penalty: Array, active: ActiveSet, k: int, square: Any) -> Progress:
+    """Measure the code of a sample of squared norm `square`, from its correlations g.
+
+    The residuals g - sign(c) * penalty of the active atoms' conditions are left in `u`. The
+    objective follows from them without the residual of the sample: its smooth part is
+    0.5 * (square - sum of c * (b + g)).
+    """
+    c = active.c
+    u = active.u
+    half = b.dtype.type(0.5)
+    l1 = b.dtype.type(0)
+    largest = b.dtype.type(0)
     value = half * square
     for p in range(k):
-        j = active[p]
+        j = active.atoms[p]
         u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
-        inside = max(inside, abs(u[p]))
+        largest = max(largest, abs(u[p]))
         value -= half * c[p] * (b[j] + g[j])
         l1 += penalty[j] * abs(c[p])
-    return value + l1, l1, inside
+    return Progress(value + l1, l1, largest)
 
 
 @compiled
-def repair(inverse: Array, c: Array, h: Array, u: Array, k: int) -> bool:
-    """One step of iterative refinement of the active coefficients; False where one would change its sign."""
+def refine(active: ActiveSet, k: int) -> bool:
+    """Add inverse @ u to the active coefficients, one step of iterative refinement.
+
+    Returns False, and changes none, where one would change its sign.
+    """
+    c = active.c
+    h = active.h
     for p in range(k):
         h[p] = c[p]
         for q in range(k):
-            h[p] += inverse[p, q] * u[q]
+            h[p] += active.inverse[p, q] * active.u[q]
         if h[p] * c[p] <= 0:
             return False
     for p in range(k):

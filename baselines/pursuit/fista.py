@@ -1,108 +1,182 @@
-"""FISTA (Beck and Teboulle, 2009) with adaptive restart (O'Donoghue and Candes, 2015), for each sample on its own.
+"""FISTA with adaptive restart, for each sample on its own.
 
-c+ = shrink(z + D'(x - D z) / lipschitz, penalty / lipschitz) / (1 + alpha / lipschitz),  z = c+ + momentum * (c+ - c);
-the momentum starts anew where (z - c+).(c+ - c) > 0. Blocks of samples are small enough to stay in a cache.
+With step = 1 / lipschitz and the largest eigenvalue of D'D as `lipschitz`,
+
+    new   = soft_threshold(z + step*(D'(x - D z) - linear), step*penalty) / (1 + step*alpha)
+    z     = new + momentum*(new - codes)
+    codes = new
+
+where the momentum is (age - 1) / older with older = (1 + sqrt(1 + 4*age**2)) / 2, the next age. It
+starts anew, at age 1, for a sample with (z - new)'(new - codes) > 0: there the gradient step and
+the move disagree.
+
+References
+----------
+Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm, 2009.
+O'Donoghue and Candes, Adaptive restart for accelerated gradient schemes, 2015.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from baselines.pursuit.compiled import compiled, over_blocks
-from baselines.pursuit.objective import Array, Problem, double, namespace, squared_norms
+from baselines.pursuit.compiled import Array, compiled, soft_threshold
+from baselines.pursuit.objective import (
+    ArrayOrTensor,
+    Problem,
+    double,
+    namespace,
+    squared_norms,
+)
+from baselines.pursuit.threads import over_blocks, split_rows
 
-CHECK = 10  # iterations between two looks at the duality gap, which costs as much as one
-BLOCK = (
-    2**16
-)  # numbers in a block of codes: three blocks of float32 fill most of a second-level cache of 1 MB
+CHECK_ITERATIONS = 10  # between two computations of the duality gap, each as dear as an iteration
+BLOCK_ENTRIES = 2**16  # of codes: three such blocks of float32 fill most of a cache of 1 MB
+DEVICE_BLOCK_ENTRIES = 2**26  # of codes, on other devices than the CPU
+LEAST_BLOCK_SAMPLES = 16
+MOST_BLOCK_SAMPLES = 4096
 
 
-def fista(problem: Problem, accelerated: bool = True) -> tuple[Array, float]:
-    """Codes (n_samples, n_atoms), array or tensor as the problem's, and the mean number of iterations of a sample."""
-    X, D, xp = problem.X, problem.D, namespace(problem.X)
+class State(NamedTuple):
+    """Where the iteration of some samples stands; all arrays change in place.
+
+    Parameters
+    ----------
+    codes, z
+        The codes, and the point ahead of them where the gradient is taken; (n_rows, n_atoms).
+    u
+        On entry of a step D'(x - D z), then scratch; (n_rows, n_atoms).
+    ages
+        FISTA's sequence t of each sample, (n_rows,).
+    """
+
+    codes: ArrayOrTensor
+    z: ArrayOrTensor
+    u: ArrayOrTensor
+    ages: ArrayOrTensor
+
+
+class Step(NamedTuple):
+    """What a step depends on beside the state.
+
+    Parameters
+    ----------
+    size
+        1 / lipschitz.
+    penalty, linear
+        Of each atom, (n_atoms,); of each sample or of all, (n_rows or 1, n_atoms).
+    alpha
+        Weight of the ridge.
+    positive
+        Whether only codes >= 0 are allowed.
+    accelerated
+        Whether there is momentum.
+    """
+
+    size: float
+    penalty: ArrayOrTensor
+    linear: ArrayOrTensor
+    alpha: float
+    positive: bool
+    accelerated: bool
+
+
+def fista(problem: Problem, accelerated: bool = True) -> tuple[ArrayOrTensor, float]:
+    """Minimise the objective of `Problem` by proximal gradient steps.
+
+    They have momentum if `accelerated`. Blocks of samples are small enough to stay in a cache.
+
+    Returns
+    -------
+    Codes (n_samples, n_atoms), an array or tensor as the problem's, and the mean number of
+    iterations for a sample.
+    """
+    X = problem.X
+    D = problem.D
+    n_samples = len(X)
+    n_atoms = D.shape[1]
     codes = X[:, :1] * 0 * D[:1] if problem.warm is None else _dense(problem.warm, X)
-    step = 1 / lipschitz(D)
-    on_cpu = xp is np
-    size = min(max(BLOCK // D.shape[1], 16), 4096) if on_cpu else 2**26 // D.shape[1] + 1
+    step_size = 1 / lipschitz(D)
 
     def solve(rows: slice) -> int:
-        return _solve(
-            problem, codes, rows, step, _advance_array if on_cpu else _advance_tensor, accelerated
-        )
+        return _solve(problem, codes, rows, step_size, accelerated)
 
-    if on_cpu:
-        squared_norms(X)
-        counts = over_blocks(solve, len(X), problem.n_threads, size)
+    if isinstance(X, np.ndarray):
+        squared_norms(X)  # refuses samples that are not finite
+        size = min(max(BLOCK_ENTRIES // n_atoms, LEAST_BLOCK_SAMPLES), MOST_BLOCK_SAMPLES)
+        counts = over_blocks(solve, n_samples, problem.n_threads, size)
     else:
-        counts = [solve(slice(at, min(at + size, len(X)))) for at in range(0, len(X), size)]
-    return codes, sum(counts) / max(len(X), 1)
+        size = DEVICE_BLOCK_ENTRIES // n_atoms + 1
+        counts = [solve(rows) for rows in split_rows(0, n_samples, size)]
+    return codes, sum(counts) / max(n_samples, 1)
 
 
-def lipschitz(D: Array) -> float:
-    """The largest eigenvalue of D'D; 1 for a dictionary of zeros."""
+def lipschitz(D: ArrayOrTensor) -> float:
+    """Compute the largest eigenvalue of D'D; 1 for a dictionary of zeros."""
     D = double(D)
     gram = D @ D.T if D.shape[0] < D.shape[1] else D.T @ D
     return float(namespace(D).linalg.eigvalsh(gram)[-1]) or 1.0
 
 
-def _dense(warm: Any, X: Array) -> Array:
+def _dense(warm: ArrayOrTensor, X: ArrayOrTensor) -> ArrayOrTensor:
+    """Copy codes, dense or CSR, to an array or tensor of the kind and type of `X`."""
     if isinstance(X, np.ndarray):
         return np.array(warm.toarray() if hasattr(warm, "toarray") else warm, X.dtype)
     return X.new_tensor(warm)
 
 
 def _solve(
-    problem: Problem, codes: Array, rows: slice, step: float, advance: Any, accelerated: bool
+    problem: Problem, codes: ArrayOrTensor, rows: slice, step_size: float, accelerated: bool
 ) -> int:
-    """Bring codes[rows], in place, to the wanted gap; iterations times samples."""
-    X, D, c, xp = problem.X[rows], problem.D, codes[rows], namespace(problem.X)
-    z, u, R, ages = c + 0, xp.empty_like(c), xp.empty_like(X), xp.ones_like(X[:, 0])
-    # where the linear term exceeds the penalty, no dual point may be feasible: then the gradient tells the end
-    flat = (
-        problem.tol * xp.amax(abs(X @ D - problem.linear_of(rows)), 1)
-        if problem.linear is not None
-        else 0 * ages
-    )
-    settings = (
-        ages,
-        step,
-        problem.penalty,
-        problem.linear_of(rows),
-        problem.alpha,
-        problem.positive,
-        accelerated,
-    )
+    """Bring codes[rows], in place, to the wanted gap; return iterations times samples."""
+    xp = namespace(problem.X)
+    D = problem.D
+    X = problem.X[rows]
+    c = codes[rows]
+    linear = problem.linear_of(rows)
+    state = State(c, c + 0, xp.empty_like(c), xp.ones_like(X[:, 0]))
+    step = Step(step_size, problem.penalty, linear, problem.alpha, problem.positive, accelerated)
+    R = xp.empty_like(X)
+    on_cpu = xp is np
+    advance: Callable[[State, Step], None] = _advance_array if on_cpu else _advance_tensor
+    flat = 0 * state.ages
+    if problem.linear is not None:
+        # where the linear term exceeds the penalty, no dual point may be feasible: then the
+        # gradient tells the end
+        flat = problem.tol * xp.amax(abs(X @ D - linear), 1)
     for n_iter in range(1, problem.max_iter + 1):
-        xp.matmul(z, D.T, out=R)
+        xp.matmul(state.z, D.T, out=R)
         xp.subtract(X, R, out=R)
-        xp.matmul(R, D, out=u)
-        advance(c, z, u, *settings)
-        if n_iter % CHECK == 0:
-            if xp is np and problem.linear is None:
-                np.matmul(R := np.subtract(X, np.matmul(c, D.T, out=R), out=R), D, out=u)
-                value, gap = np.empty((2, len(X)), X.dtype)
-                _certify(X, R, u, c, problem.penalty, problem.alpha, problem.positive, value, gap)
-                flat_enough = False
-            else:
-                value, gap, residual = problem.certificate(c, rows)
-                flat_enough = bool((residual <= flat).all())
-            if flat_enough or float(gap.sum()) <= problem.tol * abs(float(value.sum())):
-                break
+        xp.matmul(R, D, out=state.u)
+        advance(state, step)
+        if n_iter % CHECK_ITERATIONS != 0:
+            continue
+        if on_cpu and problem.linear is None:
+            np.matmul(c, D.T, out=R)
+            np.subtract(X, R, out=R)
+            np.matmul(R, D, out=state.u)
+            value, gap = np.empty((2, len(X)), X.dtype)
+            certify_array(X, R, state, step, value, gap)
+            is_flat = False
+        else:
+            value, gap, residual = problem.certificate(c, rows)
+            is_flat = bool((residual <= flat).all())
+        if is_flat or float(gap.sum()) <= problem.tol * abs(float(value.sum())):
+            break
     return n_iter * len(X)
 
 
-def _advance_tensor(
-    c: Array, z: Array, u: Array, ages: Array, step: float, penalty: Array, linear: Array, alpha: float, positive: bool,
-    accelerated: bool,
-) -> None:  # fmt: skip
-    """One step of every sample, in place, from u = D'(x - D z); `ages` is FISTA's sequence t."""
-    u.sub_(linear).mul_(step).add_(z)
-    u.sub_(
-        u.clamp(max=step * penalty) if positive else u.clamp(-step * penalty, step * penalty)
-    ).div_(1 + step * alpha)
+def _advance_tensor(state: State, step: Step) -> None:
+    """Take one step of every sample, in place, for tensors on any device."""
+    c, z, u, ages = state
+    threshold = step.size * step.penalty
+    u.sub_(step.linear).mul_(step.size).add_(z)
+    inside = u.clamp(max=threshold) if step.positive else u.clamp(-threshold, threshold)
+    u.sub_(inside).div_(1 + step.size * step.alpha)
     moved = u - c
     c.copy_(u)
-    if accelerated:
+    if step.accelerated:
         ages[((z - u) * moved).sum(1) > 0] = 1
         older = (1 + (1 + 4 * ages**2).sqrt()) / 2
         u.add_(moved.mul_(((ages - 1) / older)[:, None]))
@@ -111,20 +185,66 @@ def _advance_tensor(
 
 
 @compiled
-def _certify(
-    X: Array, R: Array, corr: Array, c: Array, penalty: Array, alpha: float, positive: bool, value: Array, gap: Array
-) -> None:  # fmt: skip
-    """`Problem.certificate` without a linear term from R = X - c D' and corr = R D, in one pass over the memory."""
+def _advance_array(state: State, step: Step) -> None:
+    """Take one step of every sample, in place, for arrays.
+
+    What `_advance_tensor` does in a dozen passes over memory takes two over each row here, which
+    stays in the first-level cache meanwhile.
+    """
+    c, z, u, ages = state
+    penalty = step.penalty
+    kind = u.dtype.type
+    zero = kind(0)
+    size = kind(step.size)
+    ridge = kind(1 / (1 + step.size * step.alpha))
+    for i in range(len(u)):
+        linear = step.linear[i % len(step.linear)]
+        along = zero
+        for j in range(u.shape[1]):
+            x = z[i, j] + size * (u[i, j] - linear[j])
+            new = ridge * soft_threshold(x, size * penalty[j], step.positive)
+            along += (z[i, j] - new) * (new - c[i, j])
+            u[i, j] = new
+        age = kind(1) if along > 0 else ages[i]
+        older = (1 + np.sqrt(1 + 4 * age * age)) / 2
+        momentum = kind((age - 1) / older) if step.accelerated else zero
+        ages[i] = older
+        for j in range(u.shape[1]):
+            z[i, j] = u[i, j] + momentum * (u[i, j] - c[i, j])
+            c[i, j] = u[i, j]
+
+
+@compiled
+def certify_array(X: Array, R: Array, state: State, step: Step, value: Array, gap: Array) -> None:
+    """Compute objective and duality gap as `Problem.certificate` does without a linear term.
+
+    From R = X - codes D' and the correlations R D in `state.u`, in one pass over memory. Without a
+    linear term the feasible scale of the residual is 1 / max(1, largest correlation / penalty).
+
+    Parameters
+    ----------
+    value, gap
+        Where the results go, each (n_rows,).
+    """
+    c = state.codes
+    corr = state.u
+    penalty = step.penalty
+    alpha = step.alpha
     kind = c.dtype.type
-    zero, half = kind(0), kind(0.5)
+    zero = kind(0)
+    half = kind(0.5)
     for i in range(len(c)):
-        rr, xr, cost, excess, worst = zero, zero, zero, zero, kind(1)
+        rr = zero
+        xr = zero
         for f in range(X.shape[1]):
             rr += R[i, f] * R[i, f]
             xr += X[i, f] * R[i, f]
+        cost = zero
+        excess = zero
+        worst = kind(1)
         for j in range(c.shape[1]):
             code = c[i, j]
-            g = corr[i, j] if positive else abs(corr[i, j])
+            g = corr[i, j] if step.positive else abs(corr[i, j])
             cost += penalty[j] * abs(code) + half * alpha * code * code
             excess += max(g - penalty[j], zero) ** 2
             worst = max(worst, g / max(penalty[j], kind(1e-30)))
@@ -134,29 +254,3 @@ def _certify(
             dual = max(dual, xr - half * rr - half * excess / kind(alpha))
         value[i] = half * rr + cost
         gap[i] = max(value[i] - dual, zero)
-
-
-@compiled
-def _advance_array(
-    c: Array, z: Array, u: Array, ages: Array, step: float, penalty: Array, linear: Array, alpha: float, positive: bool,
-    accelerated: bool,
-) -> None:  # fmt: skip
-    """The same in one pass over the memory."""
-    kind = u.dtype.type
-    zero, scale, shrink = kind(0), kind(step), kind(1 / (1 + step * alpha))
-    for i in range(len(u)):
-        d = linear[i % len(linear)]
-        along = zero
-        for j in range(u.shape[1]):
-            x = z[i, j] + scale * (u[i, j] - d[j])
-            size = max((x if positive else abs(x)) - scale * penalty[j], zero)
-            new = shrink * (size if x > 0 else -size)
-            along += (z[i, j] - new) * (new - c[i, j])
-            u[i, j] = new
-        age = kind(1) if along > 0 else ages[i]
-        older = (1 + np.sqrt(1 + 4 * age * age)) / 2
-        momentum = kind((age - 1) / older) if accelerated else zero
-        ages[i] = older
-        for j in range(u.shape[1]):
-            z[i, j] = u[i, j] + momentum * (u[i, j] - c[i, j])
-            c[i, j] = u[i, j]

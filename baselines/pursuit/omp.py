@@ -1,40 +1,72 @@
 """Batch-OMP: greedy codes with a fixed number of non-zeros, on the Gram matrix."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from baselines.pursuit.compiled import (
-    CHUNK,
     Array,
-    bits,
+    Scores,
     compiled,
-    find_peaks,
-    gram_of,
-    over_blocks,
+    empty_scores,
+    highest_chunk,
+    peak_atom,
     subtract,
 )
-from baselines.pursuit.coordinate_descent import joined
+from baselines.pursuit.csr import SparseRows, join_rows
 from baselines.pursuit.objective import squared_norms
+from baselines.pursuit.threads import gram_of, over_blocks
 
 
-@compiled
-def _largest(v_bits: Array, peaks: Array) -> int:
-    """Index of the first largest entry of v >= 0, whose bits order as it does."""
-    best = find_peaks(v_bits, peaks)
-    at = 0
-    while peaks[at] != best:
-        at += 1
-    j = at * CHUNK
-    while v_bits[j] != best:
-        j += 1
-    return j
+class Limits(NamedTuple):
+    """Where a code ends.
+
+    Parameters
+    ----------
+    accuracy
+        Square of the share of a sample's norm that rounding makes of correlations.
+    least_pivot
+        Share of an atom's squared norm that must lie outside the span of the chosen atoms: with
+        less it is a duplicate.
+    """
+
+    accuracy: Any
+    least_pivot: Any
+
+
+class Workspace(NamedTuple):
+    """Memory of one thread, for up to n chosen atoms.
+
+    Parameters
+    ----------
+    P
+        gram[:, chosen] L^-T as rows, shape (n, n_atoms): inner products of all atoms with the
+        chosen ones made orthonormal.
+    L
+        Cholesky factor of gram[chosen, chosen], shape (n, n).
+    y
+        Coefficients on the orthonormal atoms, shape (n,).
+    weights, order
+        A row of L and the numbers 0, 1, ... for `subtract`, shape (n + 4,).
+    scores
+        What each atom would gain.
+    outside
+        Squared norm of each atom outside the span of the chosen ones, shape (n_atoms,).
+    """
+
+    P: Array
+    L: Array
+    y: Array
+    weights: Array
+    order: Array
+    scores: Scores
+    outside: Array
 
 
 @compiled
 def _back_substitute(L: Array, y: Array, k: int, code: Array) -> None:
-    """The first k entries of `code` solve L' code = y."""
+    """Solve L' code = y for the first k entries of `code`."""
     for p in range(k - 1, -1, -1):
         s = y[p]
         for q in range(p + 1, k):
@@ -44,32 +76,48 @@ def _back_substitute(L: Array, y: Array, k: int, code: Array) -> None:
 
 @compiled
 def _solve(
-    B: Array, squares: Array, gram: Array, limits: Any, recursive: bool, work: Any, out: Any
+    B: Array,
+    squares: Array,
+    gram: Array,
+    limits: Limits,
+    recursive: bool,
+    work: Workspace,
+    out: SparseRows,
 ) -> None:
-    """Up to data.shape[1] atoms for each row of B = X D; P holds gram[:, chosen] L^-T, L the Cholesky factor."""
-    (accuracy, least), (data, indices, counts) = limits, out
-    P, L, y, weights, order, v, v_bits, peaks, left = work
+    """Choose up to data.shape[1] atoms for each row of B = X D.
+
+    Neither samples nor residuals are needed: the chosen atoms are made orthonormal implicitly, by
+    the Cholesky factor L of their Gram matrix. Row k of P holds the inner products of all atoms
+    with the k-th of these, so that correlations with the residual fall by y[k] * P[k] at each
+    choice, and squared norms outside the span by P[k]**2. At the end the coefficients solve
+    L' code = y.
+    """
+    P, L, y, weights, order, scores, outside = work
+    values = scores.values
     m = gram.shape[0]
     for i in range(len(B)):
         g = B[i]
-        floor = accuracy * squares[i]
+        floor = limits.accuracy * squares[i]
         k = 0
         if recursive:
             for j in range(m):
-                left[j] = gram[j, j]
-        while k < data.shape[1]:
+                outside[j] = gram[j, j]
+        while k < out.data.shape[1]:
             if recursive:
                 for j in range(m):
-                    v[j] = g[j] * g[j] / max(left[j], accuracy) if left[j] > 0 else 0
+                    gain = g[j] * g[j] / max(outside[j], limits.accuracy)
+                    values[j] = gain if outside[j] > 0 else 0
             else:
                 for j in range(m):
-                    v[j] = abs(g[j])
-            j = _largest(v_bits, peaks)
+                    values[j] = abs(g[j])
+            j = peak_atom(scores, highest_chunk(scores))
             pivot = gram[j, j]
             for p in range(k):
-                weights[p] = L[k, p] = P[p, j]
+                L[k, p] = P[p, j]
+                weights[p] = P[p, j]
                 pivot -= P[p, j] * P[p, j]
-            if g[j] * g[j] <= floor or pivot <= least * gram[j, j]:  # as good as in the span
+            in_the_span = pivot <= limits.least_pivot * gram[j, j]
+            if g[j] * g[j] <= floor or in_the_span:
                 break
             row = P[k]
             source = gram[j]
@@ -80,18 +128,19 @@ def _solve(
             subtract(row, P, order, weights, k)
             L[k, k] = np.sqrt(pivot)
             y[k] = g[j] / L[k, k]
-            s, f = 1 / L[k, k], y[k]
+            scale = 1 / L[k, k]
+            step = y[k]
             for q in range(m):
-                row[q] *= s
-                g[q] -= f * row[q]
+                row[q] *= scale
+                g[q] -= step * row[q]
             if recursive:
                 for q in range(m):
-                    left[q] -= row[q] * row[q]
-                left[j] = 0
-            indices[i, k] = j
+                    outside[q] -= row[q] * row[q]
+                outside[j] = 0
+            out.indices[i, k] = j
             k += 1
-        counts[i] = k
-        _back_substitute(L, y, k, data[i])
+        out.counts[i] = k
+        _back_substitute(L, y, k, out.data[i])
 
 
 def omp(
@@ -103,40 +152,61 @@ def omp(
     n_threads: int | None = None,
     gram: Array | None = None,
 ) -> csr_array:
-    """Orthogonal matching pursuit; `recursive` takes the atom that lowers the error most after the refit (ORMP)."""
-    width, m = min(n_nonzero, *D.shape), D.shape[1]
-    gram = gram_of(D, n_threads) if gram is None else gram
-    accuracy = X.dtype.type((8 * np.finfo(X.dtype).eps) ** 2 if X.dtype == np.float64 else 1e-12)
-    least = X.dtype.type(
-        64 * np.finfo(X.dtype).eps
-    )  # of an atom's squared norm that must be new, or it is a duplicate
+    """Reduce norm(x - D c) by one atom of c after the other, all coefficients refitted each time.
 
-    def work(rows: slice) -> Any:
+    Parameters
+    ----------
+    X
+        Samples, shape (n_samples, n_features), float32 or float64.
+    D
+        Dictionary of the same type, shape (n_features, n_atoms).
+    n_nonzero
+        Non-zeros of a code at most; fewer where the residual is 0 or all atoms are in the span.
+    recursive
+        Take the atom that lowers the error most after the refit (ORMP), not the one with the
+        largest correlation (OMP).
+    n_threads
+        None for all cores.
+    gram
+        D'D where it is known.
+
+    Returns
+    -------
+    Codes as a CSR array (n_samples, n_atoms).
+
+    References
+    ----------
+    Rubinstein, Zibulevsky and Elad, Efficient implementation of the K-SVD algorithm using batch
+    orthogonal matching pursuit, 2008.
+    Gharavi-Alkhansari and Huang, A fast orthogonal matching pursuit algorithm, 1998 (ORMP).
+    """
+    kind = X.dtype.type
+    n_atoms = D.shape[1]
+    width = min(n_nonzero, *D.shape)
+    if gram is None:
+        gram = gram_of(D, n_threads)
+    eps = np.finfo(kind).eps
+    accuracy = (8 * eps) ** 2 if kind is np.float64 else 1e-12
+    limits = Limits(kind(accuracy), kind(64 * eps))
+
+    def encode(rows: slice) -> SparseRows:
         B = X[rows] @ D
-        data, indices = np.zeros((len(B), width), X.dtype), np.zeros((len(B), width), np.int32)
-        counts = np.zeros(len(B), np.int64)
-        v, peaks = np.empty(m, X.dtype), np.empty(-(-m // CHUNK), X.dtype)
-        scratch = (
-            np.zeros((width, m), X.dtype),
-            np.zeros((width, width), X.dtype),
-            np.zeros(width, X.dtype),
-            np.zeros(width + 4, X.dtype),
-            np.zeros(width + 4, np.int64),
-            v,
-            bits(v),
-            bits(peaks),
-            np.empty(m, X.dtype),
+        out = SparseRows(
+            np.zeros((len(B), width), kind),
+            np.zeros((len(B), width), np.int32),
+            np.zeros(len(B), np.int64),
         )
-        _solve(
-            B,
-            squared_norms(X[rows]),
-            gram,
-            (accuracy, least),
-            recursive,
-            scratch,
-            (data, indices, counts),
+        work = Workspace(
+            P=np.zeros((width, n_atoms), kind),
+            L=np.zeros((width, width), kind),
+            y=np.zeros(width, kind),
+            weights=np.zeros(width + 4, kind),
+            order=np.zeros(width + 4, np.int64),
+            scores=empty_scores(n_atoms, kind),
+            outside=np.empty(n_atoms, kind),
         )
-        used = np.arange(width) < counts[:, None]
-        return data[used], indices[used], counts
+        _solve(B, squared_norms(X[rows]), gram, limits, recursive, work, out)
+        used = np.arange(width) < out.counts[:, None]
+        return SparseRows(out.data[used], out.indices[used], out.counts)
 
-    return joined(over_blocks(work, len(X), n_threads), (len(X), m), X.dtype)
+    return join_rows(over_blocks(encode, len(X), n_threads), (len(X), n_atoms), X.dtype)

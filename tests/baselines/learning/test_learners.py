@@ -1,5 +1,6 @@
-"""Dictionary learning: updates against their definitions, planted dictionaries, and how a run is driven."""
+"""Dictionary learning: updates against definitions, planted dictionaries, how a run is driven."""
 
+import doctest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
-from baselines.learning import ksvd
-from baselines.learning.ksvd import KSVD
-from baselines.learning.leading import leading, room
+from baselines.learning import learner as learner_module
+from baselines.learning.ksvd import KSVD, update_approximate, update_exact, update_mod
+from baselines.learning.leading import empty_workspace, leading
 from baselines.learning.learner import Learned, Learner, first_atoms, learn, replace_atoms
-from baselines.learning.online import Online, update
+from baselines.learning.online import Online, update_atoms
 from baselines.pursuit.encode import encode
 
 N_FEATURES, N_ATOMS = 20, 30
@@ -23,7 +24,12 @@ N_FEATURES, N_ATOMS = 20, 30
 def planted(
     n_nonzero: int = 3, snr: float = np.inf, n_samples: int = 3000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of a random dictionary, and the dictionary; `snr` in decibel."""
+    """Draw samples of a random dictionary, with a signal-to-noise ratio `snr` in decibel.
+
+    Returns
+    -------
+    Samples (n_samples, N_FEATURES), and the dictionary (N_FEATURES, N_ATOMS).
+    """
     rng = np.random.default_rng(3)
     D = rng.standard_normal((N_FEATURES, N_ATOMS))
     D /= np.linalg.norm(D, axis=0)
@@ -35,8 +41,18 @@ def planted(
     return X + noise * np.linalg.norm(X) / np.linalg.norm(noise) * 10 ** (-snr / 20), D
 
 
+def first_rows(X: np.ndarray) -> np.ndarray:
+    """Return atoms to start from, as rows (N_ATOMS, N_FEATURES)."""
+    return first_atoms(X, N_ATOMS, np.random.default_rng(0)).T.copy()
+
+
+def by_atom(X: np.ndarray, rows: np.ndarray) -> csc_array:
+    """Return codes of three non-zeros, as the updates take them."""
+    return csc_array(encode(X, rows.T, n_nonzero=3, sparse=True).codes)
+
+
 def recovered(learned: np.ndarray, D: np.ndarray) -> float:
-    """Percentage of the planted atoms to which a learned one has an inner product of at least 0.99."""
+    """Return the percentage of planted atoms with an inner product of 0.99 with a learned one."""
     return 100 * float((np.abs(learned.T @ D).max(0) >= 0.99).mean())
 
 
@@ -49,22 +65,25 @@ def test_a_planted_dictionary_is_recovered(
 ) -> None:
     X, D = planted(n_nonzero, snr)
     learner: Learner = Online(n_atoms=N_ATOMS, lmbd=0.1, batch_size=256)
+    n_iter = 300
     if kind != "online":
         learner = KSVD(n_atoms=N_ATOMS, n_nonzero=n_nonzero, update=kind)
-    share = recovered(learn(learner, X, n_iter=300 if kind == "online" else 50).D, D)
+        n_iter = 50
+    share = recovered(learn(learner, X, n_iter=n_iter).D, D)
     record_property("recovered", share)
-    assert share >= (75 if kind in ("mod", "online") or n_nonzero == 4 else 85)
+    is_hard = kind in ("mod", "online") or n_nonzero == 4
+    assert share >= (75 if is_hard else 85)
 
 
 def test_an_exact_update_is_the_singular_value_decomposition() -> None:
     X, _ = planted(n_samples=60)
-    rows = first_atoms(X, N_ATOMS, np.random.default_rng(0)).T.copy()
-    codes = csc_array(encode(X, rows.T, n_nonzero=3, sparse=True).codes)
+    rows = first_rows(X)
+    codes = by_atom(X, rows)
     R = X - codes @ rows
     others = rows[1:].copy()
     users = codes.indices[: codes.indptr[1]]
     E = R[users] + np.outer(codes.data[: codes.indptr[1]], rows[0])
-    ksvd.exact(R, rows[:1], codes)
+    update_exact(R, rows[:1], codes)
     left, values, right = np.linalg.svd(E, full_matrices=False)
     assert len(users) > 2
     np.testing.assert_allclose(
@@ -79,7 +98,8 @@ def test_an_exact_update_leaves_a_lesser_singular_vector() -> None:
     E = np.random.default_rng(0).standard_normal((12, N_FEATURES))
     left, values, right = np.linalg.svd(E, full_matrices=False)
     rows, codes = right[1:2].copy(), csc_array(values[1] * left[:, 1:2])
-    ksvd.exact(R := E - codes @ rows, rows, codes)
+    R = E - codes @ rows
+    update_exact(R, rows, codes)
     np.testing.assert_allclose(np.abs(rows[0]), np.abs(right[0]), atol=1e-8)
     assert np.square(R).sum() == pytest.approx(np.square(values[1:]).sum())
 
@@ -94,35 +114,34 @@ def test_an_exact_update_leaves_a_lesser_singular_vector() -> None:
 def test_the_leading_singular_vector_is_that_of_lapack(
     shape: tuple[int, int], decay: float, single: bool, seed: int
 ) -> None:
-    """Also where singular values lie close (decay 0) or the basis is full before it has converged."""
-    rng, dtype = np.random.default_rng(seed), np.float32 if single else np.float64
-    E: Any = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
-    work, tol = room(len(E), E.shape[1], E.dtype), 1e-4 if single else 1e-9
-    work[0][: len(E)], work[1][0] = E, E.T @ rng.standard_normal(len(E))
-    found, v = leading(len(E), tol, work), work[1][0]
-    assert found == (len(E) > 0)
-    if found:
-        assert np.linalg.norm(v) == pytest.approx(1, abs=1e-5 if single else 1e-12)
+    """Also where singular values lie close (decay 0) or the basis is full before convergence."""
+    rng = np.random.default_rng(seed)
+    dtype = np.float32 if single else np.float64
+    tol, accuracy = (1e-4, 1e-5) if single else (1e-9, 1e-12)
+    E = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
+    work = empty_workspace(*shape, dtype)
+    v = work.basis[0]
+    work.E[: len(E)] = E
+    v[:] = E.T @ rng.standard_normal(len(E))
+    assert leading(len(E), tol, work) == (len(E) > 0)
+    if len(E):
+        assert np.linalg.norm(v) == pytest.approx(1, abs=accuracy)
         square = np.linalg.norm(E.astype(float), 2) ** 2
         image = E.astype(float).T @ (E.astype(float) @ v)
-        assert (
-            np.linalg.norm(image - square * v)
-            <= 2 * tol * square + (1e-5 if single else 1e-12) * square
-        )
+        assert np.linalg.norm(image - square * v) <= (2 * tol + accuracy) * square
 
 
 @pytest.mark.parametrize("kind", ["approximate", "exact"])
 def test_each_iteration_lowers_the_error_and_keeps_the_residual_right(kind: Any) -> None:
     X, _ = planted(snr=10)
-    rows = first_atoms(X, N_ATOMS, np.random.default_rng(0)).T.copy()
-    codes = csc_array(encode(X, rows.T, n_nonzero=3, sparse=True).codes)
+    rows = first_rows(X)
+    codes = by_atom(X, rows)
     before = X - codes @ rows
     R = before.copy()
     if kind == "exact":
-        ksvd.exact(R, rows, codes)
+        update_exact(R, rows, codes)
     else:
-        approximate: Callable[..., None] = ksvd._approximate
-        approximate(R, rows, codes.data, codes.indices, codes.indptr)
+        update_approximate(R, rows, codes)
     np.testing.assert_allclose(R, X - codes @ rows, atol=1e-10)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-10)
     assert np.square(R).sum() < 0.9 * np.square(before).sum()
@@ -130,10 +149,10 @@ def test_each_iteration_lowers_the_error_and_keeps_the_residual_right(kind: Any)
 
 def test_mod_solves_least_squares() -> None:
     X, _ = planted(snr=10)
-    rows = first_atoms(X, N_ATOMS, np.random.default_rng(0)).T.copy()
-    codes = csc_array(encode(X, rows.T, n_nonzero=3, sparse=True).codes)
+    rows = first_rows(X)
+    codes = by_atom(X, rows)
     left = np.linalg.lstsq(codes.toarray(), X, rcond=None)[1].sum()
-    ksvd._mod(X, rows, codes)
+    update_mod(X, rows, codes)
     best = np.linalg.lstsq(codes.toarray(), X, rcond=None)[0]
     np.testing.assert_allclose(rows, best / np.linalg.norm(best, axis=1, keepdims=True), atol=1e-4)
     assert np.square(X - codes @ rows).sum() == pytest.approx(left, rel=1e-4)
@@ -142,29 +161,33 @@ def test_mod_solves_least_squares() -> None:
 def test_looks_at_held_out_samples_may_be_rare_and_a_finished_run_is_left_alone() -> None:
     X, _ = planted(snr=10)
     learner = KSVD(n_atoms=N_ATOMS, n_nonzero=3)
-    found = learn(learner, X[:200], n_iter=500, held_out=X[200:400], every=5, patience=1)
-    looks = dict(found.held_out)
+    learned = learn(learner, X[:200], n_iter=500, held_out=X[200:400], every=5, patience=1)
+    looks = dict(learned.held_out)
     assert len(looks) > 1
-    assert looks[found.n_iter] == min(looks.values())
-    assert learner.objective(X[200:400], found.D) == pytest.approx(min(looks.values()))
-    assert learn(learner, X, n_iter=found.n_iter, start=found) is found
-    assert learn(learner, X[:200], n_iter=found.n_iter + 2, start=found).n_iter == found.n_iter + 2
+    assert looks[learned.n_iter] == min(looks.values())
+    assert learner.objective(X[200:400], learned.D) == pytest.approx(min(looks.values()))
+    assert learn(learner, X, n_iter=learned.n_iter, start=learned) is learned
+    assert (
+        learn(learner, X[:200], n_iter=learned.n_iter + 2, start=learned).n_iter
+        == learned.n_iter + 2
+    )
     assert learn(learner, X[:200], n_iter=7, held_out=X[200:400], every=5).held_out[-1][0] == 7
 
 
 def test_an_online_update_minimises_over_one_atom_after_the_other() -> None:
     rng = np.random.default_rng(0)
-    codes, X = rng.standard_normal((200, 70)), rng.standard_normal((200, 12))
-    A, B = codes.T @ codes, codes.T @ X
+    codes = rng.standard_normal((200, 70))
+    X = rng.standard_normal((200, 12))
+    A = codes.T @ codes
+    B = codes.T @ X
     rows = rng.standard_normal((70, 12))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     wanted = rows.copy()
     for j in range(70):
-        u = (
-            B[j] - A[j] @ wanted + A[j, j] * wanted[j]
-        )  # of all unit vectors the one with the least objective
-        wanted[j] = u / np.linalg.norm(u)
-    update(rows, A, B)
+        # along it lies, of all unit vectors, the one with the least objective
+        best = B[j] - A[j] @ wanted + A[j, j] * wanted[j]
+        wanted[j] = best / np.linalg.norm(best)
+    update_atoms(rows, A, B)
     np.testing.assert_allclose(rows, wanted, atol=1e-10)
 
 
@@ -182,9 +205,8 @@ def test_the_objective_of_online_learning_is_the_one_minimised() -> None:
 def test_samples_may_be_bytes_or_zero(update: Any) -> None:
     learner = KSVD(n_atoms=N_ATOMS, n_nonzero=3, update=update)
     X = np.random.default_rng(0).integers(0, 256, (80, N_FEATURES), dtype=np.uint8)
-    of_bytes, of_floats = (
-        learn(learner, samples, n_iter=3) for samples in (X, X.astype(np.float32))
-    )
+    of_bytes = learn(learner, X, n_iter=3)
+    of_floats = learn(learner, X.astype(np.float32), n_iter=3)
     np.testing.assert_array_equal(of_bytes.D, of_floats.D)
     assert learner.objective(X, of_bytes.D) == learner.objective(X.astype(np.float32), of_floats.D)
     assert learn(learner, np.zeros((5, 8), np.float32), n_iter=2).history == (0.0, 0.0)
@@ -192,22 +214,19 @@ def test_samples_may_be_bytes_or_zero(update: Any) -> None:
 
 def test_dead_and_duplicate_atoms_are_replaced_by_what_is_represented_worst() -> None:
     X, D = planted(n_samples=40)
-    D[:, 3], D[:, 5] = -D[:, 7], D[:, 9]
+    D[:, 3] = -D[:, 7]
+    D[:, 5] = D[:, 9]
     uses = np.full(N_ATOMS, 10.0)
-    uses[[0, 3, 9]] = 0, 4, 4
+    uses[0] = 0
+    uses[[3, 9]] = 4
+    worst = X[[4, 8, 15]] / np.linalg.norm(X[[4, 8, 15]], axis=1, keepdims=True)
     R = np.zeros_like(X)
-    R[[4, 8, 15]] = (
-        X[[4, 8, 15]]
-        / np.linalg.norm(X[[4, 8, 15]], axis=1, keepdims=True)
-        * np.array([[3], [2], [1]])
-    )
-    kept = D.copy()
+    R[[4, 8, 15]] = worst * np.array([[3], [2], [1]])
+    before = D.copy()
     new = replace_atoms(D, D.T @ D, uses, R, X)
     assert new.tolist() == [0, 3, 9]
-    np.testing.assert_allclose(
-        D[:, new], (X[[4, 8, 15]] / np.linalg.norm(X[[4, 8, 15]], axis=1, keepdims=True)).T
-    )
-    np.testing.assert_array_equal(np.delete(D, new, 1), np.delete(kept, new, 1))
+    np.testing.assert_allclose(D[:, new], worst.T)
+    np.testing.assert_array_equal(np.delete(D, new, 1), np.delete(before, new, 1))
 
 
 @pytest.mark.parametrize(
@@ -234,13 +253,10 @@ def test_a_run_that_was_saved_goes_on_as_if_it_had_not_stopped(
     learner: Learner, tmp_path: Path
 ) -> None:
     X, _ = planted()
+    path = tmp_path / "learned.npz"
     whole = learn(learner, X, n_iter=8, held_out=X[:100])
-    learn(
-        learner, X, n_iter=5, held_out=X[:100], on_step=lambda at: at.save(tmp_path / "learned.npz")
-    )
-    resumed = learn(
-        learner, X, n_iter=8, start=Learned.load(tmp_path / "learned.npz"), held_out=X[:100]
-    )
+    learn(learner, X, n_iter=5, held_out=X[:100], on_step=lambda state: state.save(path))
+    resumed = learn(learner, X, n_iter=8, start=Learned.load(path), held_out=X[:100])
     np.testing.assert_array_equal(resumed.D, whole.D)
     assert resumed.history == whole.history
     assert resumed.held_out == whole.held_out
@@ -249,15 +265,13 @@ def test_a_run_that_was_saved_goes_on_as_if_it_had_not_stopped(
 
 def test_learning_stops_once_held_out_samples_gain_no_more() -> None:
     X, _ = planted(snr=10)
-    seen: list[int] = []
+    states: list[Learned] = []
     learner = KSVD(n_atoms=N_ATOMS, n_nonzero=3)
-    found = learn(
-        learner, X[:200], n_iter=500, held_out=X[200:400], on_step=lambda at: seen.append(at.n_iter)
-    )
-    values = [value for _, value in found.held_out]
-    assert seen[-1] < 500
-    assert found.n_iter == 1 + int(np.argmin(values))
-    assert learner.objective(X[200:400], found.D) == pytest.approx(min(values))
+    learned = learn(learner, X[:200], n_iter=500, held_out=X[200:400], on_step=states.append)
+    values = [look.objective for look in learned.held_out]
+    assert states[-1].n_iter < 500
+    assert learned.n_iter == 1 + int(np.argmin(values))
+    assert learner.objective(X[200:400], learned.D) == pytest.approx(min(values))
 
 
 @pytest.mark.parametrize(
@@ -296,27 +310,28 @@ def test_an_unknown_update_is_refused() -> None:
 def test_online_learning_goes_on_from_any_dictionary() -> None:
     X, _ = planted()
     start = learn(KSVD(n_atoms=N_ATOMS, n_nonzero=3), X, n_iter=2)
-    found = learn(
-        Online(n_atoms=N_ATOMS, lmbd=0.1),
-        iter([X[:0], X.astype(np.float16)]),
-        n_iter=9,
-        start=start,
-    )
-    assert found.n_iter == 3
-    assert (
-        learn(Online(n_atoms=N_ATOMS, lmbd=0.1), X, n_iter=40, start=start).history[-1]
-        < found.history[-1]
-    )
+    learner = Online(n_atoms=N_ATOMS, lmbd=0.1)
+    blocks = iter([X[:0], X.astype(np.float16)])
+    once = learn(learner, blocks, n_iter=9, start=start)
+    often = learn(learner, X, n_iter=40, start=start)
+    assert once.n_iter == 3
+    assert often.history[-1] < once.history[-1]
 
 
 def test_a_stream_is_learned_from_block_by_block() -> None:
     X, D = planted(n_samples=6000)
     learner = Online(n_atoms=N_ATOMS, lmbd=0.1)
-    found = learn(learner, (block for block in np.split(X, 60)), n_iter=1000)
-    assert found.n_iter == 60
-    assert found.history[-1] < 0.8 * found.history[0]
+    learned = learn(learner, (block for block in np.split(X, 60)), n_iter=1000)
+    assert learned.n_iter == 60
+    assert learned.history[-1] < 0.8 * learned.history[0]
     with pytest.raises(ValueError, match="stream of samples is empty"):
         learn(learner, iter([]), n_iter=3)
     with pytest.raises(ValueError, match="as an array"):
         learn(KSVD(n_atoms=3, n_nonzero=1), iter([X]), n_iter=3)
-    assert D.shape == found.D.shape
+    assert D.shape == learned.D.shape
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    result = doctest.testmod(learner_module)
+    assert result.attempted > 0
+    assert result.failed == 0

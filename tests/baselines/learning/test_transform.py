@@ -12,25 +12,39 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from baselines.learning.transform import (
-    Floats,
     Union,
     condition_bound,
+    hard_threshold,
     objective,
     penalty,
-    shrink,
     transform,
 )
 from baselines.methods.adl import ADL
 from baselines.methods.adl_sdl import ADLSDL
 from baselines.methods.sdl import SDL
+from baselines.pursuit.compiled import Array
 from ddl_bench.api import Split
 from tests.conftest import DIGITS, TEST, fit
 
 
-def problem(seed: int, n: int, n_samples: int) -> tuple[Floats, Floats]:
+def samples_and_codes(seed: int, n: int, n_samples: int) -> tuple[Array, Array]:
+    """Draw samples and sparse codes, unrelated to each other, both (n_samples, n)."""
     rng = np.random.default_rng(seed)
     X, Z = rng.standard_normal((2, n_samples, n))
     return X @ rng.standard_normal((n, n)), Z * (rng.random(Z.shape) < 0.4)
+
+
+def sparse_signs(rng: np.random.Generator, n_samples: int, n: int) -> Array:
+    """Draw codes (n_samples, n) of which a fifth are 1 or -1, the rest 0."""
+    return rng.choice([-1.0, 1.0], (n_samples, n)) * (rng.random((n_samples, n)) < 0.2)
+
+
+def transforms_after(union: Union, X: Array, n_steps: int) -> Array:
+    """Return the transforms after so many steps."""
+    steps = union.steps(X)
+    for _ in range(n_steps - 1):
+        next(steps)
+    return next(steps).W
 
 
 @settings(deadline=None, max_examples=25)
@@ -38,31 +52,31 @@ def problem(seed: int, n: int, n_samples: int) -> tuple[Floats, Floats]:
 def test_the_closed_form_is_stationary_and_no_minimiser_finds_less(
     seed: int, n: int, n_samples: int, lmbd: float
 ) -> None:
-    X, Z = problem(seed, n, n_samples)
+    X, Z = samples_and_codes(seed, n, n_samples)
 
-    def cost(w: Floats) -> float:
+    def cost(w: Array) -> float:
         return objective(X, w.reshape(n, n), Z, lmbd=lmbd, threshold=0.0)
 
-    def slope(w: Floats) -> Floats:
+    def slope(w: Array) -> Array:
         W = w.reshape(n, n)
         return np.asarray(2 * (X @ W.T - Z).T @ X + lmbd * (2 * W - np.linalg.inv(W).T)).ravel()
 
     W = transform(X.T @ X, X.T @ Z, lmbd).ravel()
     assert np.abs(slope(W)).max() < 1e-7 * (1 + np.square(X).sum() + lmbd)
     starts = np.random.default_rng(seed).standard_normal((4, n * n))
-    found = [minimize(cost, start, jac=slope, method="BFGS").fun for start in starts]
-    assert min(found) >= cost(W) * (1 - 1e-9) - 1e-9
+    minima = [minimize(cost, start, jac=slope, method="BFGS").fun for start in starts]
+    assert min(minima) >= cost(W) * (1 - 1e-9) - 1e-9
     nearby = minimize(cost, W * 1.05, jac=slope, method="BFGS")
     assert nearby.fun == pytest.approx(cost(W), rel=1e-6, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.1, 2))
-def test_shrinking_is_the_best_choice_of_each_entry(seed: int, threshold: float) -> None:
+def test_thresholding_is_the_best_choice_of_each_entry(seed: int, threshold: float) -> None:
     X, W = np.random.default_rng(seed).standard_normal((2, 4, 4))
     V = X @ W.T
-    Z = shrink(V, threshold)
-    best = sum(min(v**2, threshold**2) for v in V.ravel())  # an entry is either kept or given up
+    Z = hard_threshold(V, threshold)
+    best = sum(min(v**2, threshold**2) for v in V.ravel())  # an entry is either kept or not
     assert objective(X, W, Z, lmbd=0.0, threshold=threshold) == pytest.approx(best)
 
 
@@ -87,7 +101,7 @@ def test_the_penalty_bounds_the_condition_number(
 
 @pytest.mark.parametrize("n_transforms", [1, 3])
 def test_a_union_lowers_its_cost_in_each_step_and_stays_invertible(n_transforms: int) -> None:
-    X, _ = problem(0, 8, 400)
+    X, _ = samples_and_codes(0, 8, 400)
     steps = Union(n_transforms=n_transforms, lmbd=0.1, threshold=1.0).steps(X)
     costs = []
     for _ in range(25):
@@ -101,13 +115,8 @@ def test_a_union_lowers_its_cost_in_each_step_and_stays_invertible(n_transforms:
 def test_a_transform_finds_again_the_one_that_makes_samples_sparse() -> None:
     rng = np.random.default_rng(0)
     planted = np.linalg.qr(rng.standard_normal((6, 6)))[0]
-    codes = rng.choice([-1.0, 1.0], (2000, 6)) * (rng.random((2000, 6)) < 0.2)
-    *_, (W, _) = (
-        step
-        for step, _ in zip(
-            Union(lmbd=1.0, threshold=0.4).steps(codes @ planted), range(60), strict=False
-        )
-    )
+    codes = sparse_signs(rng, 2000, 6)
+    W = transforms_after(Union(lmbd=1.0, threshold=0.4), codes @ planted, 60)
     response = np.abs(W[0] @ planted.T)
     assert (response.max(1) > 0.99 * np.linalg.norm(response, axis=1)).all()
     assert sorted(response.argmax(1)) == list(range(6))
@@ -117,12 +126,12 @@ def test_samples_of_two_kinds_get_a_transform_each() -> None:
     rng = np.random.default_rng(1)
     kinds = np.arange(600) % 2
     planted = [np.linalg.qr(rng.standard_normal((8, 8)))[0] for _ in range(2)]
-    codes = rng.choice([-1.0, 1.0], (600, 8)) * (rng.random((600, 8)) < 0.2)
+    codes = sparse_signs(rng, 600, 8)
     X = np.stack([code @ planted[kind] for code, kind in zip(codes, kinds, strict=True)])
     best = 0.0
     for seed in range(5):
         union = Union(n_transforms=2, lmbd=0.5, threshold=0.4, seed=seed)
-        *_, (W, _) = (step for step, _ in zip(union.steps(X), range(40), strict=False))
+        W = transforms_after(union, X, 40)
         chosen = np.stack([union.costs(X, each) for each in W]).argmin(0)
         busy = (codes != 0).sum(1) > 1
         best = max(best, abs(2 * (chosen == kinds)[busy].mean() - 1))
@@ -144,8 +153,8 @@ def test_stacks_read_digits_and_come_back_from_their_state(method: SDL) -> None:
     assert stats.squared_error < 0.3 * stats.squared_norm
     signals, codes = classifier.layers[0].codes(TEST.X[:2])
     V = signals @ classifier.layers[0].D.numpy()
-    kept = np.abs(V) > method.threshold / signals.shape[1] ** 0.5  # type: ignore[attr-defined]  # both kinds have it
-    assert np.array_equal(codes.toarray(), V * kept)
+    threshold = method.threshold  # type: ignore[attr-defined]  # both kinds have it
+    assert np.array_equal(codes.toarray(), hard_threshold(V, threshold / signals.shape[1] ** 0.5))
 
 
 def test_the_last_layer_of_the_mixed_stack_is_a_pursuit() -> None:
@@ -153,9 +162,8 @@ def test_the_last_layer_of_the_mixed_stack_is_a_pursuit() -> None:
     deep = classifier.layers[1]
     signals, codes = deep.codes(classifier.layers[0](TEST.X[:3]))
     corr = (signals - codes @ deep.D.numpy().T) @ deep.D.numpy()
-    assert (
-        np.abs(corr).max() < 0.1 * 1.1
-    )  # dual feasible up to the pursuit's tolerance, so no thresholded analysis
+    # dual feasible up to the pursuit's tolerance, so no thresholded analysis
+    assert np.abs(corr).max() < 0.1 * 1.1
     assert np.linalg.norm(deep.D.numpy(), axis=0) == pytest.approx(1, abs=1e-4)
     with pytest.raises(ValueError, match=r"ADLSDL\(n_layers=1\)"):
         ADLSDL(n_layers=1)
