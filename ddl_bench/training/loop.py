@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from ddl_bench.api import Budget, Deadline, Task
 from ddl_bench.errors import UserError
+from ddl_bench.training.compiled import CompileMode, begin_step, compiled, warm_up
 from ddl_bench.training.lookahead import Lookahead
 from ddl_bench.training.losses import Losses
 from ddl_bench.training.network import (
@@ -34,7 +36,8 @@ def reflect(index: Tensor, size: int) -> Tensor:
 class SGDTraining:
     """Train a module, in place, by a recipe: stochastic gradient descent on cross-entropy.
 
-    The images lie on the device as bytes and are augmented there.
+    The images lie on the device as bytes and are augmented there. The host looks at the loss once
+    an epoch and waits for the device at no other time.
 
     Parameters
     ----------
@@ -48,6 +51,8 @@ class SGDTraining:
     wrap
         Makes the classifier of a copy of the module, called with it and (device, precision,
         mirror) by keyword.
+    compile
+        How the module is compiled for training; classifiers are made of it as it is.
 
     Raises
     ------
@@ -57,6 +62,7 @@ class SGDTraining:
     """
 
     passes: float
+    _forward: Callable[[Tensor], Any]
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class SGDTraining:
         recipe: Recipe,
         *,
         wrap: Callable[..., Network] = Network,
+        compile: CompileMode = "no",
     ) -> None:
         self._task = task
         self._budget = budget
@@ -73,12 +80,20 @@ class SGDTraining:
         self._wrap = wrap
         self._X = task.train.X.to(budget.device).permute(0, 2, 3, 1).contiguous()
         self._y = task.train.y.to(budget.device)
+        self._compile: CompileMode = "no"
         self._begin(snapshot(module))
+        if self._X.device.type != "cpu":
+            self._initialise()  # libraries of a device are loaded when they are first called
         self._step(*next(self._batches()), progress=0.0)  # warms up, on the copy
         self._begin(module)
+        if compile != "no":
+            self._compile = compile
+            self._forward = compiled(module, compile, budget.device)
+            self._warm_up()
 
     def _begin(self, module: nn.Module) -> None:
         self._module = on_device(module, self._budget.device).train()
+        self._forward = self._module
         self._channels_last = wants_channels_last(module)
         self._optimisers = optimisers(module, self._recipe)
         self._preparing = [part for part in module.modules() if isinstance(part, BeforeStep)]
@@ -91,12 +106,24 @@ class SGDTraining:
         self._losses = Losses()
         self._lookahead: Lookahead | None = None
 
+    def _warm_up(self) -> None:
+        """Compile for each size of batches, of which there are one or two."""
+        chance = self._generator.get_state()
+        losses = {len(y): partial(self._loss, X, y) for X, y in self._batches()}
+        warm_up(self._module, list(losses.values()), self._compile)
+        self._generator.set_state(chance)
+
+    def _initialise(self) -> None:
+        on_cpu = self._X.device.type == "cpu"
+        images = self._task.train.X if on_cpu else self._X.permute(0, 3, 1, 2)
+        for part in self._module.modules():
+            if isinstance(part, Initialises):
+                part.initialise(images, self._generator)
+
     def advance(self, deadline: Deadline) -> bool:
         """Train for an epoch, or to the deadline; True while more remains."""
         if self._epoch == 0:
-            for part in self._module.modules():
-                if isinstance(part, Initialises):
-                    part.initialise(self._task.train.X, self._generator)
+            self._initialise()
             if self._recipe.lookahead:
                 self._lookahead = Lookahead(self._module)
         epochs = self._budget.epochs
@@ -157,19 +184,21 @@ class SGDTraining:
         """Yield the training set once, in random order, in batches as equal as they can be.
 
         Images are shifted and mirrored by reading their pixels at other places: one gather.
+        Chance comes from the host, a few numbers an image; the device makes indices of them.
         """
         n, *sides, _ = self._X.shape
+        device = self._X.device
         order = torch.randperm(n, generator=self._generator)
         places = []
         for side in sides:
             most = min(math.ceil(self._recipe.shift * side), side - 1)
             shift = torch.randint(-most, most + 1, (n, 1), generator=self._generator)
-            places.append(reflect(torch.arange(side) + shift, side))
+            places.append(reflect(torch.arange(side, device=device) + shift.to(device), side))
         if self._task.mirror:
-            mirrored = self._mirrored(order)
+            mirrored = self._mirrored(order).to(device)
             places[1] = torch.where(mirrored[:, None], places[1].flip(1), places[1])
         parts = max(1, round(n / self._recipe.batch(n)))
-        chosen = (it.to(self._X.device).tensor_split(parts) for it in (order, *places))
+        chosen = (index.to(device).tensor_split(parts) for index in (order, *places))
         for image, row, column in zip(*chosen, strict=True):
             X = self._X[image[:, None, None], row[:, :, None], column[:, None, :]]
             X = X.permute(0, 3, 1, 2)
@@ -189,18 +218,8 @@ class SGDTraining:
             for group in optimiser.param_groups:
                 group["lr"] = group["rate"] * rate
             optimiser.zero_grad()
-        low = self._budget.precision == "bfloat16"
-        with torch.autocast(X.device.type, torch.bfloat16, enabled=low):
-            scores, extra = split_output(self._module(X))
-        if scores.shape != (len(X), self._task.n_classes):
-            wanted = (len(X), self._task.n_classes)
-            raise UserError(
-                f"the network returned scores of shape {tuple(scores.shape)}, expected {wanted}"
-            )
-        smoothing = self._recipe.label_smoothing
-        loss = F.cross_entropy(scores.float(), y, label_smoothing=smoothing)
-        if extra is not None:
-            loss = loss + extra.float()
+        begin_step(self._compile)
+        loss = self._loss(X, y)
         torch.autograd.backward(loss)
         for optimiser in self._optimisers:
             optimiser.step()
@@ -208,6 +227,19 @@ class SGDTraining:
         if self._lookahead and self._lookahead.step(progress):
             self._project()  # unit norms are no convex set
         return loss.detach()
+
+    def _loss(self, X: Tensor, y: Tensor) -> Tensor:
+        low = self._budget.precision == "bfloat16"
+        with torch.autocast(X.device.type, torch.bfloat16, enabled=low):
+            scores, extra = split_output(self._forward(X))
+        if scores.shape != (len(X), self._task.n_classes):
+            wanted = (len(X), self._task.n_classes)
+            raise UserError(
+                f"the network returned scores of shape {tuple(scores.shape)}, expected {wanted}"
+            )
+        smoothing = self._recipe.label_smoothing
+        loss = F.cross_entropy(scores.float(), y, label_smoothing=smoothing)
+        return loss if extra is None else loss + extra.float()
 
     def _project(self) -> None:
         for part in self._projecting:

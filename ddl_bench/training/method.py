@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ddl_bench.api import Budget, Classifier, Task, Training
 from ddl_bench.options import check_options
+from ddl_bench.training.compiled import CompileMode
 from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.network import Network, tied
 from ddl_bench.training.recipe import RECIPES, Recipe, RecipeOptions
@@ -25,6 +26,9 @@ class NetworkMethod:
     ----------
     recipe
         How to train: "fast", "paper", or one of them with other settings, as in recipe.lr=0.05.
+    compile
+        Run the training steps through torch.compile: "no", "default", or "reduce-overhead", which
+        records CUDA graphs. Compiling is part of the warm-up, not of the training time.
 
     Examples
     --------
@@ -43,6 +47,7 @@ class NetworkMethod:
     wrap: ClassVar[Callable[..., Network]] = Network
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     recipe: Literal["fast", "paper"] | RecipeOptions = "fast"
+    compile: CompileMode = "no"
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -67,7 +72,14 @@ class NetworkMethod:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(budget.seed)
             module = self.network(task)
-        return SGDTraining(module, task, budget, self.training_recipe(), wrap=type(self).wrap)
+        return SGDTraining(
+            module,
+            task,
+            budget,
+            self.training_recipe(),
+            wrap=type(self).wrap,
+            compile=self.compile,
+        )
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
         """Rebuild a kept classifier."""
