@@ -22,7 +22,6 @@ from baselines.learning.transform import (
 )
 from baselines.methods.adl import ADL
 from baselines.methods.adl_sdl import ADLSDL
-from baselines.methods.sdl import SDL
 from ddl_bench.api import Split
 from tests.conftest import DIGITS, TEST, fit
 
@@ -130,7 +129,7 @@ def test_samples_of_two_kinds_get_a_transform_each() -> None:
 
 
 @pytest.mark.parametrize("method", [ADL(), ADLSDL(n_layers=3, patch=3)])
-def test_stacks_read_digits_and_come_back_from_their_state(method: SDL) -> None:
+def test_stacks_read_digits_and_come_back_from_their_state(method: ADL | ADLSDL) -> None:
     classifier = fit(method)
     assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > 0.965
     nothing = Split(X=TEST.X[:0], y=TEST.y[:0])
@@ -144,7 +143,7 @@ def test_stacks_read_digits_and_come_back_from_their_state(method: SDL) -> None:
     assert stats.squared_error < 0.3 * stats.squared_norm
     signals, codes = classifier.layers[0].codes(TEST.X[:2])
     V = signals @ classifier.layers[0].D.numpy()
-    kept = np.abs(V) > method.threshold / signals.shape[1] ** 0.5  # type: ignore[attr-defined]  # both kinds have it
+    kept = np.abs(V) > method.threshold / signals.shape[1] ** 0.5
     assert np.array_equal(codes.toarray(), V * kept)
 
 
