@@ -11,6 +11,7 @@ if it has the attribute.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -153,7 +154,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeStats:
-    """Sums over the codes of some images.
+    """Sums over the codes of some images; those of several batches are added with `+`.
 
     Parameters
     ----------
@@ -165,10 +166,29 @@ class CodeStats:
         Of the signals, sum(X**2).
     """
 
-    n_nonzero: float
-    n_entries: float
-    squared_error: float
-    squared_norm: float
+    n_nonzero: float = 0.0
+    n_entries: float = 0.0
+    squared_error: float = 0.0
+    squared_norm: float = 0.0
+
+    @classmethod
+    def of(cls, *, signals: Any, codes: Any, residual: Any) -> CodeStats:
+        """Count one batch: arrays or tensors of any shapes; codes may be a sparse array."""
+        n_nonzero = codes.nnz if hasattr(codes, "nnz") else int((codes != 0).sum())
+        return cls(
+            n_nonzero=n_nonzero,
+            n_entries=math.prod(codes.shape),
+            squared_error=float((residual**2).sum()),
+            squared_norm=float((signals**2).sum()),
+        )
+
+    def __add__(self, other: CodeStats) -> CodeStats:
+        return CodeStats(
+            n_nonzero=self.n_nonzero + other.n_nonzero,
+            n_entries=self.n_entries + other.n_entries,
+            squared_error=self.squared_error + other.squared_error,
+            squared_norm=self.squared_norm + other.squared_norm,
+        )
 
 
 class Classifier(Protocol):
@@ -323,13 +343,9 @@ class HasCodes(Protocol):
     >>> class MyClassifier:
     ...     def code_stats(self, X):
     ...         codes = self.encode(X)
-    ...         residual = X.flatten(1) - codes @ self.D.T
-    ...         return CodeStats(
-    ...             n_nonzero=int(codes.count_nonzero()),
-    ...             n_entries=codes.numel(),
-    ...             squared_error=float((residual**2).sum()),
-    ...             squared_norm=float((X.float() ** 2).sum()),
-    ...         )
+    ...         signals = X.flatten(1).float()
+    ...         residual = signals - codes @ self.D.T
+    ...         return CodeStats.of(signals=signals, codes=codes, residual=residual)
     """
 
     def code_stats(self, X: Tensor, /) -> CodeStats:

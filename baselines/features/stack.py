@@ -1,112 +1,150 @@
 """Layers of sparse codes on top of one another, and a readout of what all of them pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.features.coders import Coder, Floats
 from baselines.features.patches import Whitening, extract, pool, positions
 from baselines.features.readout import Linear
 from ddl_bench.api import CodeStats, Size
 
-Floats = NDArray[np.float32]
+BLOCK_IMAGES = 16  # encoded at a time: 12,000 patches of 32x32 images
 
 
-Geometry = tuple[int, int, int]  # patch, stride and cells a side of a layer
-
-
-BLOCK = 16  # images encoded at a time: 12,000 patches of 32x32 images
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Maps (n, channels, height, width) -> whitened patches -> codes -> maps (n, 2 * n_atoms, n_cells, n_cells)."""
+class Geometry(NamedTuple):
+    """Side and distance of the patches of a layer, in pixels, and its cells along each side."""
 
     patch: int
     stride: int
     n_cells: int
+
+    def grid(self, sides: Sequence[int]) -> tuple[int, int]:
+        """Return the rows and columns of the patches of maps of (height, width)."""
+        height, width = sides
+        rows = positions(height, self.patch, self.stride)
+        return rows, positions(width, self.patch, self.stride)
+
+
+@dataclass(frozen=True)
+class StackLayer:
+    """Map (n, channels, height, width) by whitened patches and codes to what cells pool of them.
+
+    Parameters
+    ----------
+    geometry
+        Of patches and cells.
+    whitening
+        Of the patches.
+    D
+        Dictionary, shape (n_features, n_atoms).
+    coder
+        What finds the codes.
+    n_threads
+        CPU threads of the coder; None takes all cores of this process.
+    """
+
+    geometry: Geometry
     whitening: Whitening
     D: Tensor
-    encode: Callable[[Floats, Floats], Any]
+    coder: Coder
+    n_threads: int | None = None
 
     def codes(self, maps: Tensor) -> tuple[Floats, Any]:
-        """Whitened patches (n * rows * columns, n_features) and their codes."""
-        signals = self.whitening(extract(maps, self.patch, self.stride)).numpy()
-        return signals, self.encode(signals, self.D.numpy())
+        """Return whitened patches (n * rows * columns, n_features) and their codes."""
+        patches = extract(maps, self.geometry.patch, self.geometry.stride)
+        signals = self.whitening(patches).numpy()
+        return signals, self.coder.encode(signals, self.D.numpy(), self.n_threads)
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """Square roots of pooled codes: a few large codes would drown the others."""
-        rows, columns = (positions(length, self.patch, self.stride) for length in maps.shape[2:])
-        return pool(self.codes(maps)[1], (rows, columns), self.n_cells).sqrt()
+        """Return maps (n, 2 * n_atoms, n_cells, n_cells): square roots of pooled codes.
+
+        Without the roots a few large codes would drown the others.
+        """
+        _, codes = self.codes(maps)
+        return pool(codes, self.geometry.grid(maps.shape[2:]), self.geometry.n_cells).sqrt()
 
 
-def features(layers: Sequence[Layer], X: Tensor) -> Tensor:
-    """What each layer pools of images X, on as many cells as the last one, side by side: (n, n_features)."""
-    maps, pooled = X, []
+def pooled_features(layers: Sequence[StackLayer], X: Tensor) -> Tensor:
+    """Return what each layer pools of images X, side by side: (n, n_features).
+
+    All layers are pooled on as many cells as the last one has.
+    """
+    n_cells = layers[-1].geometry.n_cells
+    maps = X
+    pooled = []
     for layer in layers:
         maps = layer(maps)
-        pooled.append(F.adaptive_avg_pool2d(maps, layers[-1].n_cells).flatten(1))
+        pooled.append(F.adaptive_avg_pool2d(maps, n_cells).flatten(1))
     return torch.cat(pooled, 1)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers on top of one another and a readout of what all of them pool, for images of `shape`."""
+    """Classify images by a readout of what layers on top of one another pool.
 
-    layers: tuple[Layer, ...]
+    Parameters
+    ----------
+    layers
+        From the one that sees the images on.
+    readout
+        Of the pooled codes of all layers.
+    shape
+        Channels, height and width of the images.
+    """
+
+    layers: tuple[StackLayer, ...]
     readout: Linear
     shape: tuple[int, int, int]
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        return torch.cat(
-            [self.readout(features(self.layers, block)) for block in torch.split(X.cpu(), BLOCK)]
-        )
+        """Return scores (n, n_classes) of images (n, channels, height, width)."""
+        blocks = torch.split(X.cpu(), BLOCK_IMAGES)
+        return torch.cat([self.readout(pooled_features(self.layers, block)) for block in blocks])
 
     def state(self) -> dict[str, Tensor]:
+        """Return the arrays that a file keeps."""
         arrays = self.readout.state()
         for depth, layer in enumerate(self.layers):
-            named = {
-                "mean": layer.whitening.mean,
-                "matrix": layer.whitening.matrix,
-                "floor": layer.whitening.floor,
-            }
-            arrays |= {f"{depth}.{name}": value for name, value in (named | {"D": layer.D}).items()}
+            arrays[f"{depth}.mean"] = layer.whitening.mean
+            arrays[f"{depth}.matrix"] = layer.whitening.matrix
+            arrays[f"{depth}.floor"] = layer.whitening.floor
+            arrays[f"{depth}.D"] = layer.D
         return arrays
 
     def size(self) -> Size:
-        """Whitening, dictionaries and readout; the floor of each contrast normalisation is a constant."""
-        n_stored = sum(value.numel() for value in self.state().values()) - len(self.layers)
+        """Count whitening, dictionaries and readout; floors of contrast are constants."""
+        n_stored = sum(array.numel() for array in self.state().values()) - len(self.layers)
         return Size(n_params=n_stored, n_stored=n_stored, n_buffers=len(self.layers))
 
     def flops(self) -> int:
-        """Products with whitening, dictionaries and readout, without the pursuit's own steps, which vary by image."""
-        total, sides = 2 * self.readout.weight.numel(), self.shape[1:]
+        """Count products with whitening, dictionaries and readout.
+
+        The pursuit's own steps, which vary by image, are left out.
+        """
+        total = 2 * self.readout.weight.numel()
+        sides: Sequence[int] = self.shape[1:]
         for layer in self.layers:
-            rows, columns = (positions(side, layer.patch, layer.stride) for side in sides)
+            rows, columns = layer.geometry.grid(sides)
             total += 2 * rows * columns * (layer.whitening.matrix.numel() + layer.D.numel())
-            sides = (layer.n_cells, layer.n_cells)
+            sides = (layer.geometry.n_cells, layer.geometry.n_cells)
         return total
 
     def code_stats(self, X: Tensor, /) -> CodeStats:
-        """Of the first layer, whose signals are whitened patches."""
-        sums = np.zeros(4)
-        for block in torch.split(X.cpu(), BLOCK):
-            signals, codes = self.layers[0].codes(block)
-            residual = signals - codes @ self.layers[0].D.numpy().T
-            sums += (
-                codes.nnz,
-                np.prod(codes.shape),
-                np.square(residual).sum(),
-                np.square(signals).sum(),
-            )
-        return CodeStats(
-            n_nonzero=sums[0], n_entries=sums[1], squared_error=sums[2], squared_norm=sums[3]
-        )
+        """Count the codes of the first layer, whose signals are whitened patches."""
+        first = self.layers[0]
+        synthesis = first.coder.synthesis(first.D.numpy())
+        stats = CodeStats()
+        for block in torch.split(X.cpu(), BLOCK_IMAGES):
+            signals, codes = first.codes(block)
+            residual = signals - codes @ synthesis
+            stats += CodeStats.of(signals=signals, codes=codes, residual=residual)
+        return stats
 
     def atoms(self) -> np.ndarray:
         """Return what each atom of the first layer sees of a patch through the whitening."""
@@ -121,5 +159,5 @@ class Stack:
         return np.asarray(self._patches(first.D.T))
 
     def _patches(self, rows: Tensor) -> Tensor:
-        patch = self.layers[0].patch
+        patch = self.layers[0].geometry.patch
         return rows.reshape(len(rows), self.shape[0], patch, patch)

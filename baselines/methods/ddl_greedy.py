@@ -1,4 +1,4 @@
-"""Greedy deep dictionary learning: one layer after the other without labels, then a classifier of all codes."""
+"""Greedy deep dictionary learning (Tariyal et al., 2016): one layer after the other."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,16 +10,19 @@ from ddl_bench.options import Positive
 
 @dataclass(frozen=True, kw_only=True)
 class DDLGreedy(SDL):
-    """Greedy deep dictionary learning: each layer learns without labels, on the pooled codes of the one below.
+    """Greedy deep dictionary learning: layers learn one after the other, without labels.
 
-    `sdl` with more than one layer: none is trained again, and a classifier takes the codes of all.
+    It is `sdl` with more than one layer. Each learns on the pooled codes of the one below, none is
+    trained again, and a classifier takes the codes of all.
     """
 
     name: ClassVar[str] = "ddl-greedy"
     about: ClassVar[About] = About(
         family="dictionaries, layer by layer",
-        formula="as `sdl`, layer after layer",
+        formula="codes_l = argmin 0.5*norm(X_l - codes_l @ D_l.T)**2 + lmbd*norm1(codes_l), "
+        "X_{l+1} patches of sqrt(sums of codes_l)",
         references=("tariyal2016",),
-        differs="layers see patches of pooled codes, not whole codes, and all of them feed the readout",
+        differs="layers see patches of pooled codes, not whole codes, and all of them feed the "
+        "readout",
     )
     n_layers: Positive = 2

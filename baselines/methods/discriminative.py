@@ -1,4 +1,7 @@
-"""SRC, D-KSVD, LC-KSVD and DPL of the library dictlearn; published figures are for small sets of faces and objects."""
+"""SRC, D-KSVD, LC-KSVD and DPL of the library dictlearn.
+
+Published figures of these methods are for small sets of faces and objects.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.features.stack import BLOCK, Layer, features
+from baselines.features.coders import Floats
+from baselines.features.stack import BLOCK_IMAGES, StackLayer, pooled_features
 from baselines.methods.sdl import SDL
-from baselines.pursuit.compiled import Array as Floats
 from baselines.pursuit.encode import encode
 from ddl_bench.api import (
     About,
@@ -25,125 +28,171 @@ from ddl_bench.api import (
     Task,
     Training,
 )
-from ddl_bench.options import NotNegative, Positive, PositiveFloat
+from ddl_bench.options import Positive, PositiveFloat, check_options
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier of the library on unit-norm features of images, and which of its `arrays` prediction uses."""
+    """Classify unit-norm features of images by a model of the library.
+
+    Parameters
+    ----------
+    model
+        The fitted model.
+    arrays
+        Names of those of its arrays that prediction uses.
+    layers
+        What the features are pooled from; pixels are the features where there is none.
+    n_classes
+        Number of the scores.
+    n_threads
+        CPU threads that count codes.
+    """
 
     model: Any
     arrays: tuple[str, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[StackLayer, ...]
     n_classes: int
+    n_threads: int
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        """The library's decision function; a class without training images scores less than all others."""
-        known = self.model.decision_function(rows(self.layers, X))
-        scores = np.full(
-            (len(X), self.n_classes), known.min(initial=0) - abs(known).max(initial=0) - 1
-        )
-        scores[:, self.model.classes_] = np.stack([-known, known], 1) if known.ndim == 1 else known
+        """Return the library's decision function for images X (n, channels, height, width).
+
+        A class without training images scores less than all others.
+        """
+        known = self.model.decision_function(unit_rows(self.layers, X))
+        least = known.min(initial=0) - abs(known).max(initial=0) - 1
+        if known.ndim == 1:
+            known = np.stack([-known, known], 1)
+        scores = np.full((len(X), self.n_classes), least)
+        scores[:, self.model.classes_] = known
         return torch.from_numpy(scores)
 
     def size(self) -> Size:
-        """Labels of atoms and the floor of a contrast normalisation are constants."""
-        n = sum(
-            it.whitening.mean.numel() + it.whitening.matrix.numel() + it.D.numel()
-            for it in self.layers
-        )
-        n += sum(np.size(part) for name in self.arrays for part in getattr(self.model, name))
-        constants = len(self.layers) + np.size(getattr(self.model, "atom_classes_", ()))
-        return Size(n_params=n, n_stored=n, n_buffers=constants)
+        """Count what prediction uses; labels of atoms and floors of contrast are constants."""
+        n = 0
+        for layer in self.layers:
+            n += layer.whitening.mean.numel() + layer.whitening.matrix.numel() + layer.D.numel()
+        for name in self.arrays:
+            n += sum(np.size(part) for part in getattr(self.model, name))
+        n_buffers = len(self.layers) + np.size(getattr(self.model, "atom_classes_", ()))
+        return Size(n_params=n, n_stored=n, n_buffers=n_buffers)
 
 
 class Coded(Fitted):
+    """Classify by codes in one dictionary."""
+
     def code_stats(self, X: Tensor, /) -> CodeStats:
-        signals, D = rows(self.layers, X), self.model.dictionary_.T
-        how = {"n_nonzero": self.model._n_nonzero_, "n_threads": torch.get_num_threads()}
-        codes = encode(signals, D, sparse=True, **how).codes
-        error, norm = (float(np.square(part).sum()) for part in (signals - codes @ D.T, signals))
-        return CodeStats(
-            n_nonzero=codes.nnz,
-            n_entries=np.prod(codes.shape),
-            squared_error=error,
-            squared_norm=norm,
-        )
+        """Count the codes of images X."""
+        signals = unit_rows(self.layers, X)
+        D = self.model.dictionary_.T
+        n_nonzero = self.model._n_nonzero_
+        codes = encode(signals, D, n_nonzero=n_nonzero, sparse=True, n_threads=self.n_threads).codes
+        return CodeStats.of(signals=signals, codes=codes, residual=signals - codes @ D.T)
 
 
 class Paired(Fitted):
+    """Classify by a dictionary and a projection for each class."""
+
     def code_stats(self, X: Tensor, /) -> CodeStats:
-        """An image's code is that of the class that leaves the least of it, among zeros for the other classes."""
-        signals, dictionaries = rows(self.layers, X), self.model.dictionaries_
+        """Count the codes of images X, each that of the class that leaves the least of it.
+
+        The other classes have zeros.
+        """
+        signals = unit_rows(self.layers, X)
+        dictionaries = self.model.dictionaries_
         codes = (signals @ self.model.encoders_.T).reshape(len(X), len(dictionaries), -1)
-        errors = np.stack(
-            [np.square(signals - codes[:, k] @ D.T).sum(1) for k, D in enumerate(dictionaries)], 1
-        )
-        n_nonzero = int(np.count_nonzero(codes[np.arange(len(X)), errors.argmin(1)]))
-        norm = float(np.square(signals).sum())
-        error = float(errors.min(1).sum())
+        errors = np.empty((len(X), len(dictionaries)))
+        for k, D in enumerate(dictionaries):
+            errors[:, k] = np.square(signals - codes[:, k] @ D.T).sum(1)
+        chosen = codes[np.arange(len(X)), errors.argmin(1)]
         return CodeStats(
-            n_nonzero=n_nonzero, n_entries=codes.size, squared_error=error, squared_norm=norm
+            n_nonzero=int(np.count_nonzero(chosen)),
+            n_entries=codes.size,
+            squared_error=float(errors.min(1).sum()),
+            squared_norm=float(np.square(signals).sum()),
         )
 
 
-def rows(layers: tuple[Layer, ...], X: Tensor) -> Floats:
-    """Pixels of images X, or what the layers pool of them, scaled to unit norm: (n, n_features)."""
-    parts = [
-        features(layers, part) if layers else part.flatten(1)
-        for part in torch.split(X.cpu(), BLOCK)
-    ]
-    found = torch.cat(parts).double().numpy()
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
+def unit_rows(layers: tuple[StackLayer, ...], X: Tensor) -> Floats:
+    """Return pixels of images X, or what layers pool of them, scaled to unit norm.
+
+    Returns
+    -------
+    array
+        Shape (n, n_features), float64.
+    """
+    parts = []
+    for block in torch.split(X.cpu(), BLOCK_IMAGES):
+        parts.append(pooled_features(layers, block) if layers else block.flatten(1))
+    features = torch.cat(parts).double().numpy()
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(norms, 1e-12))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Discriminative:
-    """A classifier of dictlearn on unit-norm features.
+    """Fit a classifier of dictlearn to unit-norm features.
 
-    features: "pixels", or "patches": pooled sparse codes, by a layer of `sdl`. n_samples: images to learn from; 0: all.
+    A budget in seconds does not cut it short. ModuleNotFoundError is raised where dictlearn is not
+    installed.
 
-    A budget in seconds does not cut it short. ModuleNotFoundError where dictlearn is not installed.
+    Parameters
+    ----------
+    features
+        "pixels", or "patches": sparse codes pooled by a layer of `sdl`.
+    n_samples
+        Images to learn from. None takes all.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # class of the library
     arrays: ClassVar[tuple[str, ...]] = ("dictionary_", "classifier_")
     fitted: ClassVar[type[Fitted]] = Coded
     features: Literal["pixels", "patches"] = "pixels"
-    n_samples: NotNegative = 5000
-    options: ClassVar[
-        Callable[[Any, Floats], dict[str, Any]]
-    ]  # of the library's class, for labels (n_samples,)
+    n_samples: Positive | None = 5000
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def options(self, y: Floats) -> dict[str, Any]:
+        """Return the arguments of the library's class for labels y (n_samples,)."""
+        raise NotImplementedError
 
     def start(self, task: Task, budget: Budget) -> Training:
+        """Begin a training; the library is imported first, which is not timed."""
         make = getattr(import_module("dictlearn.classification"), self.kind)
-        return Stepwise(lambda deadline: self._steps(make, task, budget.seed, deadline))
+        return Stepwise(lambda deadline: self._steps(make, task, budget, deadline))
 
     def _steps(
-        self, make: Callable[..., Any], task: Task, seed: int, deadline: Deadline
+        self, make: Callable[..., Any], task: Task, budget: Budget, deadline: Deadline
     ) -> Iterator[Classifier]:
-        sdl, layers = SDL(), tuple[Layer, ...]()
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(task.train)))
-        X, y, n = task.train.X[order], task.train.y[order].numpy(), self.n_samples or len(order)
+        order = torch.from_numpy(np.random.default_rng(budget.seed).permutation(len(task.train)))
+        X = task.train.X[order]
+        y = task.train.y[order].numpy()[: self.n_samples]
+        layers: tuple[StackLayer, ...] = ()
         if self.features == "patches":
-            layers = (sdl.learn_layer([], sdl.geometry(task.image_shape)[0], X, seed, deadline),)
-        samples = rows(layers, X[:n])
+            sdl = SDL()
+            geometry = sdl.geometry(task.image_shape)[0]
+            layers = (sdl.learn_layer([], geometry, X, budget, deadline),)
+        samples = unit_rows(layers, X[: self.n_samples])
         lit = samples.any(1)  # a black image has no direction, and would be an atom of zeros
-        model = make(random_state=seed, **self.options(y[:n][lit]))
+        model = make(random_state=budget.seed, **self.options(y[lit]))
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of the linear systems it solves: the accuracy will tell
-            model.fit(samples[lit], y[:n][lit])
-        yield self.fitted(model, self.arrays, layers, task.n_classes)
+            # Of the linear systems that it solves: the accuracy will tell.
+            warnings.simplefilter("ignore")
+            model.fit(samples[lit], y[lit])
+        yield self.fitted(model, self.arrays, layers, task.n_classes, budget.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SRC(Discriminative):
-    """Sparse-representation classification: the class whose images, as atoms, leave the least of an image.
+    """Sparse-representation classification: the class whose images, as atoms, leave the least.
 
-    n_nonzero: atoms of each code.
+    Parameters
+    ----------
+    n_nonzero
+        Non-zeros of each code.
     """
 
     name: ClassVar[str] = "src"
@@ -157,10 +206,11 @@ class SRC(Discriminative):
     )
     kind: ClassVar[str] = "SRCClassifier"
     arrays: ClassVar[tuple[str, ...]] = ("dictionary_",)
-    n_samples: NotNegative = 2000
+    n_samples: Positive | None = 2000
     n_nonzero: Positive = 5
 
     def options(self, y: Floats) -> dict[str, Any]:
+        """Return the arguments of the library's class for labels y (n_samples,)."""
         return {"n_nonzero_coefs": self.n_nonzero}
 
 
@@ -168,13 +218,23 @@ class SRC(Discriminative):
 class DKSVD(Discriminative):
     """Discriminative K-SVD: atoms and a linear readout of their codes, learned in one K-SVD.
 
-    n_atoms: at most one for two images. n_nonzero: atoms of each code. alpha: weight of the labels. n_iter: passes.
+    Parameters
+    ----------
+    n_atoms
+        Number of atoms, at most one for two images.
+    n_nonzero
+        Non-zeros of each code.
+    alpha
+        Weight of the labels beside the images.
+    n_iter
+        Passes over all images.
     """
 
     name: ClassVar[str] = "d-ksvd"
     about: ClassVar[About] = About(
         family="dictionaries, discriminative",
-        formula="min norm(X - codes D')**2 + alpha * norm(labels - codes W')**2, n_nonzero atoms a code",
+        formula="min norm(X - codes @ D.T)**2 + alpha * norm(labels - codes @ W.T)**2, n_nonzero "
+        "atoms a code",
         references=("zhang2010",),
         published="on small sets of faces and objects; none for the data sets here",
         differs="as the library implements it, on at most n_samples images",
@@ -187,8 +247,11 @@ class DKSVD(Discriminative):
     n_iter: Positive = 10
 
     def options(self, y: Floats) -> dict[str, Any]:
-        how = {"n_nonzero_coefs": self.n_nonzero, "alpha": self.alpha, "max_iter": self.n_iter}
-        return how | {
+        """Return the arguments of the library's class for labels y (n_samples,)."""
+        return {
+            "n_nonzero_coefs": self.n_nonzero,
+            "alpha": self.alpha,
+            "max_iter": self.n_iter,
             "n_components": max(min(self.n_atoms, len(y) // 2), 1),
             "init_method": "trained",
         }
@@ -198,13 +261,17 @@ class DKSVD(Discriminative):
 class LCKSVD(DKSVD):
     """Label-consistent K-SVD: D-KSVD in which each class has its share of the atoms.
 
-    beta: weight of that.
+    Parameters
+    ----------
+    beta
+        Weight of the shares beside the images.
     """
 
     name: ClassVar[str] = "lc-ksvd"
     about: ClassVar[About] = About(
         family="dictionaries, discriminative",
-        formula="that of `d-ksvd` + beta * norm(shares - codes A')**2",
+        formula="min norm(X - codes @ D.T)**2 + alpha * norm(labels - codes @ W.T)**2 + "
+        "beta * norm(shares - codes @ A.T)**2, n_nonzero atoms a code",
         references=("jiang2013",),
         published="on small sets of faces and objects; none for the data sets here",
         differs="as the library implements it, on at most n_samples images",
@@ -215,16 +282,22 @@ class LCKSVD(DKSVD):
     beta: PositiveFloat = 0.01
 
     def options(self, y: Floats) -> dict[str, Any]:
+        """Return the arguments of the library's class for labels y (n_samples,)."""
         counts = np.unique(y, return_counts=True)[1]
-        each = max(min(self.n_atoms // len(counts), int(counts.min()) // 2), 1)
-        return super().options(y) | {"n_components": each, "beta": self.beta}
+        per_class = max(min(self.n_atoms // len(counts), int(counts.min()) // 2), 1)
+        return super().options(y) | {"n_components": per_class, "beta": self.beta}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DPL(Discriminative):
     """Dictionary pair learning: for each class a dictionary, and a projection that finds its codes.
 
-    n_atoms: of all classes together. n_iter: alternations.
+    Parameters
+    ----------
+    n_atoms
+        Number of atoms of all classes together.
+    n_iter
+        Alternations between dictionaries and projections.
     """
 
     name: ClassVar[str] = "dpl"
@@ -243,4 +316,6 @@ class DPL(Discriminative):
     n_iter: Positive = 20
 
     def options(self, y: Floats) -> dict[str, Any]:
-        return {"n_components": max(self.n_atoms // len(np.unique(y)), 1), "max_iter": self.n_iter}
+        """Return the arguments of the library's class for labels y (n_samples,)."""
+        per_class = max(self.n_atoms // len(np.unique(y)), 1)
+        return {"n_components": per_class, "max_iter": self.n_iter}

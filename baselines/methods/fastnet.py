@@ -18,20 +18,26 @@ class FastNet(NetworkMethod):
 
     The recipe "fast" has the rates, smoothing and batches of that work.
 
-    activation: of every block.
+    Parameters
+    ----------
+    activation
+        Activation of every block.
     """
 
     name: ClassVar[str] = "fastnet"
     about: ClassVar[About] = About(
         family="plain networks",
-        formula="activation(norm(W * maps)) behind a whitening of 2x2 patches; scores of an image and its mirror image",
+        formula="activation(norm(W * maps)) behind a whitening of 2x2 patches; scores of an image "
+        "and its mirror image",
         references=("jordan2024",),
-        published="94 % on CIFAR-10 after 3.29 s on an A100; 94.01 % after 2.59 s in the author's later version",
+        published="94 % on CIFAR-10 after 3.29 s on an A100; 94.01 % after 2.59 s in the author's "
+        "later version",
         differs="no averaging of the weights; batches follow the number of training images",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"
 
     def network(self, task: Task) -> nn.Module:
+        """Return a new network for the images of a task."""
         activation = fastnet.gelu if self.activation == "gelu" else backbones.relu
         return fastnet.FastNet(task.image_shape[0], task.n_classes, activation=activation)

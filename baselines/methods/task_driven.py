@@ -1,31 +1,42 @@
-"""Task-driven dictionary learning (Mairal, Bach and Ponce, 2012): one dictionary, trained for the classifier's loss."""
+"""Task-driven dictionary learning (Mairal, Bach and Ponce, 2012): one dictionary, end to end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from baselines.methods.ddl import DDL, Depth
+from baselines.methods.ddl import ImplicitMethod
 from ddl_bench.api import About
-from ddl_bench.options import NotNegative
+from ddl_bench.options import Positive
+from ddl_bench.training.backbones import ConvolutionPlan
 from ddl_bench.training.recipe import Recipe, adapted
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskDriven(DDL):
-    """Task-driven dictionary learning: one dictionary of patches, trained for the classifier's loss.
+class TaskDriven(ImplicitMethod):
+    """Task-driven dictionary learning: one dictionary of patches, trained for the labels.
 
-    `ddl` with a single layer, whose penalties are learned too.
+    It is `ddl` with a single layer.
+
+    Parameters
+    ----------
+    width
+        Number of atoms.
     """
 
     name: ClassVar[str] = "task-driven"
     about: ClassVar[About] = About(
         family="deep dictionaries, end to end",
-        formula="codes = argmin over codes >= 0 of 0.5*norm(x - D codes)**2 + lmbd*norm1(codes) + "
-        "0.5*alpha*norm(codes)**2; min over D and readout of the cross-entropy",
+        formula="codes = argmin over codes >= 0 of 0.5*norm(X - codes @ D.T)**2 + "
+        "lmbd*norm1(codes) + 0.5*alpha*norm(codes)**2 + sum(linear*codes); "
+        "min over D and readout of the cross-entropy",
         references=("mairal2012",),
         published="none for CIFAR; those for digits are not taken over here",
-        differs="codes >= 0 of patches, pooled; the penalties are fixed in the publication",
+        differs="codes >= 0 of patches, pooled; penalties, fixed in the publication, and a linear "
+        "term are learned",
     )
-    depth: Depth = 1
-    width: NotNegative = 64
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.1)
+    width: Positive = 64
+
+    def plan(self, shape: tuple[int, int, int]) -> Iterator[ConvolutionPlan]:
+        """Yield the layer for images of (channels, height, width)."""
+        return self.small_plan(shape, depth=1)

@@ -5,7 +5,7 @@ import json
 import torch
 from torch.nn import functional as F
 
-from baselines.methods.lista import error_curves
+from baselines.layers.unrolled import error_curves
 from baselines.pursuit import encode
 from reports.documentation import UNROLLING, draw_unrolling, renew
 

@@ -8,23 +8,7 @@ from torch import Tensor
 
 from baselines.features import readout
 from baselines.features.readout import Linear, fit_readout, search
-
-
-class Never:
-    """A deadline that never comes."""
-
-    def fraction(self) -> float:
-        return 0.0
-
-    def expired(self) -> bool:
-        return False
-
-
-class Past(Never):
-    """A deadline that has passed."""
-
-    def expired(self) -> bool:
-        return True
+from tests.conftest import Clock
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -33,7 +17,7 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def labelled() -> tuple[Tensor, Tensor, Tensor]:
-    """400 samples of 3 classes in 30 features of unlike scale, and the hundred of them that are held out."""
+    """400 samples of 3 classes in 30 features of unlike scale, a hundred of them held out."""
     y = torch.arange(400) % 3
     features = (draw(5, 3, 30)[y] + 2 * draw(6, 400, 30)) * torch.logspace(-2, 2, 30) + 5
     return features, y, torch.arange(400) >= 300
@@ -49,7 +33,7 @@ def test_the_readout_reaches_scikit_learns_minimum(
 ) -> None:
     monkeypatch.setattr(readout, "PENALTIES", [penalty])
     features, y, held_out = labelled
-    ours = fit_readout(features.clone(), y, held_out, 3, Never(), refit=refit)
+    ours = fit_readout(features.clone(), y, held_out, 3, Clock(), refit=refit)
     seen = features[~held_out].double()
     deviation = (seen.var(0, correction=0) + 1e-3 * seen.var(0, correction=0).mean()).sqrt()
     Z = ((features - seen.mean(0)) / deviation).numpy()
@@ -82,7 +66,7 @@ def test_features_kept_in_half_precision_give_nearly_the_same_readout(
     monkeypatch.setattr(readout, "PENALTIES", [0.1])
     kinds = (torch.float32, torch.float16)
     whole, half = (
-        fit_readout(features.to(kind, copy=True), y, held_out, 3, Never()) for kind in kinds
+        fit_readout(features.to(kind, copy=True), y, held_out, 3, Clock()) for kind in kinds
     )
     assert torch.allclose(half(features).softmax(1), whole(features).softmax(1), atol=0.01)
 
@@ -94,7 +78,8 @@ def test_the_search_leaves_off_when_the_loss_keeps_rising_or_time_is_over() -> N
         made.append(strength)
         return Linear(torch.tensor([[strength, 0.0]]), torch.zeros(2))
 
-    X, y = torch.tensor([[1.0], [1.0], [-1.0], [1.0]]), torch.tensor([0, 0, 1, 1])
+    X = torch.tensor([[1.0], [1.0], [-1.0], [1.0]])
+    y = torch.tensor([0, 0, 1, 1])
     strengths = [
         0.1,
         0.5,
@@ -104,8 +89,8 @@ def test_the_search_leaves_off_when_the_loss_keeps_rising_or_time_is_over() -> N
         2.0,
         0.7,
     ]  # three of four are right: the loss is least at log(3)
-    strength, best = search(fit, strengths, X, y, Never())
+    strength, best = search(fit, strengths, X, y, Clock())
     assert strength == 1.0
     assert made == [0.1, 0.5, 0.3, 1.0, 1.5, 2.0]
     assert torch.equal(best.weight, torch.tensor([[1.0, 0.0]]))
-    assert search(fit, strengths, X, y, Past())[0] == 0.1
+    assert search(fit, strengths, X, y, Clock(1.0))[0] == 0.1

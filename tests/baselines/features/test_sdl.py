@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,50 +13,31 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from baselines.features.coders import Coder, Floats, SynthesisCoder
 from baselines.features.patches import Whitening, extract, pool, positions
 from baselines.features.readout import Linear, fit_readout
-from baselines.features.stack import BLOCK, Floats
-from baselines.methods import sdl
+from baselines.features.stack import BLOCK_IMAGES
+from baselines.methods import stacked
+from baselines.methods.adl import ADL
+from baselines.methods.adl_sdl import ADLSDL
+from baselines.methods.ddl_greedy import DDLGreedy
 from baselines.methods.sdl import SDL
 from baselines.methods.spams import Spams
+from baselines.methods.stacked import StackedMethod
 from ddl_bench.api import Budget, Split, Task
-from ddl_bench.data.digits import digits
-from ddl_bench.data.splits import Splits, split
-
-DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
+from ddl_bench.registry import fields
+from tests.conftest import DIGITS, TEST, Clock, fit
 
 
-def small(kind: type[SDL] = SDL, **options: Any) -> SDL:
-    return kind(**({"n_atoms": 24, "n_iter": 10, "n_samples": 5000} | options))
-
-
-class Clock:
-    """A deadline that has used `fraction_used` of its time."""
-
-    def __init__(self, fraction_used: float = 0.0) -> None:
-        self.fraction_used = fraction_used
-
-    def fraction(self) -> float:
-        return self.fraction_used
-
-    def expired(self) -> bool:
-        return self.fraction_used >= 1
-
-
-def fit(method: SDL, task: Task = DIGITS, seed: int = 0, clock: Clock | None = None) -> Any:
-    training = method.start(task, Budget(epochs=1, seed=seed))
-    while training.advance(clock or Clock()):
-        pass
-    return training.classifier()
+def small(**options: Any) -> SDL:
+    return SDL(**({"n_atoms": 24, "n_iter": 10, "n_samples": 5000} | options))
 
 
 def few(n: int, *, n_val: int = 20, mirror: bool = False, copies: int = 1) -> Task:
     """The first `n` digits, each channel `copies` times."""
     X = DIGITS.train.X.expand(-1, copies, -1, -1)
-    train, val = (
-        Split(X=X[:n], y=DIGITS.train.y[:n]),
-        Split(X=X[n : n + n_val], y=DIGITS.train.y[n : n + n_val]),
-    )
+    train = Split(X=X[:n], y=DIGITS.train.y[:n])
+    val = Split(X=X[n : n + n_val], y=DIGITS.train.y[n : n + n_val])
     return dataclasses.replace(DIGITS, train=train, val=val, mirror=mirror)
 
 
@@ -77,10 +57,8 @@ def test_patches_are_the_windows_of_each_image(
     c: int, size: int, stride: int, more_rows: int, more_columns: int
 ) -> None:
     maps = draw(0, 2, c, size + more_rows, size + more_columns)
-    rows, columns = (
-        positions(size + more_rows, size, stride),
-        positions(size + more_columns, size, stride),
-    )
+    rows = positions(size + more_rows, size, stride)
+    columns = positions(size + more_columns, size, stride)
     wanted = [
         image[:, i * stride : i * stride + size, j * stride : j * stride + size].flatten()
         for image, i, j in product(maps, range(rows), range(columns))
@@ -108,9 +86,7 @@ def test_whitening_keeps_the_largest_directions_and_damps_the_small_ones() -> No
     assert (full < 1).all()
 
 
-def test_whitening_does_not_see_brightness_and_contrast_where_nothing_is_added_to_the_variance() -> (
-    None
-):
+def test_whitening_does_not_see_brightness_and_contrast_without_a_floor() -> None:
     patches = draw(3, 500, 9) + 5
     whitening = Whitening.learn(patches, contrast=0.0, regulariser=0.1)
     assert torch.allclose(whitening(7 * patches - 40), whitening(patches), atol=1e-4)
@@ -144,7 +120,7 @@ def test_pooling_sums_both_signs_over_each_cell(
 
 @pytest.mark.parametrize("method", [SDL(), Spams()])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_digits(method: SDL, seed: int) -> None:
+def test_digits(method: SDL | Spams, seed: int) -> None:
     if method.name == "spams":
         pytest.importorskip("spams", reason="the extra `spams` is not installed")
     assert accuracy(fit(method, seed=seed)) >= 0.975
@@ -157,10 +133,11 @@ def test_other_stacks_learn_digits_and_come_back_from_their_state(method: SDL) -
     classifier = fit(method, few(700, n_val=0))
     assert accuracy(classifier) > 0.9
     again = method.restore(classifier.state(), few(0, n_val=0))
-    assert torch.equal(again(TEST.X), classifier(TEST.X))
+    # On another number of threads the pursuit stops elsewhere within its tolerance.
+    torch.testing.assert_close(again(TEST.X), classifier(TEST.X), atol=1e-3, rtol=0)
     size = classifier.size()
-    told = (size.n_stored or 0) + (size.n_buffers or 0)
-    assert told == sum(value.numel() for value in classifier.state().values())
+    counted = (size.n_stored or 0) + (size.n_buffers or 0)
+    assert counted == sum(value.numel() for value in classifier.state().values())
     assert classifier(TEST.X[:0]).shape == (0, 10)
 
 
@@ -168,7 +145,8 @@ def test_codes_of_the_first_layer_satisfy_the_optimality_conditions_of_the_lasso
     method = small(lmbd=0.15)
     classifier = fit(method, few(200))
     signals, codes = classifier.layers[0].codes(TEST.X[:20])
-    D, dense = classifier.layers[0].D.numpy(), codes.toarray()
+    D = classifier.layers[0].D.numpy()
+    dense = codes.toarray()
     assert np.allclose(np.linalg.norm(D, axis=0), 1, atol=1e-4)
     correlation = (signals - dense @ D.T) @ D
     assert np.abs(correlation).max() < 0.15 + 2e-3
@@ -184,8 +162,9 @@ def test_codes_of_the_first_layer_satisfy_the_optimality_conditions_of_the_lasso
 def test_spams_encodes_as_we_do(penalty: dict[str, Any]) -> None:
     pytest.importorskip("spams", reason="the extra `spams` is not installed")
     X: Floats = (draw(7, 200, 16) / 4).numpy()
-    D = next(SDL(**penalty).learn(X, 40, 0))
-    ours, theirs = (method(**penalty).encode(X, D).toarray() for method in (SDL, Spams))
+    coders: list[Coder] = [kind(**penalty).coder(0) for kind in (SDL, Spams)]
+    D = next(coders[0].learn(X, 40, 0, 1))
+    ours, theirs = (coder.encode(X, D, 1).toarray() for coder in coders)
 
     def objective(codes: Floats) -> float:
         return float(
@@ -226,7 +205,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         rows.append(len(features))
         return fit_readout(features, *arguments, **options)
 
-    monkeypatch.setattr(sdl, "fit_readout", spy)
+    monkeypatch.setattr(stacked, "fit_readout", spy)
     return rows
 
 
@@ -234,15 +213,15 @@ def test_time_that_runs_short_cuts_learning_and_encoding(
     encoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[Floats] = []
-    learn = SDL.learn
+    learn = SynthesisCoder.learn
 
     def counted(*arguments: Any) -> Iterator[Floats]:
         for D in learn(*arguments):
             steps.append(D)
             yield D
 
-    monkeypatch.setattr(SDL, "learn", counted)
-    for clock, n_steps, n_rows in ((Clock(0.9), 1, BLOCK), (Clock(0.1), 10, 120)):
+    monkeypatch.setattr(SynthesisCoder, "learn", counted)
+    for clock, n_steps, n_rows in ((Clock(0.9), 1, BLOCK_IMAGES), (Clock(0.1), 10, 120)):
         method = small()
         training = method.start(few(100), Budget(epochs=1))
         steps.clear()
@@ -265,6 +244,37 @@ def test_mirror_images_train_the_readout_where_the_task_allows_them(encoded: lis
         (Spams(patch=20), r"Spams\(patch=20\): larger than the 8x8 images"),
     ],
 )
-def test_what_does_not_fit_the_images_is_named(method: SDL, message: str) -> None:
+def test_what_does_not_fit_the_images_is_named(method: StackedMethod, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         method.start(DIGITS, Budget(epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (SDL, {"patch": 0}, r"SDL\(patch=0\): must be greater than or equal to 1, or None"),
+        (SDL, {"lmbd": 0.2, "n_nonzero": 3}, r"SDL\(lmbd=0.2, n_nonzero=3\): give one of them"),
+        (Spams, {"lmbd": 0.2, "n_nonzero": 3}, r"Spams\(lmbd=0.2, n_nonzero=3\): give one"),
+        (SDL, {"whiten": False, "zca": 0.2}, r"SDL\(zca=0.2\): has no effect with whiten=False"),
+        (SDL, {"deep_patch": 3}, r"SDL\(deep_patch=3\): has no effect with n_layers=1"),
+        (ADL, {"n_components": 9}, r"ADL\(n_components=9\): has no effect with n_layers=1"),
+        (
+            ADLSDL,
+            {"synthesis_lmbd": 0.2, "n_nonzero": 3},
+            r"ADLSDL\(synthesis_lmbd=0.2, n_nonzero=3\): give one of them",
+        ),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    kind: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**options)
+
+
+def test_a_method_has_no_options_of_another() -> None:
+    """Analysis needs no learner of a synthesis dictionary, and SPAMS has one of its own."""
+    assert "learner" not in fields(ADL)
+    assert "n_nonzero" not in fields(ADL)
+    assert "learner" not in fields(Spams)
+    assert DDLGreedy(deep_patch=3).deep_patch == 3

@@ -1,9 +1,8 @@
-"""Convolutional sparse coding against dense matrices: the dictionary, its bound, ML-ISTA, csc-net, deq-sc."""
+"""Convolutional sparse coding against dense matrices: ML-ISTA, csc-net and deq-sc too."""
 
 import math
 from dataclasses import replace
 from itertools import pairwise, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,44 +14,43 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.layers.convolutional import CodingNetwork, Dictionary, unit_norm
-from baselines.layers.equilibrium import Fixed, Implicit, equilibrium, weights
-from baselines.methods.csc_net import CodingLayer, CodingResNet, CSCNet
-from baselines.methods.deq_sc import DEQSC, EquilibriumLayer
-from baselines.methods.ml_csc import (
-    EVERY,
-    LAYOUTS,
-    MLCNN,
-    MLFISTA,
-    MLISTA,
-    MLLISTA,
-    Layout,
-    MultiLayerNet,
+from baselines.layers.convolutional import CodingLayer, CodingNetwork, Dictionary, unit_norm
+from baselines.layers.equilibrium import (
+    EquilibriumCodes,
+    EquilibriumLayer,
+    FixedPoint,
+    anderson_weights,
+    equilibrium,
 )
-from ddl_bench.api import Budget, HasCodes, Split, Task
-from ddl_bench.data.digits import digits
-from ddl_bench.data.splits import Splits, split
+from baselines.layers.multilayer import BOUND_EVERY_STEPS, CodedMaps, Layout, MultiLayerNet
+from baselines.layers.residual import CodingResNet
+from baselines.methods.csc_net import CSCNet
+from baselines.methods.deq_sc import DEQSC
+from baselines.methods.ml_csc import LAYOUTS, MLCNN, MLFISTA, MLISTA, MLLISTA
+from ddl_bench.api import HasCodes, Split, Task
 from ddl_bench.errors import UserError
-from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.training.method import NetworkMethod
+from tests.conftest import DIGITS, TEST, fit
 
 Array = NDArray[np.float64]
-DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
-THREE: Layout = (((5, 4, 2, 1), (6, 3, 1, 0), (4, 2, 2, 0)), ())
+THREE = Layout((CodedMaps(5, 4, 2, 1), CodedMaps(6, 3, 1, 0), CodedMaps(4, 2, 2, 0)))
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def matrix(it: Dictionary, sides: tuple[int, ...]) -> Array:
-    """The matrix (channels * height * width, n_atoms * rows * columns) of a dictionary, cut at the borders."""
-    D, stride, padding = it.D.detach().double().numpy(), it.stride, it.padding
+def matrix(dictionary: Dictionary, sides: tuple[int, ...]) -> Array:
+    """The matrix (channels * height * width, n_atoms * rows * columns), cut at the borders."""
+    D = dictionary.D.detach().double().numpy()
+    stride = dictionary.stride
+    padding = dictionary.padding
     n_atoms, channels, kernel, _ = D.shape
     rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in sides)
     made = np.zeros((channels, *sides, n_atoms, rows, columns))
     for atom, row, column, i, j in product(*map(range, (n_atoms, rows, columns, kernel, kernel))):
-        y, x = row * stride - padding + i, column * stride - padding + j
+        y = row * stride - padding + i
+        x = column * stride - padding + j
         if 0 <= y < sides[0] and 0 <= x < sides[1]:
             made[:, y, x, atom, row, column] += D[atom, :, i, j]
     return made.reshape(channels * math.prod(sides), -1)
@@ -99,36 +97,41 @@ def dictionaries(draw: st.DrawFn) -> Dictionary:
 @given(dictionaries(), st.integers(4, 7), st.integers(4, 7))
 @settings(deadline=None, max_examples=40)
 def test_dictionary_and_adjoint_are_a_matrix_and_its_transpose(
-    it: Dictionary, height: int, width: int
+    dictionary: Dictionary, height: int, width: int
 ) -> None:
-    X, D = randn(2, it.D.shape[1], height, width, seed=1), matrix(it, (height, width))
-    correlations = it.adjoint(X)
+    X = randn(2, dictionary.D.shape[1], height, width, seed=1)
+    D = matrix(dictionary, (height, width))
+    correlations = dictionary.adjoint(X)
     np.testing.assert_allclose(columns(correlations), D.T @ columns(X), atol=1e-10)
     codes = randn(*correlations.shape, seed=2)
-    np.testing.assert_allclose(columns(it(codes, X.shape[2:])), D @ columns(codes), atol=1e-10)
+    synthesis = dictionary(codes, X.shape[2:])
+    np.testing.assert_allclose(columns(synthesis), D @ columns(codes), atol=1e-10)
 
 
 @given(dictionaries(), st.integers(4, 8))
 @settings(deadline=None, max_examples=60)
-def test_lipschitz_is_no_less_than_the_largest_eigenvalue(it: Dictionary, side: int) -> None:
-    largest, bound = np.linalg.norm(matrix(it, (side, side)), 2) ** 2, float(it.lipschitz())
+def test_lipschitz_is_no_less_than_the_largest_eigenvalue(
+    dictionary: Dictionary, side: int
+) -> None:
+    largest = np.linalg.norm(matrix(dictionary, (side, side)), 2) ** 2
+    bound = float(dictionary.lipschitz())
     assert bound >= largest * (1 - 1e-12)
-    if it.stride >= it.D.shape[-1] and it.padding == 0:
+    if dictionary.stride >= dictionary.D.shape[-1] and dictionary.padding == 0:
         assert bound == pytest.approx(largest)  # atoms do not overlap: nothing is lost
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (6, 2), (4, 2), (2, 1)])
 def test_lipschitz_holds_for_the_worst_codes_and_is_tight(kernel: int, stride: int) -> None:
     dictionary = Dictionary(torch.ones(1, 1, kernel, kernel, dtype=torch.float64), stride)
-    plane = (
-        kernel**4 / stride**2
-    )  # the largest on an endless plane: an atom of ones has it for constant codes
+    # The largest on an endless plane: an atom of ones has it for constant codes.
+    plane = kernel**4 / stride**2
     assert plane <= float(dictionary.lipschitz()) <= plane * 4 / 3 * (1 + 1e-12)
 
 
 def test_lipschitz_holds_where_the_worst_codes_lie_between_the_frequencies_looked_at() -> None:
-    """Atoms that turn by 30 degrees from pixel to pixel, half the distance of the frequencies: the largest is 2**4."""
-    c, s = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    """Atoms turn by 30 degrees a pixel, half the distance of the frequencies: 2**4 is largest."""
+    c = math.cos(math.pi / 6)
+    s = math.sin(math.pi / 6)
     turn = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
     D = torch.stack([torch.eye(2).double(), turn, turn, turn @ turn], 2).view(2, 2, 2, 2)
     dictionary = Dictionary(D)
@@ -142,7 +145,7 @@ def test_lipschitz_holds_where_the_worst_codes_lie_between_the_frequencies_looke
 def multi(
     layout: Layout, *, n_steps: int, seed: int = 0, side: int = 10, **options: bool
 ) -> MultiLayerNet:
-    """In double precision, with thresholds and, where they are apart, analysis filters drawn at random."""
+    """In double precision, with random thresholds and, where they are apart, analysis filters."""
     torch.manual_seed(seed)
     net = MultiLayerNet((2, side, side), 3, layout, n_steps=n_steps, **options).double()
     with torch.no_grad():
@@ -157,7 +160,7 @@ def multi(
 @pytest.mark.parametrize("momentum", [False, True])
 @pytest.mark.parametrize("n_steps", [0, 1, 2, 3, 10])
 def test_one_layer_is_ista_or_fista(n_steps: int, momentum: bool) -> None:
-    net = multi((((6, 4, 2, 1),), ()), n_steps=n_steps, momentum=momentum)
+    net = multi(Layout((CodedMaps(6, 4, 2, 1),)), n_steps=n_steps, momentum=momentum)
     W = Dictionary(net.W[0], 2, 1)
     step = float(W.lipschitz())  # of W = step * D, and so of D too: 1 / lipschitz(D)
     X = 255 * torch.rand(
@@ -178,27 +181,29 @@ def test_one_layer_is_ista_or_fista(n_steps: int, momentum: bool) -> None:
 
 
 def reference(net: MultiLayerNet, x: Array, sides: list[tuple[int, ...]]) -> list[Array]:
-    """Codes of all layers by the published updates, on dense matrices, each layer through the effective dictionary."""
-    n, step, by, areas = (
-        len(net.layers),
-        *net.lipschitz.numpy()[[0, -1]],
-        [math.prod(side) for side in sides[1:]],
-    )
-    W, B = (
-        [matrix(*it) for it in zip(net.dictionaries(F), sides[:-1], strict=True)]
-        for F in (net.W, net.B or net.W)
-    )
-    D, back = ([it / L for it, L in zip(*both, strict=True)] for both in ((W, step), (B, by)))
-    bias = [
-        np.repeat(it.detach().numpy(), n)[:, None] for it, n in zip(net.bias, areas, strict=True)
-    ]
+    """Codes of all layers by the published updates, through each effective dictionary."""
+    n = len(net.coded)
+    step = net.lipschitz.numpy()[0]
+    areas = [math.prod(side) for side in sides[1:]]
+    W = [matrix(*pair) for pair in zip(net.dictionaries(net.W), sides[:-1], strict=True)]
+    filters = net.dictionaries(net.B or net.W)
+    B = [matrix(*pair) for pair in zip(filters, sides[:-1], strict=True)]
+    D = [each / bound for each, bound in zip(W, step, strict=True)]
+    back = [each / bound for each, bound in zip(B, net.lipschitz.numpy()[-1], strict=True)]
+    bias = []
+    for each, area in zip(net.bias, areas, strict=True):
+        bias.append(np.repeat(each.detach().numpy(), area)[:, None])
     codes = [x]
     for i in range(n):
         codes.append(np.maximum(B[i].T @ codes[i] + bias[i], 0))
-    before, t = codes[n], 1.0
+    before = codes[n]
+    t = 1.0
     for _ in range(net.n_steps):
-        t, t_before = (1 + math.sqrt(1 + 4 * t * t)) / 2, t
-        z = codes[n] + (t_before - 1) / t * (codes[n] - before) if net.momentum else codes[n]
+        t_before = t
+        t = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        z = codes[n]
+        if net.momentum:
+            z = z + (t_before - 1) / t * (codes[n] - before)
         before = codes[n]
         for i in range(n):
             hat = z
@@ -219,7 +224,7 @@ def test_layers_follow_the_published_update(options: dict[str, bool], n_steps: i
         3, 2, 10, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )
     codes = net.codes(X)
-    expected = reference(net, columns(codes[0]), [tuple(it.shape[2:]) for it in codes])
+    expected = reference(net, columns(codes[0]), [tuple(maps.shape[2:]) for maps in codes])
     for ours, theirs in zip(codes, expected, strict=True):
         np.testing.assert_allclose(columns(ours), theirs, atol=1e-10)
         assert np.count_nonzero(theirs)
@@ -229,12 +234,13 @@ def test_layers_follow_the_published_update(options: dict[str, bool], n_steps: i
 def test_without_unfolding_it_is_the_convolutional_network(shape: tuple[int, int, int]) -> None:
     task = task_of(shape, 3)
     torch.manual_seed(0)
-    net, ista = MLCNN().network(task), MLISTA(n_steps=0).network(task)
+    net = MLCNN().network(task)
+    ista = MLISTA(n_steps=0).network(task)
     ista.load_state_dict(net.state_dict())
     assert isinstance(net, MultiLayerNet)
     maps = net.normalise(task.train.X)
     for weight, bias, (_, _, stride, padding) in zip(
-        net.W, net.bias, LAYOUTS[shape[1]][0], strict=True
+        net.W, net.bias, LAYOUTS[shape[1]].coded, strict=True
     ):
         maps = F.relu(F.conv2d(maps, weight, bias, stride, padding))
     for depth, convolution in enumerate(net.plain):
@@ -244,17 +250,18 @@ def test_without_unfolding_it_is_the_convolutional_network(shape: tuple[int, int
 
 
 def test_sizes_are_the_published_ones_and_small_images_are_named() -> None:
-    mnist, cifar = task_of((1, 28, 28), 1), task_of((3, 32, 32), 1)
-    made = [method.network(task) for task in (mnist, cifar) for method in (MLISTA(), MLLISTA())]
-    filters = 64 * 36 + 128 * 64 * 36 + 512 * 128 * 16, 32 * 3 * 16 + 64 * 32 * 16 + 128 * 64 * 16
+    tasks = (task_of((1, 28, 28), 1), task_of((3, 32, 32), 1))
+    made = [method.network(task) for task in tasks for method in (MLISTA(), MLLISTA())]
+    mnist = 64 * 36 + 128 * 64 * 36 + 512 * 128 * 16  # numbers of the filters
+    cifar = 32 * 3 * 16 + 64 * 32 * 16 + 128 * 64 * 16
     sizes = [
-        filters[0] + 704 + 5130,
-        2 * filters[0] + 704 + 5130,
+        mnist + 704 + 5130,
+        2 * mnist + 704 + 5130,
         4_005_866,
-        4_005_866 + filters[1],
+        4_005_866 + cifar,
     ]  # "4.0 M"
     assert [CodingNetwork(net).size().n_params for net in made] == sizes
-    with pytest.raises(UserError, match="on images of 6x9: n_steps must be at least 0"):
+    with pytest.raises(UserError, match="ml-fista: images are 6x9; they must be at least 8x8"):
         MLFISTA().network(task_of((1, 6, 9)))
 
 
@@ -275,14 +282,15 @@ def test_few_images_are_learned_in_small_batches() -> None:
 
 @torch.no_grad()
 def test_unfoldings_stay_stable_however_large_the_filters_grow() -> None:
-    net, X = multi(THREE, n_steps=50), 255 * torch.rand(3, 2, 10, 10, dtype=torch.float64)
+    net = multi(THREE, n_steps=50)
+    X = 255 * torch.rand(3, 2, 10, 10, dtype=torch.float64)
     small = float(net.codes(X)[-1].max())
     for W in net.W:
         W.mul_(30)
     assert not net.codes(X)[-1].isfinite().all()
-    for n_calls in range(1, EVERY + 1):
+    for n_calls in range(1, BOUND_EVERY_STEPS + 1):
         net.project_()
-        assert bool(net.codes(X)[-1].isfinite().all()) == (n_calls == EVERY)
+        assert bool(net.codes(X)[-1].isfinite().all()) == (n_calls == BOUND_EVERY_STEPS)
     assert small < float(net.codes(X)[-1].max()) < 2 * 30**3 * small
 
 
@@ -294,7 +302,8 @@ def test_a_coding_layer_is_fista_whose_gradient_is_at_the_extrapolated_point(n_s
     torch.manual_seed(0)
     layer = CodingLayer(2, 6, 3, 2, lmbd=0.05, n_steps=n_steps).double()
     layer.project_()
-    X, D = randn(3, 2, 7, 8), matrix(layer.dictionary, (7, 8))
+    X = randn(3, 2, 7, 8)
+    D = matrix(layer.dictionary, (7, 8))
     expected = pursue(columns(X), D, step=float(layer.step), lmbd=0.05, n_steps=n_steps, fista=True)
     np.testing.assert_allclose(columns(layer(X)), expected, atol=1e-12)
     assert 0 < np.count_nonzero(expected) < expected.size
@@ -302,9 +311,9 @@ def test_a_coding_layer_is_fista_whose_gradient_is_at_the_extrapolated_point(n_s
 
 def test_atoms_and_step_are_restored() -> None:
     net = CSCNet(layers="all").network(task_of((3, 9, 9)))
-    layers = [it for it in net.modules() if isinstance(it, CodingLayer)]
+    layers = [part for part in net.modules() if isinstance(part, CodingLayer)]
     assert len(layers) == 7
-    assert not any(isinstance(it, nn.Conv2d) for it in net.modules())
+    assert not any(isinstance(part, nn.Conv2d) for part in net.modules())
     for layer in layers:
         layer.weight.data *= 3
         layer.project_()
@@ -321,40 +330,37 @@ def test_atoms_and_step_are_restored() -> None:
 # deq-sc
 
 
-def problem(stride: int = 1, n: int = 3, **options: Any) -> tuple[Tensor, Dictionary, Fixed]:
-    dictionary, given = (
-        Dictionary(unit_norm(randn(5, 2, 3, 3)), stride, 1),
-        {"lmbd": 0.3, "alpha": 0.2, "n_iter": 500},
-    )
-    made = Fixed(step=1 / (dictionary.lipschitz() + 0.2), **({"tol": 1e-12} | given | options))
-    return randn(n, 2, 6, 7, seed=1), dictionary, made
+def problem(stride: int = 1, n: int = 3, **options: Any) -> tuple[Tensor, Dictionary, FixedPoint]:
+    dictionary = Dictionary(unit_norm(randn(5, 2, 3, 3)), stride, 1)
+    values: dict[str, Any] = {"lmbd": 0.3, "alpha": 0.2, "n_iter": 500, "tol": 1e-12}
+    point = FixedPoint(step=1 / (dictionary.lipschitz() + 0.2), **(values | options))
+    return randn(n, 2, 6, 7, seed=1), dictionary, point
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_equilibrium_is_the_minimiser(stride: int) -> None:
-    X, dictionary, it = problem(stride)
-    codes = equilibrium(X, dictionary, it)
-    slope = (
-        dictionary.gradient(codes, X, alpha=it.alpha) + it.lmbd
-    )  # KKT: 0 where codes > 0, elsewhere not below 0
+    X, dictionary, point = problem(stride)
+    codes = equilibrium(X, dictionary, point)
+    # KKT: 0 where codes > 0, elsewhere not below 0.
+    slope = dictionary.gradient(codes, X, alpha=point.alpha) + point.lmbd
     assert float(slope[codes > 0].abs().max()) < 1e-9
     assert float(slope.min()) > -1e-9
     assert 0.05 < float((codes > 0).double().mean()) < 0.95
 
 
-def unrolled(X: Tensor, D: Tensor, it: Fixed, n_steps: int) -> Tensor:
+def unrolled(X: Tensor, D: Tensor, point: FixedPoint, n_steps: int) -> Tensor:
     dictionary = Dictionary(D, 1, 1)
-    codes = F.relu(it.step * (dictionary.adjoint(X) - it.lmbd))
+    codes = F.relu(point.step * (dictionary.adjoint(X) - point.lmbd))
     for _ in range(n_steps):
-        codes = dictionary.ista_step(codes, X, step=it.step, lmbd=it.lmbd, alpha=it.alpha)
+        codes = dictionary.ista_step(codes, X, step=point.step, lmbd=point.lmbd, alpha=point.alpha)
     return codes
 
 
 def test_codes_and_gradients_are_those_of_the_unrolled_layer_in_the_limit() -> None:
-    X, dictionary, it = problem()
+    X, dictionary, point = problem()
     leaves = X.requires_grad_(), dictionary.D.detach().requires_grad_()
-    found = Implicit.apply(*leaves, 1, 1, it)
-    limit = unrolled(*leaves, it, 1500)
+    found = EquilibriumCodes.apply(*leaves, 1, 1, point)
+    limit = unrolled(*leaves, point, 1500)
     torch.testing.assert_close(found, limit, atol=1e-9, rtol=0)
     g = randn(*limit.shape, seed=5)
     ours, theirs = (torch.autograd.grad((g * codes).sum(), leaves) for codes in (found, limit))
@@ -362,52 +368,54 @@ def test_codes_and_gradients_are_those_of_the_unrolled_layer_in_the_limit() -> N
 
 
 def test_gradients_agree_with_differences() -> None:
-    X, dictionary, it = problem(tol=1e-13)
+    X, dictionary, point = problem(tol=1e-13)
     leaves = X[:1, :, :4, :3].clone().requires_grad_(), dictionary.D.requires_grad_()
-    assert torch.autograd.gradcheck(lambda X, D: Implicit.apply(X, D, 1, 1, it), leaves, eps=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda X, D: EquilibriumCodes.apply(X, D, 1, 1, point), leaves, eps=1e-4
+    )
 
 
 def test_memory_does_not_grow_with_iterations() -> None:
     def saved(n_iter: int, layer: Any) -> int:
-        X, dictionary, it = problem(n_iter=n_iter, tol=0.0)
+        X, dictionary, point = problem(n_iter=n_iter, tol=0.0)
         sizes: list[int] = []
 
         def keep(tensor: Tensor) -> Tensor:
             sizes.append(tensor.numel())
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda it: it):
-            layer(X, dictionary.D.requires_grad_(), it)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            layer(X, dictionary.D.requires_grad_(), point)
         return sum(sizes)
 
-    implicit = [saved(n, lambda X, D, it: Implicit.apply(X, D, 1, 1, it)) for n in (10, 100, 1000)]
+    implicit = [
+        saved(n, lambda X, D, point: EquilibriumCodes.apply(X, D, 1, 1, point))
+        for n in (10, 100, 1000)
+    ]
     assert implicit[0] == implicit[1] == implicit[2] > 0
-    steps = [saved(n, lambda X, D, it: unrolled(X, D, it, it.n_iter)) for n in (10, 100)]
+    steps = [saved(n, lambda X, D, point: unrolled(X, D, point, point.n_iter)) for n in (10, 100)]
     assert steps[1] > 5 * steps[0] > 5 * implicit[0]
 
 
 def test_anderson_is_faster_than_plain_steps() -> None:
-    X, dictionary, it = problem(n_iter=79, tol=0.0)
-    it = replace(it, alpha=0.01, step=1 / (dictionary.lipschitz() + 0.01))
+    X, dictionary, point = problem(n_iter=79, tol=0.0)
+    point = replace(point, alpha=0.01, step=1 / (dictionary.lipschitz() + 0.01))
 
-    limit = equilibrium(X, dictionary, replace(it, n_iter=5000))
-    ours, plain = equilibrium(X, dictionary, it), unrolled(X, dictionary.D, it, 79)
+    limit = equilibrium(X, dictionary, replace(point, n_iter=5000))
+    ours, plain = equilibrium(X, dictionary, point), unrolled(X, dictionary.D, point, 79)
     assert float((ours - limit).norm()) < float((plain - limit).norm()) / 100
 
 
 def test_steps_never_grow_where_atoms_are_alike() -> None:
-    dictionary, X = (
-        Dictionary(unit_norm(randn(16, 1, 3, 3, seed=2).abs()), 1, 1),
-        3 * randn(1, 1, 6, 6, seed=52),
-    )
-    it, lengths = (
-        Fixed(step=0.9 / dictionary.lipschitz(), lmbd=0.5, alpha=0.0, n_iter=1, tol=0.0),
-        [],
-    )
+    dictionary = Dictionary(unit_norm(randn(16, 1, 3, 3, seed=2).abs()), 1, 1)
+    X = 3 * randn(1, 1, 6, 6, seed=52)
+    step = 0.9 / dictionary.lipschitz()
+    point = FixedPoint(step=step, lmbd=0.5, alpha=0.0, n_iter=1, tol=0.0)
+    lengths = []
     for n_iter in range(1, 41):
-        codes = equilibrium(X, dictionary, replace(it, n_iter=n_iter))
+        codes = equilibrium(X, dictionary, replace(point, n_iter=n_iter))
         lengths.append(
-            float((dictionary.ista_step(codes, X, step=it.step, lmbd=it.lmbd) - codes).norm())
+            float((dictionary.ista_step(codes, X, step=point.step, lmbd=point.lmbd) - codes).norm())
         )
     assert all(later <= 1.01 * earlier for earlier, later in pairwise(lengths))
     assert lengths[-1] < 0.2 * lengths[0]
@@ -415,10 +423,8 @@ def test_steps_never_grow_where_atoms_are_alike() -> None:
 
 @torch.no_grad()
 def test_the_layer_takes_a_step_short_enough_for_its_ridge() -> None:
-    layer, X = (
-        EquilibriumLayer(2, 5, 3, 1, lmbd=0.3, alpha=40.0, n_iter=200, tol=1e-9).double(),
-        randn(2, 2, 6, 7),
-    )
+    layer = EquilibriumLayer(2, 5, 3, 1, lmbd=0.3, alpha=40.0, n_iter=200, tol=1e-9).double()
+    X = randn(2, 2, 6, 7)
     layer.project_()
     codes = layer(X)
     slope = layer.dictionary.gradient(codes, X, alpha=40.0) + 0.3
@@ -427,18 +433,19 @@ def test_the_layer_takes_a_step_short_enough_for_its_ridge() -> None:
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
-    X, dictionary, it = problem(n=4, tol=1e-3)
+    X, dictionary, point = problem(n=4, tol=1e-3)
     X = X * torch.tensor([0.1, 1.0, 10.0, 0.0])[:, None, None, None]
-    alone = torch.cat([equilibrium(sample[None], dictionary, it) for sample in X])
-    torch.testing.assert_close(equilibrium(X, dictionary, it), alone, atol=1e-12, rtol=1e-9)
+    alone = torch.cat([equilibrium(sample[None], dictionary, point) for sample in X])
+    torch.testing.assert_close(equilibrium(X, dictionary, point), alone, atol=1e-12, rtol=1e-9)
 
 
 @given(st.integers(1, 6), st.integers(0, 10**6))
 @settings(deadline=None, max_examples=40)
 def test_weights_make_the_mixture_shortest(m: int, seed: int) -> None:
-    steps, held = randn(1, 6, 9, seed=seed), torch.zeros(1, 6, dtype=torch.bool)
+    steps = randn(1, 6, 9, seed=seed)
+    held = torch.zeros(1, 6, dtype=torch.bool)
     held[0, torch.randperm(6, generator=torch.Generator().manual_seed(seed))[:m]] = True
-    w = weights(steps @ steps.mT, held)
+    w = anderson_weights(steps @ steps.mT, held)
     assert float(w.sum()) == pytest.approx(1)
     assert int(w[~held].count_nonzero()) == 0
     inner = (
@@ -457,23 +464,20 @@ def test_weights_make_the_mixture_shortest(m: int, seed: int) -> None:
         (CSCNet(), 3, 90),
         (DEQSC(), 2, 80),
     ],
-    ids=lambda it: getattr(it, "name", ""),
+    ids=lambda value: getattr(value, "name", ""),
 )
 def test_digits_are_learned_and_codes_counted(
     method: NetworkMethod, epochs: int, least: float
 ) -> None:
-    training = method.start(DIGITS, Budget(epochs=epochs))
-    while training.advance(CellDeadline(Stopwatch("cpu"), None)):
-        pass
-    classifier: Any = training.classifier()
+    classifier = fit(method, epochs=epochs)
     assert 100 * float((classifier(TEST.X).argmax(1) == TEST.y).double().mean()) >= least
-    assert isinstance(training.classifier(), HasCodes)
-    stats, (dictionary, signals, codes) = (
-        classifier.code_stats(TEST.X),
-        classifier.module.first_codes(TEST.X),
-    )
-    x, error = columns(signals), columns(signals) - matrix(dictionary, (8, 8)) @ columns(codes)
-    expected = codes.count_nonzero(), codes.numel(), (error**2).sum(), (x**2).sum()
-    assert tuple(vars(stats).values()) == pytest.approx([float(it) for it in expected], rel=1e-3)
+    assert isinstance(classifier, HasCodes)
+    stats = classifier.code_stats(TEST.X)
+    module: Any = vars(classifier)["module"]
+    dictionary, signals, codes = module.first_codes(TEST.X)
+    x = columns(signals)
+    error = x - matrix(dictionary, (8, 8)) @ columns(codes)
+    expected = (codes.count_nonzero(), codes.numel(), (error**2).sum(), (x**2).sum())
+    assert tuple(vars(stats).values()) == pytest.approx(list(map(float, expected)), rel=1e-3)
     assert 0.02 < stats.n_nonzero / stats.n_entries < 0.7
     assert stats.squared_error < stats.squared_norm

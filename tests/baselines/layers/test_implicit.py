@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.layers.implicit import TOL, Coding, SparseCode, solve, solve_padded, sparse_code
+from baselines.layers.implicit import (
+    TOL,
+    ImplicitCoding,
+    SparseCode,
+    solve,
+    solve_padded,
+    sparse_code,
+)
 from baselines.pursuit.objective import Problem
 from ddl_bench.training.backbones import ConvolutionPlan
 
@@ -79,10 +86,9 @@ def test_gradients_are_finite_differences(
     shape: tuple[int, int, int], positive: bool, each: bool, seed: int
 ) -> None:
     given_ = inputs(*shape, seed=seed, each=each)
-    assume(
-        slack(codes(given_, positive), given_, positive) > 1e-3
-    )  # or a difference steps over a change of support
-    tensors = tuple(it.requires_grad_() for it in given_)
+    # Or a difference steps over a change of support.
+    assume(slack(codes(given_, positive), given_, positive) > 1e-3)
+    tensors = tuple(tensor.requires_grad_() for tensor in given_)
     assert torch.autograd.gradcheck(
         lambda *args: codes(args, positive), tensors, eps=1e-5, atol=1e-6
     )
@@ -93,22 +99,22 @@ def test_gradients_are_finite_differences(
 def test_gradients_are_those_of_a_thousand_unrolled_steps(positive: bool, seed: int) -> None:
     given_ = inputs(6, 9, 14, seed=seed)
     given_ = (*given_[:3], given_[3] + 0.3, given_[4])
-    tensors = [it.detach().requires_grad_() for it in given_]
+    tensors = [tensor.detach().requires_grad_() for tensor in given_]
     mine, theirs = codes(tensors, positive), unrolled(tensors, positive, 1000)
     torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=1e-9)
     assert 0.2 < float((mine != 0).double().mean()) < 0.8
     wanted = torch.randn(
         mine.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
     )
-    for own, other in zip(
+    for ours, other in zip(
         gradients(mine, wanted, tensors), gradients(theirs, wanted, tensors), strict=True
     ):
-        torch.testing.assert_close(own, other, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(ours, other, atol=1e-8, rtol=1e-8)
 
 
 def test_gradients_are_the_formulas() -> None:
-    """D v in x, (x - D c) v' - (D v) c' in D, -v in linear, -sign(c) v in lmbd, -v'c in alpha, sample by sample."""
-    X, D, lmbd, alpha, linear = (it.requires_grad_() for it in inputs(7, 8, 12, seed=3))
+    """D v in x, (x - D c) v' - (D v) c' in D, -v in linear, -sign(c) v in lmbd, -v'c in alpha."""
+    X, D, lmbd, alpha, linear = (tensor.requires_grad_() for tensor in inputs(7, 8, 12, seed=3))
     c = codes([X, D, lmbd, alpha, linear], False)
     wanted = torch.randn(c.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = gradients(c, wanted, (X, D, lmbd, alpha, linear))
@@ -119,8 +125,8 @@ def test_gradients_are_the_formulas() -> None:
             row[S] = torch.linalg.solve(D[:, S].T @ D[:, S] + alpha * torch.eye(len(S)), g[S])
         in_D = (X - c @ D.T).T @ v - (v @ D.T).T @ c
         expected = v @ D.T, in_D, -(c.sign() * v).sum(0), -(v * c).sum(), -v.sum(0)
-    for own, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(own, other)
+    for ours, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, other)
 
 
 @settings(deadline=None, max_examples=25)
@@ -144,7 +150,7 @@ def test_both_solvers_solve_on_the_support(
 
 
 def test_dependent_atoms_are_held() -> None:
-    """With twins and alpha = 0 the system is singular: the first of them takes the gradient, exactly."""
+    """With twins and alpha = 0 the system is singular: the first takes the gradient, exactly."""
     X, D, *_ = inputs(4, 6, 3)
     twins = torch.cat([D, D], 1)
     c = torch.ones(4, 6, dtype=torch.float64)
@@ -156,12 +162,12 @@ def test_dependent_atoms_are_held() -> None:
     leaves = [twins.requires_grad_(), torch.tensor(0.05, dtype=torch.float64, requires_grad=True)]
     found = sparse_code(X, *leaves, positive=False)
     assert found.any()
-    assert all(torch.isfinite(it).all() for it in gradients(found, g, leaves))
+    assert all(torch.isfinite(tensor).all() for tensor in gradients(found, g, leaves))
 
 
 @pytest.mark.parametrize("positive", [True, False])
 def test_at_a_change_of_the_support_the_gradient_is_one_sided(positive: bool) -> None:
-    """One atom of unit norm: c = max(x - lmbd, 0) / (1 + alpha) has slope 1 / (1 + alpha) above lmbd and 0 below."""
+    """One unit-norm atom: max(x - lmbd, 0) / (1 + alpha) has slope 1 / (1 + alpha) or 0."""
     D, lmbd = torch.ones(1, 1, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
     X = torch.tensor(
         [[0.5], [0.5 + 1e-9], [0.5 - 1e-9], [-0.7]], dtype=torch.float64, requires_grad=True
@@ -170,7 +176,7 @@ def test_at_a_change_of_the_support_the_gradient_is_one_sided(positive: bool) ->
     (slope,) = gradients(c, torch.ones_like(c), [X])
     assert slope[0, 0] in (0, slope[1, 0])
     assert slope[1:, 0].tolist() == pytest.approx([0.8, 0, 0 if positive else 0.8])
-    # all supports of a path through many changes: finite and bounded by 1 / (least eigenvalue + alpha)
+    # On all supports of a path through many changes: at most 1 / (least eigenvalue + alpha).
     X, D, lmbd, alpha, linear = inputs(2, 5, 9, seed=4)
     path = torch.linspace(-4, 4, 400, dtype=torch.float64)[:, None] * X[:1] + X[1:]
     path.requires_grad_()
@@ -183,23 +189,25 @@ def test_at_a_change_of_the_support_the_gradient_is_one_sided(positive: bool) ->
 
 
 def test_empty_supports_have_no_gradient() -> None:
-    X, D, lmbd, alpha, linear = (it.requires_grad_() for it in inputs(4))
+    X, D, lmbd, alpha, linear = (tensor.requires_grad_() for tensor in inputs(4))
     c = codes([X, D, lmbd + 100, alpha, linear])
     assert not c.any()
-    assert all(not it.any() for it in gradients(c, torch.ones_like(c), (X, D, lmbd, alpha, linear)))
+    assert all(
+        not tensor.any() for tensor in gradients(c, torch.ones_like(c), (X, D, lmbd, alpha, linear))
+    )
     assert sparse_code(X[:0], D, lmbd).shape == (0, 12)
 
 
 def test_a_batch_is_its_samples_and_types_are_kept() -> None:
     given_ = inputs(6, 10, 30, seed=5)
-    X, D, lmbd, alpha, linear = (it.requires_grad_() for it in given_)
+    X, D, lmbd, alpha, linear = (tensor.requires_grad_() for tensor in given_)
     c = codes([X, D, lmbd, alpha, linear])
     (together,) = gradients(c, torch.ones_like(c), [X])
     for i in range(6):
         alone = codes([X[i : i + 1], D, lmbd, alpha, linear])
         torch.testing.assert_close(alone[0], c[i])
         torch.testing.assert_close(gradients(alone, torch.ones_like(alone), [X])[0][i], together[i])
-    singles = [it.detach().float().requires_grad_() for it in given_]
+    singles = [tensor.detach().float().requires_grad_() for tensor in given_]
     single = sparse_code(singles[0], singles[1], singles[2], alpha=singles[3], linear=singles[4])
     torch.testing.assert_close(single, c.float(), atol=3e-4, rtol=1e-3)
     (found,) = gradients(single, torch.ones_like(single), [singles[0]])
@@ -229,9 +237,9 @@ def test_codes_are_optimal_to_the_tolerance(positive: bool) -> None:
 
 def test_what_is_not_finite_gives_codes_and_gradients_that_are_not() -> None:
     X, D, lmbd, _, _ = inputs(3)
-    for at in range(3):
-        spoilt = [it.clone() for it in (X, D, lmbd)]
-        spoilt[at].view(-1)[0] = torch.nan
+    for which in range(3):
+        spoilt = [tensor.clone() for tensor in (X, D, lmbd)]
+        spoilt[which].view(-1)[0] = torch.nan
         spoilt[0].requires_grad_()
         c = sparse_code(*spoilt)
         assert c.isnan().all()
@@ -239,8 +247,8 @@ def test_what_is_not_finite_gives_codes_and_gradients_that_are_not() -> None:
 
 
 def test_only_the_codes_are_kept() -> None:
-    """However many steps the solver takes: no graph, and nothing beside codes, Gram matrix and alpha."""
-    X, D, lmbd, alpha, _ = (it.requires_grad_() for it in inputs(50, 20, 40))
+    """However many steps the solver takes: nothing beside codes, Gram matrix and alpha."""
+    X, D, lmbd, alpha, _ = (tensor.requires_grad_() for tensor in inputs(50, 20, 40))
     for tol in (1e-1, 1e-12):
         kept: list[Tensor] = []
 
@@ -250,7 +258,7 @@ def test_only_the_codes_are_kept() -> None:
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             SparseCode.apply(X @ D, D.T @ D, lmbd, alpha, True, tol)
-        sizes = sorted(it.numel() for it in kept)
+        sizes = sorted(tensor.numel() for tensor in kept)
         assert sizes == sorted([50 * 20, 20 * 40, 20 * 40, 20 * 40, 50 * 40, 40 * 40, 1])
 
 
@@ -263,7 +271,7 @@ def test_only_the_codes_are_kept() -> None:
 )
 def test_maps_are_coded_patch_by_patch(kernel: int, stride: int, per_atom: bool, seed: int) -> None:
     torch.manual_seed(seed)
-    layer = Coding(
+    layer = ImplicitCoding(
         ConvolutionPlan(2, 7, kernel, stride),
         lmbd=0.02,
         alpha=0.1,
@@ -286,8 +294,8 @@ def test_maps_are_coded_patch_by_patch(kernel: int, stride: int, per_atom: bool,
     mine = torch.autograd.grad(
         (found.permute(0, 2, 3, 1).reshape(-1, 7) * wanted).sum(), of, retain_graph=True
     )
-    for own, other in zip(mine, gradients(expected, wanted, of), strict=True):
-        torch.testing.assert_close(own, other)
+    for ours, other in zip(mine, gradients(expected, wanted, of), strict=True):
+        torch.testing.assert_close(ours, other)
     layer.D.data.mul_(3)
     layer.lmbd.data.sub_(1)
     layer.alpha.data.sub_(1)

@@ -1,4 +1,4 @@
-"""LISTA in its forms, the sparse LSTM, the CNN that ends in LISTA, and the white-box transformer."""
+"""LISTA in its forms, the sparse LSTM, the CNN that ends in LISTA, the white-box transformer."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.features.patches import Whitening, extract
-from baselines.layers.unrolled import Form, LISTALayer
-from baselines.methods.cnn_lista import CNNLISTA, CNNLISTANet
-from baselines.methods.crate_lite import Compress, CRATELite, CRATENet, Sparsify
-from baselines.methods.lista import LISTA, distil, error_curves
-from baselines.methods.sparse_lstm import Memory, SparseLSTM, SparseLSTMNet
+from baselines.features.unrolled import Memory, SparseLSTMNet
+from baselines.layers.cnn_lista import CNNLISTANet
+from baselines.layers.transformer import Compress, CRATENet, Sparsify
+from baselines.layers.unrolled import Form, LISTALayer, distil, error_curves
+from baselines.methods.cnn_lista import CNNLISTA
+from baselines.methods.crate_lite import CRATELite
+from baselines.methods.lista import LISTA
+from baselines.methods.sparse_lstm import SparseLSTM
 from baselines.pursuit.encode import encode
 from ddl_bench.errors import UserError
 from ddl_bench.training.method import NetworkMethod
@@ -36,7 +39,7 @@ def draw(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def soft(v: Tensor, threshold: Tensor | float) -> Tensor:
+def soft_threshold(v: Tensor, threshold: Tensor | float) -> Tensor:
     return v.sign() * (v.abs() - threshold).clamp(min=0)
 
 
@@ -46,7 +49,7 @@ def ista(X: Tensor, D: Tensor, lmbd: float, n_steps: int, momentum: float = 0.0)
     codes = last = torch.zeros(len(X), D.shape[1], dtype=X.dtype)
     for _ in range(n_steps):
         z = codes + momentum * (codes - last)
-        last, codes = codes, soft(z - (z @ D.T - X) @ D / lipschitz, lmbd / lipschitz)
+        last, codes = codes, soft_threshold(z - (z @ D.T - X) @ D / lipschitz, lmbd / lipschitz)
     return codes
 
 
@@ -70,29 +73,33 @@ def test_each_form_started_from_a_dictionary_is_ista_step_by_step(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_follows_its_recursion_with_any_weights(form: Form) -> None:
-    layer, X = LISTALayer(5, 7, 4, form).double(), draw(0, 30, 5)
+    layer = LISTALayer(5, 7, 4, form).double()
+    X = draw(0, 30, 5)
     for seed, parameter in enumerate(layer.parameters()):
         parameter.data = 0.4 * draw(seed, *parameter.shape, 1)[..., 0]
     layer.project_()
-    n_own, codes = len(layer.W) // 7, torch.zeros(30, 7, dtype=torch.float64)
+    n_matrices = len(layer.W) // 7
+    codes = torch.zeros(30, 7, dtype=torch.float64)
     for t in range(4):
-        W, threshold = (
-            layer.W[t % n_own * 7 :][:7],
-            layer.threshold.view(-1, 7)[t if form != "shared" else 0],
-        )
+        W = layer.W[t % n_matrices * 7 :][:7]
+        threshold = layer.threshold.view(-1, 7)[t if form != "shared" else 0]
         if form in ("shared", "untied"):
             S = layer.S[7 * (t - 1) :][:7] if form == "untied" and t else layer.S[:7]
         else:
             S = torch.eye(7).double() - (
                 W @ layer.D if form == "coupled" else layer.scale * W @ W.T
             )
-        codes = soft(X @ W.T + codes @ S.T, threshold)
+        codes = soft_threshold(X @ W.T + codes @ S.T, threshold)
     torch.testing.assert_close(layer.signal_codes(X), codes)
 
 
 def test_what_a_form_learns_is_what_its_size_says() -> None:
     learned = {
-        form: sum(it.numel() for it in LISTALayer(5, 7, 4, form).parameters() if it.requires_grad)
+        form: sum(
+            parameter.numel()
+            for parameter in LISTALayer(5, 7, 4, form).parameters()
+            if parameter.requires_grad
+        )
         for form in FORMS
     }
     assert learned == {
@@ -101,7 +108,10 @@ def test_what_a_form_learns_is_what_its_size_says() -> None:
         "untied": 4 * 35 + 3 * 49 + 28,
         "coupled": 4 * 35 + 28,
     }
-    assert sum(it.numel() for it in LISTALayer(5, 7, 4, "coupled").parameters()) == 4 * 35 + 28 + 35
+    assert (
+        sum(parameter.numel() for parameter in LISTALayer(5, 7, 4, "coupled").parameters())
+        == 4 * 35 + 28 + 35
+    )
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -131,9 +141,13 @@ def lstm(
 
 @settings(deadline=None, max_examples=20)
 @given(
-    st.sampled_from(["cell", "steps"]), st.integers(1, 8), st.integers(1, 12), st.floats(0, 1), st.floats(0, 0.95),
+    st.sampled_from(["cell", "steps"]),
+    st.integers(1, 8),
+    st.integers(1, 12),
+    st.floats(0, 1),
+    st.floats(0, 0.95),
     st.integers(0, 10**6),
-)  # fmt: skip
+)
 def test_held_gates_make_the_sparse_lstm_ista_and_ista_with_momentum(
     memory: Memory, n_steps: int, n_atoms: int, lmbd: float, momentum: float, seed: int
 ) -> None:
@@ -148,9 +162,9 @@ def test_held_gates_make_the_sparse_lstm_ista_and_ista_with_momentum(
     else:  # the published cell adds up, and forgets, the points that the gradient steps lead to
         lipschitz, cell = torch.linalg.eigvalsh(D.T @ D)[-1], torch.zeros(15, n_atoms).double()
         for _ in range(n_steps):
-            codes = soft(cell, lmbd / lipschitz)
+            codes = soft_threshold(cell, lmbd / lipschitz)
             cell = momentum * cell + codes - (codes @ D.T - X) @ D / lipschitz
-        wanted = soft(cell, lmbd / lipschitz)
+        wanted = soft_threshold(cell, lmbd / lipschitz)
     torch.testing.assert_close(net.signal_codes(X), wanted, atol=1e-9, rtol=1e-6)
 
 
@@ -168,7 +182,7 @@ def test_free_gates_follow_the_cell_of_the_sparse_lstm_on_images() -> None:
     for _ in range(3):
         enters, stays, step = (x @ net.W.T + codes @ net.S.T + F.pad(net.bias, (0, 5))).split(5, 1)
         cell = enters.sigmoid() * step + stays.sigmoid() * cell
-        codes = soft(cell, net.threshold)
+        codes = soft_threshold(cell, net.threshold)
     torch.testing.assert_close(
         net.codes(images).permute(0, 2, 3, 1).flatten(0, 2), codes, atol=1e-6, rtol=1e-6
     )
@@ -241,12 +255,13 @@ def test_tokens_cover_the_image_and_their_places_matter() -> None:
         (CRATELite(), 10, 0.95),
     ],
 )
-def test_they_read_digits_and_tell_their_codes(
+def test_they_read_digits_and_count_their_codes(
     method: NetworkMethod, epochs: int, bar: float
 ) -> None:
     classifier = fit(method, epochs=epochs)
     assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > bar
-    stats, (signals, codes, D) = classifier.code_stats(TEST.X), classifier.module.coded(TEST.X)
+    stats = classifier.code_stats(TEST.X)
+    signals, codes, D = classifier.module.coded(TEST.X)
     if isinstance(classifier.module, LISTALayer):
         torch.testing.assert_close(
             codes, classifier.module.signal_codes(signals), atol=1e-4, rtol=1e-3
@@ -261,7 +276,9 @@ def test_they_read_digits_and_tell_their_codes(
 def test_distillation_stops_at_the_deadline() -> None:
     moved = []
     for used in (0.9, 0.0):
-        layer, X, D = LISTALayer(5, 7, 2), draw(0, 99, 5).float(), draw(1, 5, 7).float()
+        layer = LISTALayer(5, 7, 2)
+        X = draw(0, 99, 5).float()
+        D = draw(1, 5, 7).float()
         layer.start_from(D, 0.1)
         before = layer.W.detach().clone()
         distil(layer, X, encode(X, D, lmbd=0.1).codes, n_iter=50, seed=0, deadline=Clock(used))

@@ -21,7 +21,6 @@ from baselines.learning.transform import (
 )
 from baselines.methods.adl import ADL
 from baselines.methods.adl_sdl import ADLSDL
-from baselines.methods.sdl import SDL
 from baselines.pursuit.compiled import Array
 from ddl_bench.api import Split
 from tests.conftest import DIGITS, TEST, fit
@@ -139,7 +138,7 @@ def test_samples_of_two_kinds_get_a_transform_each() -> None:
 
 
 @pytest.mark.parametrize("method", [ADL(), ADLSDL(n_layers=3, patch=3)])
-def test_stacks_read_digits_and_come_back_from_their_state(method: SDL) -> None:
+def test_stacks_read_digits_and_come_back_from_their_state(method: ADL | ADLSDL) -> None:
     classifier = fit(method)
     assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > 0.965
     nothing = Split(X=TEST.X[:0], y=TEST.y[:0])
@@ -153,8 +152,8 @@ def test_stacks_read_digits_and_come_back_from_their_state(method: SDL) -> None:
     assert stats.squared_error < 0.3 * stats.squared_norm
     signals, codes = classifier.layers[0].codes(TEST.X[:2])
     V = signals @ classifier.layers[0].D.numpy()
-    threshold = method.threshold  # type: ignore[attr-defined]  # both kinds have it
-    assert np.array_equal(codes.toarray(), hard_threshold(V, threshold / signals.shape[1] ** 0.5))
+    limit = method.threshold / signals.shape[1] ** 0.5
+    assert np.array_equal(codes.toarray(), hard_threshold(V, limit))
 
 
 def test_the_last_layer_of_the_mixed_stack_is_a_pursuit() -> None:

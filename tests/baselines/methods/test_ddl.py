@@ -1,49 +1,31 @@
 """Deep dictionary learning, its one-layer and greedy forms, and the deep sparse coding network."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from baselines.methods.ddl import DDL, DDLNet, DDLNetwork
+from baselines.layers.deep import DDLNet, DDLNetwork
+from baselines.methods.ddl import DDL
 from baselines.methods.ddl_greedy import DDLGreedy
 from baselines.methods.scn import SCN
 from baselines.methods.sdl import SDL
 from baselines.methods.task_driven import TaskDriven
 from baselines.pursuit.encode import encode
-from ddl_bench.api import Budget, HasAtoms, HasCodes, Split, Task
-from ddl_bench.data.digits import digits
-from ddl_bench.data.splits import Splits, split
-from ddl_bench.errors import Diverged, UserError
-from ddl_bench.training.method import NetworkMethod
+from ddl_bench.api import HasAtoms, HasCodes, Split, Task
+from ddl_bench.errors import Diverged
 from ddl_bench.training.recipe import RecipeOptions
-
-DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
-
-
-class Clock:
-    def fraction(self) -> float:
-        return 0.0
-
-    def expired(self) -> bool:
-        return False
+from tests.conftest import TEST, fit
 
 
 def images(n: int, shape: tuple[int, int, int], n_classes: int = 10) -> Task:
     generator = torch.Generator().manual_seed(0)
     X = torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=generator)
     names = tuple(str(label) for label in range(n_classes))
-    train, none = Split(X=X, y=torch.arange(n) % n_classes), Split(X=X[:0], y=torch.arange(0))
+    train = Split(X=X, y=torch.arange(n) % n_classes)
+    none = Split(X=X[:0], y=torch.arange(0))
     return Task(name="noise", class_names=names, train=train, val=none)
-
-
-def fit(method: Any, task: Task = DIGITS, epochs: int = 2, seed: int = 0) -> Any:
-    training = method.start(task, Budget(epochs=epochs, seed=seed))
-    while training.advance(Clock()):
-        pass
-    return training.classifier()
 
 
 def accuracy(classifier: Any) -> float:
@@ -85,8 +67,8 @@ def test_layouts_have_the_published_size(layout: Any, expected: int) -> None:
     with torch.no_grad():
         assert net.train()(images(2, (3, 16, 16)).train.X).shape == (2, 10)
     flops = 2 * sum(
-        p * it.D.numel()
-        for p, it in zip([1024] * 2 + [256] * 3 + [64] * 3, net.codings, strict=True)
+        p * layer.D.numel()
+        for p, layer in zip([1024] * 2 + [256] * 3 + [64] * 3, net.codings, strict=True)
     )
     assert DDLNetwork(net).flops() == flops + 2 * net.head.weight.numel()
 
@@ -95,12 +77,27 @@ def test_the_published_scn_has_fourteen_layers_and_its_size() -> None:
     net = SCN(depth=7, width=16, first_stride=1).network(images(2, (3, 32, 32)))
     assert isinstance(net, DDLNet)
     assert len(net.codings) == 14
-    assert sum(it.D.numel() for it in net.codings) == PUBLISHED_SCN
-    assert [it.lmbd.numel() for it in net.codings] == [it.layer.outputs for it in net.codings], (
-        "a penalty an atom"
-    )
-    assert not any(it.alpha.requires_grad or it.lmbd.any() for it in net.codings)
-    assert [it.layer.stride for it in net.codings] == [1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1]
+    assert sum(layer.D.numel() for layer in net.codings) == PUBLISHED_SCN
+    assert [layer.lmbd.numel() for layer in net.codings] == [
+        layer.layer.outputs for layer in net.codings
+    ], "a penalty an atom"
+    assert not any(layer.alpha.requires_grad or layer.lmbd.any() for layer in net.codings)
+    assert [layer.layer.stride for layer in net.codings] == [
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        2,
+        1,
+        1,
+        1,
+        2,
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("depth", [1, 3, 23])
@@ -129,39 +126,36 @@ def test_every_depth_fits_and_starts_from_the_data(depth: int, shape: tuple[int,
 
 
 def test_codes_are_those_of_the_pursuit_and_add_up_over_layers() -> None:
-    classifier, sums = fit(DDL(depth=2, width=8), images(64, (2, 8, 8))), np.zeros(4)
-    net, X = classifier.module, TEST.X[:10].expand(-1, 2, -1, -1)
+    classifier = fit(DDL(depth=2, width=8), images(64, (2, 8, 8)), epochs=2)
+    sums = np.zeros(4)
+    net = classifier.module
+    X = TEST.X[:10].expand(-1, 2, -1, -1)
     maps = net.normalise(X)
     for layer in net.codings:
         signals = layer.signals(maps).detach()
         maps = layer.codes(signals).detach()
-        patches, D = (
-            layer.patches(signals).transpose(1, 2).flatten(0, 1).double(),
-            layer.D.detach().double(),
-        )
-        how = {"lmbd": layer.lmbd.item(), "alpha": layer.alpha.item(), "linear": layer.linear}
-        codes = encode(patches, D, positive=True, **how).codes
+        patches = layer.patches(signals).transpose(1, 2).flatten(0, 1).double()
+        D = layer.D.detach().double()
+        penalties = {"lmbd": layer.lmbd.item(), "alpha": layer.alpha.item()}
+        codes = encode(patches, D, positive=True, linear=layer.linear, **penalties).codes
         torch.testing.assert_close(
             maps.permute(0, 2, 3, 1).reshape(codes.shape).double(), codes, atol=2e-3, rtol=2e-3
         )
         codes = maps.permute(0, 2, 3, 1).reshape(codes.shape).double()
-        error, norm = ((it**2).sum().item() for it in (patches - codes @ D.T, patches))
-        sums += int((codes != 0).sum()), codes.numel(), error, norm
+        error = (patches - codes @ D.T).square().sum().item()
+        sums += (int((codes != 0).sum()), codes.numel(), error, patches.square().sum().item())
     assert list(vars(classifier.code_stats(X)).values()) == pytest.approx(sums.tolist(), rel=1e-4)
 
 
 def test_task_driven_is_ddl_with_one_layer_and_greedy_is_sdl() -> None:
     task = images(60, (1, 8, 8), 3)
-    mine = TaskDriven()
-    both = [
-        fit(method, task)
-        for method in (mine, DDL(depth=1, width=mine.width, recipe=RecipeOptions(lr=0.1)))
-    ]
-    scores = [classifier(TEST.X[:50]) for classifier in both]
-    assert torch.equal(*scores)
-    assert torch.unique(scores[0]).numel() > 3
-    how: dict[str, Any] = {"n_layers": 1, "n_atoms": 16, "n_iter": 3, "n_samples": 1000}
-    greedy, stacked = (fit(kind(**how), task)(TEST.X[:50]) for kind in (DDLGreedy, SDL))
+    one_layer = DDL(depth=1, width=TaskDriven().width, recipe=RecipeOptions(lr=0.1))
+    ours = fit(TaskDriven(), task, epochs=2)(TEST.X[:50])
+    theirs = fit(one_layer, task, epochs=2)(TEST.X[:50])
+    assert torch.equal(ours, theirs)
+    assert torch.unique(ours).numel() > 3
+    options: dict[str, Any] = {"n_layers": 1, "n_atoms": 16, "n_iter": 3, "n_samples": 1000}
+    greedy, stacked = (fit(kind(**options), task)(TEST.X[:50]) for kind in (DDLGreedy, SDL))
     assert torch.equal(greedy, stacked)
 
 
@@ -178,22 +172,26 @@ def test_a_step_moves_every_parameter() -> None:
     task = images(40, (3, 8, 8))
     for method in (DDL(depth=3, width=8), SCN(width=4, depth=1)):
         before, after = (
-            dict(fit(method, task, epochs).module.named_parameters()) for epochs in (1, 3)
+            dict(fit(method, task, epochs=epochs).module.named_parameters()) for epochs in (1, 3)
         )
         moved = {name: bool((before[name] != value).any()) for name, value in after.items()}
         assert all(moved[name] == value.requires_grad for name, value in after.items()), moved
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("kind", "options", "words"),
     [
-        (DDL(depth=24), r"DDL\(depth=24\): expected 1 to 23 layers"),
-        (SCN(depth=0), r"SCN\(depth=0\): expected at least 1"),
+        (DDL, {"depth": 24}, r"DDL\(depth=24\): must be less than or equal to 23"),
+        (DDL, {"depth": 0}, r"DDL\(depth=0\): must be greater than or equal to 1"),
+        (DDL, {"layout": "all-cnn-c", "width": 9}, r"DDL\(width=9\): has no effect with layout"),
+        (SCN, {"depth": 0}, r"SCN\(depth=0\): must be greater than or equal to 1"),
     ],
 )
-def test_a_depth_that_does_not_fit_is_named(method: NetworkMethod, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        method.start(images(4, (1, 8, 8)), Budget(epochs=1))
+def test_an_option_that_does_not_fit_is_named(
+    kind: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        kind(**options)
 
 
 def test_a_rate_that_is_too_high_diverges_and_does_not_hang() -> None:

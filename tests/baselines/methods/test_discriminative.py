@@ -45,18 +45,21 @@ TRAINED: dict[str, Any] = {
             "LCDL",
             TRAINED | {"n_components": 6, "alpha": 0.01, "beta": 0.01},
         ),
-        (DPL(n_iter=5, n_samples=0), "DPL", {"n_components": 15, "max_iter": 5, "random_state": 3}),
+        (
+            DPL(n_iter=5, n_samples=None),
+            "DPL",
+            {"n_components": 15, "max_iter": 5, "random_state": 3},
+        ),
     ],
 )
 def test_predictions_and_scores_are_those_of_the_library(
     method: Discriminative, name: str, options: dict[str, Any]
 ) -> None:
-    order = np.random.default_rng(3).permutation(len(DIGITS.train))[: method.n_samples or None]
-    X, y = unit(DIGITS.train.X[torch.from_numpy(order)]), DIGITS.train.y.numpy()[order]
-    theirs, scores = (
-        getattr(library, f"{name}Classifier")(**options).fit(X, y),
-        fit(method, seed=3)(TEST.X),
-    )
+    order = np.random.default_rng(3).permutation(len(DIGITS.train))[: method.n_samples]
+    X = unit(DIGITS.train.X[torch.from_numpy(order)])
+    y = DIGITS.train.y.numpy()[order]
+    theirs = getattr(library, f"{name}Classifier")(**options).fit(X, y)
+    scores = fit(method, seed=3)(TEST.X)
     assert scores.argmax(1).tolist() == theirs.predict(unit(TEST.X)).tolist()
     np.testing.assert_allclose(scores.numpy(), theirs.decision_function(unit(TEST.X)), atol=1e-9)
 
@@ -72,7 +75,8 @@ def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> Non
     """Set all else to nonsense: the scores stay; the arrays counted are all there is beside it."""
     classifier = fit(kind(n_samples=600))
     before = classifier(TEST.X)
-    model, counted = classifier.model, 0
+    model = classifier.model
+    counted = 0
     for name, value in list(vars(model).items()):
         if name in classifier.arrays:
             counted += sum(map(np.size, value))
@@ -96,7 +100,9 @@ def test_features_of_patches() -> None:
 
 def test_codes_are_those_that_the_scores_come_from() -> None:
     classifier = fit(DKSVD(n_atoms=60, n_iter=2, n_samples=500))
-    stats, model, signals = classifier.code_stats(TEST.X), classifier.model, unit(TEST.X)
+    stats = classifier.code_stats(TEST.X)
+    model = classifier.model
+    signals = unit(TEST.X)
     codes = np.asarray(encode(signals, model.dictionary_.T, n_nonzero=6).codes)
     assert np.allclose(codes @ model.classifier_.T, classifier(TEST.X).numpy(), atol=1e-6)
     assert (stats.n_nonzero, stats.n_entries) == ((codes != 0).sum(), 360 * 60)
@@ -111,7 +117,9 @@ def test_an_image_is_made_by_the_dictionary_of_its_class(n_classes: int) -> None
     kept = DIGITS.train.y < n_classes
     some = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[kept], y=DIGITS.train.y[kept]))
     classifier = fit(DPL(n_atoms=4 * n_classes), some)
-    stats, model, error = classifier.code_stats(TEST.X), classifier.model, 0.0
+    stats = classifier.code_stats(TEST.X)
+    model = classifier.model
+    error = 0.0
     for x, label in zip(unit(TEST.X), classifier(TEST.X).argmax(1).tolist(), strict=True):
         error += np.square(
             x - model.dictionaries_[label] @ model.encoders_[4 * label :][:4] @ x

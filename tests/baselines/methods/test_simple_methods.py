@@ -1,7 +1,6 @@
 """Nearest mean, logistic regression, and scikit-learn's classifiers as methods."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,46 +19,24 @@ from torch import Tensor
 from baselines.methods.logistic import Logistic
 from baselines.methods.nearest_mean import NearestMean
 from ddl_bench.api import Budget, Classifier, Method, Split, Task
-from ddl_bench.data.digits import digits
-from ddl_bench.data.splits import Splits, split
 from ddl_bench.training.estimator import from_estimator
+from tests.conftest import DIGITS, TEST, Clock
 
-DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
 Forest = from_estimator("forest", RandomForestClassifier, n_estimators=20)
-
-
-class Forever:
-    """A deadline that never comes."""
-
-    def fraction(self) -> float:
-        return 0.0
-
-    def expired(self) -> bool:
-        return False
-
-
-class Past:
-    """A deadline that has passed."""
-
-    def fraction(self) -> float:
-        return 1.0
-
-    def expired(self) -> bool:
-        return True
 
 
 def fit(method: Method, task: Task, **budget: Any) -> Any:
     training = method.start(
         task, Budget(**({"epochs": None if "seconds" in budget else 1} | budget))
     )
-    deadline = Past() if "seconds" in budget else Forever()
+    deadline = Clock(1.0) if "seconds" in budget else Clock()
     while training.advance(deadline):
         pass
     return training.classifier()
 
 
 def classes(task: Task, *labels: int) -> Task:
-    """The task with only some classes left in its training and validation images, not in their names."""
+    """The task with only some classes left in its images, and all of them in its names."""
     kept = [torch.isin(part.y, torch.tensor(labels)) for part in (task.train, task.val)]
     train, val = (
         Split(X=part.X[k], y=part.y[k])

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.features.patches import Whitening, extract
-from baselines.methods.lista import LISTA, LISTANet
+from baselines.features.unrolled import LISTANet
+from baselines.methods.lista import LISTA
 from baselines.methods.plainnet import PlainNet as PlainNetMethod
 from ddl_bench.api import Budget, Deadline, HasAtoms, HasCodes, Split, Task
 from ddl_bench.errors import Diverged, UserError

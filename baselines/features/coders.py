@@ -1,0 +1,152 @@
+"""How a layer of a stack learns its dictionary and codes its patches: by synthesis or analysis."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from baselines.learning.ksvd import KSVD, Update
+from baselines.learning.learner import Learner as DictionaryLearner
+from baselines.learning.online import Online
+from baselines.learning.transform import Union, shrink
+from baselines.pursuit.encode import encode
+
+Floats = NDArray[np.float32]
+Learner = Literal["online", "ksvd", "ksvd-exact", "mod"]
+UPDATES: dict[Learner, Update] = {"ksvd": "approximate", "ksvd-exact": "exact", "mod": "mod"}
+DEFAULT_LMBD = 0.1  # for patches of about unit norm
+DEFAULT_N_NONZERO = 5  # of the learners that count non-zeros, where codes are penalised
+ONLINE_BATCH_SAMPLES = 512
+TOL = 1e-3  # relative duality gap of the codes
+
+
+class Coder(Protocol):
+    """Learns the dictionary D (n_features, n_atoms) of a layer, and finds codes of its samples.
+
+    `n_threads` is the number of CPU threads; None takes all cores of this process.
+    """
+
+    def learn(self, X: Floats, n_atoms: int, seed: int, n_threads: int | None) -> Iterator[Floats]:
+        """Yield D after each step on samples X (n_samples, n_features), without end."""
+
+    def n_steps(self, n_samples: int) -> int:
+        """Return how many steps to learn from so many samples."""
+
+    def encode(self, X: Floats, D: Floats, n_threads: int | None) -> Any:
+        """Return the codes of samples X as a sparse array (n_samples, n_atoms)."""
+
+    def synthesis(self, D: Floats) -> Floats:
+        """Return the rows (n_atoms, n_features) with X ~ codes @ rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisCoder:
+    """Minimise 0.5*norm(X - codes @ D.T)**2 + lmbd*norm1(codes), or count non-zeros instead.
+
+    Parameters
+    ----------
+    learner
+        "online", whose step is a mini-batch of 512 samples, or "ksvd", "ksvd-exact" and "mod",
+        whose step is a pass over all samples.
+    lmbd
+        Penalty of the codes; None is 0.1.
+    n_nonzero
+        Non-zeros of each code instead of a penalty. The learners other than "online" always
+        count non-zeros: 5 where this is None.
+    n_iter
+        Steps of the learner; None follows from the number of samples.
+    """
+
+    learner: Learner = "online"
+    lmbd: float | None = None
+    n_nonzero: int | None = None
+    n_iter: int | None = None
+
+    @property
+    def penalty(self) -> float:
+        """The penalty of codes that are penalised."""
+        return DEFAULT_LMBD if self.lmbd is None else self.lmbd
+
+    def learn(self, X: Floats, n_atoms: int, seed: int, n_threads: int | None) -> Iterator[Floats]:
+        """Yield D after each step on samples X (n_samples, n_features), without end."""
+        learner: DictionaryLearner
+        if self.learner == "online":
+            learner = Online(n_atoms=n_atoms, lmbd=self.penalty, seed=seed, n_threads=n_threads)
+        else:
+            learner = KSVD(
+                n_atoms=n_atoms,
+                n_nonzero=self.n_nonzero or DEFAULT_N_NONZERO,
+                update=UPDATES[self.learner],
+                seed=seed,
+                n_threads=n_threads,
+            )
+        return (step.D for step in learner.steps(X))
+
+    def n_steps(self, n_samples: int) -> int:
+        """Return `n_iter`, or 20 passes over all samples, or online 3, of 150 batches at most."""
+        if self.n_iter is not None:
+            return self.n_iter
+        if self.learner != "online":
+            return 20
+        return min(150, 3 * n_samples // ONLINE_BATCH_SAMPLES + 1)
+
+    def encode(self, X: Floats, D: Floats, n_threads: int | None) -> Any:
+        """Return the codes of samples X as a CSR array (n_samples, n_atoms)."""
+        lmbd = self.penalty if self.n_nonzero is None else None
+        encoding = encode(
+            X, D, lmbd=lmbd, n_nonzero=self.n_nonzero, tol=TOL, n_threads=n_threads, sparse=True
+        )
+        return encoding.codes
+
+    def synthesis(self, D: Floats) -> Floats:
+        """Return D.T."""
+        return D.T
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisCoder:
+    """Code samples as hard_threshold(X @ D): thresholded products with learned transforms.
+
+    `baselines.learning.transform.Union` learns the analysis atoms, columns of D: as many square
+    transforms as make about `n_atoms` atoms.
+
+    Parameters
+    ----------
+    threshold
+        Least size of an entry of a code, in units of 1 / sqrt(n_features).
+    lmbd
+        Weight of the term that keeps each transform invertible.
+    n_iter
+        Steps of the learner, each a pass over all samples.
+    """
+
+    threshold: float
+    lmbd: float
+    n_iter: int
+
+    def learn(self, X: Floats, n_atoms: int, seed: int, n_threads: int | None) -> Iterator[Floats]:
+        """Yield D after each step on samples X (n_samples, n_features), without end."""
+        n_features = X.shape[1]
+        union = Union(
+            n_transforms=max(1, round(n_atoms / n_features)),
+            lmbd=self.lmbd,
+            threshold=self.threshold / n_features**0.5,
+            seed=seed,
+        )
+        for transforms, _ in union.steps(X):
+            yield np.ascontiguousarray(transforms.reshape(-1, n_features).T, np.float32)
+
+    def n_steps(self, n_samples: int) -> int:
+        """Return `n_iter`."""
+        return self.n_iter
+
+    def encode(self, X: Floats, D: Floats, n_threads: int | None) -> Any:
+        """Return the codes of samples X as a CSR array (n_samples, n_atoms)."""
+        return csr_array(shrink(X @ D, self.threshold / X.shape[1] ** 0.5))
+
+    def synthesis(self, D: Floats) -> Floats:
+        """Return the pseudo-inverse of D."""
+        return np.linalg.pinv(D)

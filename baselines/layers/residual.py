@@ -1,0 +1,70 @@
+"""A residual network with coding layers in place of convolutions."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from baselines.layers.convolutional import CodingLayer, FirstCodes
+from ddl_bench.training.backbones import Block, ClassMaps, relu
+
+CodedLayers = Literal["first", "all"]
+
+
+class CodingResNet(ClassMaps):
+    """Code images, then apply residual blocks, the mean over space and a linear layer.
+
+    Batch norm and a ReLU follow the coding layer. Stages have `n_blocks` blocks of two 3x3
+    convolutions with batch norm, `width`, 2, 4, ... times `width` channels wide; all but the first
+    begin with stride 2. Images may have any size of at least 1x1.
+
+    Parameters
+    ----------
+    channels, n_classes
+        Of the images and of the scores.
+    width, n_blocks, n_stages
+        As above, each at least 1.
+    coding
+        Makes a coding layer; called with (inputs, n_atoms, kernel, stride).
+    layers
+        "first" codes the images only; "all" has coding layers in place of the blocks'
+        convolutions too.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        n_classes: int,
+        *,
+        width: int,
+        n_blocks: int,
+        n_stages: int = 3,
+        coding: Callable[[int, int, int, int], CodingLayer],
+        layers: CodedLayers = "first",
+    ) -> None:
+        if layers not in get_args(CodedLayers):
+            known = ", ".join(get_args(CodedLayers))
+            raise ValueError(f"CodingResNet(layers={layers!r}): must be one of {known}")
+        if min(width, n_blocks, n_stages) < 1:
+            call = f"CodingResNet({width=}, {n_blocks=}, {n_stages=})"
+            raise ValueError(f"{call}: each must be at least 1")
+        features = [coding(channels, width, 3, 1), nn.BatchNorm2d(width), nn.ReLU()]
+        inputs = width
+        for stage in range(n_stages):
+            outputs = width * 2**stage
+            for depth in range(n_blocks):
+                stride = 2 if depth == 0 and stage > 0 else 1
+                block = Block(inputs, outputs, stride, relu)
+                if layers == "all":
+                    block.residual[0] = coding(inputs, outputs, 3, stride)
+                    block.residual[3] = coding(outputs, outputs, 3, 1)
+                features.append(block)
+                inputs = outputs
+        super().__init__(channels, features, inputs, n_classes)
+
+    def first_codes(self, X: Tensor) -> FirstCodes:
+        """Return dictionary, signals and codes of the layer that sees the normalised images X."""
+        signals = self.normalise(X)
+        first = self.features[0]
+        assert isinstance(first, CodingLayer)
+        return FirstCodes(first.dictionary, signals, first(signals))
