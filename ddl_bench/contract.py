@@ -176,7 +176,8 @@ def check(
 
     Examples
     --------
-    >>> broken = [each for each in check("my_method.py") if each.status == "broken"]
+    >>> [each.rule for each in check("nearest-mean", "1x8x8") if each.status == "broken"]
+    []
     """
     shapes = (shape_like(like),) if like else SHAPES
     before = set(psutil.Process().children(recursive=True))

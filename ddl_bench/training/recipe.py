@@ -1,4 +1,4 @@
-"""How networks are trained: the settings of the one training loop, and the recipes that all networks can take."""
+"""How networks are trained: the settings of the training loop, and recipes for all networks."""
 
 import math
 from collections.abc import Mapping
