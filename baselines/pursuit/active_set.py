@@ -8,7 +8,6 @@ inverse of the active atoms' Gram matrix at hand, the direction of a move is a m
 product, and each entry or exit is a rank-one update of the inverse.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,7 +99,7 @@ def leave(p: int, active: ActiveSet, k: int) -> None:
     active.h[p] = active.h[last]
 
 
-@partial(compiled, inline=True)
+@compiled
 def append(j: int, step: Any, curvature: Any, value: Any, active: ActiveSet, k: int) -> None:
     """Make atom j, at `value`, the k-th active one; the others move by -step*u.
 
@@ -186,9 +185,9 @@ def enter(
         k -= 1
 
 
-@partial(compiled, inline=True)
+@compiled
 def find_violations(
-    b: Array, problem: GramProblem, active: ActiveSet, k: int, g: Array, scores: Scores
+    b: Array, problem: GramProblem, atoms: Array, c: Array, k: int, g: Array, scores: Scores
 ) -> int:
     """Compute correlations g = b - gram c - alpha c and the violations of all atoms.
 
@@ -198,10 +197,10 @@ def find_violations(
     values = scores.values
     for j in range(len(b)):
         g[j] = b[j]
-    subtract(g, problem.gram, active.atoms, active.c, k)
+    subtract(g, problem.gram, atoms, c, k)
     if problem.alpha != 0:
         for p in range(k):
-            g[active.atoms[p]] -= problem.alpha * active.c[p]
+            g[atoms[p]] -= problem.alpha * c[p]
     if problem.positive:
         for j in range(len(g)):
             values[j] = g[j] - penalty[j]
@@ -211,22 +210,22 @@ def find_violations(
     return highest_chunk(scores)
 
 
-@partial(compiled, inline=True)
-def measure(b: Array, g: Array, penalty: Array, active: ActiveSet, k: int, square: Any) -> Progress:
+@compiled
+def measure(
+    b: Array, g: Array, penalty: Array, atoms: Array, c: Array, u: Array, k: int, square: Any
+) -> Progress:
     """Measure the code of a sample of squared norm `square`, from its correlations g.
 
     The residuals g - sign(c) * penalty of the active atoms' conditions are left in `u`. The
     objective follows from them without the residual of the sample: its smooth part is
     0.5 * (square - sum of c * (b + g)).
     """
-    c = active.c
-    u = active.u
     half = b.dtype.type(0.5)
     l1 = b.dtype.type(0)
     largest = b.dtype.type(0)
     value = half * square
     for p in range(k):
-        j = active.atoms[p]
+        j = atoms[p]
         u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
         largest = max(largest, abs(u[p]))
         value -= half * c[p] * (b[j] + g[j])

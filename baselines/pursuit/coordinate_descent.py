@@ -150,7 +150,7 @@ def _descend(
                     active.c[k] = new
                 k += 1
         if k <= room:
-            progress = measure(b, g, penalty, active, k, square)
+            progress = measure(b, g, penalty, active.atoms, active.c, active.u, k, square)
             if worst <= floor or _gap_closed(worst, progress.objective, progress.l1, limits):
                 return k
     return k if k <= room else -1
@@ -173,6 +173,7 @@ def _solve_one(
     rounding errors: a step of refinement repairs it, a few times, then cyclic descent takes over.
     """
     active = work.active
+    g = work.g
     scores = work.scores
     queue = work.queue
     room = len(active.inverse)
@@ -192,11 +193,11 @@ def _solve_one(
                 tried += 1
         if not good:
             break
-        chunk = find_violations(b, problem, active, k, work.g, scores)
+        chunk = find_violations(b, problem, active.atoms, active.c, k, g, scores)
         worst = scores.peaks[chunk]
         reach = limits.least_penalty + worst
         if worst * worst <= limits.tol * reach * reach or worst <= floor:  # else far from the end
-            progress = measure(b, work.g, problem.penalty, active, k, square)
+            progress = measure(b, g, problem.penalty, active.atoms, active.c, active.u, k, square)
             largest = max(worst, progress.residual)
             if largest <= floor or _gap_closed(largest, progress.objective, progress.l1, limits):
                 return Outcome(k, tried)

@@ -118,7 +118,7 @@ def test_the_leading_singular_vector_is_that_of_lapack(
     rng = np.random.default_rng(seed)
     dtype = np.float32 if single else np.float64
     tol, accuracy = (1e-4, 1e-5) if single else (1e-9, 1e-12)
-    E = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
+    E: Any = (rng.standard_normal(shape) * np.arange(1, shape[1] + 1) ** -decay).astype(dtype)
     work = empty_workspace(*shape, dtype)
     v = work.basis[0]
     work.E[: len(E)] = E

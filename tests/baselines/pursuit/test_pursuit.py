@@ -100,7 +100,7 @@ def nasty(draw: st.DrawFn) -> Drawn:
         D[:, rng.integers(n_atoms)] = 0
     if n_samples and draw(st.booleans()):
         X[rng.integers(n_samples)] = 0
-    lmbd = draw(st.sampled_from([0.02, 0.1, 0.5, 100.0]))
+    lmbd: Any = draw(st.sampled_from([0.02, 0.1, 0.5, 100.0]))
     if draw(st.booleans()):
         lmbd = lmbd * rng.uniform(0.5, 2, n_atoms)
     alpha = draw(st.sampled_from([0.0, 0.01, 1.0]))
@@ -140,7 +140,7 @@ def test_single_precision_ends_near_the_minimum(drawn: Drawn, method: str) -> No
     if method == "fista":
         drawn = drawn._replace(alpha=max(drawn.alpha, 0.1))
     best = encode_drawn(drawn, **EXACT).codes
-    changes = {
+    changes: dict[str, Any] = {
         name: value.astype(np.float32)
         for name, value in drawn._asdict().items()
         if isinstance(value, np.ndarray)
