@@ -46,7 +46,7 @@ def print_records(
         emit(records)
         return
     columns = list(records[0]) if records else []
-    lines = [[as_text(record[column]) for column in columns] for record in records]
+    lines = [list(map(as_text, record.values())) for record in records]
     console.print(as_table(columns, lines, title=title))
 
 
