@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message is one line: what, where, what was expected, what to do."""
+    """A mistake that the user can mend, in one line: what, where, what was expected, what to do."""
 
 
 class Skip(Exception):
-    """Raised by a method that cannot run on this task; the message is the reason shown in the table."""
+    """Raised by a method that cannot run on this task; the message is the reason in the table."""
 
 
 class Diverged(Exception):

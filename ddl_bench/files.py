@@ -42,7 +42,7 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the named arrays of an .npz file; empty where there is no such file. Nothing is unpickled."""
+    """Read the named arrays of an .npz file, none where it is missing; nothing is unpickled."""
     import numpy as np
 
     if not path.is_file():

@@ -87,7 +87,7 @@ def put(
     kept: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Row:
-    """Write a finished row whose method has the images of `right`, a mask of shape (n_images,), right."""
+    """Write a finished row of a method that is right on the images of a mask (n_images,)."""
     ok: dict[str, Any] = {
         "status": "ok",
         "started": f"{len(list((run / 'cells').glob('*.json'))):04}",

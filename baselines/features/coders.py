@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from baselines.learning.ksvd import KSVD, Update
 from baselines.learning.learner import Learner as DictionaryLearner
 from baselines.learning.online import Online
-from baselines.learning.transform import Union, shrink
+from baselines.learning.transform import Union, hard_threshold
 from baselines.pursuit.encode import encode
 
 Floats = NDArray[np.float32]
@@ -145,7 +145,7 @@ class AnalysisCoder:
 
     def encode(self, X: Floats, D: Floats, n_threads: int | None) -> Any:
         """Return the codes of samples X as a CSR array (n_samples, n_atoms)."""
-        return csr_array(shrink(X @ D, self.threshold / X.shape[1] ** 0.5))
+        return csr_array(hard_threshold(X @ D, self.threshold / X.shape[1] ** 0.5))
 
     def synthesis(self, D: Floats) -> Floats:
         """Return the pseudo-inverse of D."""

@@ -7,7 +7,6 @@ D is an operator here, D(codes) the maps that codes stand for. The objective ove
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -23,8 +22,7 @@ FREQUENCIES_PER_DEGREE = 6
 SAFETY = 0.9  # step * lipschitz of a coding layer, as in the published one
 
 
-@dataclass(frozen=True)
-class Dictionary:
+class Dictionary(NamedTuple):  # torch.compile follows it in all versions, unlike a dataclass
     """Map codes to the sum over atoms of each atom's filter, weighted by its code at each place.
 
     A filter stands at every `stride`-th pixel. What it reaches over the border, at most `padding`

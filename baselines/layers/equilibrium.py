@@ -16,6 +16,7 @@ from baselines.layers.convolutional import CodingLayer, Dictionary
 
 MEMORY_ITERATES = 5  # that Anderson acceleration combines
 BLOCK_IMAGES = 16  # solved at a time: their iterates then stay in a processor's cache
+DEVICE_BLOCK_IMAGES = 512  # on other devices, which want more at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,11 @@ def solve_on_support(
     return v
 
 
+def blocks(X: Tensor) -> tuple[Tensor, ...]:
+    """Split images into as many at a time as suits their device."""
+    return torch.split(X, BLOCK_IMAGES if X.device.type == "cpu" else DEVICE_BLOCK_IMAGES)
+
+
 class EquilibriumCodes(torch.autograd.Function):
     """Differentiate the equilibrium in X and D by the implicit function theorem; not in `step`."""
 
@@ -159,8 +165,7 @@ class EquilibriumCodes(torch.autograd.Function):
             X = X.to(D.dtype).contiguous()
             D = D.contiguous()
             dictionary = Dictionary(D, stride, padding)
-            blocks = torch.split(X, BLOCK_IMAGES)
-            codes = torch.cat([equilibrium(block, dictionary, point) for block in blocks])
+            codes = torch.cat([equilibrium(block, dictionary, point) for block in blocks(X)])
         ctx.save_for_backward(X, D, codes)
         ctx.fixed = (stride, padding, point)
         return codes
@@ -179,9 +184,8 @@ class EquilibriumCodes(torch.autograd.Function):
             D = D.detach().requires_grad_()
             dictionary = Dictionary(D, stride, padding)
             sides = X.shape[2:]
-            gradients = torch.split(g.to(D.dtype), BLOCK_IMAGES)
             solved = []
-            for part, block in zip(gradients, torch.split(codes, BLOCK_IMAGES), strict=True):
+            for part, block in zip(blocks(g.to(D.dtype)), blocks(codes), strict=True):
                 solved.append(solve_on_support(part, block, dictionary, sides, point))
             v = torch.cat(solved)
             change = (dictionary(v, sides) * (X - dictionary(codes, sides))).sum()

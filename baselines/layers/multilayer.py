@@ -48,6 +48,11 @@ class Layout(NamedTuple):
     plain: tuple[int, ...] = ()
 
 
+def forget_count(net: nn.Module, keys: object) -> None:
+    """Let a `MultiLayerNet` whose state was loaded read its count of projections again."""
+    vars(net)["until_bound"] = None
+
+
 class MultiLayerNet(nn.Module):
     """Code by `n_steps` unfoldings, then apply 3x3 convolutions with ReLU and a linear layer.
 
@@ -99,6 +104,10 @@ class MultiLayerNet(nn.Module):
         n_sets = 2 if free else 1  # of filters: W, and B where it is free
         self.register_buffer("lipschitz", torch.ones(n_sets, len(layout.coded)))
         self.register_buffer("n_projected", torch.zeros((), dtype=torch.int64))
+        # How many calls of `project_` there are to the next bound; None: to be read from
+        # `n_projected`, which waits for the device.
+        self.until_bound: int | None = None
+        self.register_load_state_dict_post_hook(forget_count)  # type: ignore[no-untyped-call]
         self.find_lipschitz()
         self.plain = nn.ModuleList()
         for before, after in pairwise((inputs, *layout.plain)):
@@ -110,8 +119,12 @@ class MultiLayerNet(nn.Module):
 
     def project_(self) -> None:
         """Find lipschitz anew at every `BOUND_EVERY_STEPS`-th call."""
+        if self.until_bound is None:
+            self.until_bound = BOUND_EVERY_STEPS - int(self.n_projected) % BOUND_EVERY_STEPS
         self.n_projected += 1
-        if self.n_projected % BOUND_EVERY_STEPS == 0:
+        self.until_bound -= 1
+        if self.until_bound == 0:
+            self.until_bound = BOUND_EVERY_STEPS
             self.find_lipschitz()
 
     @torch.no_grad()

@@ -21,6 +21,11 @@ def soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
     return v - v.clamp(-threshold, threshold)
 
 
+def identity(n: int, like: Tensor) -> Tensor:
+    """Make the identity matrix (n, n) where another tensor lies, and of its type."""
+    return torch.eye(n, dtype=like.dtype, device=like.device)
+
+
 class LISTALayer(nn.Module):
     """Code each place of a map by learned steps of ISTA, from codes = 0.
 
@@ -69,7 +74,7 @@ class LISTALayer(nn.Module):
         elif self.form == "coupled":
             self.D.copy_(D)
         else:
-            S = torch.eye(self.n_atoms).to(D) - D.T @ D / lipschitz
+            S = identity(self.n_atoms, D) - D.T @ D / lipschitz
             self.S.copy_(S.repeat(len(self.S) // self.n_atoms, 1))
 
     @torch.no_grad()
@@ -81,7 +86,7 @@ class LISTALayer(nn.Module):
         """Return the S of each step from the second on, or the one of all of them."""
         if self.form in ("shared", "untied"):
             return tuple(self.S.split(self.n_atoms))
-        eye = torch.eye(self.n_atoms).to(self.W)
+        eye = identity(self.n_atoms, self.W)
         if self.form == "tied":
             return (eye - self.scale * self.W @ self.W.T,)
         W = self.W.split(self.n_atoms)
@@ -93,7 +98,7 @@ class LISTALayer(nn.Module):
 
         After `start_from` it is the D that was given.
         """
-        eye = torch.eye(self.n_atoms).to(self.W)
+        eye = identity(self.n_atoms, self.W)
         D: Tensor = torch.linalg.pinv(self.W[-self.n_atoms :]) @ (eye - self.recurrences()[-1])
         return D
 

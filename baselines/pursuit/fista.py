@@ -177,7 +177,7 @@ def _advance_tensor(state: State, step: Step) -> None:
     moved = u - c
     c.copy_(u)
     if step.accelerated:
-        ages[((z - u) * moved).sum(1) > 0] = 1
+        ages.masked_fill_(((z - u) * moved).sum(1) > 0, 1)
         older = (1 + (1 + 4 * ages**2).sqrt()) / 2
         u.add_(moved.mul_(((ages - 1) / older)[:, None]))
         ages.copy_(older)

@@ -18,10 +18,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from baselines.layers.convolutional import CodingLayer
+from baselines.layers.equilibrium import EquilibriumLayer
 from baselines.layers.implicit import sparse_code
 from baselines.layers.unrolled import LISTALayer
-from baselines.methods.csc_net import CodingLayer
-from baselines.methods.deq_sc import EquilibriumLayer
 from ddl_bench.api import Budget, Classifier, Method, Task, Training
 from ddl_bench.contract import check, toy_task
 from ddl_bench.harness.clock import CellDeadline, Stopwatch

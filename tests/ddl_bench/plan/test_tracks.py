@@ -1,4 +1,4 @@
-"""Tracks and plans: what a wrong file says, what overrides do, and that the packaged ones are sound."""
+"""Tracks and plans: messages about wrong files, overrides, and the packaged tracks."""
 
 import re
 import typing
@@ -192,10 +192,12 @@ def test_method_options_are_checked() -> None:
 
 
 WRONG = """
-recipe.lr=-1 recipe.batch_size=-5: plainnet lista cnn-lista sparse-lstm ml-ista csc-net deq-sc ddl task-driven scn crate-lite
+recipe.lr=-1 recipe.batch_size=-5: plainnet lista cnn-lista sparse-lstm ml-ista csc-net deq-sc
+recipe.lr=-1 recipe.batch_size=-5: ddl task-driven scn crate-lite
 n_layers=0: sdl ddl-greedy adl
 n_layers=1: adl-sdl
-patch=-1 stride=-1 n_atoms=-1 n_cells=-1 deep_patch=0 n_iter=-1 n_samples=0 contrast=-1 zca=0 n_components=-1: sdl adl
+patch=-1 stride=-1 n_atoms=-1 n_cells=-1 deep_patch=0 n_iter=-1 n_samples=0: sdl adl
+contrast=-1 zca=0 n_components=-1: sdl adl
 lmbd=-1 n_nonzero=-1: sdl spams
 lmbd=0 lmbd=nan lmbd=inf threshold=-1: adl adl-sdl
 synthesis_lmbd=-1: adl-sdl

@@ -121,7 +121,7 @@ def test_the_shortcut_skips_pixels_and_adds_channels_of_zeros(
 
 
 def textbook_resnet(weights: dict[str, Tensor], X: Tensor, n: int) -> Tensor:
-    """He et al., section 4.2, with tanh inside each block, by names of the parameters in their order."""
+    """He et al., section 4.2, with tanh inside each block; parameters by name, in order."""
     order = iter(weights.values())
 
     def convolve(U: Tensor, stride: int = 1) -> Tensor:

@@ -209,7 +209,7 @@ def test_an_epoch_shows_each_image_once_shifted_or_mirrored(
 
 
 def test_training_takes_the_steps_of_the_textbook() -> None:
-    """v <- mu*v + g + wd*p; p <- p - lr*(g + wd*p + mu*v), wd on the matrix alone, on the batches it showed."""
+    """v <- mu*v + g + wd*p; p <- p - lr*(g + wd*p + mu*v), with wd on the matrix alone."""
     task = images(20)
     module = Linear()
     weight, bias = (
