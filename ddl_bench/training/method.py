@@ -19,16 +19,21 @@ from ddl_bench.training.recipe import RECIPES, Recipe, RecipeOptions
 class NetworkMethod:
     """Train a network; a subclass says which one, in `network`.
 
-    A class may have its own `recipes` in place of the common ones of the same name, and `wrap`, a
-    subclass of `Network`, as its classifier.
-
     Parameters
     ----------
     recipe
-        How to train: "fast", "paper", or one of them with other settings, as in recipe.lr=0.05.
+        How to train: "fast", "paper", or one of them with other settings, as in recipe.lr=0.05:
+        base, optimiser (sgd, adamw, muon), lr, momentum, nesterov, weight_decay, bias_rate,
+        batch_size, steps_per_epoch, largest_batch, schedule (steps, triangle), label_smoothing,
+        shift, flip (alternate, random), mirror_views, lookahead.
     compile
         Run the training steps through torch.compile: "no", "default", or "reduce-overhead", which
         records CUDA graphs. Compiling is part of the warm-up, not of the training time.
+
+    Notes
+    -----
+    A class may have its own `recipes` in place of the common ones of the same name, and `wrap`, a
+    subclass of `Network`, as its classifier.
 
     Examples
     --------

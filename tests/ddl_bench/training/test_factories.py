@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddl_bench import from_estimator, from_function, from_module
+from ddl_bench import describe, from_estimator, from_function, from_module
 from ddl_bench.api import Budget, Keepable, Resumable, Split, Task, size_of
 from ddl_bench.errors import UserError
 from ddl_bench.registry import make_method, nested, parse_spec
@@ -245,9 +245,11 @@ def test_mistakes_in_making_a_method_are_named() -> None:
 # Recipes and optimisers
 
 
-def test_options_of_a_recipe_are_those_of_a_recipe() -> None:
+def test_options_of_a_recipe_are_those_of_a_recipe_and_are_listed() -> None:
     names = [each.name for each in fields(RecipeOptions)]
     assert names == ["base", *(each.name for each in fields(Recipe))]
+    meaning = describe.method("plainnet")["options"]["recipe"]["meaning"]
+    assert [name for name in names if name not in meaning] == []
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
