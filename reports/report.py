@@ -51,7 +51,7 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
 
     Examples
     --------
-    >>> write(Path("results/quick"))["page"]
+    >>> write(Path("results/quick"))["page"]  # doctest: +SKIP
     PosixPath('results/quick/report/index.html')
     """
     rows = load_rows(run)
