@@ -87,7 +87,9 @@ def _is_plain(value: Any) -> bool:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a function, or of how a class is made; none where they do not resolve."""
-    annotated = getattr(function, "__init__") if isinstance(function, type) else function  # noqa: B009
+    annotated: Any = function
+    if isinstance(function, type):
+        annotated = annotated.__init__
     try:
         return typing.get_type_hints(annotated, include_extras=True)
     except (NameError, TypeError):
