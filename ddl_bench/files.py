@@ -28,8 +28,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        kept = "the rows written so far are kept"
-        raise UserError(f"{path}: cannot write: {error.strerror}; {kept}") from error
+        consolation = "the rows written so far are kept"
+        raise UserError(f"{path}: cannot write: {error.strerror}; {consolation}") from error
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
