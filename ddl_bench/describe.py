@@ -23,7 +23,6 @@ from ddl_bench.api import About
 ENTRY = re.compile(r"^@\w+\{([^,\s]+),\n.*?^\}", re.M | re.S)
 FIELD = re.compile(r"^ *(\w+) = \{(.*)\},?$", re.M)
 SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.M)
-INLINE_OPTION = re.compile(r"(?<![\w`])((?:\w+, )*\w+): ")  # "patch, stride: ..." in a paragraph
 BIBLIOGRAPHY = Path(__file__).with_name("references.bib")
 MOST_AUTHORS = 3  # whom a citation names; of more it names the first
 
@@ -102,7 +101,7 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
     if not isinstance(about, About):
         about = About()
     fields = registry.fields(cls)
-    docstrings = [docstring(base, set(fields)) for base in cls.__mro__]
+    docstrings = [docstring(base) for base in cls.__mro__]
     record = _record(name, about, docstrings[0])
     for base in docstrings[1:]:
         record["more"] += base.paragraphs[1:]
@@ -121,8 +120,8 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
     return record
 
 
-def docstring(cls: type, names: set[str]) -> Docstring:
-    """Read the docstring of a class, without those of its bases; `names` are known options.
+def docstring(cls: type) -> Docstring:
+    """Read the docstring of a class, without those of its bases.
 
     A dataclass without a docstring has its signature for one, which says nothing.
     """
@@ -134,13 +133,8 @@ def docstring(cls: type, names: set[str]) -> Docstring:
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         if title == "Parameters":
             parameters |= _read_parameters(body)
-    paragraphs = []
-    for block in re.split(r"\n\s*\n", prose):
-        paragraph, inline = _split_inline(_one_line(block), names)
-        parameters |= inline
-        if paragraph:
-            paragraphs.append(paragraph)
-    return Docstring(tuple(paragraphs), parameters)
+    paragraphs = [_one_line(block) for block in re.split(r"\n\s*\n", prose)]
+    return Docstring(tuple(filter(None, paragraphs)), parameters)
 
 
 def install(packages: list[str]) -> str:
@@ -214,21 +208,6 @@ def _read_parameters(body: str) -> dict[str, str]:
         for name in names.split(","):
             parameters[name.strip()] = _one_line(description)
     return parameters
-
-
-def _split_inline(paragraph: str, names: set[str]) -> tuple[str, dict[str, str]]:
-    """What a paragraph says before "a, b: meaning. c: meaning", and the meaning of each name."""
-    marks = [
-        mark for mark in INLINE_OPTION.finditer(paragraph) if set(mark[1].split(", ")) <= names
-    ]
-    if not marks:
-        return paragraph, {}
-    parameters: dict[str, str] = {}
-    ends = [*(mark.start() for mark in marks[1:]), len(paragraph)]
-    for mark, end in zip(marks, ends, strict=True):
-        meaning = paragraph[mark.end() : end].strip().rstrip(".;")
-        parameters |= dict.fromkeys(mark[1].split(", "), meaning)
-    return paragraph[: marks[0].start()].strip(), parameters
 
 
 def _meaning(option: str, docstrings: list[Docstring]) -> str:

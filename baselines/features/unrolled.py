@@ -206,7 +206,8 @@ class SparseLSTMNet(LISTANet):
                 moved = Wx + F.conv2d(soft_threshold(c, threshold), kernel)
             opening, keeping = (moved[:, :n_gates] + bias).sigmoid().chunk(2, 1)
             step = moved[:, n_gates:]
+            entering = opening * step
             memory = c if self.memory == "cell" else step - last
-            c = opening * step + keeping * memory
+            c = entering + keeping * memory
             last = step
         return soft_threshold(c, threshold)

@@ -73,18 +73,6 @@ class Child(Described):
     """
 
     name: ClassVar[str] = "child"
-
-
-@dataclass(frozen=True)
-class Inline(Bare):
-    """A third.
-
-    It is older. depth, width: of all layers. rate: in steps: at most 1.
-    """
-
-    name: ClassVar[str] = "inline"
-    width: int = 4
-    rate: float = 0.5
 '''
 BIB = """@book{me2026,
   author = {Me, Myself and You, Y. O. and Them, They},
@@ -138,11 +126,9 @@ def test_a_plugin_may_say_nothing(plugin: tuple[Path, ...]) -> None:
     bare = describe.method("bare", plugin)
     assert (bare["about"], bare["family"], bare["references"], bare["needs"]) == ("", "", [], ())
     assert bare["options"] == {"depth": {"type": "int", "default": 3, "meaning": ""}}
-    assert [record["name"] for record in describe.methods(plugin)][-3:] == [
-        "bare",
-        "child",
-        "inline",
-    ], "without a family, so last"
+    assert [record["name"] for record in describe.methods(plugin)][-2:] == ["bare", "child"], (
+        "without a family, so last"
+    )
 
 
 def test_a_plugin_may_say_what_it_is(plugin: tuple[Path, ...]) -> None:
@@ -165,12 +151,6 @@ def test_what_a_class_leaves_out_comes_from_its_base(plugin: tuple[Path, ...]) -
     assert (child["family"], child["more"]) == ("", ["It has depth."])
     of_layers = "Of all layers: the first and the last. Both count."
     assert meanings(child) == [of_layers, of_layers, "In seconds."]
-
-
-def test_options_in_a_paragraph_are_read_too(plugin: tuple[Path, ...]) -> None:
-    inline = describe.method("inline", plugin)
-    assert inline["more"] == ["It is older."]
-    assert meanings(inline) == ["of all layers", "of all layers", "in steps: at most 1"]
 
 
 def test_the_listing_and_one_in_full(
