@@ -281,6 +281,8 @@ def right_images(run: Path, a: Group, b: Group) -> dict[int, np.ndarray]:
 def corrected(records: list[Comparison]) -> list[Comparison]:
     """Add `p_holm`, over all records that have a p."""
     p_values = [record.p for record in records if record.p is not None]
+    if not p_values:
+        return records
     _, p_holm, *_ = multipletests(p_values, method="holm")
     remaining = iter(p_holm.tolist())
     return [

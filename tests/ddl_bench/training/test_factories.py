@@ -222,7 +222,7 @@ def test_parameters_become_options() -> None:
         return nn.Sequential(nn.Flatten(), readout)
 
     method = from_module("made", factory, width=8)
-    assert [each.name for each in fields(method)] == ["recipe", "kind", "width", "scale"]
+    assert [each.name for each in fields(method)] == ["recipe", "compile", "kind", "width", "scale"]
     assert make_method(method, {"width": 3, "scale": 0.1}) == method(width=3, scale=0.1)
     assert method().width == 8
     for params in ({"kind": "medium"}, {"width": 0}, {"width": 1.5}, {"scale": "x"}):

@@ -506,7 +506,9 @@ def test_lista_tells_its_codes_and_atoms() -> None:
     signals = Whitening(net.mean, net.matrix, net.floor)(extract(X, 3, 1)).detach().double()
     codes = net.codes(X).permute(0, 2, 3, 1).reshape(-1, 10).detach().double()
     D = torch.from_numpy(
-        np.linalg.lstsq(net.W.detach().double().numpy(), np.eye(10) - net.S.detach().numpy())[0]
+        np.linalg.lstsq(
+            net.W.detach().double().numpy(), np.eye(10) - net.S.detach().numpy(), rcond=None
+        )[0]
     )
     assert stats.n_entries == codes.numel() == 60 * 36 * 10
     assert stats.n_nonzero == (codes != 0).sum()
