@@ -42,7 +42,7 @@ Shape: TypeAlias = tuple[int, int, int]
 
 EPOCHS = 2
 TO_THE_END = Budget(epochs=EPOCHS)
-SHORT = Budget(seconds=1.0)  # on images of further shapes
+SHORT = Budget(epochs=1)  # on images of further shapes
 LEARNING_EPOCHS = 12
 BUDGET_S = 1.5  # of the rule about a budget in seconds
 OVERTIME_S = 3.0  # that a method may take beyond it
