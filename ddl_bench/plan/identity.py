@@ -11,8 +11,9 @@ Followed are this project's packages, the packages of the class and of its bases
 does not lie in an installation folder, such as the neighbours of a plugin file. Other libraries
 count by the names that are used of them; their versions are recorded in each row.
 
-What cannot be resolved by reading (`from x import *`, a module that is passed on as a value)
-counts as a use of the whole module.
+What modules do when they are imported counts too: statements that bind no name, and functions
+under a decorator of their own package, which may enter them in a registry. What cannot be resolved
+by reading (a module that is passed on as a value) counts as a use of the whole module.
 """
 
 from __future__ import annotations
@@ -88,20 +89,75 @@ def code_identity(cls: type) -> str:
     modules = [base.__module__ for base in cls.__mro__]
     packages = {name.partition(".")[0] for name in modules}
     resolver = Resolver(OURS | (packages - LIBRARIES - sys.stdlib_module_names))
-    numbers: dict[Definition | Path, int] = {}
-    waiting = resolver.units(home_of(cls))
-    lines = []
-    while waiting:
-        unit = waiting.pop(0)
-        if unit in numbers:
-            continue
-        numbers[unit] = len(numbers)
-        waiting.extend(reached for form in forms(unit, resolver) for reached in form.units)
-    for unit in numbers:
-        for form in forms(unit, resolver):
-            references = [resolver.token(target, numbers) for target in form.targets]
-            lines.append(f"{numbers[unit]} {form.text} {references}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    home = home_of(cls)
+    closure = Closure(resolver)
+    closure.reach(resolver.definitions(home))
+    # What modules do when they are imported comes last and by its text, whatever files it lies in.
+    files = closure.files | {home.path}
+    done: set[Path] = set()
+    while files - done:
+        new = resolver.imported_by(files - done) - done
+        done |= files | new
+        closure.reach_effects(sorted(new, key=closure.text_of_effects))
+        files |= closure.files
+    return hashlib.sha256("\n".join(closure.lines()).encode()).hexdigest()[:16]
+
+
+@dataclass
+class Closure:
+    """The definitions that are reached, numbered in the order in which they are reached."""
+
+    resolver: Resolver
+    numbers: dict[Definition, int] = field(default_factory=dict)
+    effects: list[Form] = field(default_factory=list)
+
+    @property
+    def files(self) -> set[Path]:
+        """The files in which the definitions stand."""
+        return {definition.path for definition in self.numbers}
+
+    def reach(self, definitions: Iterable[Definition]) -> None:
+        """Add definitions and all that they refer to."""
+        waiting = list(definitions)
+        while waiting:
+            definition = waiting.pop(0)
+            if definition in self.numbers:
+                continue
+            self.numbers[definition] = len(self.numbers)
+            for form in forms(definition, self.resolver):
+                waiting += self._definitions(form)
+
+    def reach_effects(self, paths: Iterable[Path]) -> None:
+        """Add what modules do when they are imported, and all that this refers to."""
+        for path in paths:
+            for form in forms(path, self.resolver):
+                self.effects.append(form)
+                self.reach(self._definitions(form))
+
+    def text_of_effects(self, path: Path) -> str:
+        """Write what a module does when it is imported, without the numbers of definitions."""
+        return "\n".join(form.text for form in forms(path, self.resolver))
+
+    def lines(self) -> Iterator[str]:
+        """Yield each normal form with the numbers of what it refers to."""
+        for definition, number in self.numbers.items():
+            for form in forms(definition, self.resolver):
+                yield f"{number} {form.text} {self._references(form)}"
+        for form in self.effects:
+            yield f"effect {form.text} {self._references(form)}"
+
+    def _definitions(self, form: Form) -> list[Definition]:
+        return [each for target in form.targets for each in self.resolver.definitions(target)]
+
+    def _references(self, form: Form) -> list[str]:
+        references = []
+        for target in form.targets:
+            if isinstance(target, External):
+                references.append(target.dotted)
+            else:
+                found = self.resolver.definitions(target)
+                references.append(" ".join(str(self.numbers[each]) for each in found))
+        return references
 
 
 def home_of(cls: type) -> Definition | Module:
@@ -115,35 +171,31 @@ def home_of(cls: type) -> Definition | Module:
 
 
 class Form(NamedTuple):
-    """A statement in normal form, what it refers to, and the units in which that is defined."""
+    """A statement in normal form, and what it refers to."""
 
     text: str
     targets: tuple[Target, ...]
-    units: tuple[Definition | Path, ...]
 
 
 def forms(unit: Definition | Path, resolver: Resolver) -> list[Form]:
     """Return the normal forms of a definition, or of what a module does when it is imported."""
     path = unit if isinstance(unit, Path) else unit.path
-    status = path.stat()
-    return _forms(unit, resolver, status.st_mtime_ns)
+    return _forms(unit, resolver, path.stat().st_mtime_ns)
 
 
 @cache
 def _forms(unit: Definition | Path, resolver: Resolver, changed_ns: int) -> list[Form]:
     if isinstance(unit, Path):
         source = read(unit, DOTTED[unit])
-        statements = source.effects
+        statements = resolver.effects(source)
     else:
         source = read(unit.path, DOTTED[unit.path])
-        statements = source.definitions[unit.name]
+        statements = source.definitions.get(unit.name, [])
     found = []
     for statement in statements:
         writer = Writer(source, resolver)
         text = writer.write(statement)
-        targets = tuple(writer.targets)
-        units = tuple(unit for target in targets for unit in resolver.units(target))
-        found.append(Form(text, targets, units))
+        found.append(Form(text, tuple(writer.targets)))
     return found
 
 
@@ -153,26 +205,52 @@ class Resolver:
 
     roots: frozenset[str]
 
-    def units(self, target: Target) -> list[Definition | Path]:
-        """List what has to be read for a target: its definition, and what its modules do."""
+    def definitions(self, target: Target) -> list[Definition]:
+        """List what has to be read for a target: a definition, or all of a module."""
         if isinstance(target, External):
             return []
-        source = read(target.path, DOTTED[target.path])
-        effects: list[Definition | Path] = []
-        if source.effects:
-            effects.append(target.path)
-        for parent in packages_of(target.path):
-            if parent != target.path and read(parent, dotted_of(parent)).effects:
-                effects.append(parent)
         if isinstance(target, Definition):
-            return [target, *effects]
-        return [*(Definition(source.path, name) for name in source.definitions), *effects]
+            return [target]
+        source = read(*target)
+        return [Definition(source.path, name) for name in source.definitions]
 
-    def token(self, target: Target, numbers: dict[Definition | Path, int]) -> str:
-        """Return what stands for a target in the hash: a name of a library, or numbers."""
-        if isinstance(target, External):
-            return target.dotted
-        return " ".join(str(numbers[unit]) for unit in self.units(target))
+    def effects(self, source: Source) -> list[ast.stmt]:
+        """List the statements that do something when a module is imported.
+
+        Those that bind no name; and functions and classes under a decorator that is followed,
+        which may enter them in a registry.
+        """
+        found = list(source.effects)
+        for statements in source.definitions.values():
+            for statement in statements:
+                decorators = getattr(statement, "decorator_list", [])
+                if any(self._is_followed(source, decorator) for decorator in decorators):
+                    found.append(statement)
+        return found
+
+    def _is_followed(self, source: Source, decorator: ast.expr) -> bool:
+        writer = Writer(source, self)
+        writer.write(decorator)
+        return any(not isinstance(target, External) for target in writer.targets)
+
+    def imported_by(self, paths: Iterable[Path]) -> set[Path]:
+        """List the followed files that importing some files runs: these, packages and imports."""
+        found: set[Path] = set()
+        waiting = list(paths)
+        while waiting:
+            path = waiting.pop()
+            if path in found:
+                continue
+            found.add(path)
+            for package in packages_of(path):
+                DOTTED.setdefault(package, dotted_of(package))
+                waiting.append(package)
+            source = read(path, DOTTED[path])
+            for wanted in source.imports.values():
+                module = self.find(source, Import(wanted.module, ""))
+                inner = self.find(source, wanted)
+                waiting += [each.path for each in (module, inner) if isinstance(each, Module)]
+        return found
 
     def find(self, source: Source, wanted: Import) -> Target:
         """Resolve what an import of a module refers to."""
@@ -184,21 +262,33 @@ class Resolver:
 
     def member(self, module: Module, name: str) -> Target:
         """Resolve `module.name`: a definition, what the module imports, or a submodule."""
-        source = read(module.path, module.dotted)
-        if name in source.definitions:
-            return Definition(source.path, name)
-        if name in source.imports:
-            return self.find(source, source.imports[name])
-        inner = self._file(source, f"{module.dotted}.{name}")
-        if inner is not None:
-            return Module(inner, f"{module.dotted}.{name}")
-        if name in source.lazy:
-            return self.find(source, source.lazy[name])
+        visited: set[Path] = set()
+        while True:
+            source = read(*module)
+            if name in source.definitions:
+                return Definition(source.path, name)
+            inner = self._file(source, f"{module.dotted}.{name}")
+            wanted = source.imports.get(name) or (None if inner else source.lazy.get(name))
+            if wanted is None and inner is not None:
+                return Module(inner, f"{module.dotted}.{name}")
+            if wanted is None:
+                return self.starred(source, name) or module  # made when it runs: all of it counts
+            path = self._file(source, wanted.module)
+            if path is None or not wanted.name:
+                return self.find(source, wanted)
+            if path in visited:  # two modules that import a name from each other
+                return module
+            visited.add(path)
+            module = Module(path, wanted.module)
+            name = wanted.name
+
+    def starred(self, source: Source, name: str) -> Definition | None:
+        """Find a name among the definitions of modules that are imported by a star."""
         for star in source.stars:
             starred = self.find(source, Import(star, ""))
-            if isinstance(starred, Module) and starred.path != source.path:
-                return self.member(starred, name)
-        return module  # made when it runs: the whole module counts
+            if isinstance(starred, Module) and name in read(*starred).definitions:
+                return Definition(starred.path, name)
+        return None
 
     def _file(self, source: Source, dotted: str) -> Path | None:
         """The file of a module that is followed; None of any other."""
@@ -276,7 +366,14 @@ def read(path: Path, dotted: str) -> Source:
 def parse(path: Path, dotted: str, changed_ns: int, size: int) -> Source:
     """Sort the statements of a module's top level into definitions, imports and effects."""
     source = Source(path, dotted)
-    for statement in ast.parse(path.read_bytes()).body:
+    text = path.read_bytes()
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError):  # compiled, or of another Python: it counts as it is
+        digest = hashlib.sha256(text).hexdigest()
+        source.effects.append(ast.Expr(ast.Constant(digest)))
+        return source
+    for statement in statements:
         sort(statement, source)
     return source
 
@@ -512,11 +609,7 @@ class Writer:
             return Definition(self._source.path, name)
         if name in self._source.imports:
             return self._resolver.find(self._source, self._source.imports[name])
-        for star in self._source.stars:
-            starred = self._resolver.find(self._source, Import(star, ""))
-            if isinstance(starred, Module) and name in read(*starred).definitions:
-                return Definition(starred.path, name)
-        return None
+        return self._resolver.starred(self._source, name)
 
 
 SILENT = frozenset({"ctx", "kind", "type_comment", "type_params"})

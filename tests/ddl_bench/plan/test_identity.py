@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ddl_bench.plan.identity import OURS, Resolver, code_identity, forms, home_of
+from ddl_bench.plan.identity import OURS, Closure, Resolver, code_identity, home_of, read
 from ddl_bench.registry import METHODS, load_method, methods_in, plugin
 
 METHOD = '''"""A method."""
@@ -112,6 +112,20 @@ SAME: dict[str, dict[str, str]] = {
     "absolute imports": {"method.py": METHOD.replace("from .", "from PACKAGE.")},
     "order": {"layers.py": changed(LAYERS, "SCALE = 2\n", "") + "\n\nSCALE = 2\n"},
 }
+REGISTRY = """
+
+KNOWN = {}
+
+
+def known(function):
+    KNOWN[function.__name__] = function
+    return function
+
+
+@known
+def entered(value):
+    return value + 3
+"""
 CHOICE = "try:\n    from math import sqrt as finish\nexcept ImportError:\n    finish = abs\n"
 DIFFERENT: dict[str, dict[str, str]] = {
     "a relative import": {"layers.py": changed(LAYERS, "+ 1", "+ 2")},
@@ -125,9 +139,17 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "the type of an option": {"method.py": changed(METHOD, "rate: float", "rate: complex")},
     "a function defined again": {"late.py": f"{LATE}\n\nfinish = abs\n"},
     "what a module does": {"layers.py": f"import torch\n{LAYERS}\ntorch.x = 1\n"},
-    "what its package does": {"__init__.py": "import torch\n\ntorch.x = 1\n"},
+    "what its package does": {"__init__.py": "import torch\n\ntorch.x = 2\n"},
     "a library": {"late.py": "from math import sqrt as finish\n"},
     "a choice of imports": {"late.py": CHOICE},
+    "a registry by decorator": {
+        "layers.py": f"{LAYERS}{REGISTRY}",
+        "method.py": f"{METHOD}\n\nfrom .layers import KNOWN\n\nMine.known = KNOWN\n",
+    },
+    "what an import alone does": {
+        "method.py": METHOD.replace("from .layers", "from . import patch\nfrom .layers"),
+        "patch.py": "import torch\n\ntorch.x = 3\n",
+    },
     "an attribute set": {"method.py": f"{METHOD}\n\nMine.rate = 0.7\n"},
 }
 
@@ -211,14 +233,9 @@ def test_no_method_depends_on_results_plans_or_the_version(name: str) -> None:
 
 def files_reached(cls: type) -> set[Path]:
     resolver = Resolver(OURS)
-    waiting: list[Any] = resolver.units(home_of(cls))
-    seen = set()
-    while waiting:
-        unit = waiting.pop()
-        if unit not in seen:
-            seen.add(unit)
-            waiting += [reached for form in forms(unit, resolver) for reached in form.units]
-    return {getattr(unit, "path", unit) for unit in seen}
+    closure = Closure(resolver)
+    closure.reach(resolver.definitions(home_of(cls)))
+    return closure.files
 
 
 PLUGIN = """from typing import ClassVar
@@ -268,3 +285,25 @@ def test_a_plugin_that_extends_a_method_of_ours_sees_changes_there(tmp_path: Pat
     )
     reached = files_reached(methods_in(path)["extended"])
     assert {"extended.py", "nearest_mean.py", "readout.py"} <= {path.name for path in reached}
+
+
+def test_a_registered_function_counts(identity: Identity) -> None:
+    files = DIFFERENT["a registry by decorator"]
+    other = files | {"layers.py": changed(files["layers.py"], "value + 3", "value + 4")}
+    assert identity(files) != identity(other)
+
+
+def test_names_that_modules_import_from_each_other_end(identity: Identity) -> None:
+    files = {
+        "late.py": "from .one import finish\n",
+        "one.py": "from .two import finish\nfrom .two import *\n",
+        "two.py": "from .one import finish\nfrom .one import *\n",
+    }
+    assert identity(files) == identity(files)
+
+
+def test_what_cannot_be_parsed_counts_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "newer.py"
+    path.write_text("def f(: pass\n")
+    before = read(path, "newer").effects
+    assert len(before) == 1
