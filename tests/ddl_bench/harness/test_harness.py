@@ -27,7 +27,7 @@ PLUGIN = PLUGINS / "misbehaving.py"
 TRACK = """
 name = "t"
 machine = {{ threads = 1 }}
-limits = {{ time_s = {limit}, memory_gb = 1.5 }}
+limits = {{ time_s = {limit}, memory_gb = {memory} }}
 budget = {{ {budget} }}
 datasets = [{{ source = "digits" }}]
 methods = [{methods}]
@@ -36,9 +36,12 @@ methods = [{methods}]
 
 @pytest.fixture
 def write_track(tmp_path: Path) -> Callable[..., str]:
-    def write(*methods: str, budget: str = "epochs = 1", limit: float = 60) -> str:
+    def write(
+        *methods: str, budget: str = "epochs = 1", limit: float = 60, memory: float = 1.5
+    ) -> str:
         path = tmp_path / "t.toml"
-        path.write_text(TRACK.format(methods=", ".join(methods), budget=budget, limit=limit))
+        text = TRACK.format(methods=", ".join(methods), budget=budget, limit=limit, memory=memory)
+        path.write_text(text)
         return str(path)
 
     return write
@@ -185,7 +188,8 @@ def test_plainnet_keeps_a_budget_shorter_than_its_epoch(
     y = np.arange(2000) % 10
     colour = tmp_path / "colour.npz"
     np.savez(colour, x_train=x, y_train=y, x_test=x[:100], y_test=y[:100])
-    track = write_track('{ name = "plainnet", params = { depth = 9 } }', budget="seconds = 4")
+    method = '{ name = "plainnet", params = { depth = 9 } }'
+    track = write_track(method, budget="seconds = 4", memory=4)
     (row,) = run(track, tmp_path / "out", overrides=Overrides(datasets=[str(colour)]))
     assert row.status == "ok", row.reason
     assert row.measured.passes is not None
