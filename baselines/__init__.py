@@ -1,0 +1,1 @@
+"""Methods to compare with, and their parts: pursuits, learners, coding layers, features."""

@@ -25,6 +25,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx
 exclude_patterns = ["results", "templates"]
 templates_path = ["templates"]
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"ddl-bench {release}"
 html_theme_options = {
     "source_repository": REPOSITORY,
@@ -52,7 +54,8 @@ nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+# The tutorial shows its figures whatever backend the environment asks for.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
 
 def site_link(page: Path, target: str) -> str:

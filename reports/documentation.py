@@ -184,8 +184,8 @@ def paragraph(record: describe.MethodRecord) -> str:
     if record["needs"]:
         sentences.append(f"Needs the extra `{record['needs'][0]}`.")
     text = " ".join(filter(None, sentences))
-    # A line that began with one of these would be a list or a heading.
-    text = re.sub(r" (?=[-+*>#] )", NO_BREAK, text)
+    # A line that began with one of these would be a list or a heading, and with % a comment.
+    text = re.sub(r" (?=[-+*>#] |%)", NO_BREAK, text)
     lines = fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
     return lines.replace(NO_BREAK, " ")
 

@@ -52,12 +52,12 @@ class SynthesisCoder:
         "online", whose step is a mini-batch of 512 samples, or "ksvd", "ksvd-exact" and "mod",
         whose step is a pass over all samples.
     lmbd
-        Penalty of the codes; None is 0.1.
+        Penalty of the codes. None: 0.1.
     n_nonzero
         Non-zeros of each code instead of a penalty. The learners other than "online" always
         count non-zeros: 5 where this is None.
     n_iter
-        Steps of the learner; None follows from the number of samples.
+        Steps of the learner. None: chosen from the number of samples.
     """
 
     learner: Learner = "online"

@@ -70,7 +70,7 @@ class Whitening:
         patches
             Shape (n_samples, n_features).
         contrast
-            The floor of contrast normalisation / mean variance of a patch.
+            The floor of contrast normalisation, relative to the mean variance of a patch.
         regulariser
             What is added to each variance S.
         n_components

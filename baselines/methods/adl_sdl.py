@@ -25,7 +25,7 @@ class ADLSDL(AnalysisStack):
     learner
         What learns the dictionary of the last layer, as in `sdl`.
     synthesis_lmbd
-        Penalty of the codes of the last layer. None is 0.1.
+        Penalty of the codes of the last layer. None: 0.1.
     n_nonzero
         Non-zeros of each code of the last layer, in place of a penalty.
     """

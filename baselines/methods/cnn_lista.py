@@ -26,10 +26,10 @@ class CNNLISTA(NetworkMethod):
     Parameters
     ----------
     width
-        Channels of the first convolution, doubled at each halving of the maps. None follows from
+        Channels of the first convolution, doubled at each halving of the maps. None: chosen from
         the size of the images.
     n_atoms
-        Number of atoms. None follows from the size of the images.
+        Number of atoms. None: chosen from the size of the images.
     n_steps
         Unrolled steps, at least 1.
     form

@@ -27,11 +27,11 @@ class CRATELite(NetworkMethod):
     Parameters
     ----------
     patch
-        Side of the patches that are tokens, in pixels. None follows from the size of the images.
+        Side of the patches that are tokens, in pixels. None: chosen from the size of the images.
     dim
-        Dimension of the tokens, a multiple of n_heads. None follows from the size of the images.
+        Dimension of the tokens, a multiple of n_heads. None: chosen from the size of the images.
     depth
-        Number of blocks. None follows from the size of the images.
+        Number of blocks. None: chosen from the size of the images.
     n_heads
         Heads of the attention.
     """

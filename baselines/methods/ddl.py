@@ -30,10 +30,10 @@ class ImplicitMethod(NetworkMethod):
     Parameters
     ----------
     width
-        Atoms of the first layer, doubled where maps are halved. None follows from the size of the
+        Atoms of the first layer, doubled where maps are halved. None: chosen from the size of the
         images.
     n_cells
-        The last codes are averaged over n_cells x n_cells. None follows from the size of the
+        The last codes are averaged over n_cells x n_cells. None: chosen from the size of the
         images.
     lmbd, alpha
         Penalty and ridge of the codes of all layers at the start; both are learned.

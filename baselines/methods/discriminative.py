@@ -187,7 +187,7 @@ class Discriminative:
 
 @dataclass(frozen=True, kw_only=True)
 class SRC(Discriminative):
-    """Sparse-representation classification: the class whose images, as atoms, leave the least.
+    """Sparse-representation classification: the class whose images leave the smallest residual.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""ML-ISTA, ML-FISTA and ML-LISTA (Sulam et al., 2019), and the network that they unfold upon."""
+"""ML-ISTA, ML-FISTA and ML-LISTA (Sulam et al., 2019), and the network that they unfold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,12 +28,12 @@ LAYOUTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class MLISTA(NetworkMethod):
-    """Multi-layer convolutional sparse coding by ML-ISTA: unfoldings upon a convolutional network.
+    """Multi-layer convolutional sparse coding by ML-ISTA: an unfolded convolutional network.
 
     Parameters
     ----------
     n_steps
-        Unfoldings, 0 or more.
+        Number of unfolded iterations, 0 or more.
     """
 
     name: ClassVar[str] = "ml-ista"

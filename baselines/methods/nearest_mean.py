@@ -1,4 +1,4 @@
-"""The class whose mean image is nearest: the yardstick that every method should beat."""
+"""The class whose mean image is nearest: a baseline that every method should beat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from ddl_bench.api import About, Budget, Classifier, OneShot, Task, Training
 class NearestMean:
     """Nearest class mean: the class whose mean image is the nearest.
 
-    Scores are 2 x.mean_k - norm(mean_k)**2 = norm(x)**2 - norm(x - mean_k)**2. It has no options.
+    The score of class k is 2 x.mean_k - norm(mean_k)**2 = norm(x)**2 - norm(x - mean_k)**2. There
+    are no options.
     """
 
     name: ClassVar[str] = "nearest-mean"

@@ -12,7 +12,7 @@ from ddl_bench.training.method import NetworkMethod
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNet(NetworkMethod):
-    """Plain convolutional network with ReLUs: ALL-CNN-C at depth 9, its like at 3, 6 and 12.
+    """Plain convolutional network with ReLUs: ALL-CNN-C at depth 9, similar at 3, 6 and 12.
 
     Parameters
     ----------

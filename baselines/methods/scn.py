@@ -21,7 +21,7 @@ N_STAGES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class SCN(NetworkMethod):
-    """Deep sparse coding network: slim and wide dictionaries in turn, a learned penalty per atom.
+    """Deep sparse coding network: alternating slim and wide dictionaries, learned penalties.
 
     `depth` modules have two layers each of non-negative codes of 3x3 patches, with batch norm
     before each.
@@ -34,7 +34,7 @@ class SCN(NetworkMethod):
     width
         Atoms of the first slim dictionary; a wide one has four times as many.
     first_stride
-        Distance of the patches of the first layer, in pixels. None follows from the size of the
+        Distance of the patches of the first layer, in pixels. None: chosen from the size of the
         images.
     n_cells
         The last codes are averaged over n_cells x n_cells.

@@ -16,9 +16,9 @@ class SparseStack(StackedMethod):
     Parameters
     ----------
     n_iter
-        Steps of the learner. None follows from the number of patches.
+        Steps of the learner. None: chosen from the number of patches.
     lmbd
-        Penalty of the codes of whitened patches, which have about unit norm. None is 0.1.
+        Penalty of the codes of whitened patches, which have about unit norm. None: 0.1.
     n_nonzero
         Non-zeros of each code, in place of a penalty.
     """

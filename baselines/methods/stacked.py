@@ -38,27 +38,31 @@ class StackedMethod:
     n_layers
         Number of layers. Each deeper one learns on the pooled codes of the one below, and all of
         them feed the readout.
-    patch, stride
-        Side and distance of the patches of the first layer, in pixels. None follows from the size
-        of the images, and takes a stride of 1.
+    patch
+        Side of the patches of the first layer, in pixels. None: chosen from the size of the images.
+    stride
+        Distance between neighbouring patches of the first layer, in pixels. None: 1.
     n_atoms
-        Atoms of each layer, at most as many as there are patches to learn from. None follows from
+        Atoms of each layer, at most as many as there are patches to learn from. None: chosen from
         the size of the images.
     n_cells
-        Codes are pooled on n_cells x n_cells for the readout, where there are so many, and on
-        half their positions for the next layer. None follows from the size of the images.
+        Codes are pooled on a grid of n_cells x n_cells for the readout, where there are so many
+        positions, and on half the positions for the next layer. None: chosen from the size of the
+        images.
     deep_patch
         Side of the patches of deeper layers, in pooled cells.
     n_samples
         Patches that each layer learns from.
     whiten
-        Whether to whiten patches. Without, they are only centred and scaled, so that atoms are
-        made of pixels.
-    contrast, zca
-        The floor of contrast normalisation / mean variance of a patch, and what is added to each
-        variance in whitening.
+        Whether to whiten patches. Without it they are only centred and scaled, so that atoms look
+        like patches of pixels.
+    contrast
+        Number added to the variance of each patch in contrast normalisation, relative to the mean
+        variance of a patch.
+    zca
+        Number added to each eigenvalue of the covariance in whitening.
     n_components
-        Principal directions kept of the patches of deeper layers.
+        Number of principal directions to which the patches of deeper layers are reduced.
     mirror
         Whether to train the readout on mirror images too, where the task allows it.
     """

@@ -32,20 +32,23 @@ class Unrolled(NetworkMethod):
 
     Parameters
     ----------
-    patch, stride
-        Side and distance of patches, in pixels. None follows from the size of the images.
+    patch
+        Side of the patches, in pixels. None: chosen from the size of the images.
+    stride
+        Distance between neighbouring patches, in pixels. None: 1 for images below 24 pixels, else
+        2.
     n_atoms
-        Number of atoms. None follows from the size of the images.
+        Number of atoms. None: chosen from the size of the images.
     n_cells
-        Codes are pooled on n_cells x n_cells, at most as many as there are patches a side. None
-        follows from the size of the images.
+        Codes are pooled on a grid of n_cells x n_cells, at most as many as there are patches along
+        a side. None: chosen from the size of the images.
     n_steps
         Unrolled steps, at least 1.
     distilled
-        Whether to learn exact codes of whitened patches and then a linear readout, in place of
-        the classes, by a recipe of its own.
+        Whether to train the steps to predict exact codes of whitened patches, and then a linear
+        readout of them, instead of training end to end for the classes. It has its own recipe.
     lmbd
-        Penalty of the exact codes, where distilled.
+        Penalty of the exact codes; only with distilled=True.
     """
 
     wrap = LISTANetwork

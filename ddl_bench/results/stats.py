@@ -258,7 +258,7 @@ def compare_groups(run: Path, a: Group, b: Group) -> Comparison:
         difference=mean_a - mean_b,
         low=bootstrap.low,
         high=bootstrap.high,
-        basis=f"bootstrap over {n_images:,} images of the mean over {len(right)} seeds",
+        basis=f"bootstrap over {n_images:,} images, averaged over seeds",
         p=bootstrap.p if len(right) > 1 else p_seeds[0],
         p_seeds=p_seeds,
     )

@@ -57,7 +57,7 @@ class FittedEstimator:
         """Count coefficients and intercepts of a linear model; of any other the size is unknown."""
         fitted = vars(self.model)  # a kernel machine computes `coef_`, it stores none
         if not {"coef_", "intercept_"} <= fitted.keys():
-            reason = f"{type(self.model).__name__} does not tell"
+            reason = f"the number of parameters of a {type(self.model).__name__} is not known"
             return Size(n_params=None, n_stored=None, n_buffers=None, reason=reason)
         n = int(np.size(fitted["coef_"]))
         if getattr(self.model, "fit_intercept", True):

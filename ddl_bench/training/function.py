@@ -48,7 +48,7 @@ class FittedFunction:
 
     def size(self) -> Size:
         """Say that the size is unknown."""
-        reason = "a function does not tell; return (score, arrays) from fit"
+        reason = "a function hides its arrays; return (score, arrays) from fit to count them"
         return Size(n_params=None, n_stored=None, n_buffers=None, reason=reason)
 
 

@@ -12,7 +12,7 @@ from detrame.methods.plainnet import DeTraMePlainNet
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNetDeep(DeTraMePlainNet):
-    """Control: `detrame-plainnet` with ReLU layers, each of its own weights, for the metric steps.
+    """Control: `detrame-plainnet` with a separate ReLU layer in place of each metric step.
 
     It has (`depth` - 1) * (1 + n_steps) + 1 layers, the same operations, and more parameters where
     n_steps > 1.

@@ -12,7 +12,7 @@ from detrame.methods.plainnet import DeTraMePlainNet
 
 @dataclass(frozen=True, kw_only=True)
 class PlainNetExtra(DeTraMePlainNet):
-    """Control: `detrame-plainnet` with one ReLU layer, applied `n_steps` times, for each metric.
+    """Control: `detrame-plainnet` with one ReLU layer, applied `n_steps` times, per metric.
 
     It has the same parameters (degrees of freedom) and operations; with n_steps = 1 each is an
     ordinary layer.

@@ -55,6 +55,12 @@ def test_links_of_a_page_lead_to_files_and_headings(page: Path) -> None:
             assert heading in anchors(target), f"{page.name}: no heading {path}#{heading}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_begins_with_the_percent_sign_of_a_comment(page: Path) -> None:
+    """A number whose sign begins a line is lost on the site, with the rest of that line."""
+    assert not re.findall(r"^\s*%.*", FENCE.sub("", page.read_text()), re.M)
+
+
 def test_every_page_is_in_the_site() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}

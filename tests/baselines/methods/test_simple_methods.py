@@ -213,4 +213,4 @@ def test_the_size_of_a_linear_model_is_counted_and_any_other_is_unknown() -> Non
         fit(from_estimator("svm", SVC, kernel="linear")(), DIGITS).size(),
     ):
         assert size.n_params is None
-        assert "does not tell" in size.reason
+        assert "is not known" in size.reason
