@@ -11,6 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from baselines.methods.plainnet import PlainNet
 from ddl_bench.api import Budget, Split, Task
 from ddl_bench.training.loop import SGDTraining
+from ddl_bench.training.memory import keep_memory
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import RecipeOptions
 from detrame.methods.plainnet import DeTraMePlainNet
@@ -34,6 +35,12 @@ BARS = [
         ),
     ),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_in_a_worker() -> None:
+    """Keep freed memory, as the workers that train networks do."""
+    keep_memory()
 
 
 def seconds_of_a_step(method: NetworkMethod, task: Task) -> Any:
