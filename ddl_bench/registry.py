@@ -248,7 +248,8 @@ def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
     """
     known = methods(plugins)
     if name not in known:
-        raise UserError(f"no method {name!r}: {nearest(name, known)}")
+        advice = "; for a method of your own give --plugin FILE"
+        raise UserError(f"no method {name!r}: {nearest(name, known)}{advice}")
     method = known[name]
     if isinstance(method, EntryPoint):
         return typing.cast(type[Method], load_entry(method))

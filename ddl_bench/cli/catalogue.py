@@ -5,7 +5,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -73,9 +72,7 @@ def _options(options: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, option in options.items():
         default = describe.as_text(option["default"])
         lines.append([name, option["type"], default, option["meaning"]])
-    table = as_table(("option", "type", "default", "meaning"), lines)
-    table.box = box.SIMPLE_HEAD
-    return table
+    return as_table(("option", "type", "default", "meaning"), lines)
 
 
 def _needs(record: MethodRecord) -> str:

@@ -101,13 +101,13 @@ def dry_run(
         total_s += expected_s
         records.append(
             {
-                "cell": cell.id,
                 "method": cell.label,
                 "data set": Path(cell.dataset).name,
                 "seed": cell.seed,
-                "budget": str(cell.budget),
+                "budget": cell.budget.as_option(),
                 "expected_s": round(expected_s, 1),
                 "from": basis,
+                "cell": cell.id,
             }
         )
     print_records(console, f"{len(cells)} cells", records, as_json=as_json)
@@ -132,9 +132,11 @@ def show(console: Console, row: Row, *, as_json: bool) -> None:
     facts = {
         "cell ID": row.cell.id,
         **row.cell.model_dump(mode="json"),
-        **row.model_dump(exclude={"cell", "measured"}),
+        **row.model_dump(exclude={"cell", "measured", "provenance"}),
         **dataclasses.asdict(row.measured),
     }
+    for name, value in row.provenance.items():
+        facts[f"provenance: {name}"] = value
     empty: tuple[object, ...] = (None, "", {}, [], ())
     print_facts(console, {key: value for key, value in facts.items() if value not in empty})
 

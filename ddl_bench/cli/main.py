@@ -311,6 +311,8 @@ def report(
 ) -> None:
     """Write the tables (Markdown, CSV, LaTeX), the page and the figures of a run.
 
+    Example:
+
     - `ddl-bench report --run results/table1`
     """
     from ddl_bench.cli import commands, output
@@ -327,6 +329,8 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show one row: every number, what it was measured on, and the command that reproduces it.
+
+    Examples:
 
     - `ddl-bench show sdl`
     - `ddl-bench show 3fa9 --json`
@@ -345,6 +349,14 @@ def compare(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare two methods on the same test images: difference, 95 % interval, exact McNemar test.
+
+    Only seeds that both have are compared. `difference` is the accuracy of `a` minus that of `b`,
+    in percentage points, with its 95 % interval from `low` to `high`. `p` is the probability of a
+    difference at least as large if both methods were equally good: by bootstrap, or by McNemar's
+    test with a single seed. `p_holm` is corrected for the number of data sets compared, and
+    `p_seeds` is McNemar's test for each seed.
+
+    Examples:
 
     - `ddl-bench compare sdl spams`
     """
@@ -368,6 +380,8 @@ def predict(
 ) -> None:
     """Classify new images with a kept model.
 
+    Example:
+
     - `ddl-bench predict results/quick/models/3fa9c1d2e4b5.safetensors photos/`
     """
     from ddl_bench.cli import output
@@ -388,8 +402,11 @@ def methods(
 ) -> None:
     """List the methods by family, or show one in full.
 
+    Examples:
+
     - `ddl-bench methods`
     - `ddl-bench methods lista`
+    - `ddl-bench methods my-method --plugin my_method.py`
     """
     from ddl_bench.cli import catalogue
 
@@ -407,6 +424,8 @@ def datasets(
     as_json: JsonFlag = False,
 ) -> None:
     """List the data sets, or show one in full, which also checks the files of your own images.
+
+    Examples:
 
     - `ddl-bench datasets`
     - `ddl-bench datasets digits`
@@ -437,6 +456,13 @@ def check(
     as_json: JsonFlag = False,
 ) -> None:
     """Check that a method keeps the contract, and say in plain words what is wrong.
+
+    The contract is the list of rules that every method must follow: the same scores for the same
+    seed, images left unchanged, a budget in seconds kept, and so on. Each rule is printed with
+    `ok`, `broken` or `skipped`; a broken one says what to change. The exit code is 1 if a rule is
+    broken.
+
+    Examples:
 
     - `ddl-bench check my_method.py`
     - `ddl-bench check my_method.py --like cifar10`

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
@@ -53,7 +54,7 @@ def print_records(
 def as_text(value: Any) -> str:
     """Write a value on one line: numbers to four digits, mappings as key=value, lists by commas."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
+        return ", ".join(f"{key}={as_text(item)}" for key, item in value.items())
     if isinstance(value, (tuple, list)):
         return ", ".join(as_text(item) for item in value)
     if isinstance(value, float):
@@ -68,13 +69,22 @@ def as_table(
     title: str = "",
     justify: JustifyMethod = "left",
 ) -> Table:
-    """Make a table of texts; the first column stands on the left, the others as `justify` says."""
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    """Make a table of texts; the first column stands on the left, the others as `justify` says.
+
+    A narrow terminal folds cells, but neither the first column nor a word of a heading.
+    """
+    table = Table(
+        title=escape(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
     for index, column in enumerate(columns):
-        if index == 0:
-            table.add_column(column, overflow="fold", no_wrap=True)
-        else:
-            table.add_column(column, overflow="fold", justify=justify)
+        longest_word = max(map(len, column.split()), default=0)
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=index == 0,
+            justify="left" if index == 0 else justify,
+            min_width=longest_word,
+        )
     for texts in lines:
         table.add_row(*(escape(text) for text in texts))
     return table

@@ -14,16 +14,16 @@ class Estimate(NamedTuple):
 
 
 def estimate(cell: Cell, rows: list[Row]) -> Estimate:
-    """Estimate the wall time of a cell, preferring rows of the same line over the track's word."""
+    """Estimate the wall time of a cell, from earlier rows of the same kind, else from the track."""
     measured_s = [
         row.wall_s
         for row in rows
         if row.cell.group == cell.group and row.status == "ok" and row.wall_s
     ]
     if measured_s:
-        return Estimate(sum(measured_s) / len(measured_s), "measured earlier")
+        return Estimate(sum(measured_s) / len(measured_s), "measured")
     if cell.expected_s is None:
-        return Estimate(cell.limits.time_s, "its hard limit")
+        return Estimate(cell.limits.time_s, "time limit")
     if cell.budget.seconds:
-        return Estimate(cell.expected_s, "its budget")
-    return Estimate(cell.expected_s, "the track's figure")
+        return Estimate(cell.expected_s, "budget")
+    return Estimate(cell.expected_s, "track file")

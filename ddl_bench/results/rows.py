@@ -163,10 +163,8 @@ def load_rows(run: Path) -> list[Row]:
     folder = run / "cells"
     if not folder.is_dir():
         runs = [path.parent.name for path in run.parent.glob("*/cells")]
-        choice = nearest(run.name, runs)
-        raise UserError(
-            f"no results in {run}: run `ddl-bench run` first, or choose a run: {choice}"
-        )
+        choice = f", or choose a run: {nearest(run.name, runs)}" if runs else ""
+        raise UserError(f"no results in {run}: run `ddl-bench run` first{choice}")
     rows = [row for path in folder.glob("*.json") if (row := read_row(path))]
     rows.sort(key=lambda row: row.started)
     newest = {(row.cell.group, row.cell.seed): row for row in rows}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddl_bench.api import Budget, Classifier, Deadline, Size, Stepwise, Task, Training
 from ddl_bench.errors import UserError
-from ddl_bench.training.signature import make_method, options_of, parameters
+from ddl_bench.training.signature import docstring, make_method, options_of, parameters
 
 Array = np.ndarray[Any, Any]
 FILLED = ("seed", "n_classes", "image_shape", "epochs", "n_threads", "deadline")
@@ -86,7 +86,8 @@ def from_function(
     fit
         The function. Its parameters seed, n_classes, image_shape, epochs (None under a budget in
         seconds), n_threads and deadline are filled in; under a budget in seconds it should end
-        once `deadline.expired()`. Every other parameter with a plain default is an option.
+        once `deadline.expired()`. Every other parameter with a plain default is an option. Its
+        docstring becomes that of the method.
     images
         X is images (n, channels, height, width), in place of rows.
     defaults
@@ -130,7 +131,8 @@ def from_function(
         return Stepwise(steps)
 
     about = f"{getattr(fit, '__name__', name)}, a function of pixels in [0, 1]."
-    return make_method(name, options, {"start": start, "__doc__": about}, depth=2)
+    namespace = {"start": start, "__doc__": docstring(fit) or about}
+    return make_method(name, options, namespace, depth=2)
 
 
 def _classifier(fitted: Any, convert: Callable[[Tensor], Array], n_classes: int) -> Classifier:

@@ -166,8 +166,8 @@ class SGDTraining:
     def load(self, state: Mapping[str, Any], /) -> None:
         """Go on from a state."""
         self._module.load_state_dict(state["module"])
-        for optimiser, kept in zip(self._optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
+        for optimiser, saved in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         self._generator.set_state(state["generator"])
         self._mirrored_first = state["mirrored_first"]
         self._epoch = state["epoch"]

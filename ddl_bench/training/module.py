@@ -11,7 +11,13 @@ from ddl_bench.api import Task
 from ddl_bench.training.backbones import Normalise
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import RecipeOptions
-from ddl_bench.training.signature import Option, make_method, options_of, parameters
+from ddl_bench.training.signature import (
+    Option,
+    docstring,
+    make_method,
+    options_of,
+    parameters,
+)
 
 
 def facts(task: Task) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def from_module(
         A class or function that returns a new network. Its parameters n_classes (or num_classes),
         channels (or in_channels) and image_shape = (channels, height, width) are filled in from
         the task. Every other parameter with a plain default is an option of the method, checked
-        against its annotation.
+        against its annotation. Its docstring becomes that of the method.
     recipe
         How to train by default, as the option `recipe` of all networks: a name, or settings such
         as {"optimiser": "adamw", "lr": 1e-3}.
@@ -115,7 +121,7 @@ def from_module(
         return net
 
     about = f"{getattr(factory, '__name__', name)}, trained end to end as a classifier."
-    namespace = {"network": network, "__doc__": about}
+    namespace = {"network": network, "__doc__": docstring(factory) or about}
     fields = [Option("recipe", recipe_type, chosen), *options]
     return make_method(name, fields, namespace, bases=(NetworkMethod,), depth=2)
 

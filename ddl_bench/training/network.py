@@ -164,8 +164,11 @@ class Network:
     def state(self) -> dict[str, Tensor]:
         """Return the module's state, without second names of the same tensor."""
         shared = tied(self.module)
-        state = self.module.state_dict()
-        return {name: it.cpu().contiguous() for name, it in state.items() if name not in shared}
+        return {
+            name: tensor.cpu().contiguous()
+            for name, tensor in self.module.state_dict().items()
+            if name not in shared
+        }
 
     def batches(self, X: Tensor) -> Iterator[Tensor]:
         """Split images into batches on the device, in the module's memory format."""

@@ -31,7 +31,9 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
     ----------
     Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024.
     """
-    learned = {name: it for name, it in module.named_parameters() if it.requires_grad}
+    learned = {
+        name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+    }
     if recipe.optimiser == "sgd":
         groups = _groups(learned.items(), recipe)
         sgd = torch.optim.SGD(
@@ -41,7 +43,7 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
     if recipe.optimiser == "adamw":
         return [_adamw(learned.items(), recipe)]
     hidden = _hidden_matrices(learned)
-    others = {name: it for name, it in learned.items() if name not in hidden}
+    others = {name: parameter for name, parameter in learned.items() if name not in hidden}
     return [_muon(list(hidden.values()), recipe), _adamw(others.items(), recipe)]
 
 

@@ -30,6 +30,12 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: each for name, each in known.items() if each.kind not in collects}
 
 
+def docstring(function: Callable[..., Any]) -> str:
+    """Return the docstring that a function or a class itself has, or an empty text."""
+    has_its_own = isinstance(function, type) or inspect.isfunction(function)
+    return inspect.cleandoc(function.__doc__ or "") if has_its_own else ""
+
+
 def options_of(
     maker: str,
     function: Callable[..., Any],

@@ -1,5 +1,6 @@
 """The command line: what a user types and sees."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ddl_bench.cli import main as cli
+from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from tests.conftest import ddl_bench
@@ -54,7 +57,7 @@ def test_dry_run_lists_cells_and_their_time(finished: Path, tmp_path: Path) -> N
     assert [cell["seed"] for cell in fresh] == [0, 1, 2]
     assert all(cell["expected_s"] > 0 for cell in fresh)
     again = json.loads(ddl_bench([*options, "--out", finished, "--limit-train", 400]))
-    assert [cell["from"] for cell in again] == ["finished", "finished", "measured earlier"]
+    assert [cell["from"] for cell in again] == ["finished", "finished", "measured"]
     assert not (tmp_path / "new").exists()
     assert "minutes" in ddl_bench(
         ["run", "quick", "--methods", "nearest-mean", "--dry-run", "--out", tmp_path]
@@ -208,3 +211,13 @@ def test_version_and_speed_of_help() -> None:
     code = "import sys; from ddl_bench.cli import main; print({'torch', 'numpy'} & {*sys.modules})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
     assert ddl_bench(["--version"]).strip()
+
+
+def test_a_narrow_terminal_folds_no_word_of_a_heading() -> None:
+    console = Console(width=40, file=io.StringIO())
+    columns = ["method", "parameters", "test (µs/image)"]
+    lines = [["detrame-plainnet-3", "169,258", "0.0791 ± 0.0014"]]
+    console.print(as_table(columns, lines, justify="right"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "parameters" in text
+    assert "detrame-plainnet-3" in text

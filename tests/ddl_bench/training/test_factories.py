@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import fields
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -414,6 +415,30 @@ def test_mistakes_of_a_function_are_named(fitted: Any, words: str) -> None:
     method = from_function("odd", lambda X, y: fitted)
     with pytest.raises(UserError, match=words):
         fit(method(), images())(images().train.X)
+
+
+def test_the_docstring_of_a_network_or_a_function_describes_its_method() -> None:
+    def ridge_on_pixels(X: Any, y: Any, alpha: float = 1.0) -> None:
+        """Regress one-hot labels.
+
+        Parameters
+        ----------
+        alpha
+            Weight of the squared norm.
+        """
+
+    class Documented(nn.Sequential):
+        """Read the pixels out."""
+
+        def __init__(self, n_classes: int) -> None:
+            super().__init__(nn.Flatten(), nn.LazyLinear(n_classes))
+
+    described = describe.docstring(from_function("described", ridge_on_pixels))
+    assert described.paragraphs == ("Regress one-hot labels.",)
+    assert described.parameters == {"alpha": "Weight of the squared norm."}
+    assert from_module("documented", Documented).__doc__ == "Read the pixels out."
+    plain = from_module("plain", partial(Documented))
+    assert plain.__doc__ == "plain, trained end to end as a classifier."
 
 
 def test_methods_belong_to_the_module_that_makes_them() -> None:
