@@ -5,8 +5,8 @@ that changes; the harness pulls it along with `advance` and asks it for a `Class
 that maps images to class scores. The harness owns the clock, the test images and the score; a
 method calls nothing back.
 
-What a method, a training or a classifier can do besides is a protocol of its own: it has the power
-if it has the attribute.
+Everything else that a method, a training or a classifier may do is optional. Each optional feature
+is a protocol below: whatever has its attributes has the feature.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Task:
     Parameters
     ----------
     name
-        Of the data set.
+        Name of the data set.
     class_names
         A name for each label.
     train
@@ -85,7 +85,7 @@ class Task:
 class Budget:
     """How much training a cell may do: a number of epochs or of seconds, exactly one of them.
 
-    A method without epochs trains to its own end under a budget in epochs. The same seed and
+    A method that has no epochs ignores their number and trains until it is done. The same seed and
     epochs give the same predictions on a CPU; a budget in seconds does not promise that.
 
     Parameters
@@ -95,13 +95,13 @@ class Budget:
     seconds
         Wall time of training.
     seed
-        Of every generator.
+        Seed of every random generator.
     device
         Where to compute: "cpu", "cuda", "cuda:1".
     threads
         CPU threads to use.
     precision
-        Of the products and convolutions of networks.
+        Precision of the matrix products and convolutions of networks.
     """
 
     epochs: int | None = None
@@ -163,7 +163,7 @@ class CodeStats:
     squared_error
         Squared residual of the signals, sum((X - codes @ D.T)**2).
     squared_norm
-        Of the signals, sum(X**2).
+        Squared norm of the signals, sum(X**2).
     """
 
     n_nonzero: float = 0.0
@@ -296,7 +296,7 @@ class ReportsLoss(Protocol):
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A `Training` that goes on in another process to the same end, on a CPU bit by bit.
+    """A `Training` that another process can resume, on a CPU with an identical result.
 
     Examples
     --------
@@ -312,11 +312,12 @@ class Resumable(Protocol):
     def state(self) -> dict[str, Any]:
         """Return all that changes, as tensors and plain values, in dicts and lists.
 
-        It is asked for between two `advance`: weights, optimiser, generators, position, passes.
+        It is called between two calls of `advance`. Weights, optimiser, random generators, position
+        and passes belong to it.
         """
 
     def load(self, state: dict[str, Any], /) -> None:
-        """Put a state into what `start` made of the same task and budget."""
+        """Restore a state, in a training that `start` made for the same task and budget."""
 
 
 @runtime_checkable
@@ -470,8 +471,8 @@ class Stepwise:
     Parameters
     ----------
     steps
-        Called with a deadline that always shows that of the `advance` under way; yields the
-        classifier that it has by then.
+        Called once with a deadline, which stays valid in every later `advance`. It yields the
+        classifier that it has after each step.
 
     Examples
     --------

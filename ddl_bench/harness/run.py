@@ -60,14 +60,15 @@ def run(
     track
         Name of a packaged track, or the path of a .toml file.
     out
-        The run folder, where rows found are kept; by default results/TRACK.
+        The run folder; cells that have a row there are not run again. By default results/TRACK.
     overrides
         What to change about the track.
     rerun
         Which finished cells to run again: `failed` for every status but ok, resumed from its
         checkpoint; `all`, or the beginning of a cell ID, from the beginning.
     jobs
-        Cells that run at the same time; by default as many as have cores of their own.
+        Number of cells that run at the same time; by default as many as the cores allow without
+        sharing.
     view
         Watches the run.
 
@@ -204,15 +205,15 @@ def chosen_again(rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Ro
 
 
 def start_next(waiting: list[Cell], folder: Path, cores: list[int], began: float) -> Job | None:
-    """Start the first waiting cell that no other runner holds, or has finished since `began`."""
+    """Start the first waiting cell that no other runner has taken, or finished since `began`."""
     while waiting:
         cell = waiting.pop(0)
-        held = claim(folder / "work", cell.id)
-        if held is None:
+        taken = claim(folder / "work", cell.id)
+        if taken is None:
             continue
         path = row_path(folder, cell.id)
         if path.exists() and path.stat().st_mtime > began and read_row(path):
-            held.release()
+            taken.release()
             continue
-        return Job(folder, cell, held, cores)
+        return Job(folder, cell, taken, cores)
     return None

@@ -165,7 +165,8 @@ def load_rows(run: Path) -> list[Row]:
         runs = [path.parent.name for path in run.parent.glob("*/cells")]
         choice = f", or choose a run: {nearest(run.name, runs)}" if runs else ""
         raise UserError(f"no results in {run}: run `ddl-bench run` first{choice}")
-    rows = [row for path in folder.glob("*.json") if (row := read_row(path))]
+    read = [read_row(path) for path in folder.glob("*.json")]
+    rows = [row for row in read if row is not None]
     rows.sort(key=lambda row: row.started)
     newest = {(row.cell.group, row.cell.seed): row for row in rows}
     code = {row.cell.group: code_of(row) for row in rows}
@@ -219,8 +220,8 @@ def find_row(run: Path, wanted: str) -> Row:
     rows = load_rows(run)
     by_id = [row for row in rows if row.cell.id.startswith(wanted)]
     by_label = [row for row in rows if row.cell.label == wanted]
-    found = by_id or by_label
-    if not found:
+    matching = by_id or by_label
+    if not matching:
         choice = nearest(wanted, {row.cell.label for row in rows})
         raise UserError(f"{run}: no row {wanted!r}: {choice}")
-    return found[-1]
+    return matching[-1]
