@@ -5,11 +5,11 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from ddl_bench.plan.identity import OURS, Closure, Resolver, code_identity, home_of, read
+from ddl_bench.plan.identity import OURS, Resolver, code_identity, forms, home_of, reached
 from ddl_bench.registry import METHODS, load_method, methods_in, plugin
 
 METHOD = '''"""A method."""
@@ -112,20 +112,6 @@ SAME: dict[str, dict[str, str]] = {
     "absolute imports": {"method.py": METHOD.replace("from .", "from PACKAGE.")},
     "order": {"layers.py": changed(LAYERS, "SCALE = 2\n", "") + "\n\nSCALE = 2\n"},
 }
-REGISTRY = """
-
-KNOWN = {}
-
-
-def known(function):
-    KNOWN[function.__name__] = function
-    return function
-
-
-@known
-def entered(value):
-    return value + 3
-"""
 CHOICE = "try:\n    from math import sqrt as finish\nexcept ImportError:\n    finish = abs\n"
 DIFFERENT: dict[str, dict[str, str]] = {
     "a relative import": {"layers.py": changed(LAYERS, "+ 1", "+ 2")},
@@ -139,17 +125,9 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "the type of an option": {"method.py": changed(METHOD, "rate: float", "rate: complex")},
     "a function defined again": {"late.py": f"{LATE}\n\nfinish = abs\n"},
     "what a module does": {"layers.py": f"import torch\n{LAYERS}\ntorch.x = 1\n"},
-    "what its package does": {"__init__.py": "import torch\n\ntorch.x = 2\n"},
+    "what its package does": {"__init__.py": "import torch\n\ntorch.x = 1\n"},
     "a library": {"late.py": "from math import sqrt as finish\n"},
     "a choice of imports": {"late.py": CHOICE},
-    "a registry by decorator": {
-        "layers.py": f"{LAYERS}{REGISTRY}",
-        "method.py": f"{METHOD}\n\nfrom .layers import KNOWN\n\nMine.known = KNOWN\n",
-    },
-    "what an import alone does": {
-        "method.py": METHOD.replace("from .layers", "from . import patch\nfrom .layers"),
-        "patch.py": "import torch\n\ntorch.x = 3\n",
-    },
     "an attribute set": {"method.py": f"{METHOD}\n\nMine.rate = 0.7\n"},
 }
 
@@ -220,22 +198,234 @@ def test_two_ways_to_import_one_name_both_count(identity: Identity) -> None:
     assert before != identity(files | {"two.py": two.replace("2", "3")})
 
 
+PLUS = "def finish(value):\n    return value + 1\n"
+PATCH = "import torch\n\ntorch.patched = 1\n"
+REGISTER = """KNOWN = {}
+
+
+def offer(name):
+    def enter(function):
+        KNOWN[name] = function
+        return function
+
+    return enter
+"""
+REGISTERED = f"from .register import offer\n\n\n@offer('x')\n{PLUS}"
+TOLD = """class Base:
+    known = []
+
+    def __init_subclass__(cls):
+        Base.known.append(cls)
+
+
+class Child(Base):
+    rate = 1
+
+
+def finish(value):
+    return Base.known
+"""
+META = """class Meta(type):
+    known = []
+
+    def __init__(cls, *arguments):
+        Meta.known.append(cls)
+
+
+class Child(metaclass=Meta):
+    rate = 1
+
+
+def finish(value):
+    return Meta.known
+"""
+DISPATCH = """from functools import singledispatch
+
+
+@singledispatch
+def finish(value):
+    return value
+
+
+@finish.register
+def _(value: int):
+    return value + 1
+"""
+CHECKED = """from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .one import finish
+else:
+    from .two import finish
+"""
+REBOUND = "from functools import cache\n\nfrom .one import finish\n\nfinish = cache(finish)\n"
+HIDDEN = """from .one import finish as run
+
+
+def finish(value):
+    return [run for run in value], run(value)
+"""
+MATCHED = """KNOWN = []
+match 1:
+    case 1:
+        known = KNOWN.append(1)
+        KNOWN.append(2)
+
+
+finish = KNOWN
+"""
+ONCE = "KNOWN = []\n_ = KNOWN.append(1)\nfinish = KNOWN\n"
+LITERAL = """from importlib import import_module
+
+
+def finish(value):
+    return import_module(".one", __package__).finish(value)
+"""
+LOOK_UP = """def one():
+    return 1
+
+
+def finish(value):
+    return globals()[value]()
+"""
+CAST = """from typing import cast
+
+
+def finish(value):
+    return cast("int", value)
+"""
+GLOBAL = """K = 1
+
+
+def finish(value):
+    global K
+    K += 1
+"""
+DEEP = f"finish = {' + '.join(['1'] * 700)}\n"
+
+
+class Edit(NamedTuple):
+    """Files, and a change of one of them."""
+
+    files: dict[str, str]
+    file: str
+    old: str
+    new: str
+
+
+def edit_late(text: str, old: str, new: str) -> Edit:
+    return Edit({"late.py": text}, "late.py", old, new)
+
+
+def edit_one(late: str, mid: str = "", one: str = PLUS) -> Edit:
+    """A change in `one.py`, which `late.py` uses in some way."""
+    return Edit({"late.py": late, "mid.py": mid, "one.py": one}, "one.py", "1", "2")
+
+
+SEEN: dict[str, Edit] = {
+    "a module imported for its effect": edit_one(f"from . import one\n{PLUS}", one=PATCH),
+    "a late import for its effect": edit_one(f"{PLUS}    from . import one\n", one=PATCH),
+    "an effect on the way": Edit(
+        {"late.py": "from .mid import finish\n", "mid.py": f"from .one import finish\n{PATCH}"}
+        | {"one.py": PLUS},
+        "mid.py",
+        "= 1",
+        "= 2",
+    ),
+    "a decorator that registers": Edit(
+        {"late.py": "from . import one\nfrom .register import KNOWN as finish\n"}
+        | {"register.py": REGISTER, "one.py": REGISTERED},
+        "one.py",
+        "+ 1",
+        "+ 2",
+    ),
+    "a base that is told of its classes": edit_late(TOLD, "rate = 1", "rate = 2"),
+    "a metaclass that is told of its classes": edit_late(META, "rate = 1", "rate = 2"),
+    "an implementation for a type": edit_late(DISPATCH, "+ 1", "+ 2"),
+    "the type that it is for": edit_late(DISPATCH, "int", "float"),
+    "a call whose result is thrown away": edit_late(ONCE, "append(1)", "append(2)"),
+    "a call in a match": edit_late(MATCHED, "append(2)", "append(3)"),
+    "a name that a match binds": edit_late("match 3:\n    case finish:\n        pass\n", "3", "4"),
+    "a star of a star": edit_one("from .mid import *\n", "from .one import *\n"),
+    "a star of an import": edit_one("from .mid import *\n", "from .one import finish\n"),
+    "the last of two stars": edit_one("from .mid import *\nfrom .one import *\n", "finish = abs\n"),
+    "the first of two stars": edit_one("from .one import *\nfrom .mid import *\n", "K = 0\n"),
+    "what type checkers do not read": Edit(
+        {"late.py": CHECKED, "one.py": PLUS, "two.py": PLUS}, "two.py", "+ 1", "+ 2"
+    ),
+    "an import bound again": edit_one(REBOUND),
+    "a name that a comprehension hides": edit_one(HIDDEN),
+    "a module named in a string": edit_one(LITERAL),
+    "a look-up among globals": edit_late(LOOK_UP, "return 1", "return 2"),
+    "a package without an init": Edit(
+        {"late.py": "from .models import one\n\nfinish = one.finish\n", "models/one.py": PLUS},
+        "models/one.py",
+        "+ 1",
+        "+ 2",
+    ),
+    "syntax of another Python": edit_one(f"{PLUS}    from .one import x\n", one="x = $1\n"),
+    "an expression nested too deeply": edit_late(DEEP, "= 1", "= 2"),
+}
+UNSEEN: dict[str, Edit] = {
+    "a global renamed": edit_late(GLOBAL, "K", "COUNT"),
+    "the annotation of a constant": edit_late("K = 1\nfinish = K\n", "K = 1", "K: int = 1"),
+    "a cast": edit_late(CAST, 'cast("int", value)', "value"),
+    "a pass": edit_late('class finish:\n    "Text."\n', '"Text."', "pass"),
+    "a signature for type checkers": edit_late(
+        f"from typing import overload\n{PLUS}",
+        "overload\n",
+        "overload\n@overload\ndef finish(): ...\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", SEEN)
+def test_an_edit_is_seen(identity: Identity, edit: str) -> None:
+    files, file, old, new = SEEN[edit]
+    before = identity(files)
+    assert before == identity(files)
+    assert before != identity(files | {file: changed(files[file], old, new)})
+
+
+@pytest.mark.parametrize("edit", UNSEEN)
+def test_an_edit_makes_no_difference(identity: Identity, edit: str) -> None:
+    files, file, old, new = UNSEEN[edit]
+    assert identity(files) == identity(files | {file: changed(files[file], old, new)})
+
+
+def test_a_renamed_module_with_an_effect_is_the_same(identity: Identity) -> None:
+    text = f"{PATCH}\n\n{PLUS}"
+    one = identity({"late.py": "from .one import finish\n", "one.py": text})
+    assert one == identity({"late.py": "from .two import finish\n", "two.py": text})
+
+
+def test_modules_that_import_each_other_come_to_an_end(identity: Identity) -> None:
+    use = "from . import one\n\n\ndef finish(value):\n    return one.missing\n"
+    circle = {"one.py": "from .two import *\n", "two.py": "from .one import *\n"}
+    assert identity({"late.py": use, **circle}) == identity({"late.py": use, **circle})
+
+
 @pytest.mark.parametrize("name", sorted(entry.name for entry in entry_points(group=METHODS)))
 def test_no_method_depends_on_results_plans_or_the_version(name: str) -> None:
     if name == "spams":
         pytest.importorskip("spams")
-    reached = files_reached(load_method(name))
-    rooms = {path.parent.name for path in reached if "ddl_bench" in path.parts}
+    files = files_reached(load_method(name))
+    rooms = {path.parent.name for path in files if "ddl_bench" in path.parts}
     assert rooms <= {"ddl_bench", "training"}
-    names = {path.name for path in reached if path.parent.name == "ddl_bench"}
+    names = {path.name for path in files if path.parent.name == "ddl_bench"}
     assert names <= {"api.py", "errors.py", "files.py", "options.py"}
 
 
 def files_reached(cls: type) -> set[Path]:
     resolver = Resolver(OURS)
-    closure = Closure(resolver)
-    closure.reach(resolver.definitions(home_of(cls)))
-    return closure.files
+    waiting: list[Any] = resolver.units(home_of(cls))
+    seen = set()
+    while waiting:
+        unit = waiting.pop()
+        if unit not in seen:
+            seen.add(unit)
+            waiting += reached(unit, resolver)
+    return {getattr(unit, "path", unit) for unit in seen if forms(unit, resolver)}
 
 
 PLUGIN = """from typing import ClassVar
@@ -283,27 +473,5 @@ def test_a_plugin_that_extends_a_method_of_ours_sees_changes_there(tmp_path: Pat
         "from baselines.methods.nearest_mean import NearestMean\n\n\n"
         "class Extended(NearestMean):\n    name = 'extended'\n"
     )
-    reached = files_reached(methods_in(path)["extended"])
-    assert {"extended.py", "nearest_mean.py", "readout.py"} <= {path.name for path in reached}
-
-
-def test_a_registered_function_counts(identity: Identity) -> None:
-    files = DIFFERENT["a registry by decorator"]
-    other = files | {"layers.py": changed(files["layers.py"], "value + 3", "value + 4")}
-    assert identity(files) != identity(other)
-
-
-def test_names_that_modules_import_from_each_other_end(identity: Identity) -> None:
-    files = {
-        "late.py": "from .one import finish\n",
-        "one.py": "from .two import finish\nfrom .two import *\n",
-        "two.py": "from .one import finish\nfrom .one import *\n",
-    }
-    assert identity(files) == identity(files)
-
-
-def test_what_cannot_be_parsed_counts_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "newer.py"
-    path.write_text("def f(: pass\n")
-    before = read(path, "newer").effects
-    assert len(before) == 1
+    files = files_reached(methods_in(path)["extended"])
+    assert {"extended.py", "nearest_mean.py", "readout.py"} <= {path.name for path in files}
