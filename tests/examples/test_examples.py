@@ -70,7 +70,7 @@ def test_the_package_is_installed_and_found(tmp_path: Path) -> None:
     shown = subprocess.run(
         listed, env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert "a function of pixels" in shown
+    assert "prototype: Score by the negative distance" in shown
     names = subprocess.run(
         [sys.executable, "-m", "ddl_bench", "datasets"],
         env=environment,
