@@ -364,7 +364,10 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals:
             raise UserError(f"{text!r}: {part!r} is not key=value")
-        options[key.strip()] = plain(value.strip())
+        key = key.strip()
+        if key in options:
+            raise UserError(f"{text!r}: {key!r} is given twice; give it once")
+        options[key] = plain(value.strip())
     return name, nested(options)
 
 

@@ -1,6 +1,8 @@
 """What the commands do with runs, rows and methods, and what they print."""
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -158,14 +160,16 @@ def check(console: Console, target: str, like: str | None, *, as_json: bool) -> 
     """Print each finding of the contract as it is made; returns whether a rule is broken."""
     from ddl_bench.contract import check as check_method
 
+    if as_json:
+        with contextlib.redirect_stdout(sys.stderr):  # for what the method prints
+            findings = list(check_method(target, like))
+        emit([dataclasses.asdict(finding) for finding in findings])
+        return any(finding.status == "broken" for finding in findings)
     marks = {"held": "[green]ok     [/]", "broken": "[red]broken [/]", "skipped": "skipped"}
     findings = []
     for finding in check_method(target, like):
         findings.append(finding)
-        if not as_json:
-            text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
-            print_line(console, f"{marks[finding.status]} {escape(text)}")
-            console.file.flush()
-    if as_json:
-        emit([dataclasses.asdict(finding) for finding in findings])
+        text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
+        print_line(console, f"{marks[finding.status]} {escape(text)}")
+        console.file.flush()
     return any(finding.status == "broken" for finding in findings)

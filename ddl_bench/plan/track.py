@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -43,7 +43,7 @@ class MethodEntry(Strict):
     name: str
     label: str = ""
     params: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     budget: BudgetSpec | None = None
     only: list[str] = Field(default_factory=list)
     paper: str = ""

@@ -134,7 +134,9 @@ def read_row(path: Path) -> Row | None:
     try:
         values = json.loads(path.read_text())
         row = Row.model_validate(known(values, path.stem))
-    except (FileNotFoundError, UnicodeDecodeError, ValueError, AttributeError, TypeError, KeyError):
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    except (UnicodeDecodeError, ValueError, AttributeError, TypeError, KeyError):
         return None
     return row if row.cell.id == path.stem else None
 

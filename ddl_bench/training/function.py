@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddl_bench.api import Budget, Classifier, Deadline, Size, Stepwise, Task, Training
 from ddl_bench.errors import UserError
-from ddl_bench.training.signature import docstring, make_method, options_of, parameters
+from ddl_bench.training.signature import call, docstring, make_method, options_of, parameters
 
 Array = np.ndarray[Any, Any]
 FILLED = ("seed", "n_classes", "image_shape", "epochs", "n_threads", "deadline")
@@ -44,6 +44,8 @@ class FittedFunction:
                 f"score(X) returned an array of shape {scores.shape}, expected {wanted}: a score"
                 " for each image and class"
             )
+        if scores.dtype.kind not in "biuf":
+            raise UserError(f"score(X) returned an array of {scores.dtype}, expected real numbers")
         return torch.from_numpy(scores)
 
     def size(self) -> Size:
@@ -126,7 +128,7 @@ def from_function(
         def steps(deadline: Deadline) -> Any:
             known = given | {"deadline": deadline}
             filled = {each: known[each] for each in asked}
-            yield _classifier(fit(X, y, **filled, **values), convert, task.n_classes)
+            yield _classifier(call(fit, filled | values, X, y), convert, task.n_classes)
 
         return Stepwise(steps)
 

@@ -202,7 +202,9 @@ class SGDTraining:
         for image, row, column in zip(*chosen, strict=True):
             X = self._X[image[:, None, None], row[:, :, None], column[:, None, :]]
             X = X.permute(0, 3, 1, 2)
-            yield X if self._channels_last else X.contiguous(), self._y[image]
+            if not self._channels_last:  # `contiguous` would leave grey images as they are
+                X = X.clone(memory_format=torch.contiguous_format)
+            yield X, self._y[image]
 
     def _mirrored(self, order: Tensor) -> Tensor:
         """Which images to mirror in this epoch, in the order in which they are shown."""

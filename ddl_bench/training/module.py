@@ -13,6 +13,7 @@ from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import RecipeOptions
 from ddl_bench.training.signature import (
     Option,
+    call,
     docstring,
     make_method,
     options_of,
@@ -116,7 +117,7 @@ def from_module(
         given = facts(task)
         values = {each: given[each] for each in asked}
         values |= {option.name: getattr(self, option.name) for option in options}
-        net = Standardised(factory(**values), task.image_shape[0])
+        net = Standardised(call(factory, values), task.image_shape[0])
         _find_shapes(net, task)
         return net
 

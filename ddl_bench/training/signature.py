@@ -85,6 +85,16 @@ def options_of(
     return options
 
 
+def call(function: Callable[..., Any], values: Mapping[str, Any], *leading: Any) -> Any:
+    """Call a function with `leading` arguments and others, by name where it allows that."""
+    named = dict(values)
+    following = []
+    for name, parameter in parameters(function).items():
+        if parameter.kind is parameter.POSITIONAL_ONLY and name in named:
+            following.append(named.pop(name))
+    return function(*leading, *following, **named)
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))

@@ -15,9 +15,11 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 from ddl_bench import describe
 from ddl_bench.api import Budget, Classifier, OneShot, Size, Skip, Stepwise, Task, Training
+from ddl_bench.cli import main as cli
 from ddl_bench.contract import Finding, check, shape_like
 from ddl_bench.errors import UserError
 from ddl_bench.registry import METHODS
@@ -80,6 +82,8 @@ class Mean:
         flat = X.flatten(1).float()
         if self.fault == "batch" and len(flat) > 1:
             flat = flat - flat.mean(0)
+        if self.fault == "place":
+            flat[len(flat) // 2 :] = 0
         return -torch.cdist(flat, self.means)
 
 
@@ -113,6 +117,8 @@ class Faulty:
             if self.fault == "hang":
                 while True:
                     time.sleep(0.05)
+            if self.fault == "interrupt":
+                raise KeyboardInterrupt
             if self.fault == "seed":
                 learned = learned + torch.rand(learned.shape)
             if self.fault == "constant":
@@ -142,6 +148,8 @@ def faulty(fault: str, name: str = "faulty") -> type[Faulty]:
         ("state", "counts its own size"),
         ("paint", "leaves the images"),
         ("batch", "scores them"),
+        ("place", "scores them"),
+        ("interrupt", "scores them"),
         ("seed", "gives the same scores"),
         ("constant", "learns more than chance"),
         ("snapshot", "keeps a snapshot"),
@@ -256,6 +264,8 @@ def test_shapes_of_data_sets() -> None:
     assert shape_like("2x5x7") == (2, 5, 7)
     with pytest.raises(UserError, match="no such data set"):
         shape_like("cifar11")
+    with pytest.raises(UserError, match="no such data set"):
+        shape_like("0x8x8")
 
 
 def test_the_command_prints_findings_and_ends_with_1_where_a_rule_is_broken(
@@ -268,6 +278,7 @@ def test_the_command_prints_findings_and_ends_with_1_where_a_rule_is_broken(
         from ddl_bench.api import Skip
 
         def fit(X, y):
+            print("words")
             raise Skip("never")
 
         Picky = from_function("picky", fit)
@@ -276,5 +287,6 @@ def test_the_command_prints_findings_and_ends_with_1_where_a_rule_is_broken(
     printed = ddl_bench(["check", path, "--like", "1x8x8"], code=1)
     assert "skipped picky trains on 1x8x8 images and scores them: never" in printed
     assert "broken  picky trains on some of these images" in printed
-    records = json.loads(ddl_bench(["check", path, "--like", "1x8x8", "--json"], code=1))
+    words = ["check", str(path), "--like", "1x8x8", "--json"]
+    records = json.loads(CliRunner().invoke(cli.app, words).stdout)
     assert {record["status"] for record in records} == {"held", "skipped", "broken"}

@@ -53,7 +53,7 @@ def main(words: list[str]) -> int:
     parts = given.parts.split(",")
     data = home / given.data if given.data else None
     resume = home / given.resume if given.resume else None
-    problem = mistake(given, parts, data, resume)
+    problem = mistake(given, out, parts, data, resume)
     if problem:
         print(problem, file=sys.stderr)
         return 2
@@ -93,7 +93,7 @@ def forget(out: Path, part: str) -> None:
 
 
 def mistake(
-    given: argparse.Namespace, parts: list[str], data: Path | None, resume: Path | None
+    given: argparse.Namespace, out: Path, parts: list[str], data: Path | None, resume: Path | None
 ) -> str:
     """What is wrong with the arguments, in a line; "" if nothing is."""
     import torch
@@ -110,6 +110,8 @@ def mistake(
     for option, folder in (("--data", data), ("--resume", resume)):
         if folder is not None and not folder.is_dir():
             return f"{option} {folder}: no such folder"
+    if out.exists() and not out.is_dir():
+        return f"{out}: a file; give a folder, which may be new"
     return ""
 
 

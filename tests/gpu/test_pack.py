@@ -150,6 +150,13 @@ def test_wrong_arguments_are_named(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_cannot_take_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out"
+    path.write_text("text")
+    assert pack.main([str(path), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == f"{path}: a file; give a folder, which may be new\n"
+
+
 def test_what_is_missing_is_told_in_one_line(tmp_path: Path) -> None:
     bare = tmp_path / "python"  # the same interpreter without its packages
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')

@@ -58,6 +58,7 @@ methods = [{ name = "nearest-mean" }]
             r"seeds\[1\]: .*greater than or equal to 0, got -1",
         ),
         (('"nearest-mean"', '"nearest-mean", grid = {}'), ""),
+        (('"nearest-mean"', '"sdl", grid = { n_layers = [] }'), r"grid\.n_layers: .*at least 1"),
     ],
 )
 def test_a_wrong_track_is_one_clear_line(
@@ -258,6 +259,8 @@ def test_parse_spec() -> None:
     assert parse_spec("a/b.npz") == ("a/b.npz", {})
     with pytest.raises(UserError, match=re.escape("'x' is not key=value")):
         parse_spec("a[x]")
+    with pytest.raises(UserError, match="'x' is given twice"):
+        parse_spec("a[x=1, x=2]")
 
 
 def test_a_grid_needs_validation_images(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_a_torn_file_holds_no_row(written: Path, text: str) -> None:
     assert read_row(written) is None
 
 
+def test_a_folder_holds_no_row(tmp_path: Path) -> None:
+    assert read_row(tmp_path) is None
+
+
 def test_a_misplaced_row_does_not_count(written: Path) -> None:
     copy = written.with_name("0123456789ab.json")
     copy.write_text(written.read_text())

@@ -103,6 +103,28 @@ def test_a_network_gets_standardised_contiguous_floats_and_its_hooks_are_called(
     torch.testing.assert_close(standard.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
 
 
+class Strided(nn.Module):
+    """A convolution with a stride, whose output is read with `view`."""
+
+    def __init__(self, channels: int, n_classes: int, /, width: int = 4) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, width, 3, padding=1, stride=2)
+        self.readout = nn.LazyLinear(n_classes)
+
+    def forward(self, X: Tensor) -> Tensor:
+        Z = self.convolution(X)
+        scores: Tensor = self.readout(Z.view(len(X), -1))
+        return scores
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_view_works_on_grey_and_colour_images_and_arguments_may_have_no_name(channels: int) -> None:
+    task = images(shape=(channels, 8, 8))
+    method = from_module("strided", Strided, recipe=SMALL)
+    classifier = fit(method(width=8), task)
+    assert classifier(task.train.X).shape == (48, 3)
+
+
 def test_channels_last_where_the_network_says_so() -> None:
     class Last(nn.Module):
         channels_last = True
@@ -388,7 +410,7 @@ def test_a_function_gets_what_it_asks_for_and_its_arrays_are_counted() -> None:
     seen: dict[str, Any] = {}
 
     def learn(
-        images: Any, labels: Any, seed: int, deadline: Any, epochs: Any, power: int = 2
+        images: Any, labels: Any, seed: int, /, deadline: Any, epochs: Any, power: int = 2
     ) -> Any:
         seen.update(seed=seed, epochs=epochs, power=power, expired=deadline.expired())
         assert images.dtype == np.float32
@@ -409,6 +431,7 @@ def test_a_function_gets_what_it_asks_for_and_its_arrays_are_counted() -> None:
     [
         (None, "returned a NoneType, expected a function"),
         (lambda X: X[:, :2], r"shape \(48, 2\), expected \(48, 3\)"),
+        (lambda X: np.ones((len(X), 3), complex), "an array of complex128, expected real numbers"),
     ],
 )
 def test_mistakes_of_a_function_are_named(fitted: Any, words: str) -> None:
