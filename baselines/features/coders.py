@@ -95,11 +95,10 @@ class SynthesisCoder:
 
     def encode(self, X: Floats, D: Floats, n_threads: int | None) -> Any:
         """Return the codes of samples X as a CSR array (n_samples, n_atoms)."""
-        lmbd = self.penalty if self.n_nonzero is None else None
-        encoding = encode(
-            X, D, lmbd=lmbd, n_nonzero=self.n_nonzero, tol=TOL, n_threads=n_threads, sparse=True
-        )
-        return encoding.codes
+        options: dict[str, Any] = {"n_threads": n_threads, "sparse": True}
+        if self.n_nonzero is not None:
+            return encode(X, D, n_nonzero=self.n_nonzero, **options).codes
+        return encode(X, D, lmbd=self.penalty, tol=TOL, **options).codes
 
     def synthesis(self, D: Floats) -> Floats:
         """Return D.T."""

@@ -1,252 +1,325 @@
-"""The moves of an active set of atoms that stays optimal, on the Gram matrix.
+"""The moves of an active set of atoms that stays optimal.
 
-For a sample x the codes depend on its correlations b = D'x - linear and on gram = D'D alone. An
-atom violates its optimality condition where abs(b - gram c - alpha c) exceeds its penalty. Such an
-atom enters: its coefficient moves, and those of the active atoms follow so that their conditions
-still hold. Where one of these reaches zero it leaves, and the move goes on without it. With the
-inverse of the active atoms' Gram matrix at hand, the direction of a move is a matrix-vector
-product, and each entry or exit is a rank-one update of the inverse.
+An atom violates its optimality condition where the size of its correlation with the residual
+exceeds its penalty. Such an atom enters: its coefficient moves, and those of the active atoms
+follow so that their conditions still hold. Where one of these reaches zero it leaves, and the move
+goes on without it. With the inverse of the active atoms' Gram matrix at hand, the direction of a
+move is a matrix-vector product, and each entry or exit is a rank-one update of the inverse.
+
+The inverse is as exact as the type allows only while no active atom is nearly a sum of the others.
+Such atoms are not appended. What errors remain show as residuals of the active atoms' conditions,
+and `refine` removes them.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from baselines.pursuit.compiled import Array, Scores, compiled, highest_chunk, subtract
+from baselines.pursuit.compiled import Array, compiled
+
+LANES = 32  # rows of the inverse end in zeros up to a multiple: loops without a remainder
+UNBOUNDED = 1e300  # a step that only an exit ends
 
 
-class GramProblem(NamedTuple):
-    """Minimise 0.5*c'gram c - b'c + sum(penalty*abs(c)) + 0.5*alpha*norm(c)**2 for each b.
+class Atoms(NamedTuple):
+    """Minimise 0.5*norm(x - D c)**2 + sum(penalty*abs(c)) + 0.5*sum(ridge*c**2) for each x.
 
     Parameters
     ----------
     gram
-        D'D, shape (n_atoms, n_atoms).
-    penalty
+        D'D with the ridge added to its diagonal, shape (n_atoms, n_atoms); (0, n_atoms) if there
+        is no memory for it.
+    rows
+        D', shape (n_atoms, n_features).
+    ridge
         Of each atom, shape (n_atoms,).
-    alpha
-        Weight of the ridge.
     positive
         Whether only c >= 0 are allowed.
     """
 
     gram: Array
-    penalty: Array
-    alpha: Any
+    rows: Array
+    ridge: Array
     positive: bool
 
 
 class ActiveSet(NamedTuple):
-    """Memory for up to n active atoms, of which the first k entries are in use.
+    """Memory for the active atoms of one sample, of which the first k entries are in use.
 
     Parameters
     ----------
     inverse
-        Inverse of the active atoms' Gram matrix with alpha added to its diagonal, shape (n, n).
+        Inverse of the active atoms' Gram matrix, the ridge included, shape (room, room).
     atoms
-        Which atoms are active, shape (n + 4,), of integers.
-    c
-        Their coefficients, shape (n + 4,).
+        Which atoms are active, shape (room,), of integers.
+    c, base
+        Their coefficients, and those for which the correlations were computed; float64, (room,).
+    left, left_base
+        Atoms that left since, and their coefficients in `base`, shape (room,).
     h, u
-        Scratch: products with the entering atom, and the direction of a move; shape (n + 4,).
+        Scratch: products with the entering atom, and the direction of a move; shape (room,).
     """
 
     inverse: Array
     atoms: Array
     c: Array
+    base: Array
+    left: Array
+    left_base: Array
     h: Array
     u: Array
 
 
-class Progress(NamedTuple):
-    """Where a code stands: objective, its l1 part, and the largest residual of active atoms."""
+class Move(NamedTuple):
+    """Active atoms, atoms in `left`, and whether an atom was refused as a sum of active ones."""
 
-    objective: Any
-    l1: Any
-    residual: Any
+    k: int
+    n_left: int
+    refused: bool
 
 
-def empty_active_set(n: int, dtype: Any) -> ActiveSet:
-    """Return memory for up to n active atoms; 3 spare entries are for `subtract`."""
-    c, h, u = (np.empty(n + 4, dtype) for _ in range(3))
-    return ActiveSet(np.empty((n, n), dtype), np.empty(n + 4, np.int64), c, h, u)
+def padded_size(k: int) -> int:
+    """Round k up to a multiple of LANES."""
+    return (k + LANES - 1) // LANES * LANES
+
+
+padded = compiled(padded_size, inline=True)
+
+
+@partial(compiled, inline=True)
+def multiply(matrix: Array, v: Array, k: int, out: Array) -> None:
+    """Compute out = matrix @ v for a symmetric matrix of k rows, which end in zeros.
+
+    Four rows at a time, so that each entry of `out` is loaded and stored a quarter as often.
+    """
+    width = padded(k)
+    for q in range(width):
+        out[q] = 0
+    p = 0
+    while p + 4 <= k:
+        v0, v1, v2, v3 = v[p], v[p + 1], v[p + 2], v[p + 3]
+        r0, r1, r2, r3 = matrix[p], matrix[p + 1], matrix[p + 2], matrix[p + 3]
+        for q in range(width):
+            out[q] += v0 * r0[q] + v1 * r1[q] + v2 * r2[q] + v3 * r3[q]
+        p += 4
+    while p < k:
+        v0 = v[p]
+        r0 = matrix[p]
+        for q in range(width):
+            out[q] += v0 * r0[q]
+        p += 1
 
 
 @compiled
-def leave(p: int, active: ActiveSet, k: int) -> None:
+def leave(p: int, active: ActiveSet, k: int, n_left: int) -> int:
     """Take the p-th of k active atoms out; the last one takes its place.
 
     Eliminating row p from the others leaves, without row and column p, the inverse of the smaller
-    matrix.
+    matrix. Returns the new number of atoms in `left`.
     """
     inverse = active.inverse
     last = k - 1
+    width = padded(k)
     row = inverse[p]
+    pivot = row[p]
     for q in range(k):
         if q != p:
             line = inverse[q]
-            factor = line[p] / row[p]
-            for r in range(k):
+            factor = line[p] / pivot
+            for r in range(width):
                 line[r] -= factor * row[r]
     if p != last:
-        for r in range(last):
+        for r in range(width):
             inverse[p, r] = inverse[last, r]
         inverse[p, p] = inverse[last, last]
         for r in range(last):
             inverse[r, p] = inverse[p, r]
+    for r in range(k):
+        inverse[r, last] = 0
+    if active.base[p] != 0:
+        active.left[n_left] = active.atoms[p]
+        active.left_base[n_left] = active.base[p]
+        n_left += 1
     active.atoms[p] = active.atoms[last]
     active.c[p] = active.c[last]
+    active.base[p] = active.base[last]
     active.h[p] = active.h[last]
+    active.u[p] = active.u[last]
+    active.c[last] = 0
+    active.h[last] = 0
+    active.u[last] = 0
+    return n_left
 
 
 @compiled
-def append(j: int, step: Any, curvature: Any, value: Any, active: ActiveSet, k: int) -> None:
-    """Make atom j, at `value`, the k-th active one; the others move by -step*u.
+def append(j: int, sign: Any, curvature: Any, value: Any, active: ActiveSet, k: int) -> None:
+    """Make atom j, at `value`, the k-th active one.
 
     With u = sign * inverse @ gram[atoms, j], the larger inverse is the old one plus u u'/curvature,
     bordered by -sign * u / curvature and 1 / curvature.
     """
     inverse = active.inverse
-    c = active.c
     u = active.u
-    sign = c.dtype.type(1) if value > 0 else -c.dtype.type(1)
-    scale = sign * sign / curvature
+    scale = inverse.dtype.type(1) / curvature
+    width = padded(k)
+    if k == width:
+        width += LANES
+        for p in range(k):
+            for q in range(k, width):
+                inverse[p, q] = 0
     for p in range(k):
-        c[p] -= step * u[p]
         line = inverse[p]
         factor = scale * u[p]
-        for q in range(k):
+        for q in range(padded(k)):
             line[q] += factor * u[q]
-        border = -sign * factor
-        inverse[k, p] = border
-        line[k] = border
-    inverse[k, k] = scale
+        line[k] = -sign * factor
+    border = inverse[k]
+    for q in range(width):
+        border[q] = 0
+    for q in range(k):
+        border[q] = -sign * scale * u[q]
+    border[k] = scale
     active.atoms[k] = j
-    c[k] = value
+    active.c[k] = value
+    active.base[k] = 0
 
 
-@compiled
-def enter(
-    j: int, b: Array, problem: GramProblem, active: ActiveSet, k: int, tol: Any
-) -> tuple[int, bool]:
-    """Move atom j to its optimum unless it violates its condition by at most `tol`.
-
-    While c[j] grows by t, the active coefficients move by -t*u and the violation falls by
-    t * curvature, the squared norm of what atom j adds to the span of the active ones. The move
-    ends where the violation is 0, and pauses where an active coefficient reaches 0 and leaves.
-
-    Returns
-    -------
-    The new number of active atoms, and False where rounding has spoilt the inverse.
-    """
-    alpha = problem.alpha
-    inverse = active.inverse
+@partial(compiled, inline=True)
+def first_to_vanish(active: ActiveSet, k: int, step: Any) -> int:
+    """Return which coefficient reaches 0 first in a move by less than -step*u; -1 if none does."""
     c = active.c
-    h = active.h
     u = active.u
-    row = problem.gram[j]
-    violation = b[j]
+    beyond = c.dtype.type(-1)
     for p in range(k):
-        if active.atoms[p] == j:
-            return k, True
-        h[p] = row[active.atoms[p]]
-        violation -= h[p] * c[p]
-    sign = b.dtype.type(1)
-    if violation <= 0 and not problem.positive:
-        sign = -sign
-    violation = sign * violation - problem.penalty[j]
-    if violation <= tol:
-        return k, True
-    least_curvature = b.dtype.type(256 * np.finfo(b.dtype).eps) * (row[j] + alpha)
-    moved = b.dtype.type(0)
-    while True:
-        curvature = row[j] + alpha
-        for p in range(k):
-            line = inverse[p]
-            s = b.dtype.type(0)
-            for q in range(k):
-                s += line[q] * h[q]
-            u[p] = sign * s
-            curvature -= s * h[p]
-        step = violation / max(curvature, least_curvature)
-        leaving = np.int64(-1)
+        excess = step * abs(u[p]) - abs(c[p])
+        beyond = max(beyond, excess if c[p] * u[p] > 0 else -1.0)
+    leaving = np.int64(-1)
+    if beyond > 0:
         for p in range(k):
             if c[p] * u[p] > 0 and abs(c[p]) < step * abs(u[p]):
                 step = c[p] / u[p]
                 leaving = p
-        moved += step
-        if leaving < 0:
-            append(j, step, max(curvature, least_curvature), sign * moved, active, k)
-            return k + 1, curvature > least_curvature
-        for p in range(k):
-            c[p] -= step * u[p]
-        violation -= step * curvature
-        leave(leaving, active, k)
-        k -= 1
+    return leaving
 
 
 @compiled
-def find_violations(
-    b: Array, problem: GramProblem, atoms: Array, c: Array, k: int, g: Array, scores: Scores
-) -> int:
-    """Compute correlations g = b - gram c - alpha c and the violations of all atoms.
+def enter(
+    j: int,
+    g: Array,
+    penalty: Array,
+    problem: Atoms,
+    active: ActiveSet,
+    k: int,
+    n_left: int,
+    tol: Any,
+    least_curvature: Any,
+) -> Move:
+    """Move atom j, which is not active, to its optimum unless its violation is at most `tol`.
 
-    The violations become the scores. Returns the chunk that holds the largest one.
-    """
-    penalty = problem.penalty
-    values = scores.values
-    for j in range(len(b)):
-        g[j] = b[j]
-    subtract(g, problem.gram, atoms, c, k)
-    if problem.alpha != 0:
-        for p in range(k):
-            g[atoms[p]] -= problem.alpha * c[p]
-    if problem.positive:
-        for j in range(len(g)):
-            values[j] = g[j] - penalty[j]
-    else:
-        for j in range(len(g)):
-            values[j] = abs(g[j]) - penalty[j]
-    return highest_chunk(scores)
+    While c[j] grows by t, the active coefficients move by -t*u and the violation falls by
+    t * curvature, the squared norm of what atom j adds to the span of the active ones. The move
+    ends where the violation is 0, and pauses where an active coefficient reaches 0 and leaves. If
+    atom j adds less than `least_curvature` of its squared norm, it does not enter, but the move
+    still goes as far as to the exit of another.
 
-
-@compiled
-def measure(
-    b: Array, g: Array, penalty: Array, atoms: Array, c: Array, u: Array, k: int, square: Any
-) -> Progress:
-    """Measure the code of a sample of squared norm `square`, from its correlations g.
-
-    The residuals g - sign(c) * penalty of the active atoms' conditions are left in `u`. The
-    objective follows from them without the residual of the sample: its smooth part is
-    0.5 * (square - sum of c * (b + g)).
-    """
-    half = b.dtype.type(0.5)
-    l1 = b.dtype.type(0)
-    largest = b.dtype.type(0)
-    value = half * square
-    for p in range(k):
-        j = atoms[p]
-        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
-        largest = max(largest, abs(u[p]))
-        value -= half * c[p] * (b[j] + g[j])
-        l1 += penalty[j] * abs(c[p])
-    return Progress(value + l1, l1, largest)
-
-
-@compiled
-def refine(active: ActiveSet, k: int) -> bool:
-    """Add inverse @ u to the active coefficients, one step of iterative refinement.
-
-    Returns False, and changes none, where one would change its sign.
+    Parameters
+    ----------
+    g
+        Correlations of all atoms with the residual of the coefficients `base`.
+    penalty
+        Of each atom.
     """
     c = active.c
     h = active.h
+    u = active.u
+    violation = np.float64(g[j])
+    if len(problem.gram) > 0:
+        row = problem.gram[j]
+        own = row[j]
+        for p in range(k):
+            h[p] = row[active.atoms[p]]
+        for p in range(n_left):
+            violation += row[active.left[p]] * active.left_base[p]
+    else:
+        own = inner(problem.rows, j, j) + problem.ridge[j]
+        for p in range(k):
+            h[p] = inner(problem.rows, j, active.atoms[p])
+        for p in range(n_left):
+            violation += inner(problem.rows, j, active.left[p]) * active.left_base[p]
     for p in range(k):
-        h[p] = c[p]
-        for q in range(k):
-            h[p] += active.inverse[p, q] * active.u[q]
-        if h[p] * c[p] <= 0:
-            return False
+        violation -= h[p] * (c[p] - active.base[p])
+    sign = g.dtype.type(1)
+    if violation <= 0 and not problem.positive:
+        sign = -sign
+    violation = sign * violation - penalty[j]
+    if violation <= tol:
+        return Move(k, n_left, False)
+    multiply(active.inverse, h, k, u)
+    curvature = own
     for p in range(k):
-        c[p] = h[p]
-    return True
+        curvature -= h[p] * u[p]
+        u[p] *= sign
+    moved = np.float64(0)
+    while True:
+        is_new = curvature > least_curvature * own
+        step = violation / curvature if is_new else UNBOUNDED
+        leaving = first_to_vanish(active, k, step)
+        if leaving < 0:
+            if not is_new:
+                if moved == 0:
+                    return Move(k, n_left, True)
+                step = np.float64(0)
+                curvature = least_curvature * own
+            for p in range(k):
+                c[p] -= step * u[p]
+            append(j, sign, curvature, sign * (moved + step), active, k)
+            return Move(k + 1, n_left, False)
+        step = c[leaving] / u[leaving]
+        moved += step
+        for p in range(k):
+            c[p] -= step * u[p]
+        violation -= step * curvature
+        # without atom p the direction is u - inverse[:, p] * (u[p] / inverse[p, p])
+        line = active.inverse[leaving]
+        share = u[leaving] / line[leaving]
+        curvature += share * u[leaving]
+        for p in range(k):
+            u[p] -= share * line[p]
+        n_left = leave(leaving, active, k, n_left)
+        k -= 1
+
+
+@partial(compiled, inline=True)
+def inner(rows: Array, i: int, j: int) -> Any:
+    """Compute the inner product of two rows."""
+    a = rows[i]
+    b = rows[j]
+    s = rows.dtype.type(0)
+    for f in range(rows.shape[1]):
+        s += a[f] * b[f]
+    return s
+
+
+@compiled
+def refine(active: ActiveSet, k: int, n_left: int) -> Move:
+    """Add inverse @ u to the active coefficients, one step of iterative refinement.
+
+    Where a coefficient would change its sign, the move ends there and its atom leaves.
+    """
+    c = active.c
+    h = active.h
+    u = active.u
+    multiply(active.inverse, u, k, h)
+    step = np.float64(1)
+    leaving = np.int64(-1)
+    for p in range(k):
+        if c[p] * h[p] < 0 and abs(c[p]) <= step * abs(h[p]):
+            step = -c[p] / h[p]
+            leaving = p
+    for p in range(k):
+        c[p] += step * h[p]
+    if leaving >= 0:
+        n_left = leave(leaving, active, k, n_left)
+        k -= 1
+    return Move(k, n_left, False)

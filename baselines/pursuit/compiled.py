@@ -1,7 +1,9 @@
 """How the kernels of the pursuits are compiled, and the inner loops that they share."""
 
+import hashlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -17,8 +19,8 @@ CHUNK_ATOMS = 64  # atoms that share a peak: with 512 atoms the best of 32, 64 a
 def compiled(function: F, inline: bool = False, allocates: bool = False) -> F:
     """Compile a function to machine code, on its first call for each type, and cache it on disk.
 
-    The code releases the interpreter lock. Fast-math is safe here because samples and atoms that
-    are not finite are refused before.
+    The code releases the interpreter lock. Sums may be reordered, so that they use vectors; nothing
+    else of fast-math is allowed, since a division turned into a product can overflow.
 
     Parameters
     ----------
@@ -30,14 +32,39 @@ def compiled(function: F, inline: bool = False, allocates: bool = False) -> F:
         times longer than a loop, and a literal number as argument compiles the callee once more.
     """
     options: dict[str, Any] = {
-        "cache": True,
         "nogil": True,
-        "fastmath": True,
+        "fastmath": {"reassoc", "contract", "nnan", "nsz"},
         "error_model": "numpy",
         "_nrt": allocates,
         "forceinline": inline,
     }
-    return cast(F, numba.njit(**options)(function))
+    dispatcher = numba.njit(**options)(function)
+    _enable_cache(dispatcher)
+    return cast(F, dispatcher)
+
+
+def _enable_cache(dispatcher: Any) -> None:
+    """Keep the machine code of a function on disk until a file with compiled functions changes.
+
+    Numba itself looks only at the file of the function, not at those of the functions it calls.
+    """
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:  # nowhere to write, as in a read-only container: each process compiles
+        return
+    file = dispatcher._cache._cache_file
+    file._source_stamp = (file._source_stamp, _stamp_of_kernels())
+
+
+@cache
+def _stamp_of_kernels() -> str:
+    """Hash the files of this package that compile functions."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        source = path.read_bytes()
+        if b"compiled" in source:
+            digest.update(source)
+    return digest.hexdigest()
 
 
 @partial(compiled, inline=True)

@@ -1,45 +1,60 @@
-"""Coordinate descent over the atoms that violate their optimality condition, on the Gram matrix.
+"""Coordinate descent over the atoms that violate their optimality condition.
 
 Each round finds the violations of all atoms in one pass and lets the worst ones enter the active
-set, whose atoms follow exactly (see `active_set`). A code has few active atoms, so a round costs
-little more than one pass over the rows of the Gram matrix that belong to them. Rounds end at a
-duality gap, which the largest violation bounds. Where rounding spoils the inverse of the active
-set, as with coherent atoms, plain cyclic coordinate descent takes over from the code reached.
+set, whose atoms follow exactly (see `active_set`). Rounds end at a duality gap, which the largest
+violation bounds. There are two ways to the correlations g of the atoms with the residual:
+
+1. From the Gram matrix, g = D'x - gram c. A code has few active atoms, so a round costs little more
+   than a pass over as many rows of the matrix. But rounding errors are those of D'x, much larger
+   than a small penalty.
+2. From the residual itself, g = D'(x - D c), as one matrix product for a block of samples. It is
+   exact to a share of the residual, which is about as small as the penalty, and needs no Gram
+   matrix.
+
+Samples go the first way until rounding hides the rest, and then the second; dictionaries whose Gram
+matrix is too large for a cache go the second from the start. What single precision cannot finish,
+as where active atoms are nearly dependent, is finished in double precision.
+
+Samples and atoms are scaled by powers of two to norms about 1: results do not depend on their
+scale, and no square overflows.
 """
 
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
-from baselines.pursuit.active_set import (
-    ActiveSet,
-    GramProblem,
-    empty_active_set,
-    enter,
-    find_violations,
-    measure,
-    refine,
-)
+from baselines.pursuit.active_set import ActiveSet, Atoms, enter, padded_size, refine
 from baselines.pursuit.compiled import (
     Array,
     Scores,
     compiled,
     empty_scores,
+    highest_chunk,
     peak_atom,
-    soft_threshold,
+    subtract,
 )
 from baselines.pursuit.csr import SparseRows, join_rows
-from baselines.pursuit.objective import Problem, squared_norms
-from baselines.pursuit.threads import gram_of, over_blocks, split_rows
+from baselines.pursuit.objective import Problem, Solution
+from baselines.pursuit.scale import nearest_powers, norms_of, require_finite
+from baselines.pursuit.threads import gram_of, over_blocks
 
 BLOCK_SAMPLES = 256  # whose correlations with 512 atoms stay in a second-level cache
+BLOCK_BYTES = 2**24  # of correlations or of inverses, for larger dictionaries
+LEAST_BLOCK_SAMPLES = 16
+GRAM_ATOMS = 3072  # above, the Gram matrix no longer fits a cache, and products are faster
 FIRST_ATOMS = 128  # room for active atoms to begin with; doubled where a code needs more
 ENTRY_RATIO = 0.6  # share of the worst violation at which atoms enter; 0.5 to 0.7 are as fast
-SWEEPS_PER_ROUND = 100  # of cyclic descent for each round allowed
-REFRESH_SWEEPS = 100  # of cyclic descent between two computations of the correlations anew
-MOST_REFINEMENTS = 3
+MOST_REFINEMENTS = 3  # that do not help, before a sample is given up
+SAMPLES_PER_ATOM = 1 / 8  # with fewer samples the Gram matrix takes longer than it saves
+SPARE_ATOMS = 4  # room for more active atoms than features, which rounding may allow
+LEAST_CURVATURE = {np.float32: 2e-5, np.float64: 1e-11}  # of an atom beside the active ones
+ALLOWED = 10  # a gap of so many times `tol` counts as reached where rounding stops the descent
+
+# what becomes of a sample
+RUNNING, WAITING, DONE, CROWDED, FAILED = range(5)
 
 
 class Limits(NamedTuple):
@@ -50,11 +65,13 @@ class Limits(NamedTuple):
     least_penalty
         The smallest penalty of an atom.
     tol
-        Relative duality gap to stop at; 0 where there is a linear term.
+        Relative duality gap to stop at; 0 where a gap proves nothing.
     flatness
-        Share of the largest correlation that no violation need fall below; 0 without linear term.
+        Share of the largest correlation that no violation need exceed; 0 where there is a gap.
     accuracy
-        Share of a sample's norm that rounding makes of correlations.
+        Share of the norm of a sample, or of its residual, that rounding makes of correlations.
+    least_curvature
+        Share of its squared norm that an atom must add to the span of the active ones.
     max_rounds
         Rounds for a sample.
     """
@@ -63,274 +80,808 @@ class Limits(NamedTuple):
     tol: Any
     flatness: Any
     accuracy: Any
+    least_curvature: Any
     max_rounds: int
 
 
-class Workspace(NamedTuple):
-    """Memory of one thread: active set, correlations, violations, and atoms that will enter."""
+class States(NamedTuple):
+    """Where the samples of a block stand.
 
-    active: ActiveSet
+    Those that are not finished each have a slot of their own in the memory of active sets.
+
+    Parameters
+    ----------
+    inverse, atoms, c
+        As in `ActiveSet`, for each slot.
+    k, slot, status, n_rounds, n_vain
+        For each sample: active atoms, its slot, what becomes of it, rounds, vain refinements.
+    n_entries, converged
+        For each sample: entries tried, and whether the gap was reached.
+    """
+
+    inverse: Array
+    atoms: Array
+    c: Array
+    k: Array
+    slot: Array
+    status: Array
+    n_rounds: Array
+    n_vain: Array
+    n_entries: Array
+    converged: Array
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread for the sample at hand."""
+
     g: Array
+    penalty: Array
+    which: Array
+    weights: Array
     scores: Scores
     queue: Array
+    base: Array
+    left: Array
+    left_base: Array
+    h: Array
+    u: Array
+    residual: Array
 
 
-class Seeds(NamedTuple):
-    """Atoms to start from: those of sample i are indices[indptr[i] : indptr[i + 1]]."""
-
-    indptr: Array
-    indices: Array
-
-
-class Outcome(NamedTuple):
-    """Non-zeros found, -1 if there was no room for the active atoms, and entries tried."""
-
-    n_nonzero: int
-    n_entries: int
-
-
-@compiled
-def _gap_closed(worst: Any, value: Any, l1: Any, limits: Limits) -> bool:
-    """Tell whether the relative duality gap is at most `tol` where no violation exceeds `worst`.
+@partial(compiled, inline=True)
+def _relative_gap(violation: Any, least_penalty: Any, value: Any, l1: Any) -> Any:
+    """Bound the relative duality gap where no violation exceeds `violation`.
 
     Scaled by 1 - d the residual of the sample is dual feasible, and its gap is d*(d*value + l1).
     """
-    d = worst / (limits.least_penalty + worst)
-    return bool(d * (d * value + l1) <= limits.tol * abs(value))
+    d = violation / (least_penalty + violation)
+    return d * (d * value + l1) / max(value, 1e-300)
 
 
-@compiled
-def _descend(
-    b: Array, square: Any, floor: Any, problem: GramProblem, limits: Limits, work: Workspace, k: int
+@partial(compiled, inline=True)
+def _advance(
+    i: int,
+    g: Array,
+    smooth: Any,
+    top: Any,
+    noise: Any,
+    exact: bool,
+    problem: Atoms,
+    limits: Limits,
+    scale: Any,
+    active: ActiveSet,
+    states: States,
+    work: Scratch,
 ) -> int:
-    """Descend over one atom after the other, all of them in each sweep, from k active ones on.
+    """Judge sample i by its correlations g, and move on unless it is finished.
 
-    Slow but robust: it needs no inverse, and computes the correlations g anew every REFRESH_SWEEPS,
-    which ends the rounding errors of their updates.
+    Parameters
+    ----------
+    smooth
+        Objective without its l1 term.
+    top
+        The largest correlation where all codes are 0.
+    noise
+        What rounding makes of g.
+    exact
+        Whether g comes from the residual, so that a move may trust it to `noise` alone.
 
     Returns
     -------
-    The number of non-zeros, -1 if there is no room for them.
+    What becomes of the sample.
     """
-    gram = problem.gram
-    penalty = problem.penalty
-    alpha = problem.alpha
-    active = work.active
-    g = work.g
-    z = work.scores.values  # the dense code
-    room = len(active.inverse)
-    zero = b.dtype.type(0)
-    for j in range(len(b)):
-        z[j] = 0
-    for p in range(k):
-        z[active.atoms[p]] += active.c[p]
-    for sweep in range(SWEEPS_PER_ROUND * limits.max_rounds):
-        k = 0
-        worst = zero
-        for j in range(len(b)):
-            if sweep % REFRESH_SWEEPS == 0:
-                g[j] = b[j]
-                for q in range(len(b)):
-                    g[j] -= gram[j, q] * z[q]
-                g[j] -= alpha * z[j]
-            curvature = gram[j, j] + alpha
-            new = soft_threshold(g[j] + curvature * z[j], penalty[j], problem.positive)
-            new = new / curvature if curvature > 0 else zero
-            delta = new - z[j]
-            if delta != 0:
-                worst = max(worst, abs(delta) * curvature)
-                row = gram[j]
-                for q in range(len(b)):
-                    g[q] -= delta * row[q]
-                g[j] -= alpha * delta
-                z[j] = new
-            if new != 0:
-                if k < room:
-                    active.atoms[k] = j
-                    active.c[k] = new
-                k += 1
-        if k <= room:
-            progress = measure(b, g, penalty, active.atoms, active.c, active.u, k, square)
-            if worst <= floor or _gap_closed(worst, progress.objective, progress.l1, limits):
-                return k
-    return k if k <= room else -1
-
-
-@compiled
-def _solve_one(
-    b: Array,
-    square: Any,
-    floor: Any,
-    problem: GramProblem,
-    limits: Limits,
-    work: Workspace,
-    seeds: Array,
-) -> Outcome:
-    """Solve for one sample of squared norm `square`; violations of at most `floor` are none.
-
-    The gap is computed only where the largest violation is small enough to close it. Once the
-    residuals of the active atoms exceed half of the largest violation, the inverse has gathered
-    rounding errors: a step of refinement repairs it, a few times, then cyclic descent takes over.
-    """
-    active = work.active
-    g = work.g
+    penalty = work.penalty
     scores = work.scores
-    queue = work.queue
-    room = len(active.inverse)
-    k = np.int64(0)
-    tried = 0
-    refinements = 0
-    good = True
-    n_queued = len(seeds)
+    values = scores.values
+    c = active.c
+    u = active.u
+    k = states.k[i]
+    if problem.positive:
+        for j in range(len(g)):
+            values[j] = g[j] - penalty[j]
+    else:
+        for j in range(len(g)):
+            values[j] = abs(g[j]) - penalty[j]
+    l1 = np.float64(0)
+    residual = g.dtype.type(0)
+    for p in range(k):
+        j = active.atoms[p]
+        values[j] = -1
+        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
+        residual = max(residual, abs(u[p]))
+        l1 += penalty[j] * abs(c[p])
+        active.base[p] = c[p]
+    chunk = highest_chunk(scores)
+    worst = max(scores.peaks[chunk], g.dtype.type(0))
+    largest = max(worst, residual)
+    least_penalty = limits.least_penalty * scale
+    floor = max(noise, limits.flatness * top)
+    value = smooth + l1
+    if limits.tol > 0:
+        gap = _relative_gap(largest, least_penalty, value, l1)
+        if gap <= limits.tol:
+            states.converged[i] = True
+            return DONE
+        if largest <= noise:
+            gap = _relative_gap(noise, least_penalty, value, l1)
+            if gap <= ALLOWED * limits.tol:
+                states.converged[i] = True
+                return DONE
+            return FAILED if exact else WAITING
+    elif largest <= floor:
+        states.converged[i] = noise <= ALLOWED * limits.flatness * top
+        if states.converged[i]:
+            return DONE
+        return FAILED if exact else WAITING
+    if states.n_rounds[i] >= limits.max_rounds:
+        return DONE
+    states.n_rounds[i] += 1
+    n_left = np.int64(0)
+    if 2 * residual > worst or exact:
+        if 2 * residual > worst:
+            states.n_vain[i] += 1
+            if states.n_vain[i] > MOST_REFINEMENTS:
+                return FAILED if exact else WAITING
+        else:
+            states.n_vain[i] = 0
+        move = refine(active, k, n_left)
+        k = move.k
+        n_left = move.n_left
+    cut = max(g.dtype.type(ENTRY_RATIO) * worst, floor)
+    n_queued = 0
+    for _ in range(len(scores.peaks)):
+        if scores.peaks[chunk] >= cut:
+            work.queue[n_queued] = peak_atom(scores, chunk)
+            n_queued += 1
+        chunk += 1
+        if chunk == len(scores.peaks):
+            chunk = 0
+    status = RUNNING
     for q in range(n_queued):
-        queue[q] = seeds[q]
-    for _ in range(limits.max_rounds):
-        for q in range(n_queued):
-            if k == room < len(b):
-                return Outcome(-1, tried)
-            if good:
-                k, good = enter(queue[q], b, problem, active, k, floor)
-                tried += 1
-        if not good:
+        if k == len(active.inverse):
+            status = CROWDED
             break
-        chunk = find_violations(b, problem, active.atoms, active.c, k, g, scores)
-        worst = scores.peaks[chunk]
-        reach = limits.least_penalty + worst
-        if worst * worst <= limits.tol * reach * reach or worst <= floor:  # else far from the end
-            progress = measure(b, g, problem.penalty, active.atoms, active.c, active.u, k, square)
-            largest = max(worst, progress.residual)
-            if largest <= floor or _gap_closed(largest, progress.objective, progress.l1, limits):
-                return Outcome(k, tried)
-            if 2 * progress.residual > worst:
-                good = refinements < MOST_REFINEMENTS and refine(active, k)
-                refinements += 1
-        n_queued = 0
-        cut = max(ENTRY_RATIO * worst, floor)
-        for _ in range(len(scores.peaks)):
-            if scores.peaks[chunk] >= cut:
-                queue[n_queued] = peak_atom(scores, chunk)
-                n_queued += 1
-            chunk += 1
-            if chunk == len(scores.peaks):
-                chunk = 0
-    return Outcome(_descend(b, square, floor, problem, limits, work, k), tried)
+        move = enter(
+            work.queue[q],
+            g,
+            penalty,
+            problem,
+            active,
+            k,
+            n_left,
+            floor,
+            limits.least_curvature,
+        )
+        k = move.k
+        n_left = move.n_left
+        states.n_entries[i] += 1
+        if move.refused:
+            status = WAITING if len(problem.gram) > 0 and not exact else FAILED
+    states.k[i] = k
+    return status
+
+
+@partial(compiled, inline=True)
+def _view(states: States, work: Scratch, slot: int) -> ActiveSet:
+    """Return the active set of a slot."""
+    return ActiveSet(
+        states.inverse[slot],
+        states.atoms[slot],
+        states.c[slot],
+        work.base,
+        work.left,
+        work.left_base,
+        work.h,
+        work.u,
+    )
+
+
+class Out(NamedTuple):
+    """Codes of a block as they get finished: those of sample i are data[starts[i] :][: counts[i]].
+
+    Parameters
+    ----------
+    used
+        How many entries are in use, shape (1,).
+    """
+
+    data: Array
+    indices: Array
+    starts: Array
+    counts: Array
+    used: Array
+
+
+@partial(compiled, inline=True)
+def _write(i: int, active: ActiveSet, k: int, scale: Any, atom_powers: Array, out: Out) -> None:
+    """Append the code of sample i, in the units of the caller."""
+    end = out.used[0]
+    n = 0
+    for p in range(k):
+        if active.c[p] != 0:
+            j = active.atoms[p]
+            out.data[end + n] = active.c[p] / (scale * atom_powers[j])
+            out.indices[end + n] = j
+            n += 1
+    out.starts[i] = end
+    out.counts[i] = n
+    out.used[0] = end + n
+
+
+@partial(compiled, inline=True)
+def _scale_penalty(penalty: Array, scale: Any, work: Scratch) -> None:
+    """Write the penalties of the atoms in the units of a sample."""
+    most = np.float64(np.finfo(work.penalty.dtype).max / 4)
+    for j in range(len(penalty)):
+        work.penalty[j] = min(penalty[j] * scale, most)
 
 
 @compiled
-def _solve(
+def _on_gram(
     B: Array,
     squares: Array,
-    problem: GramProblem,
+    scales: Array,
+    penalty: Array,
+    seeds: tuple[Array, Array],
+    n_slots: int,
+    atom_powers: Array,
+    problem: Atoms,
     limits: Limits,
-    work: Workspace,
-    seeds: Seeds,
-    out: SparseRows,
-) -> Outcome:
-    """Write the codes of the rows of B = X D - linear, one after the other, into `out`."""
-    active = work.active
-    total = 0
-    end = 0
-    for i in range(len(B)):
-        floor = limits.accuracy * np.sqrt(squares[i])
-        if limits.flatness > 0:
-            for j in range(B.shape[1]):
-                floor = max(floor, limits.flatness * abs(B[i, j]))
-        start = seeds.indices[seeds.indptr[i] : seeds.indptr[i + 1]]
-        k, tried = _solve_one(B[i], squares[i], floor, problem, limits, work, start)
-        if k < 0:
-            return Outcome(-1, 0)
-        for p in range(k):
-            out.data[end + p] = active.c[p]
-            out.indices[end + p] = active.atoms[p]
-        end += k
-        out.counts[i] = k
-        total += tried
-    return Outcome(end, total)
+    states: States,
+    work: Scratch,
+    out: Out,
+) -> int:
+    """Solve for the samples of a block that are still running, from B = X D - linear.
 
-
-def coordinate_descent(problem: Problem) -> tuple[csr_array, float]:
-    """Minimise the objective of `Problem`, for arrays.
-
-    Returns
-    -------
-    Codes as a CSR array (n_samples, n_atoms), and the mean number of entries tried for a sample.
+    Returns the number of slots in use, those of the samples that wait or need more room.
     """
-    X = problem.X
-    n_features, n_atoms = problem.D.shape
-    gram = problem.gram
-    if gram is None:
-        gram = gram_of(problem.D, problem.n_threads)
-    limits = _limits(problem, gram)
-    alpha = X.dtype.type(problem.alpha)
-    gram_problem = GramProblem(gram, problem.penalty, alpha, problem.positive)
+    g = work.g
+    last = np.float64(0)
+    half = np.float64(0.5)
+    for i in range(len(B)):
+        if states.status[i] != RUNNING:
+            continue
+        scale = scales[i]
+        if scale != last:
+            _scale_penalty(penalty, scale, work)
+            last = scale
+        b = B[i]
+        top = b.dtype.type(0)
+        if limits.flatness > 0:
+            for j in range(len(b)):
+                top = max(top, abs(b[j]))
+        noise = limits.accuracy * np.sqrt(squares[i])
+        is_new = states.slot[i] < 0
+        if is_new:
+            states.slot[i] = n_slots
+            n_slots += 1
+        active = _view(states, work, states.slot[i])
+        status = RUNNING
+        if is_new:
+            _start(i, b, noise, seeds, problem, limits, active, states, work)
+        while status == RUNNING:
+            k = states.k[i]
+            for p in range(k):
+                work.which[p] = active.atoms[p]
+                work.weights[p] = active.c[p]
+            for j in range(len(b)):
+                g[j] = b[j]
+            subtract(g, problem.gram, work.which, work.weights, k)
+            smooth = np.float64(squares[i])
+            for p in range(k):
+                a = active.atoms[p]
+                smooth -= active.c[p] * (b[a] + g[a])
+            status = _advance(
+                i,
+                g,
+                half * smooth,
+                top,
+                noise,
+                False,
+                problem,
+                limits,
+                scale,
+                active,
+                states,
+                work,
+            )
+        states.status[i] = status
+        if status in (DONE, FAILED):
+            _write(i, active, states.k[i], scale, atom_powers, out)
+            if is_new:
+                n_slots -= 1
+    return n_slots
 
-    def encode(rows: slice) -> list[tuple[SparseRows, int]]:
-        g = np.empty(n_atoms, X.dtype)
-        scores = empty_scores(n_atoms, X.dtype)
-        queue = np.empty(n_atoms, np.int64)
-        room = min(n_atoms, n_features + 4, FIRST_ATOMS)
-        work = Workspace(empty_active_set(room, X.dtype), g, scores, queue)
-        out = _empty_rows(room, X.dtype)
-        # made once: fresh pages would take as long as the product
-        buffer = np.empty((BLOCK_SAMPLES, n_atoms), X.dtype)
+
+@compiled
+def _start(
+    i: int,
+    g: Array,
+    noise: Any,
+    seeds: tuple[Array, Array],
+    problem: Atoms,
+    limits: Limits,
+    active: ActiveSet,
+    states: States,
+    work: Scratch,
+) -> None:
+    """Let the atoms to start from enter, as far as there is room."""
+    k = np.int64(0)
+    n_left = np.int64(0)
+    for q in range(seeds[0][i], seeds[0][i + 1]):
+        if k < len(active.inverse):
+            move = enter(
+                seeds[1][q],
+                g,
+                work.penalty,
+                problem,
+                active,
+                k,
+                n_left,
+                noise,
+                limits.least_curvature,
+            )
+            k = move.k
+            n_left = move.n_left
+            states.n_entries[i] += 1
+    states.k[i] = k
+
+
+@compiled
+def _residuals(
+    X: Array, which: Array, problem: Atoms, states: States, R: Array, squares: Array, work: Scratch
+) -> None:
+    """Compute the residual of each sample in `which`, and its squared norm, in double precision."""
+    r = work.residual
+    for m in range(len(which)):
+        i = which[m]
+        for f in range(len(r)):
+            r[f] = X[i, f]
+        slot = states.slot[i]
+        for p in range(states.k[i]):
+            row = problem.rows[states.atoms[slot, p]]
+            c = states.c[slot, p]
+            for f in range(len(r)):
+                r[f] -= c * row[f]
+        square = np.float64(0)
+        for f in range(len(r)):
+            R[m, f] = r[f]
+            square += r[f] * r[f]
+        squares[m] = square
+
+
+@compiled
+def _on_residuals(
+    G: Array,
+    which: Array,
+    squares: Array,
+    tops: Array,
+    scales: Array,
+    penalty: Array,
+    seeds: tuple[Array, Array],
+    atom_powers: Array,
+    problem: Atoms,
+    limits: Limits,
+    states: States,
+    work: Scratch,
+    out: Out,
+) -> None:
+    """Take one round of each sample in `which`, from G = R D - linear of its residual R."""
+    last = np.float64(0)
+    half = np.float64(0.5)
+    for m in range(len(which)):
+        i = which[m]
+        scale = scales[i]
+        if scale != last:
+            _scale_penalty(penalty, scale, work)
+            last = scale
+        g = G[m]
+        noise = limits.accuracy * np.sqrt(squares[m])
+        active = _view(states, work, states.slot[i])
+        if states.k[i] == 0 and states.n_rounds[i] == 0 and seeds[0][i] < seeds[0][i + 1]:
+            states.n_rounds[i] += 1
+            _start(i, g, noise, seeds, problem, limits, active, states, work)
+            continue
+        smooth = half * squares[m]
+        for p in range(states.k[i]):
+            a = active.atoms[p]
+            ridge = problem.ridge[a]
+            g[a] -= ridge * active.c[p]
+            smooth += half * ridge * active.c[p] * active.c[p]
+        status = _advance(
+            i,
+            g,
+            smooth,
+            tops[i],
+            noise,
+            True,
+            problem,
+            limits,
+            scale,
+            active,
+            states,
+            work,
+        )
+        states.status[i] = status
+        if status in (DONE, FAILED):
+            _write(i, active, states.k[i], scale, atom_powers, out)
+
+
+class Part(NamedTuple):
+    """Codes of consecutive samples.
+
+    Parameters
+    ----------
+    converged, failed
+        Whether each sample reached the gap, and whether rounding kept it from it; (n_rows,).
+    n_entries
+        Entries tried, in all.
+    """
+
+    rows: SparseRows
+    converged: Array
+    failed: Array
+    n_entries: int
+
+
+class Setting(NamedTuple):
+    """What all blocks share: a problem whose atoms have norms about 1.
+
+    Parameters
+    ----------
+    problem
+        In the units of the caller.
+    D
+        Its dictionary with scaled atoms, (n_features, n_atoms).
+    atoms
+        The same, as the kernels read it.
+    atom_powers
+        What the atoms are divided by, (n_atoms,).
+    penalty
+        Of the scaled atoms, in double precision.
+    limits
+        Where the descent ends.
+    most_active
+        Atoms that may be active at a time.
+    """
+
+    problem: Problem
+    D: Array
+    atoms: Atoms
+    atom_powers: Array
+    penalty: Array
+    limits: Limits
+    most_active: int
+
+
+def coordinate_descent(problem: Problem) -> Solution:
+    """Minimise the objective of `Problem`, for arrays; the codes are a CSR array.
+
+    What single precision cannot finish is finished in double precision. `n_iter` counts the entries
+    of atoms that were tried.
+    """
+    n_samples = len(problem.X)
+    first = _descend(problem)
+    codes = first.codes
+    converged = first.converged
+    n_entries = first.n_entries
+    again = np.flatnonzero(first.failed)
+    if len(again) and problem.X.dtype == np.float32:
+        second = _descend(problem.in_double(again, codes[again]))
+        codes = _replace_rows(codes, again, second.codes.astype(np.float32))
+        converged[again] = second.converged
+        n_entries += second.n_entries
+    return Solution(codes, converged, n_entries / max(n_samples, 1))
+
+
+def _replace_rows(codes: csr_array, which: Array, rows: csr_array) -> csr_array:
+    """Return the codes with other rows in some places."""
+    others = np.setdiff1d(np.arange(codes.shape[0]), which, assume_unique=True)
+    order = np.argsort(np.concatenate([others, which]))
+    return csr_array(vstack([codes[others], rows], format="csr")[order])
+
+
+class Descended(NamedTuple):
+    """As `Solution`, with what `Part` says of each sample."""
+
+    codes: csr_array
+    converged: Array
+    failed: Array
+    n_entries: int
+
+
+def _descend(problem: Problem) -> Descended:
+    """Solve in the precision of the problem."""
+    setting = _prepare(problem)
+
+    def encode(rows: slice) -> list[Part]:
+        blocks = Blocks(setting)
         parts = []
-        for block in split_rows(rows.start, rows.stop, BLOCK_SAMPLES):
-            B = _correlations(problem, block, buffer)
-            squares = squared_norms(X[block])
-            seeds = _seeds(problem, block)
-            outcome = _solve(B, squares, gram_problem, limits, work, seeds, out)
-            while outcome.n_nonzero < 0:
-                room = min(2 * room, n_atoms)
-                work = Workspace(empty_active_set(room, X.dtype), g, scores, queue)
-                out = _empty_rows(room, X.dtype)
-                outcome = _solve(B, squares, gram_problem, limits, work, seeds, out)
-            n = outcome.n_nonzero
-            counts = out.counts[: block.stop - block.start].copy()
-            part = SparseRows(out.data[:n].copy(), out.indices[:n].copy(), counts)
-            parts.append((part, outcome.n_entries))
+        start = rows.start
+        while start < rows.stop:
+            stop = min(start + blocks.n_samples, rows.stop)
+            parts.append(blocks.solve(slice(start, stop)))
+            start = stop
         return parts
 
-    parts = list(chain.from_iterable(over_blocks(encode, len(X), problem.n_threads)))
-    codes = join_rows([rows for rows, _ in parts], (len(X), n_atoms), X.dtype)
-    n_entries = sum(n for _, n in parts)
-    return codes, n_entries / max(len(X), 1)
+    n_samples = len(problem.X)
+    parts = list(chain.from_iterable(over_blocks(encode, n_samples, problem.n_threads)))
+    shape = (n_samples, problem.D.shape[1])
+    codes = join_rows([part.rows for part in parts], shape, problem.X.dtype)
+    none = np.zeros(0, bool)
+    return Descended(
+        codes,
+        np.concatenate([none, *(part.converged for part in parts)]),
+        np.concatenate([none, *(part.failed for part in parts)]),
+        sum(part.n_entries for part in parts),
+    )
 
 
-def _limits(problem: Problem, gram: Array) -> Limits:
-    """Return where the descent ends.
-
-    A duality gap proves nothing where there is a linear term: `_gap_closed` scales the residual,
-    which may make it infeasible. There the largest violation tells the end.
-    """
+def _prepare(problem: Problem) -> Setting:
+    """Scale the atoms, and compute their Gram matrix where it pays."""
     kind = problem.X.dtype.type
-    has_linear = problem.linear is not None
+    n_features, n_atoms = problem.D.shape
+    atom_powers = nearest_powers(norms_of(np.ascontiguousarray(problem.D.T)))
+    D = problem.D
+    gram = problem.gram
+    if (atom_powers != 1).any():
+        shrink = 1 / atom_powers
+        D = (D * shrink).astype(kind)
+        gram = None if gram is None else (gram * shrink * shrink[:, None]).astype(kind)
+    ridge = (problem.alpha / atom_powers / atom_powers).astype(kind)
+    few_samples = gram is None and SAMPLES_PER_ATOM * n_atoms > len(problem.X)
+    if n_atoms > GRAM_ATOMS or few_samples:
+        gram = np.empty((0, n_atoms), kind)
+    elif gram is None:
+        gram = gram_of(D, problem.n_threads)
+        gram[np.diag_indices(n_atoms)] += ridge
+    elif problem.alpha > 0:
+        gram = gram + np.diag(ridge)
+    penalty = problem.penalty / atom_powers
+    most_active = n_atoms if problem.alpha > 0 else min(n_atoms, n_features + SPARE_ATOMS)
+    return Setting(
+        problem=problem,
+        D=D,
+        atoms=Atoms(gram, np.ascontiguousarray(D.T), ridge, problem.positive),
+        atom_powers=atom_powers,
+        penalty=penalty,
+        limits=_limits(problem, penalty),
+        most_active=padded_size(most_active),
+    )
+
+
+def _limits(problem: Problem, penalty: Array) -> Limits:
+    """Return where the descent ends."""
+    kind = problem.X.dtype.type
     return Limits(
-        least_penalty=problem.penalty.min(initial=np.inf),
-        tol=kind(0 if has_linear else problem.tol),
-        flatness=kind(problem.tol if has_linear else 0),
-        accuracy=kind(4 * np.finfo(kind).eps * np.sqrt(gram.diagonal().max(initial=0))),
+        least_penalty=float(penalty.min()),
+        tol=problem.tol if problem.has_gap else 0.0,
+        flatness=0.0 if problem.has_gap else problem.tol,
+        accuracy=float(4 * np.finfo(kind).eps),
+        least_curvature=kind(LEAST_CURVATURE[kind]),
         max_rounds=problem.max_iter,
     )
 
 
-def _empty_rows(room: int, dtype: Any) -> SparseRows:
-    """Return memory for the codes of a block of samples with up to `room` non-zeros each."""
-    most = room * BLOCK_SAMPLES
-    counts = np.empty(BLOCK_SAMPLES, np.int64)
-    return SparseRows(np.empty(most, dtype), np.empty(most, np.int32), counts)
+class Blocks:
+    """Solves one block of samples after the other, in the same memory."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.kind = setting.D.dtype.type
+        n_features, n_atoms = setting.D.shape
+        room = min(setting.most_active, padded_size(FIRST_ATOMS))
+        bytes_of_sample = max(n_atoms, room**2) * setting.D.itemsize
+        n = int(np.clip(BLOCK_BYTES // bytes_of_sample, LEAST_BLOCK_SAMPLES, BLOCK_SAMPLES))
+        self.n_samples = n
+        self.B = np.empty((n, n_atoms), self.kind)  # fresh pages would take as long as the product
+        counts = np.zeros((6, n), np.int64)
+        self.states = States(
+            inverse=np.empty((n, room, room), self.kind),
+            atoms=np.zeros((n, room), np.int64),
+            c=np.empty((n, room)),
+            k=counts[0],
+            slot=counts[1],
+            status=counts[2],
+            n_rounds=counts[3],
+            n_vain=counts[4],
+            n_entries=counts[5],
+            converged=np.zeros(n, np.bool_),
+        )
+        self.out = Out(
+            np.empty(n * room, self.kind),
+            np.empty(n * room, np.int32),
+            np.zeros(n, np.int64),
+            np.zeros(n, np.int64),
+            np.zeros(1, np.int64),
+        )
+        self.work = _scratch(n_features, n_atoms, room, self.kind)
+
+    def solve(self, rows: slice) -> Part:
+        """Solve for some samples, at most `n_samples`."""
+        setting = self.setting
+        X = setting.problem.X[rows]
+        norms = norms_of(X)
+        require_finite(norms)
+        scales = 1 / nearest_powers(norms)
+        if (scales != 1).any():
+            X = (X * scales[:, None]).astype(self.kind)
+        n = len(X)
+        B = np.matmul(X, setting.D, out=self.B[:n])
+        linear = None
+        if setting.problem.linear is not None:
+            linear = setting.problem.linear_of(rows) / setting.atom_powers * scales[:, None]
+            B -= linear
+        samples = Samples(
+            X,
+            B,
+            np.square(norms * scales),
+            scales,
+            _seeds(setting.problem, rows),
+            linear,
+        )
+        states = self.states
+        for array in (states.k, states.status, states.n_rounds, states.n_vain, states.n_entries):
+            array[:] = 0
+        states.converged[:] = False
+        self.out.used[0] = 0
+        if len(setting.atoms.gram) > 0:
+            states.slot[:] = -1
+            self.descend_on_gram(samples)
+        else:
+            states.slot[:] = np.arange(self.n_samples)
+            states.status[:] = WAITING
+        self.descend_on_residuals(samples)
+        return self.collect(n)
+
+    def descend_on_gram(self, samples: "Samples") -> None:
+        """Descend by the Gram matrix as far as rounding allows."""
+        setting = self.setting
+        status = self.states.status[: len(samples.X)]
+        n_slots = 0
+        while True:
+            n_slots = _on_gram(
+                samples.B,
+                samples.squares,
+                samples.scales,
+                setting.penalty,
+                samples.seeds,
+                n_slots,
+                setting.atom_powers,
+                setting.atoms,
+                setting.limits,
+                self.states,
+                self.work,
+                self.out,
+            )
+            crowded = status == CROWDED
+            if not crowded.any():
+                return
+            status[crowded] = RUNNING if self.grow() else WAITING
+
+    def descend_on_residuals(self, samples: "Samples") -> None:
+        """Descend by the residuals until all samples are done or have failed."""
+        setting = self.setting
+        status = self.states.status[: len(samples.X)]
+        tops: Array | None = None
+        while True:
+            which = np.flatnonzero((status != DONE) & (status != FAILED))
+            if len(which) == 0:
+                return
+            if tops is None:
+                tops = np.abs(samples.B).max(1).astype(np.float64)
+            R = np.empty((len(which), samples.X.shape[1]), self.kind)
+            squares = np.empty(len(which))
+            _residuals(samples.X, which, setting.atoms, self.states, R, squares, self.work)
+            G = R @ setting.D
+            if samples.linear is not None:
+                G -= samples.linear[which]
+            _on_residuals(
+                G,
+                which,
+                squares,
+                tops,
+                samples.scales,
+                setting.penalty,
+                samples.seeds,
+                setting.atom_powers,
+                setting.atoms,
+                setting.limits,
+                self.states,
+                self.work,
+                self.out,
+            )
+            crowded = status == CROWDED
+            if crowded.any() and not self.grow():
+                status[crowded] = FAILED
+
+    def grow(self) -> bool:
+        """Double the room for active atoms; False if there is no more to gain."""
+        states = self.states
+        old = states.c.shape[1]
+        room = min(2 * old, self.setting.most_active)
+        if room == old:
+            return False
+        inverse = np.empty((self.n_samples, room, room), self.kind)
+        inverse[:, :old, :old] = states.inverse
+        atoms = np.zeros((self.n_samples, room), np.int64)
+        atoms[:, :old] = states.atoms
+        c = np.empty((self.n_samples, room))
+        c[:, :old] = states.c
+        self.states = states._replace(inverse=inverse, atoms=atoms, c=c)
+        data = np.empty(self.n_samples * room, self.kind)
+        indices = np.empty(len(data), np.int32)
+        used = self.out.used[0]
+        data[:used] = self.out.data[:used]
+        indices[:used] = self.out.indices[:used]
+        self.out = self.out._replace(data=data, indices=indices)
+        n_features, n_atoms = self.setting.D.shape
+        self.work = _scratch(n_features, n_atoms, room, self.kind)
+        return True
+
+    def collect(self, n: int) -> Part:
+        """Return the codes of the block's n samples in their order."""
+        counts = self.out.counts[:n].copy()
+        starts = self.out.starts[:n]
+        n_used = int(self.out.used[0])
+        first = np.cumsum(counts) - counts
+        order = np.arange(n_used) + np.repeat(starts - first, counts)
+        return Part(
+            SparseRows(self.out.data[order], self.out.indices[order], counts),
+            self.states.converged[:n].copy(),
+            self.states.status[:n] == FAILED,
+            int(self.states.n_entries[:n].sum()),
+        )
 
 
-def _correlations(problem: Problem, rows: slice, buffer: Array) -> Array:
-    """Compute X D - linear for some samples, (n_rows, n_atoms), in the first rows of `buffer`."""
-    out = np.matmul(problem.X[rows], problem.D, out=buffer[: rows.stop - rows.start])
-    if problem.linear is not None:
-        out -= problem.linear_of(rows)
-    return out
+class Samples(NamedTuple):
+    """The samples of a block, of norms about 1.
+
+    Parameters
+    ----------
+    X, B
+        The samples, and X D - linear.
+    squares
+        Their squared norms, (n_rows,).
+    scales
+        What they were multiplied by, (n_rows,).
+    seeds
+        Atoms to start from: those of sample i are seeds[1][seeds[0][i] : seeds[0][i + 1]].
+    linear
+        The linear term in their units, (n_rows, n_atoms), or None.
+    """
+
+    X: Array
+    B: Array
+    squares: Array
+    scales: Array
+    seeds: tuple[Array, Array]
+    linear: Array | None
 
 
-def _seeds(problem: Problem, rows: slice) -> Seeds:
+def _scratch(n_features: int, n_atoms: int, room: int, kind: Any) -> Scratch:
+    """Return memory for one sample with up to `room` active atoms."""
+    size = room + 4  # `subtract` needs spare entries
+    return Scratch(
+        g=np.empty(n_atoms, kind),
+        penalty=np.empty(n_atoms, kind),
+        which=np.empty(size, np.int64),
+        weights=np.empty(size, kind),
+        scores=empty_scores(n_atoms, kind),
+        queue=np.empty(n_atoms, np.int64),
+        base=np.empty(size),
+        left=np.empty(size, np.int64),
+        left_base=np.empty(size),
+        h=np.empty(size, kind),
+        u=np.empty(size, kind),
+        residual=np.empty(n_features),
+    )
+
+
+def _seeds(problem: Problem, rows: slice) -> tuple[Array, Array]:
     """Return the non-zeros of the codes to start some samples from."""
     if problem.warm is None:
-        return Seeds(np.zeros(rows.stop - rows.start + 1, np.int64), np.zeros(0, np.int64))
+        return np.zeros(rows.stop - rows.start + 1, np.int64), np.zeros(0, np.int64)
     warm = csr_array(problem.warm[rows])
-    return Seeds(warm.indptr.astype(np.int64), warm.indices.astype(np.int64))
+    warm.sum_duplicates()
+    return warm.indptr.astype(np.int64), warm.indices.astype(np.int64)

@@ -1,24 +1,27 @@
 """Compute sparse codes: one function for all pursuits, and what it returns."""
 
+import operator
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
-from baselines.pursuit.objective import (
-    ArrayOrTensor,
-    Problem,
-    certify,
-    check,
-    is_tensor,
-)
+from baselines.pursuit.compiled import Array
+from baselines.pursuit.objective import ArrayOrTensor, Problem, check, is_tensor
 
 GREEDY = ("omp", "ormp")
 METHODS = ("auto", "coordinate_descent", "fista", "ista", *GREEDY)
+DEFAULT_TOL = 1e-6
+GRAM_ATOMS = 3072  # above, `encode_blocks` makes no Gram matrix for all blocks
 SINGLE = {"float32", "float16", "bfloat16"}  # types that single precision holds
+
+
+class ConvergenceWarning(UserWarning):
+    """Codes did not reach the gap or the error asked for."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Encoding:
         The pursuit that ran.
     n_iter
         Its mean number of steps for a sample.
+    converged_samples
+        Whether each sample reached what was asked for, (n_samples,): a duality gap of 10 times
+        `tol` at most, a residual of `max_error` at most, or else as many atoms as asked for.
     problem
         What was minimised; None for the greedy pursuits.
     """
@@ -40,12 +46,20 @@ class Encoding:
     codes: Any
     method: str
     n_iter: float
+    converged_samples: Array = field(repr=False)
     problem: Problem | None = field(default=None, repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether all samples reached what was asked for."""
+        return bool(self.converged_samples.all())
 
     @cached_property
     def _certificate(self) -> tuple[float, float]:
         if self.problem is None:
             return float("nan"), float("nan")
+        from baselines.pursuit.certify import certify
+
         return certify(self.problem, self.codes)
 
     @property
@@ -68,18 +82,19 @@ def encode(
     *,
     lmbd: Any = None,
     n_nonzero: int | None = None,
+    max_error: float | None = None,
     alpha: float = 0.0,
     positive: bool = False,
     linear: ArrayOrTensor | None = None,
     method: str = "auto",
-    tol: float = 1e-6,
+    tol: float | None = None,
     max_iter: int = 1000,
     n_threads: int | None = None,
     sparse: bool = False,
     warm: Any = None,
     gram: ArrayOrTensor | None = None,
 ) -> Encoding:
-    """Minimise the objective below over `codes`, or, with `n_nonzero`, its first term greedily.
+    """Minimise the objective below over `codes`, or its first term greedily.
 
     0.5*norm(X - codes @ D.T)**2 + sum(lmbd*abs(codes)) + 0.5*alpha*norm(codes)**2
     + sum(linear*codes)
@@ -91,11 +106,14 @@ def encode(
     X
         Samples, shape (n_samples, n_features): an array, or a tensor on any device.
     D
-        Dictionary, shape (n_features, n_atoms): an array or a tensor.
+        Dictionary, shape (n_features, n_atoms): an array or a tensor. Atoms may have any norm.
     lmbd
         Penalty, 0 or more: a number, or one for each atom (n_atoms,).
     n_nonzero
         Instead of `lmbd`: how many non-zeros each code may have; without alpha, positive, linear.
+    max_error
+        Instead of `lmbd`, with or without `n_nonzero`: atoms are added to a code until the norm of
+        its residual x - D c is at most this, as in denoising.
     alpha
         Weight of the ridge (elastic net), 0 or more.
     positive
@@ -105,11 +123,13 @@ def encode(
         0, dependent atoms make the problem unbounded, and `kkt` shows it.
     method
         "coordinate_descent", the fastest on a CPU; "fista", also for other devices; "ista"; for
-        `n_nonzero` "omp", or "ormp", which takes the atom that lowers the error most after the
-        refit. "auto" chooses, and the result says what ran.
+        `n_nonzero` and `max_error` "omp", or "ormp", which takes the atom that lowers the error
+        most after the refit. "auto" chooses, and the result says what ran.
     tol
-        Total duality gap / total objective to stop at. In float32 rounding ends the descent at
-        about 1e-6, or at 1e-4 where lmbd is small; `gap` shows it, and float64 goes on.
+        Total duality gap / total objective to stop at, None for 1e-6. With a linear term, or with
+        atoms without penalty, the largest violation of an optimality condition / the largest
+        correlation of the sample. What single precision cannot reach, coordinate descent finishes
+        in double precision.
     max_iter
         Rounds of coordinate descent, or iterations, at most.
     n_threads
@@ -119,13 +139,20 @@ def encode(
     warm
         Codes to start from, (n_samples, n_atoms), dense or CSR.
     gram
-        D'D, shape (n_atoms, n_atoms), where it is known.
+        D'D, shape (n_atoms, n_atoms), where it is known. Coordinate descent needs none for more
+        than 3,072 atoms, the greedy pursuits make one.
 
     Returns
     -------
     Encoding
         The codes, (n_samples, n_atoms), of the kind of `X` (array or tensor), in float32, or in
         float64 where X or D needs it; with their duality gap and KKT residual.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If samples did not converge: the result says which. Not with `tol` 0, which asks for
+        `max_iter` iterations.
 
     Raises
     ------
@@ -158,37 +185,46 @@ def encode(
     [[3.0, 0.0, 0.0]]
     """
     conversion = _conversion(X, D)
-    data = conversion.convert(X)
-    atoms = conversion.convert(D)
-    gram = conversion.convert(gram)
-    greedy = n_nonzero is not None
+    data = conversion.convert("X", X)
+    atoms = conversion.convert("D", D)
+    gram = conversion.convert("gram", gram)
+    n_threads = _whole("n_threads", n_threads)
+    check(data, atoms, gram, n_threads)
+    greedy = n_nonzero is not None or max_error is not None
     if greedy == (lmbd is not None):
-        raise ValueError("encode: give either lmbd or n_nonzero")
+        raise ValueError("encode: give either lmbd, or n_nonzero or max_error")
     if method not in METHODS or (method != "auto" and greedy != (method in GREEDY)):
-        kind = "n_nonzero" if greedy else "lmbd"
+        kind = "n_nonzero or max_error" if greedy else "lmbd"
         raise ValueError(f"encode: no method {method!r} for {kind}; methods: {', '.join(METHODS)}")
-    if n_nonzero is not None:
-        if positive or alpha or linear is not None or not isinstance(data, np.ndarray):
+    alpha = _number("alpha", alpha)
+    if greedy:
+        given = {"positive": positive, "alpha": alpha, "linear": linear is not None}
+        given |= {"tol": tol is not None, "warm": warm is not None}
+        without = [name for name, is_given in given.items() if is_given]
+        if without:
             raise ValueError(
-                "encode: n_nonzero takes no positive, alpha or linear, and data on the CPU"
+                f"encode: n_nonzero and max_error take no {', '.join(without)};"
+                " a greedy pursuit stops at n_nonzero or at max_error"
             )
-        return _pursue(data, atoms, n_nonzero, method, n_threads, gram, X, sparse)
-    if np.ndim(lmbd) == 0:
-        lmbd = np.full(D.shape[1], float(lmbd))
-    problem = Problem(
-        data,
-        atoms,
-        conversion.convert(lmbd),
-        alpha,
-        positive,
-        conversion.convert(linear),
-        tol,
-        max_iter,
-        n_threads,
-        warm,
-        gram,
-    )
-    return _minimise(problem, method, X, sparse)
+        encoding = _pursue(data, atoms, n_nonzero, max_error, method, n_threads, gram, X, sparse)
+    else:
+        problem = Problem(
+            data,
+            atoms,
+            _penalty(lmbd, data, atoms),
+            alpha,
+            bool(positive),
+            conversion.convert("linear", linear),
+            DEFAULT_TOL if tol is None else _number("tol", tol),
+            _whole("max_iter", max_iter),
+            n_threads,
+            conversion.convert_codes("warm", warm),
+            gram,
+        )
+        encoding = _minimise(problem, method, X, sparse)
+    if not encoding.converged and tol != 0:
+        _warn(encoding, max_error)
+    return encoding
 
 
 def encode_blocks(
@@ -207,7 +243,7 @@ def encode_blocks(
     """
     for X in blocks:
         same_type = isinstance(X, np.ndarray) and X.dtype == D.dtype in (np.float32, np.float64)
-        if same_type and options.get("gram") is None:
+        if same_type and options.get("gram") is None and D.shape[1] <= GRAM_ATOMS:
             options["gram"] = D.T @ D
         yield encode(X, D, **options)
 
@@ -221,10 +257,11 @@ class _Conversion(NamedTuple):
     dtype: str
     device: Any
 
-    def convert(self, A: ArrayOrTensor | None) -> ArrayOrTensor | None:
+    def convert(self, name: str, A: Any) -> Any:
         """Return `A`, contiguous, as an array, or as a tensor on the device."""
         if A is None:
             return None
+        require_real(name, A)
         if self.device is None and not is_tensor(A):
             return np.ascontiguousarray(A, self.dtype)
         import torch
@@ -234,27 +271,108 @@ class _Conversion(NamedTuple):
             return np.ascontiguousarray(A.detach().cpu().to(dtype).numpy())
         return torch.as_tensor(A, dtype=dtype, device=self.device).detach().contiguous()
 
+    def convert_codes(self, name: str, codes: Any) -> Any:
+        """Return codes as `convert` does, or as they are if they are CSR."""
+        return codes if issparse(codes) else self.convert(name, codes)
 
-def _conversion(X: ArrayOrTensor, D: ArrayOrTensor) -> _Conversion:
+
+def require_real(name: str, A: Any) -> None:
+    """Raise ValueError unless `A` is an array or tensor of real numbers, none of them masked."""
+    if np.ma.isMaskedArray(A):
+        raise ValueError(
+            f"encode: {name} is a masked array; expected values for all entries,"
+            f" for example {name}.filled(0)"
+        )
+    if issparse(A):
+        raise ValueError(
+            f"encode: {name} is a sparse {type(A).__name__}; expected a dense array:"
+            f" {name}.toarray()"
+        )
+    if not (isinstance(A, np.ndarray) or is_tensor(A)):
+        raise ValueError(f"encode: {name} is a {type(A).__name__}; expected an array or a tensor")
+    is_real = str(A.dtype).startswith("torch.") and "complex" not in str(A.dtype)
+    if not (is_real or getattr(A.dtype, "kind", "") in "fiub"):
+        raise ValueError(f"encode: {name} has numbers of type {A.dtype}; expected real ones")
+
+
+def _conversion(X: Any, D: Any) -> _Conversion:
     """Choose the floating type that holds both, and the device of `X`."""
     dtypes = set()
     for name, A in (("X", X), ("D", D)):
-        if not (isinstance(A, np.ndarray) or is_tensor(A)):
-            raise ValueError(
-                f"encode: {name} is a {type(A).__name__}; expected an array or a tensor"
-            )
-        if "complex" in str(A.dtype) or str(A.dtype) == "object":
-            raise ValueError(f"encode: {name} has numbers of type {A.dtype}; expected real ones")
-        dtypes.add(str(A.dtype).rpartition(".")[2])
+        require_real(name, A)
+        dtypes.add(_type_name(A))
     dtype = "float32" if dtypes <= SINGLE else "float64"
     on_cpu = isinstance(X, np.ndarray) or X.device.type == "cpu"
     return _Conversion(dtype, None if on_cpu else X.device)
 
 
+def _type_name(A: ArrayOrTensor) -> str:
+    """Return the name of the type of the entries, whatever their byte order."""
+    return A.dtype.name if isinstance(A, np.ndarray) else str(A.dtype).removeprefix("torch.")
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a finite number, 0 or more, or raise ValueError."""
+    if np.ndim(value) > 0:
+        raise ValueError(f"encode: {name} has shape {np.shape(value)}; expected a number")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 <= number < np.inf:
+        raise ValueError(f"encode: {name}={value!r} must be a finite number, 0 or more")
+    return number
+
+
+def _whole(name: str, value: Any) -> Any:
+    """Return a whole number or None, or raise ValueError."""
+    if value is None:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"encode: {name}={value!r} must be a whole number") from None
+
+
+def _penalty(lmbd: Any, X: ArrayOrTensor, D: ArrayOrTensor) -> ArrayOrTensor:
+    """Return the penalty of each atom in double precision, (n_atoms,), an array or tensor as X."""
+    if is_tensor(lmbd):
+        lmbd = lmbd.detach().cpu().double().numpy()
+    if np.ndim(lmbd) == 0:
+        penalty = np.full(D.shape[1], _number("lmbd", lmbd))
+    else:
+        lmbd = np.asarray(lmbd)
+        require_real("lmbd", lmbd)
+        penalty = lmbd.astype(np.float64)
+    return penalty if isinstance(X, np.ndarray) else X.new_tensor(penalty, dtype=_double_of(X))
+
+
+def _double_of(X: Any) -> Any:
+    """Return torch's double precision."""
+    import torch
+
+    return torch.float64
+
+
+def _warn(encoding: Encoding, max_error: float | None) -> None:
+    """Warn of samples that did not converge."""
+    n_missing = int((~encoding.converged_samples).sum())
+    if max_error is not None:
+        missed = f"max_error={max_error:g} with the atoms allowed: raise n_nonzero"
+    elif encoding.problem is not None:
+        missed = f"tol={encoding.problem.tol:g}: raise max_iter or tol, or use float64"
+    warnings.warn(
+        f"encode: {n_missing} of {len(encoding.converged_samples)} samples did not reach {missed}",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
+
+
 def _pursue(
     data: Any,
     D: Any,
-    n_nonzero: int,
+    n_nonzero: Any,
+    max_error: Any,
     method: str,
     n_threads: int | None,
     gram: Any,
@@ -262,16 +380,30 @@ def _pursue(
     sparse: bool,
 ) -> Encoding:
     """Run a greedy pursuit; the codes are of the kind of `X`, or CSR."""
-    check(data, D, gram, n_threads)
-    if n_nonzero < 0:
+    if not isinstance(data, np.ndarray):
+        raise ValueError(
+            f"encode: the greedy pursuits run on the CPU, X is on {data.device}; use X.cpu()"
+        )
+    n_nonzero = _whole("n_nonzero", n_nonzero)
+    if n_nonzero is not None and n_nonzero < 0:
         raise ValueError(f"encode: n_nonzero={n_nonzero} must be 0 or more")
+    if max_error is not None:
+        max_error = _number("max_error", max_error)
     from baselines.pursuit.omp import omp
 
     if method == "auto":
         method = "omp"
-    recursive = method == "ormp"
-    codes = omp(data, D, n_nonzero, recursive=recursive, n_threads=n_threads, gram=gram)
-    return Encoding(_present(codes, X, sparse), method, codes.nnz / max(len(data), 1))
+    found = omp(
+        data,
+        D,
+        n_nonzero,
+        max_error=max_error,
+        recursive=method == "ormp",
+        n_threads=n_threads,
+        gram=gram,
+    )
+    n_iter = found.codes.nnz / max(len(data), 1)
+    return Encoding(_present(found.codes, X, sparse), method, n_iter, found.converged)
 
 
 def _minimise(problem: Problem, method: str, X: ArrayOrTensor, sparse: bool) -> Encoding:
@@ -290,8 +422,9 @@ def _minimise(problem: Problem, method: str, X: ArrayOrTensor, sparse: bool) -> 
         from baselines.pursuit.fista import fista as solve
     else:
         from baselines.pursuit.ista import ista as solve
-    codes, n_iter = solve(problem)
-    return Encoding(_present(codes, X, sparse), method, n_iter, problem)
+    found = solve(problem)
+    codes = _present(found.codes, X, sparse)
+    return Encoding(codes, method, found.n_iter, found.converged, problem)
 
 
 def _present(codes: Any, X: ArrayOrTensor, sparse: bool) -> Any:

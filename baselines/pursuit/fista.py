@@ -22,15 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from baselines.pursuit.compiled import Array, compiled, soft_threshold
-from baselines.pursuit.objective import (
-    ArrayOrTensor,
-    Problem,
-    double,
-    namespace,
-    squared_norms,
-)
+from baselines.pursuit.objective import ArrayOrTensor, Problem, Solution, double, namespace
+from baselines.pursuit.scale import scaled
 from baselines.pursuit.threads import over_blocks, split_rows
 
+ALLOWED = 10  # times `tol`: a sample's gap when that of all samples in a block is at most `tol`
 CHECK_ITERATIONS = 10  # between two computations of the duality gap, each as dear as an iteration
 BLOCK_ENTRIES = 2**16  # of codes: three such blocks of float32 fill most of a cache of 1 MB
 DEVICE_BLOCK_ENTRIES = 2**26  # of codes, on other devices than the CPU
@@ -82,34 +78,35 @@ class Step(NamedTuple):
     accelerated: bool
 
 
-def fista(problem: Problem, accelerated: bool = True) -> tuple[ArrayOrTensor, float]:
+def fista(problem: Problem, accelerated: bool = True) -> Solution:
     """Minimise the objective of `Problem` by proximal gradient steps.
 
     They have momentum if `accelerated`. Blocks of samples are small enough to stay in a cache.
-
-    Returns
-    -------
-    Codes (n_samples, n_atoms), an array or tensor as the problem's, and the mean number of
-    iterations for a sample.
     """
-    X = problem.X
-    D = problem.D
+    scaled_problem, codes_power = scaled(problem)
+    X = scaled_problem.X
+    D = scaled_problem.D
     n_samples = len(X)
     n_atoms = D.shape[1]
-    codes = X[:, :1] * 0 * D[:1] if problem.warm is None else _dense(problem.warm, X)
+    warm = scaled_problem.warm
+    codes = X[:, :1] * 0 * D[:1] if warm is None else _dense(warm, X)
     step_size = 1 / lipschitz(D)
+    converged = np.zeros(n_samples, bool)
 
     def solve(rows: slice) -> int:
-        return _solve(problem, codes, rows, step_size, accelerated)
+        n_iter, is_done = _solve(scaled_problem, codes, rows, step_size, accelerated)
+        converged[rows] = is_done
+        return n_iter * len(is_done)
 
     if isinstance(X, np.ndarray):
-        squared_norms(X)  # refuses samples that are not finite
         size = min(max(BLOCK_ENTRIES // n_atoms, LEAST_BLOCK_SAMPLES), MOST_BLOCK_SAMPLES)
         counts = over_blocks(solve, n_samples, problem.n_threads, size)
     else:
         size = DEVICE_BLOCK_ENTRIES // n_atoms + 1
         counts = [solve(rows) for rows in split_rows(0, n_samples, size)]
-    return codes, sum(counts) / max(n_samples, 1)
+    if codes_power != 1:
+        codes *= 1 / codes_power
+    return Solution(codes, converged, sum(counts) / max(n_samples, 1))
 
 
 def lipschitz(D: ArrayOrTensor) -> float:
@@ -128,8 +125,11 @@ def _dense(warm: ArrayOrTensor, X: ArrayOrTensor) -> ArrayOrTensor:
 
 def _solve(
     problem: Problem, codes: ArrayOrTensor, rows: slice, step_size: float, accelerated: bool
-) -> int:
-    """Bring codes[rows], in place, to the wanted gap; return iterations times samples."""
+) -> tuple[int, Array]:
+    """Bring codes[rows], in place, to the wanted gap.
+
+    Returns the number of iterations, and whether each sample converged, (n_rows,).
+    """
     xp = namespace(problem.X)
     D = problem.D
     X = problem.X[rows]
@@ -140,31 +140,34 @@ def _solve(
     R = xp.empty_like(X)
     on_cpu = xp is np
     advance: Callable[[State, Step], None] = _advance_array if on_cpu else _advance_tensor
-    flat = 0 * state.ages
-    if problem.linear is not None:
-        # where the linear term exceeds the penalty, no dual point may be feasible: then the
-        # gradient tells the end
-        flat = problem.tol * xp.amax(abs(X @ D - linear), 1)
+    has_gap = problem.has_gap
+    flat = problem.tol * xp.amax(abs(X @ D - linear), 1)
+    is_done: ArrayOrTensor = np.zeros(len(X), bool)
     for n_iter in range(1, problem.max_iter + 1):
         xp.matmul(state.z, D.T, out=R)
         xp.subtract(X, R, out=R)
         xp.matmul(R, D, out=state.u)
         advance(state, step)
-        if n_iter % CHECK_ITERATIONS != 0:
+        if n_iter % CHECK_ITERATIONS != 0 and n_iter < problem.max_iter:
             continue
-        if on_cpu and problem.linear is None:
+        if not has_gap:
+            residual = problem.certificate(c, rows).kkt
+            is_done = residual <= flat
+            if bool(is_done.all()):
+                break
+            continue
+        if on_cpu:
             np.matmul(c, D.T, out=R)
             np.subtract(X, R, out=R)
             np.matmul(R, D, out=state.u)
             value, gap = np.empty((2, len(X)), X.dtype)
             certify_array(X, R, state, step, value, gap)
-            is_flat = False
         else:
-            value, gap, residual = problem.certificate(c, rows)
-            is_flat = bool((residual <= flat).all())
-        if is_flat or float(gap.sum()) <= problem.tol * abs(float(value.sum())):
+            value, gap, _ = problem.certificate(c, rows)
+        is_done = gap <= ALLOWED * problem.tol * value
+        if bool(is_done.all()) and float(gap.sum()) <= problem.tol * float(value.sum()):
             break
-    return n_iter * len(X)
+    return n_iter, is_done if on_cpu else is_done.cpu().numpy()
 
 
 def _advance_tensor(state: State, step: Step) -> None:
@@ -247,7 +250,7 @@ def certify_array(X: Array, R: Array, state: State, step: Step, value: Array, ga
             g = corr[i, j] if step.positive else abs(corr[i, j])
             cost += penalty[j] * abs(code) + half * alpha * code * code
             excess += max(g - penalty[j], zero) ** 2
-            worst = max(worst, g / max(penalty[j], kind(1e-30)))
+            worst = max(worst, g / penalty[j])
         scale = 1 / worst
         dual = scale * xr - half * scale * scale * rr
         if alpha > 0:

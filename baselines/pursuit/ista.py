@@ -1,15 +1,9 @@
 """ISTA: FISTA without its momentum."""
 
 from baselines.pursuit.fista import fista
-from baselines.pursuit.objective import ArrayOrTensor, Problem
+from baselines.pursuit.objective import Problem, Solution
 
 
-def ista(problem: Problem) -> tuple[ArrayOrTensor, float]:
-    """Minimise the objective of `Problem` by plain proximal gradient steps.
-
-    Returns
-    -------
-    Codes (n_samples, n_atoms), an array or tensor as the problem's, and the mean number of
-    iterations for a sample.
-    """
+def ista(problem: Problem) -> Solution:
+    """Minimise the objective of `Problem` by plain proximal gradient steps."""
     return fista(problem, accelerated=False)

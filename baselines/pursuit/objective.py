@@ -1,16 +1,15 @@
 """What a pursuit minimises, and proof of how far codes are from the minimum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from baselines.pursuit.compiled import Array
-from baselines.pursuit.threads import split_rows
 
 ArrayOrTensor = Any  # a numpy array or a torch tensor: what is written here holds for both
 
-CERTIFIED_SAMPLES = 1024  # in double precision at a time
+ROUNDING = 16  # units in the last place of norm(x)*norm(d) that a correlation d'x may be wrong by
 
 
 class Certificate(NamedTuple):
@@ -19,6 +18,24 @@ class Certificate(NamedTuple):
     objective: ArrayOrTensor
     gap: ArrayOrTensor
     kkt: ArrayOrTensor
+
+
+class Solution(NamedTuple):
+    """What a pursuit returns.
+
+    Parameters
+    ----------
+    codes
+        Shape (n_samples, n_atoms): an array or tensor as the samples are, or a CSR array.
+    converged
+        Whether each sample reached the gap asked for, an array (n_samples,).
+    n_iter
+        Mean number of steps for a sample.
+    """
+
+    codes: Any
+    converged: Array
+    n_iter: float
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,7 @@ class Problem:
     X, D
         Samples (n_samples, n_features) and dictionary (n_features, n_atoms).
     penalty
-        Of each atom, (n_atoms,).
+        Of each atom, (n_atoms,), in double precision.
     alpha
         Weight of the ridge.
     positive
@@ -74,13 +91,38 @@ class Problem:
         n_atoms = self.D.shape[1]
         of_atoms = (n_atoms,)
         of_codes = (len(self.X), n_atoms)
-        _check_entries("lmbd", self.penalty, of_atoms)
-        _check_entries("linear", self.linear, of_atoms, of_codes)
-        _check_entries("warm", self.warm, of_codes)
-        if not (bool((self.penalty >= 0).all()) and 0 <= self.alpha < np.inf):
-            raise ValueError("encode: lmbd and alpha must be 0 or more")
+        check_entries("lmbd", self.penalty, of_atoms)
+        check_entries("linear", self.linear, of_atoms, of_codes)
+        check_entries("warm", self.warm, of_codes)
+        if not bool((self.penalty >= 0).all()):
+            raise ValueError("encode: lmbd must be 0 or more")
+        if not self.tol >= 0:
+            raise ValueError(f"encode: tol={self.tol} must be 0 or more")
         if self.max_iter < 1:
             raise ValueError(f"encode: max_iter={self.max_iter} must be at least 1")
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether a duality gap tells the distance from the minimum while a pursuit runs.
+
+        With a linear term, or with atoms without penalty, the residual gives no dual point that is
+        feasible before the end. There the largest violation tells when to stop.
+        """
+        return self.linear is None and bool((self.penalty > 0).all())
+
+    def in_double(self, rows: Any, warm: Any = None) -> "Problem":
+        """Return the problem of some samples in double precision, to start from codes `warm`."""
+        linear = self.linear
+        if linear is not None and linear.ndim == 2:
+            linear = linear[rows]
+        return replace(
+            self,
+            X=double(self.X[rows]),
+            D=double(self.D),
+            linear=double(linear),
+            warm=warm,
+            gram=None,
+        )
 
     def linear_of(self, rows: slice) -> ArrayOrTensor:
         """Return the linear term of some samples, (n_rows or 1, n_atoms)."""
@@ -105,27 +147,48 @@ class Problem:
             0.5*norm(x)**2 - 0.5*norm(x - u)**2
             - sum(max(abs(D'u - linear) - penalty, 0)**2) / (2*alpha)
 
-        with s = 1, or the feasible scale nearest to it, where the last term is 0.
+        with s = 1, or the feasible scale nearest to it, where the last term is 0. Atoms without
+        penalty leave only u that are orthogonal to them: there r is projected. Feasible means but
+        for rounding errors.
         """
         xp = namespace(self.X)
         X = self.X[rows]
         linear = self.linear_of(rows)
         R = X - codes @ self.D.T
-        rr = (R * R).sum(1)
-        xr = (X * R).sum(1)
-        corr = R @ self.D
+        v = R @ self.D - linear - self.alpha * codes
         primal = self.objective(codes, rows)
         high = self.penalty + linear
         low = linear - (np.inf if self.positive else self.penalty)
-        scale = _feasible(xp, corr, high, low)
+        residual = _violation(xp, v, codes, self.penalty, self.positive)
+        free = self.penalty == 0
+        if bool(free.any()) and not self.positive and self.alpha == 0 and self.linear is None:
+            basis = xp.linalg.pinv(self.D[:, free])
+            R = R - (R @ self.D[:, free]) @ basis
+        rr = (R * R).sum(1)
+        xr = (X * R).sum(1)
+        corr = R @ self.D
+        eps = ROUNDING * xp.finfo(X.dtype).eps
+        slack = eps * (X * X).sum(1)[:, None] ** 0.5 * (self.D * self.D).sum(0) ** 0.5
+        scale = _feasible(xp, corr, high + slack, low - slack)
         dual = xp.where(xp.isnan(scale), -np.inf, scale * xr - 0.5 * scale**2 * rr)
         if self.alpha > 0:
             excess = (corr - high).clip(0) + (low - corr).clip(0)
             dual = xp.maximum(dual, xr - 0.5 * rr - (excess**2).sum(1) / (2 * self.alpha))
-        v = corr - self.alpha * codes
-        outside = (v - high).clip(0) + (low - v).clip(0)
-        residual = xp.where(codes > 0, abs(v - high), xp.where(codes < 0, abs(v - low), outside))
         return Certificate(primal, (primal - dual).clip(0), xp.amax(residual, 1))
+
+
+def _violation(
+    xp: Any, v: ArrayOrTensor, codes: ArrayOrTensor, penalty: ArrayOrTensor, positive: bool
+) -> ArrayOrTensor:
+    """Return the distances of v = D'r - linear - alpha*codes from the subdifferential."""
+    outside = (v - penalty).clip(0)
+    if not positive:
+        outside = outside + (-penalty - v).clip(0)
+    at_positive = abs(v - penalty)
+    at_negative = abs(v + penalty)
+    if positive:
+        at_negative = at_negative + np.inf
+    return xp.where(codes > 0, at_positive, xp.where(codes < 0, at_negative, outside))
 
 
 def _feasible(xp: Any, corr: ArrayOrTensor, high: ArrayOrTensor, low: ArrayOrTensor) -> Any:
@@ -166,7 +229,7 @@ def check(
         raise ValueError(f"encode: n_threads={n_threads} must be at least 1")
 
 
-def _check_entries(name: str, value: Any, *shapes: tuple[int, ...]) -> None:
+def check_entries(name: str, value: Any, *shapes: tuple[int, ...]) -> None:
     """Raise ValueError unless `value`, dense or CSR, has one of the shapes and is finite."""
     if value is None:
         return
@@ -176,34 +239,6 @@ def _check_entries(name: str, value: Any, *shapes: tuple[int, ...]) -> None:
     entries = value.data if hasattr(value, "toarray") else value
     if not bool(namespace(entries).isfinite(entries).all()):
         raise ValueError(f"encode: {name} has entries that are not finite")
-
-
-def certify(problem: Problem, codes: Any) -> tuple[float, float]:
-    """Compute the total duality gap / total objective, and the largest KKT residual.
-
-    In double precision, for dense or CSR codes (n_samples, n_atoms).
-    """
-    exact = Problem(
-        double(problem.X),
-        double(problem.D),
-        double(problem.penalty),
-        problem.alpha,
-        problem.positive,
-        double(problem.linear),
-    )
-    total = 0.0
-    total_gap = 0.0
-    kkt = 0.0
-    for rows in split_rows(0, len(problem.X), CERTIFIED_SAMPLES):
-        part = codes[rows].toarray() if hasattr(codes, "toarray") else codes[rows]
-        if isinstance(exact.X, np.ndarray) and is_tensor(part):
-            part = part.numpy()
-        certificate = exact.certificate(double(part), rows)
-        total += float(certificate.objective.sum())
-        total_gap += float(certificate.gap.sum())
-        kkt = float(np.maximum(kkt, float(certificate.kkt.max())))
-    relative_gap = total_gap / abs(total) if total_gap else 0.0
-    return relative_gap, kkt
 
 
 def double(A: ArrayOrTensor | None) -> ArrayOrTensor | None:

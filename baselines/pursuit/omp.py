@@ -15,20 +15,23 @@ from baselines.pursuit.compiled import (
     subtract,
 )
 from baselines.pursuit.csr import SparseRows, join_rows
-from baselines.pursuit.objective import squared_norms
+from baselines.pursuit.scale import nearest_powers, norms_of, require_finite
 from baselines.pursuit.threads import gram_of, over_blocks
+
+UNIT_NORM_EPS = 64  # units in the last place by which the norm of a unit-norm atom may be wrong
+SINGLE_PRECISION_ERROR = 1e-5  # share of a squared norm: a smaller residual takes double precision
 
 
 class Limits(NamedTuple):
-    """Where a code ends.
+    """Where a code ends. Samples and atoms have unit norm.
 
     Parameters
     ----------
     accuracy
-        Square of the share of a sample's norm that rounding makes of correlations.
+        Square of what rounding makes of correlations.
     least_pivot
-        Share of an atom's squared norm that must lie outside the span of the chosen atoms: with
-        less it is a duplicate.
+        Squared norm that an atom must have outside the span of the chosen ones: with less it is a
+        sum of them.
     """
 
     accuracy: Any
@@ -78,6 +81,7 @@ def _back_substitute(L: Array, y: Array, k: int, code: Array) -> None:
 def _solve(
     B: Array,
     squares: Array,
+    allowed: Array,
     gram: Array,
     limits: Limits,
     recursive: bool,
@@ -89,24 +93,34 @@ def _solve(
     Neither samples nor residuals are needed: the chosen atoms are made orthonormal implicitly, by
     the Cholesky factor L of their Gram matrix. Row k of P holds the inner products of all atoms
     with the k-th of these, so that correlations with the residual fall by y[k] * P[k] at each
-    choice, and squared norms outside the span by P[k]**2. At the end the coefficients solve
-    L' code = y.
+    choice, squared norms outside the span by P[k]**2, and the squared norm of the residual by
+    y[k]**2. At the end the coefficients solve L' code = y.
+
+    Parameters
+    ----------
+    squares
+        Squared norm of each sample, (n_rows,); on return that of its residual.
+    allowed
+        Squared norm of a residual at which a code is finished, (n_rows,).
     """
     P, L, y, weights, order, scores, outside = work
     values = scores.values
     m = gram.shape[0]
+    zero = B.dtype.type(0)
     for i in range(len(B)):
         g = B[i]
-        floor = limits.accuracy * squares[i]
+        square = squares[i]
+        floor = limits.accuracy * square
         k = 0
         if recursive:
             for j in range(m):
                 outside[j] = gram[j, j]
-        while k < out.data.shape[1]:
+        while k < out.data.shape[1] and square > allowed[i]:
             if recursive:
                 for j in range(m):
-                    gain = g[j] * g[j] / max(outside[j], limits.accuracy)
-                    values[j] = gain if outside[j] > 0 else 0
+                    rest = outside[j]
+                    gain = g[j] * g[j] / max(rest, limits.least_pivot)
+                    values[j] = gain if rest > limits.least_pivot else zero
             else:
                 for j in range(m):
                     values[j] = abs(g[j])
@@ -116,7 +130,7 @@ def _solve(
                 L[k, p] = P[p, j]
                 weights[p] = P[p, j]
                 pivot -= P[p, j] * P[p, j]
-            in_the_span = pivot <= limits.least_pivot * gram[j, j]
+            in_the_span = pivot <= limits.least_pivot
             if g[j] * g[j] <= floor or in_the_span:
                 break
             row = P[k]
@@ -130,6 +144,7 @@ def _solve(
             y[k] = g[j] / L[k, k]
             scale = 1 / L[k, k]
             step = y[k]
+            square -= step * step
             for q in range(m):
                 row[q] *= scale
                 g[q] -= step * row[q]
@@ -139,20 +154,31 @@ def _solve(
                 outside[j] = 0
             out.indices[i, k] = j
             k += 1
+        squares[i] = square
         out.counts[i] = k
         _back_substitute(L, y, k, out.data[i])
+
+
+class Greedy(NamedTuple):
+    """Codes as a CSR array (n_samples, n_atoms), and whether each reached the error asked for."""
+
+    codes: csr_array
+    converged: Array
 
 
 def omp(
     X: Array,
     D: Array,
-    n_nonzero: int,
+    n_nonzero: int | None = None,
     *,
+    max_error: float | None = None,
     recursive: bool = False,
     n_threads: int | None = None,
     gram: Array | None = None,
-) -> csr_array:
+) -> Greedy:
     """Reduce norm(x - D c) by one atom of c after the other, all coefficients refitted each time.
+
+    Atoms are compared by their correlations after they have been scaled to unit norm.
 
     Parameters
     ----------
@@ -161,7 +187,10 @@ def omp(
     D
         Dictionary of the same type, shape (n_features, n_atoms).
     n_nonzero
-        Non-zeros of a code at most; fewer where the residual is 0 or all atoms are in the span.
+        Non-zeros of a code at most, None for as many as it takes; fewer where the residual is 0 or
+        all atoms are in the span.
+    max_error
+        Norm of the residual x - D c at which a code is finished, in the units of X.
     recursive
         Take the atom that lowers the error most after the refit (ORMP), not the one with the
         largest correlation (OMP).
@@ -170,27 +199,52 @@ def omp(
     gram
         D'D where it is known.
 
-    Returns
-    -------
-    Codes as a CSR array (n_samples, n_atoms).
-
     References
     ----------
     Rubinstein, Zibulevsky and Elad, Efficient implementation of the K-SVD algorithm using batch
     orthogonal matching pursuit, 2008.
     Gharavi-Alkhansari and Huang, A fast orthogonal matching pursuit algorithm, 1998 (ORMP).
     """
-    kind = X.dtype.type
     n_atoms = D.shape[1]
-    width = min(n_nonzero, *D.shape)
+    width = min(D.shape) if n_nonzero is None else min(n_nonzero, *D.shape)
+    norms = norms_of(X)
+    require_finite(norms)
+    lengths = norms_of(D.T)
+    allowed = np.zeros(len(X))
+    if max_error is not None:
+        allowed = np.minimum(max_error / np.where(norms > 0, norms, 1), 1) ** 2
+    if X.dtype == np.float32 and ((allowed > 0) & (allowed < SINGLE_PRECISION_ERROR)).any():
+        found = omp(
+            X.astype(np.float64),
+            D.astype(np.float64),
+            n_nonzero,
+            max_error=max_error,
+            recursive=recursive,
+            n_threads=n_threads,
+        )
+        return found._replace(codes=found.codes.astype(np.float32))
+    kind = X.dtype.type
+    eps = np.finfo(kind).eps
+    if (abs(lengths - 1) > UNIT_NORM_EPS * eps).any():
+        shrink = np.where(lengths > 0, 1 / np.where(lengths > 0, lengths, 1), 1).astype(kind)
+        D = D * shrink
+        gram = None if gram is None else gram * shrink * shrink[:, None]
+    else:
+        shrink = np.ones(n_atoms, kind)
     if gram is None:
         gram = gram_of(D, n_threads)
-    eps = np.finfo(kind).eps
     accuracy = (8 * eps) ** 2 if kind is np.float64 else 1e-12
     limits = Limits(kind(accuracy), kind(64 * eps))
+    powers = nearest_powers(norms)
+    converged = np.ones(len(X), bool)
 
     def encode(rows: slice) -> SparseRows:
-        B = X[rows] @ D
+        samples = X[rows]
+        if (powers[rows] != 1).any():
+            samples = samples * (1 / powers[rows])[:, None].astype(kind)
+        B = samples @ D
+        squares = np.square(norms[rows] / powers[rows]).astype(kind)
+        limit = (allowed[rows] * squares).astype(kind)
         out = SparseRows(
             np.zeros((len(B), width), kind),
             np.zeros((len(B), width), np.int32),
@@ -205,8 +259,13 @@ def omp(
             scores=empty_scores(n_atoms, kind),
             outside=np.empty(n_atoms, kind),
         )
-        _solve(B, squared_norms(X[rows]), gram, limits, recursive, work, out)
+        _solve(B, squares, limit, gram, limits, recursive, work, out)
+        if max_error is not None:
+            converged[rows] = squares <= limit + limits.accuracy
         used = np.arange(width) < out.counts[:, None]
-        return SparseRows(out.data[used], out.indices[used], out.counts)
+        indices = out.indices[used]
+        units = np.repeat(powers[rows], out.counts) * shrink[indices]
+        return SparseRows((out.data[used] * units).astype(kind), indices, out.counts)
 
-    return join_rows(over_blocks(encode, len(X), n_threads), (len(X), n_atoms), X.dtype)
+    codes = join_rows(over_blocks(encode, len(X), n_threads), (len(X), n_atoms), kind)
+    return Greedy(codes, converged)

@@ -1,11 +1,12 @@
 """How samples are shared out over threads."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar, cast
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -18,17 +19,43 @@ BLOCK_SAMPLES = 2048  # large enough to make buffers worth their pages, small en
 LEAST_SAMPLES = 32  # of a block, however many threads there are
 
 
+class _Limit:
+    """How many contexts hold BLAS at one thread, and what restores its number."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.n_holders = 0
+        self.restore: Callable[[], None] | None = None
+
+
+_limit = _Limit()
+
+
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Limit BLAS to one thread while the context is open, and restore its number after.
 
-    Small products are faster so, and threads of our own do not wait for those of BLAS.
+    Small products are faster so, and threads of our own do not wait for those of BLAS. The number
+    belongs to the whole process: the first of several contexts at a time sets it, in whatever
+    threads they are, and the last one restores it.
     """
-    return cast(AbstractContextManager[Any], _controller().limit(limits=1, user_api="blas"))
+    with _limit.lock:
+        if _limit.n_holders == 0:
+            limiter: Any = _controller().limit(limits=1, user_api="blas")
+            _limit.restore = limiter.restore_original_limits
+        _limit.n_holders += 1
+    try:
+        yield
+    finally:
+        with _limit.lock:
+            _limit.n_holders -= 1
+            if _limit.n_holders == 0 and _limit.restore is not None:
+                _limit.restore()
 
 
 def available_cores() -> int:
