@@ -27,7 +27,7 @@ from baselines.pursuit.encode import encode
 from baselines.pursuit.threads import gram_of, over_blocks
 
 Update = Literal["approximate", "exact", "mod"]
-LEAST_PIVOT = 1e-6  # of the normal equations of MOD that are solved as they are
+LEAST_PIVOT = 1e-3  # of the normal equations of MOD that are solved as they are
 LEAST_GAIN = 1e-10  # share of the squared error that a step of conjugate gradients must promise
 MOST_STEPS = 100
 

@@ -11,7 +11,8 @@ from baselines.pursuit.compiled import Array, compiled
 MOST_VECTORS = 30  # in the basis, before it starts again from the best of their span
 MOST_STARTS = 20
 NEWTON_STEPS = 60
-MOST_EXPONENT = 126  # of a power of two in single precision, in which subnormal numbers stay small
+MOST_EXPONENT_SINGLE = 126  # of a power of two that its type holds, as its inverse
+MOST_EXPONENT_DOUBLE = 1022
 
 
 class Workspace(NamedTuple):
@@ -59,7 +60,8 @@ def near_one(v: Array) -> Any:
         peak = max(peak, abs(v[f]))
     if peak == 0:
         return peak
-    return v.dtype.type(math.ldexp(1.0, min(-math.frexp(peak)[1], MOST_EXPONENT)))
+    limit = MOST_EXPONENT_SINGLE if v.itemsize == 4 else MOST_EXPONENT_DOUBLE
+    return v.dtype.type(math.ldexp(1.0, min(-math.frexp(peak)[1], limit)))
 
 
 @partial(compiled, inline=True)

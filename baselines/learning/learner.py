@@ -92,8 +92,9 @@ class Learned:
         ValueError
             If `save` did not write it.
         """
+        data = io.BytesIO(Path(path).read_bytes())
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(data, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             memory = {
                 name.removeprefix(MEMORY): array
@@ -104,7 +105,7 @@ class Learned:
             looks = tuple(Look(int(n_iter), float(value)) for n_iter, value in pairs)
             history = tuple(arrays["history"].tolist())
             return cls(arrays["D"], int(arrays["n_iter"]), history, looks, memory)
-        except (ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"Learned.load: {path} holds no dictionary; expected a file that Learned.save wrote"
             ) from error

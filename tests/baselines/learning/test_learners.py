@@ -329,11 +329,12 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 def test_a_wrong_option_is_named_where_the_learner_is_made(
     learner: Any, option: str, value: Any
 ) -> None:
-    options: dict[str, Any] = {
+    right: dict[Any, dict[str, Any]] = {
         KSVD: {"n_atoms": 3, "n_nonzero": 1},
         Online: {"n_atoms": 3, "lmbd": 0.1},
         Union: {"lmbd": 0.1, "threshold": 0.1},
-    }[learner]
+    }
+    options = right[learner]
     learner(**options)
     with pytest.raises(ValueError, match=rf"^{learner.__name__}: {option}=.* must be"):
         learner(**options | {option: value})
@@ -345,7 +346,8 @@ def test_options_may_be_numbers_of_numpy() -> None:
     counts = np.array([N_ATOMS, 3, 2])
     learner = KSVD(n_atoms=counts[0], n_nonzero=counts[1])
     np.testing.assert_array_equal(learn(learner, X, n_iter=counts[2]).D, plain.D)
-    assert Online(n_atoms=3, lmbd=np.float32(0.5), positive=np.bool_(True)).lmbd == 0.5
+    options: dict[str, Any] = {"lmbd": np.float32(0.5), "positive": np.bool_(True)}
+    assert Online(n_atoms=3, **options).lmbd == 0.5
 
 
 def test_online_learning_goes_on_from_any_dictionary() -> None:
