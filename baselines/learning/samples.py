@@ -95,13 +95,13 @@ def as_matrix(A: Any, name: str, axes: str) -> Array:
 
 
 def _array_of(A: Any, name: str, axes: str) -> Array:
-    """Return a tensor as an array; numpy has no bfloat16."""
+    """Return a tensor as an array; of the short floating types numpy has float16 alone."""
     import torch
 
     if A.layout != torch.strided:
         raise ValueError(f"learn: {name} is a sparse tensor; expected a dense one {axes}")
     tensor = A.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
+    if tensor.is_floating_point() and tensor.itemsize < 4:
         tensor = tensor.float()
     return np.asarray(tensor.resolve_conj().resolve_neg().numpy())
 

@@ -32,6 +32,8 @@ from baselines.learning.samples import (
 from baselines.pursuit.compiled import Array
 
 MOST_THRESHOLD = 2.0**40  # in the unit of the samples: with this and more all codes are 0
+LEAST_LMBD = 1e-12  # with less, rounding errors of X'X would decide, also in double precision
+SINGLE_LMBD = 1e-4  # from which X'X is exact enough in single precision
 
 
 def hard_threshold(V: Array, threshold: float) -> Array:
@@ -107,7 +109,7 @@ class Union:
     n_transforms
         Number of transforms.
     lmbd
-        Weight of the penalty, above 0.
+        Weight of the penalty, above 0. Less than 1e-12 counts as 1e-12.
     threshold
         Size from which an entry of W x is kept.
     seed
@@ -162,7 +164,7 @@ class Union:
         """Compute the costs of samples that were divided by `unit`, divided by its square."""
         squares = np.square(X @ W.T.astype(X.dtype))
         np.minimum(squares, self._threshold(unit) ** 2, out=squares)
-        weights = self.lmbd * penalty(W) * np.square(X).sum(1)
+        weights = max(self.lmbd, LEAST_LMBD) * penalty(W) * np.square(X).sum(1)
         return np.asarray(squares.sum(1, dtype=np.float64) + weights)
 
     def _threshold(self, unit: float) -> float:
@@ -173,7 +175,9 @@ class Union:
         energy = float(np.square(X).sum(dtype=np.float64))
         if energy == 0:
             return W
+        if self.lmbd < SINGLE_LMBD:
+            X = X.astype(np.float64)
         Z = hard_threshold(X @ W.T.astype(X.dtype), self._threshold(unit))
         gram = (X.T @ X).astype(np.float64)
         cross = (X.T @ Z).astype(np.float64)
-        return transform(gram, cross, self.lmbd * energy)
+        return transform(gram, cross, max(self.lmbd, LEAST_LMBD) * energy)

@@ -1,6 +1,6 @@
 """Learning does not depend on the size of samples: what is right at 1 is right at 1e-100."""
 
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -313,3 +313,50 @@ def test_more_non_zeros_than_the_rank_of_the_samples(update: Any) -> None:
     learned = learn(learner, X, n_iter=4)
     np.testing.assert_allclose(np.linalg.norm(learned.D, axis=0), 1)
     assert learned.history[-1] < 1e-20 * np.square(X).mean()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lmbd", [1e-300, 1e-30, 1e-15, 1e-12, 1e-8, 1e-5, 1e-3, 1e6])
+def test_transforms_of_dependent_samples_stay_invertible(lmbd: float, dtype: Any) -> None:
+    """However weak the penalty is: samples of rank 2 leave four directions to it alone."""
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((50, 2)) @ rng.standard_normal((2, 6))).astype(dtype)
+    steps = Union(n_transforms=2, lmbd=lmbd, threshold=0.5).steps(X)
+    costs = [next(steps).cost for _ in range(8)]
+    W = next(steps).W
+    assert np.isfinite(W).all()
+    assert (np.linalg.matrix_rank(W) == 6).all()
+    assert costs[-1] <= costs[0] * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lmbd", [1e3, 1e30, 1e300])
+def test_a_penalty_above_all_samples_leaves_codes_of_zeros(lmbd: float, dtype: Any) -> None:
+    X = samples().astype(dtype)
+    learner = Online(n_atoms=N_ATOMS, lmbd=lmbd, batch_size=len(X))
+    learned = learn(learner, X, n_iter=3, held_out=X)
+    half = 0.5 * np.square(X, dtype=np.float64).sum(axis=1).mean()
+    np.testing.assert_allclose(objectives(learned), half, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(learned.D, axis=0), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n_samples", "n_features", "n_atoms"),
+    [(1, 1, 1), (1, 5, 3), (5, 1, 4), (7, 2, 1), (3, 3, 40), (300, 1, 1)],
+)
+def test_problems_of_the_smallest_shapes(
+    n_samples: int, n_features: int, n_atoms: int, dtype: Any
+) -> None:
+    X = np.random.default_rng(0).standard_normal((n_samples, n_features)).astype(dtype)
+    learners: list[Learner] = [
+        KSVD(n_atoms=n_atoms, n_nonzero=1, update="approximate"),
+        KSVD(n_atoms=n_atoms, n_nonzero=1, update="exact"),
+        KSVD(n_atoms=n_atoms, n_nonzero=1, update="mod"),
+    ]
+    for lmbd, alpha in product((0.0, 0.1), (0.0, 1e30)):
+        learners.append(Online(n_atoms=n_atoms, lmbd=lmbd, alpha=alpha))
+    for learner in learners:
+        learned = learn(learner, X, n_iter=4, held_out=X)
+        np.testing.assert_allclose(np.linalg.norm(learned.D, axis=0), 1, atol=1e-6)
+        assert np.isfinite(objectives(learned)).all()
