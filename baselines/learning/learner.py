@@ -154,9 +154,10 @@ def learn(
     start
         Where to go on from. Its atoms are brought to unit norm; those of zeros become noise.
     held_out
-        Samples (n_samples, n_features) to stop by: their objective is computed `every` so many
-        iterations and after the last, until it has not fallen by a ten-thousandth in `patience`
-        such looks. Then the best dictionary looked at is returned, not the last one.
+        Samples (n_samples, n_features) to stop by, an array or a tensor: their objective is
+        computed `every` so many iterations and after the last, until it has not fallen by a
+        ten-thousandth in `patience` such looks. Then the best dictionary looked at is returned, not
+        the last one.
     every, patience
         In iterations, and in looks.
     on_step

@@ -77,13 +77,12 @@ def as_matrix(A: Any, name: str, axes: str) -> Array:
     """
     if not is_array(A):
         raise ValueError(
-            f"learn: {name} is a {type(A).__name__}; expected an array or a tensor {axes},"
-            " such as numpy.asarray(...) makes"
+            f"learn: {name} is a {type(A).__name__}; expected an array or a tensor {axes}:"
+            f" {_remedy(A)}"
         )
     if isinstance(A, np.ma.MaskedArray):
         raise ValueError(
-            f"learn: {name} is a masked array; expected a plain one {axes},"
-            " such as its method filled makes"
+            f"learn: {name} is a masked array; expected a plain one {axes}: {_remedy(A)}"
         )
     if is_tensor(A):
         A = _array_of(A, name, axes)
@@ -92,6 +91,14 @@ def as_matrix(A: Any, name: str, axes: str) -> Array:
     if A.ndim != 2 or A.shape[1] == 0:
         raise ValueError(f"learn: {name} has shape {A.shape}; expected {axes}")
     return np.asarray(A)
+
+
+def _remedy(A: Any) -> str:
+    """Return how to make an array of a container of numbers."""
+    for method in ("toarray", "to_numpy", "filled"):
+        if hasattr(A, method):
+            return f"call its method {method}"
+    return "call numpy.asarray on it, if it holds numbers"
 
 
 def _array_of(A: Any, name: str, axes: str) -> Array:
@@ -121,13 +128,13 @@ def as_samples(X: Any, name: str = "X", least: int = 1) -> Array:
 
 
 def check_stream(X: Any) -> None:
-    """Raise ValueError unless `X` is an iterable, and not one of numbers such as a data frame."""
+    """Raise ValueError unless `X` is an iterable, and no container of numbers or text itself."""
     is_container = hasattr(X, "__array__") or hasattr(X, "toarray")
     is_text_or_names = isinstance(X, str | bytes | Mapping)
     if is_container or is_text_or_names or not isinstance(X, Iterable):
         raise ValueError(
             f"learn: X is a {type(X).__name__}; expected an array or a tensor"
-            " (n_samples, n_features), or an iterable of such blocks"
+            f" (n_samples, n_features), or an iterable of such blocks: {_remedy(X)}"
         )
 
 

@@ -219,11 +219,11 @@ WITH_INFINITY = X.copy()
 WITH_INFINITY[7, 0] = -np.inf
 MASKED = np.ma.masked_array(X, mask=X > 1)
 REFUSED: dict[str, tuple[Any, str]] = {
-    "frame": (pd.DataFrame(X), "X is a DataFrame; expected an array or a tensor"),
+    "frame": (pd.DataFrame(X), "X is a DataFrame; expected an array or a tensor.*to_numpy"),
     "series": (pd.Series(X[0]), "X is a Series; expected"),
-    "csr": (scipy.sparse.csr_array(X), "X is a csr_array; expected"),
+    "csr": (scipy.sparse.csr_array(X), "X is a csr_array; expected.*toarray"),
     "csr matrix": (scipy.sparse.csr_matrix(X), "X is a csr_matrix; expected"),
-    "masked": (MASKED, "X is a masked array; expected a plain one"),
+    "masked": (MASKED, "X is a masked array; expected a plain one.*filled"),
     "none": (None, "X is a NoneType; expected"),
     "number": (3.0, "X is a float; expected"),
     "text": ("samples.npy", "X is a str; expected"),
