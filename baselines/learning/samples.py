@@ -208,8 +208,12 @@ def in_unit(X: Array, unit: float) -> Array:
 
 
 def unit_columns(D: Array) -> Array:
-    """Divide each column by its norm, however small or large; columns of zeros stay zero."""
+    """Divide each column by its norm, however small or large; columns of zeros stay zero.
+
+    In double precision, rounded once: learning is chaotic, and runs at two sizes of the samples
+    should not part because their first atoms differ in more than the samples do.
+    """
     exponents = np.frexp(np.abs(D).max(axis=0, initial=0))[1]
-    near_one = np.ldexp(D, -exponents)
+    near_one = np.ldexp(D, -exponents).astype(np.float64)
     norms = np.linalg.norm(near_one, axis=0)
-    return np.asarray(near_one / np.where(norms > 0, norms, 1))
+    return np.asarray(near_one / np.where(norms > 0, norms, 1), D.dtype)

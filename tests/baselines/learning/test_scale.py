@@ -219,6 +219,13 @@ def test_atoms_of_any_size_come_to_unit_norm(dtype: Any) -> None:
     assert unit.dtype == dtype
 
 
+def test_atoms_in_single_precision_are_rounded_once() -> None:
+    D = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
+    exact = unit_columns(D.astype(np.float64))
+    np.testing.assert_array_equal(unit_columns(D), exact.astype(np.float32))
+    np.testing.assert_array_equal(unit_columns(np.asfortranarray(D)), unit_columns(D))
+
+
 def test_the_unit_is_a_power_of_two_and_one_for_plain_samples() -> None:
     for peak in (1e-3, 1.0, 255.0, 1000.0):
         assert unit_of(np.array([[0.0, -peak]])) == 1
