@@ -76,9 +76,10 @@ class SynthesisCoder:
         if self.learner == "online":
             learner = Online(n_atoms=n_atoms, lmbd=self.penalty, seed=seed, n_threads=n_threads)
         else:
+            most = min(DEFAULT_N_NONZERO, X.shape[1], n_atoms)
             learner = KSVD(
                 n_atoms=n_atoms,
-                n_nonzero=self.n_nonzero or DEFAULT_N_NONZERO,
+                n_nonzero=self.n_nonzero or most,
                 update=UPDATES[self.learner],
                 seed=seed,
                 n_threads=n_threads,

@@ -6,15 +6,30 @@ from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csc_array, csr_array
 
-from baselines.learning.leading import Workspace, empty_workspace, leading
-from baselines.learning.learner import Learned, Samples, as_floats, first_atoms, replace_atoms
+from baselines.learning.leading import Workspace, empty_workspace, leading, near_one
+from baselines.learning.learner import Learned, first_atoms, replace_atoms, resume
+from baselines.learning.samples import (
+    Samples,
+    as_floats,
+    as_matrix,
+    as_samples,
+    check_counts,
+    check_stream,
+    in_unit,
+    is_array,
+    unit_of,
+)
 from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.encode import encode
 from baselines.pursuit.threads import gram_of, over_blocks
 
 Update = Literal["approximate", "exact", "mod"]
+LEAST_PIVOT = 1e-3  # of the normal equations of MOD that are solved as they are
+LEAST_GAIN = 1e-10  # share of the squared error that a step of conjugate gradients must promise
+MOST_STEPS = 100
 
 
 class Compressed(NamedTuple):
@@ -55,6 +70,10 @@ def _update_approximate(R: Array, rows: Array, codes: Compressed) -> None:
                 new[f] += g * r[f]
         for f in range(n_features):
             new[f] += gg * old[f]
+        scale = near_one(new)
+        for f in range(n_features):
+            new[f] *= scale
+        for f in range(n_features):
             norm += new[f] * new[f]
         if norm <= 0:
             continue
@@ -177,14 +196,68 @@ def update_mod(X: Array, rows: Array, codes: csc_array) -> None:
     ----------
     Engan, Aase and Hakon Husoy, Method of optimal directions for frame design, 1999.
     """
-    moments = (codes.T @ codes).toarray()
-    ridge = 1e-6 * np.trace(moments) / len(moments)
-    moments.flat[:: len(moments) + 1] += ridge or 1.0  # 1 where no code is used
-    best = np.linalg.solve(moments, codes.T @ X)
+    best = least_squares(codes, X)
     norms = np.linalg.norm(best, axis=1)
-    norms[norms <= 1e-12] = 0
-    rows[:] = np.where(norms[:, None] > 0, best / np.maximum(norms, 1e-12)[:, None], rows)
-    codes.data *= np.repeat(norms, np.diff(codes.indptr))
+    norms[norms <= np.finfo(norms.dtype).eps * norms.max(initial=0)] = 0  # rounding errors
+    is_used = norms > 0
+    rows[is_used] = best[is_used] / norms[is_used, None]
+    codes.data *= np.repeat(norms, np.diff(codes.indptr)).astype(codes.dtype)
+
+
+def least_squares(codes: csc_array, X: Array) -> Array:
+    """Minimise norm(X - codes @ B)**2 over B (n_atoms, n_features), in double precision.
+
+    By the Cholesky factor of C'C, where C are the codes with columns of norm 1. A small pivot means
+    that columns are nearly dependent, as where one sample is much larger than the rest. There the
+    factor only preconditions conjugate gradients, which use C itself: its condition number is the
+    square root of that of C'C. Rows of B that no code uses are 0.
+
+    References
+    ----------
+    Björck, Numerical methods for least squares problems, 1996 (section 7.4).
+    """
+    C = csc_array(codes, dtype=np.float64, copy=True)
+    sizes = np.sqrt(np.asarray(C.power(2).sum(axis=0)))
+    sizes[sizes == 0] = 1
+    C.data /= np.repeat(sizes, np.diff(C.indptr))
+    moments = (C.T @ C).toarray()
+    diagonal = moments.diagonal()
+    ridge = 8 * len(moments) * np.finfo(np.float64).eps  # more than rounding can take away
+    moments.flat[:: len(moments) + 1] = np.where(diagonal > 0, 1 + ridge, 1)
+    factor = cho_factor(moments, lower=True, overwrite_a=True, check_finite=False)
+    B = cho_solve(factor, (codes.T @ X) / sizes[:, None], check_finite=False)
+    if factor[0].diagonal().min() ** 2 < LEAST_PIVOT:
+        _descend_conjugate(C, X, factor, B)
+    return np.asarray(B / sizes[:, None])
+
+
+def _descend_conjugate(C: csc_array, X: Array, factor: tuple[Array, bool], B: Array) -> None:
+    """Lower norm(X - C @ B)**2 in place, until a step would gain next to nothing."""
+    R = X - C @ B
+    floor = np.finfo(np.float64).eps ** 2 * float(np.square(X, dtype=np.float64).sum())
+    gradient = C.T @ R
+    move = cho_solve(factor, gradient, check_finite=False)
+    gains = (gradient * move).sum(axis=0)
+    for _ in range(MOST_STEPS):
+        if gains.sum() <= LEAST_GAIN * float(np.square(R).sum()) + floor:
+            return
+        image = C @ move
+        squares = np.square(image).sum(axis=0)
+        step = np.divide(gains, squares, out=np.zeros_like(gains), where=squares > 0)
+        B += step * move
+        R -= step * image
+        gradient = C.T @ R
+        conditioned = cho_solve(factor, gradient, check_finite=False)
+        new_gains = (gradient * conditioned).sum(axis=0)
+        ratio = np.divide(new_gains, gains, out=np.zeros_like(gains), where=gains > 0)
+        move = conditioned + ratio * move
+        gains = new_gains
+
+
+def count_uses(codes: csc_array) -> Array:
+    """Count the non-zeros of each atom, (n_atoms,); an update may make a coefficient 0."""
+    before = np.append(0, np.cumsum(codes.data != 0))
+    return np.diff(before[codes.indptr])
 
 
 def residual(X: Array, codes: csr_array, rows: Array, n_threads: int | None) -> Array:
@@ -215,7 +288,7 @@ class KSVD:
     n_atoms
         Number of atoms.
     n_nonzero
-        Non-zeros of a code at most.
+        Non-zeros of a code at most; no more than atoms or features.
     update
         "approximate", one alternation an atom; "exact", the singular value decomposition; "mod",
         all atoms at once.
@@ -237,42 +310,62 @@ class KSVD:
     n_threads: int | None = None
 
     def __post_init__(self) -> None:
+        check_counts("KSVD", n_atoms=self.n_atoms, n_nonzero=self.n_nonzero)
+        check_counts("KSVD", least=0, seed=self.seed)
+        if self.n_threads is not None:
+            check_counts("KSVD", n_threads=self.n_threads)
         if self.update not in get_args(Update):
             raise ValueError(
-                f"KSVD(update={self.update!r}): must be one of {', '.join(get_args(Update))}"
+                f"KSVD: update={self.update!r} must be one of {', '.join(get_args(Update))}"
             )
-        if self.n_nonzero < 1:
-            raise ValueError(f"KSVD(n_nonzero={self.n_nonzero}): must be at least 1")
+        if self.n_nonzero > self.n_atoms:
+            raise ValueError(
+                f"KSVD: n_nonzero={self.n_nonzero} must be at most n_atoms={self.n_atoms}"
+            )
 
     def objective(self, X: Array, D: Array) -> float:
         """Compute the mean of 0.5*norm(x - D c)**2 with the codes of Batch-OMP."""
-        X = as_floats(X)
+        X = as_floats(as_samples(X))
+        unit = unit_of(X)
+        X = in_unit(X, unit)
+        D = as_floats(as_matrix(D, "D", "(n_features, n_atoms)"))
         rows = np.ascontiguousarray(D.T)
         R = residual(X, self._codes(X, D), rows, self.n_threads)
-        return mean_error(R, self.n_threads)
+        return mean_error(R, self.n_threads) * unit * unit
 
     def steps(self, X: Samples, start: Learned | None = None) -> Iterator[Learned]:
         """Yield the dictionary after each iteration, without end.
 
-        `X` is one array (n_samples, n_features), because each iteration sees all samples;
+        `X` is one array or tensor (n_samples, n_features), because each iteration sees all samples;
         `history` is the mean of 0.5*norm(x - D c)**2 after each update.
 
         Raises
         ------
         ValueError
-            If `X` is a stream.
+            If `X` is a stream, or has no samples, fewer features than `n_nonzero` or entries that
+            are not finite, or `start` does not fit.
         """
-        if not isinstance(X, np.ndarray):
+        if not is_array(X):
+            check_stream(X)
             raise ValueError(
-                "KSVD: needs all samples at once, as an array; Online learns from a stream"
+                "learn: KSVD needs all samples at once, as an array or a tensor;"
+                f" X is a {type(X).__name__}; Online learns from a stream"
             )
-        X = as_floats(X)
-        state = start
-        if state is None:
+        X = as_floats(as_samples(X))
+        if self.n_nonzero > X.shape[1]:
+            raise ValueError(
+                f"learn: n_nonzero={self.n_nonzero} of KSVD must be at most the"
+                f" {X.shape[1]} features of X"
+            )
+        unit = unit_of(X)
+        X = in_unit(X, unit)
+        if start is None:
             state = Learned(first_atoms(X, self.n_atoms, np.random.default_rng(self.seed)))
+        else:
+            state = resume(start, X, self.n_atoms, self.seed)
         while True:
             codes = self._codes(X, state.D)
-            rows = np.ascontiguousarray(state.D.T)
+            rows = np.array(state.D.T, order="C")
             R = residual(X, codes, rows, self.n_threads)
             by_atom = csc_array(codes)
             if self.update == "approximate":
@@ -282,9 +375,9 @@ class KSVD:
             else:
                 update_mod(X, rows, by_atom)
                 R = X - by_atom @ rows
-            error = mean_error(R, self.n_threads)
+            error = mean_error(R, self.n_threads) * unit * unit
             D = np.ascontiguousarray(rows.T)
-            replace_atoms(D, gram_of(D, self.n_threads), np.diff(by_atom.indptr), R, X)
+            replace_atoms(D, gram_of(D, self.n_threads), count_uses(by_atom), R, X)
             state = Learned(D, state.n_iter + 1, (*state.history, error))
             yield state
 

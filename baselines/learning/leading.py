@@ -1,5 +1,6 @@
 """The leading singular vector of a matrix with few columns, in compiled code: Lanczos' method."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from baselines.pursuit.compiled import Array, compiled
 MOST_VECTORS = 30  # in the basis, before it starts again from the best of their span
 MOST_STARTS = 20
 NEWTON_STEPS = 60
+MOST_EXPONENT_SINGLE = 126  # of a power of two that its type holds, as its inverse
+MOST_EXPONENT_DOUBLE = 1022
 
 
 class Workspace(NamedTuple):
@@ -43,6 +46,22 @@ def empty_workspace(n_rows: int, n_features: int, dtype: Any) -> Workspace:
         beside=np.empty(n_vectors),
         eigenvector=np.empty(n_vectors),
     )
+
+
+@compiled
+def near_one(v: Array) -> Any:
+    """Return the power of two that brings the largest absolute entry to between 0.5 and 1.
+
+    Multiplied by it, which rounds nothing, small and large vectors have squares within the range of
+    their type. It is 0 for a vector of zeros.
+    """
+    peak = v.dtype.type(0)
+    for f in range(len(v)):
+        peak = max(peak, abs(v[f]))
+    if peak == 0:
+        return peak
+    limit = MOST_EXPONENT_SINGLE if v.itemsize == 4 else MOST_EXPONENT_DOUBLE
+    return v.dtype.type(math.ldexp(1.0, min(-math.frexp(peak)[1], limit)))
 
 
 @partial(compiled, inline=True)
@@ -143,14 +162,22 @@ def leading(n: int, tol: float, work: Workspace) -> bool:
         for f in range(E.shape[1]):
             E[k, f] = 0
     new = V[0]
+    scale = near_one(new)
+    for f in range(len(new)):
+        new[f] *= scale
     if _normalise(new) <= 0:
         return False
-    for _ in range(MOST_STARTS):
+    scale = V.dtype.type(1)  # of E'E, known after the first product
+    for start in range(MOST_STARTS):
         k = 0
         residual = 1.0
         while residual > tol and k < len(V) - 1:
             w = V[k + 1]
             _through(E, n, V[k], w)
+            if start == 0 and k == 0:
+                scale = near_one(w)
+            for f in range(len(w)):
+                w[f] *= scale
             for i in range(k, -1, -1):
                 overlap = V.dtype.type(0)
                 for f in range(len(w)):

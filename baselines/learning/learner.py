@@ -1,7 +1,8 @@
 """What dictionary learning returns, how a learner is driven, where it starts, what it replaces."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,12 +10,23 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.learning.samples import (
+    Samples,
+    as_floats,
+    as_matrix,
+    as_samples,
+    check_counts,
+    is_array,
+    largest,
+    unit_columns,
+)
 from baselines.pursuit.compiled import Array
+from baselines.pursuit.threads import split_rows
 from ddl_bench.files import write_atomically
 
-Samples = Array | Iterable[Array]
 COHERENCE = 0.99  # inner product from which two atoms count as one, as in Aharon et al. (2006)
 LEAST_GAIN = 1e-4  # relative fall of the held-out objective that counts as one
+CANDIDATE_SAMPLES = 256  # compared with each other at a time, as they may become atoms
 MEMORY = "memory."  # what names of a learner's arrays begin with in a file
 
 
@@ -53,6 +65,12 @@ class Learned:
         """Write an .npz file to resume from.
 
         A file that was there is replaced as a whole, so a kill leaves the old one or the new one.
+        A folder that does not exist is made.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made or the file cannot be written.
         """
         arrays = {f"{MEMORY}{name}": array for name, array in self.memory.items()}
         arrays["D"] = self.D
@@ -65,17 +83,32 @@ class Learned:
 
     @classmethod
     def load(cls, path: str | Path) -> "Learned":
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        OSError
+            If there is no such file.
+        ValueError
+            If `save` did not write it.
+        """
+        data = io.BytesIO(Path(path).read_bytes())
+        try:
+            with np.load(data, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
             memory = {
-                name.removeprefix(MEMORY): file[name]
-                for name in file.files
+                name.removeprefix(MEMORY): array
+                for name, array in arrays.items()
                 if name.startswith(MEMORY)
             }
-            pairs = file["held_out"].reshape(-1, 2)
+            pairs = arrays["held_out"].reshape(-1, 2)
             looks = tuple(Look(int(n_iter), float(value)) for n_iter, value in pairs)
-            history = tuple(file["history"].tolist())
-            return cls(file["D"], int(file["n_iter"]), history, looks, memory)
+            history = tuple(arrays["history"].tolist())
+            return cls(arrays["D"], int(arrays["n_iter"]), history, looks, memory)
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"Learned.load: {path} holds no dictionary; expected a file that Learned.save wrote"
+            ) from error
 
 
 class Learner(Protocol):
@@ -113,15 +146,18 @@ def learn(
     learner
         The way to learn, with its hyper-parameters.
     X
-        Samples, shape (n_samples, n_features), or an iterable of such blocks.
+        Samples, shape (n_samples, n_features): an array or a tensor of finite real numbers, of any
+        type and size, or an iterable of such blocks, each perhaps alone in a list. Float32 and
+        smaller types are learned from in float32, others in float64.
     n_iter
         Iterations in all, those of `start` included.
     start
-        Where to go on from.
+        Where to go on from. Its atoms are brought to unit norm; those of zeros become noise.
     held_out
-        Samples (n_samples, n_features) to stop by: their objective is computed `every` so many
-        iterations and after the last, until it has not fallen by a ten-thousandth in `patience`
-        such looks. Then the best dictionary looked at is returned, not the last one.
+        Samples (n_samples, n_features) to stop by, an array or a tensor: their objective is
+        computed `every` so many iterations and after the last, until it has not fallen by a
+        ten-thousandth in `patience` such looks. Then the best dictionary looked at is returned, not
+        the last one.
     every, patience
         In iterations, and in looks.
     on_step
@@ -135,7 +171,8 @@ def learn(
     Raises
     ------
     ValueError
-        If a number is below 1, `start` has another number of atoms, or there are no samples.
+        If a number is no integer of at least 1, samples, `start` or `held_out` are not as
+        described or do not fit each other, or there are no samples.
 
     Examples
     --------
@@ -148,33 +185,64 @@ def learn(
     >>> learned.history[-1] < learned.history[0]
     True
     """
-    counts = {"n_iter": n_iter, "every": every, "patience": patience, "n_atoms": learner.n_atoms}
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"learn: {name}={value} must be at least 1")
-    if start is not None and start.D.shape[1] != learner.n_atoms:
-        raise ValueError(
-            f"learn: start has {start.D.shape[1]} atoms; expected n_atoms={learner.n_atoms}"
-        )
+    check_counts("learn", n_iter=n_iter, every=every, patience=patience, n_atoms=learner.n_atoms)
+    n_features = _n_features(learner, X, start)
+    if held_out is not None:
+        held_out = as_samples(held_out, "held_out")
+        largest(held_out, "held_out")
+        _check_features(held_out, n_features)
     if start is not None and start.n_iter >= n_iter:
         return start
-    best = start
+    best = None
     looks = list(start.held_out) if start is not None else []
     for state in learner.steps(X, start):
         last = state.n_iter >= n_iter
         looks_now = held_out is not None and (state.n_iter % every == 0 or last)
         if held_out is not None and looks_now:
+            _check_features(held_out, len(state.D))
             looks.append(Look(state.n_iter, learner.objective(held_out, state.D)))
         state = replace(state, held_out=tuple(looks))
         if on_step is not None:
             on_step(state)
         if held_out is None or not looks or (looks_now and _is_best(looks)):
             best = state
+        elif best is None:
+            best = start
         if last or (looks_now and _has_stalled(looks, patience)):
             break
     if best is None:
         raise ValueError("learn: the stream of samples is empty; expected at least one block")
     return replace(best, held_out=tuple(looks))
+
+
+def _n_features(learner: Learner, X: Samples, start: Learned | None) -> int | None:
+    """Return the number of features, None where a stream will tell it.
+
+    Raises ValueError unless `X`, if it is an array, and `start` fit each other.
+    """
+    n_features = None
+    if is_array(X):
+        n_features = as_samples(X).shape[1]
+    if start is None:
+        return n_features
+    if not isinstance(start, Learned):
+        raise ValueError(
+            f"learn: start is a {type(start).__name__}; expected a Learned, such as Learned(D)"
+        )
+    D = as_matrix(start.D, "start.D", "(n_features, n_atoms)")
+    if D.shape[1] != learner.n_atoms:
+        raise ValueError(f"learn: start has {D.shape[1]} atoms; expected n_atoms={learner.n_atoms}")
+    if n_features not in (None, len(D)):
+        raise ValueError(f"learn: start has {len(D)} features; expected {n_features}, as X has")
+    return len(D)
+
+
+def _check_features(held_out: Array, n_features: int | None) -> None:
+    """Raise ValueError if the number of features is known and is another one."""
+    if n_features not in (None, held_out.shape[1]):
+        raise ValueError(
+            f"learn: held_out has {held_out.shape[1]} features; expected {n_features}, as X has"
+        )
 
 
 def _is_best(looks: list[Look]) -> bool:
@@ -189,11 +257,6 @@ def _has_stalled(looks: list[Look], patience: int) -> bool:
     return bool(before) and min(recent) > (1 - LEAST_GAIN) * min(before)
 
 
-def as_floats(X: Array) -> Array:
-    """Convert samples to single precision, or to double where single does not hold them."""
-    return np.ascontiguousarray(X, np.result_type(X, np.float32))
-
-
 def first_atoms(X: Array, n_atoms: int, rng: np.random.Generator) -> Array:
     """Draw `n_atoms` samples as unit-norm atoms, (n_features, n_atoms), to start learning from.
 
@@ -204,22 +267,52 @@ def first_atoms(X: Array, n_atoms: int, rng: np.random.Generator) -> Array:
     ValueError
         If there are no samples, or some are not finite.
     """
-    if not len(X) or not np.isfinite(X).all():
+    X = as_floats(as_samples(X))
+    largest(X)
+    D = np.ascontiguousarray(X[rng.choice(len(X), n_atoms, replace=len(X) < n_atoms)].T)
+    return _noise_for_zeros(unit_columns(D), rng)
+
+
+def resume(start: Learned, X: Array, n_atoms: int, seed: int) -> Learned:
+    """Return `start` as learning from X goes on from it: its arrays are not changed later.
+
+    D has the type of X (n_samples, n_features). Atoms that are not of unit norm are brought to it;
+    atoms of zeros become noise.
+
+    Raises
+    ------
+    ValueError
+        If its dictionary is not of shape (n_features, n_atoms), or not finite.
+    """
+    D = as_floats(as_matrix(start.D, "start.D", "(n_features, n_atoms)"))
+    n_features = X.shape[1]
+    if D.shape != (n_features, n_atoms):
         raise ValueError(
-            f"learn: {len(X)} samples, not all of them finite;"
-            " expected at least one, of finite entries"
+            f"learn: start.D has shape {D.shape}; expected {(n_features, n_atoms)}, as X has"
+            f" {n_features} features and n_atoms={n_atoms}"
         )
-    D = np.array(X[rng.choice(len(X), n_atoms, replace=len(X) < n_atoms)].T, order="C")
+    largest(D, "start.D")
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(D, axis=0)
+    # a run that goes on must not be changed: what was normalised is only so up to rounding
+    is_off = ~(np.abs(norms - 1) <= 8 * n_features * np.finfo(D.dtype).eps)
+    if is_off.any():
+        D = np.where(is_off, unit_columns(D), D)
+        D = _noise_for_zeros(D, np.random.default_rng(seed))
+    return replace(start, D=np.ascontiguousarray(D, X.dtype))
+
+
+def _noise_for_zeros(D: Array, rng: np.random.Generator) -> Array:
+    """Return D with unit-norm noise in place of columns of zeros."""
     noise = 1e-3 * rng.standard_normal(D.shape)
-    is_zero = np.linalg.norm(D, axis=0) == 0
-    D += (noise * is_zero).astype(D.dtype)
-    return np.asarray(D / np.linalg.norm(D, axis=0))
+    return np.ascontiguousarray(np.where(D.any(axis=0), D, unit_columns(noise.astype(D.dtype))))
 
 
 def replace_atoms(D: Array, gram: Array, uses: Array, R: Array, X: Array) -> NDArray[np.intp]:
     """Replace, in place, unused and doubled atoms by the samples that are represented worst.
 
-    Of two equal atoms the less used one goes.
+    Of two equal atoms the less used one goes. A sample that is a multiple of an atom, or of one
+    taken before, is passed over. Where samples run out, atoms stay.
 
     Parameters
     ----------
@@ -240,8 +333,33 @@ def replace_atoms(D: Array, gram: Array, uses: Array, R: Array, X: Array) -> NDA
     if not unneeded.any():
         return np.empty(0, np.intp)
     errors = np.einsum("ij,ij->i", R, R)
-    worst = np.argsort(-errors, kind="stable")[: unneeded.sum()]
+    worst = np.argsort(-errors, kind="stable")
     worst = worst[errors[worst] > 0]
-    new = np.flatnonzero(unneeded)[: len(worst)]
-    D[:, new] = X[worst].T / np.maximum(np.linalg.norm(X[worst], axis=1), 1e-12)
+    new = np.flatnonzero(unneeded)
+    fresh = _distinct(X[worst], D[:, ~unneeded], len(new))
+    new = new[: fresh.shape[1]]
+    D[:, new] = fresh
     return new
+
+
+def _distinct(X: Array, D: Array, n_atoms: int) -> Array:
+    """Return the first `n_atoms` samples that double no atom of D and none before, of unit norm.
+
+    As columns; fewer where there are no more.
+    """
+    fresh: list[Array] = []
+    for rows in split_rows(0, len(X), CANDIDATE_SAMPLES):
+        candidates = unit_columns(X[rows].T)
+        others = np.column_stack([D, *fresh])
+        is_new = np.abs(others.T @ candidates).max(axis=0, initial=0) <= COHERENCE
+        gram = np.abs(candidates.T @ candidates)
+        chosen: list[int] = []
+        for k in np.flatnonzero(is_new):
+            if len(fresh) == n_atoms:
+                break
+            if gram[k, chosen].max(initial=0) <= COHERENCE:
+                chosen.append(int(k))
+                fresh.append(candidates[:, k])
+        if len(fresh) == n_atoms:
+            break
+    return np.column_stack([D[:, :0], *fresh])

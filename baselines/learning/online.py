@@ -1,13 +1,29 @@
 """Online dictionary learning: mini-batches, sufficient statistics, block coordinate updates."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from baselines.learning.learner import Learned, Samples, as_floats, first_atoms, replace_atoms
+from baselines.learning.leading import near_one
+from baselines.learning.learner import Learned, first_atoms, replace_atoms, resume
+from baselines.learning.samples import (
+    Samples,
+    as_floats,
+    as_matrix,
+    as_samples,
+    as_stream,
+    check_counts,
+    check_flags,
+    check_weights,
+    in_unit,
+    is_array,
+    largest,
+    unit_of,
+)
 from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.encode import encode
 from baselines.pursuit.threads import gram_of, one_blas_thread
@@ -15,6 +31,7 @@ from baselines.pursuit.threads import gram_of, one_blas_thread
 BLOCK_ATOMS = 32  # updated one after the other before a matrix product corrects the rest
 BATCH_TOL = 1e-4  # duality gap of the codes that are learned from
 OBJECTIVE_TOL = 1e-5  # and of those that the objective is computed with
+MOST_PENALTY = 2.0**40  # in the unit of the samples: with this and more all codes are 0
 
 
 @partial(compiled, allocates=True)
@@ -51,6 +68,10 @@ def _descend(rows: Array, G: Array, A: Array) -> None:
         norm = rows.dtype.type(0)
         for f in range(n_features):
             change[f] = d[f] + g[f] / A[j, j]
+        scale = near_one(change)
+        for f in range(n_features):
+            change[f] *= scale
+        for f in range(n_features):
             norm += change[f] * change[f]
         if norm <= 0:
             continue
@@ -82,6 +103,64 @@ def update_atoms(rows: Array, A: Array, B: Array) -> None:
         before = rows[first:last].copy()
         _descend(rows[first:last], G[first:last], np.ascontiguousarray(A[first:last, first:last]))
         G[last:] -= A[last:, first:last] @ (rows[first:last] - before)
+
+
+class Memory(NamedTuple):
+    """What earlier batches leave behind: samples and codes divided by `unit`, a power of two.
+
+    Parameters
+    ----------
+    A, B
+        codes'codes (n_atoms, n_atoms) and codes'X (n_atoms, n_features), the older the less.
+    unit
+        The largest of a batch so far, so that no square of samples leaves the range of its type.
+    """
+
+    A: Array
+    B: Array
+    unit: float
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the entries of `Learned.memory`."""
+        return {"A": self.A, "B": self.B, "unit": np.array(self.unit)}
+
+    def in_unit_of(self, batch: Array) -> "Memory":
+        """Return the same memory in a unit that is large enough for `batch`, too."""
+        unit = unit_of(batch)
+        if not self.A.any():
+            return Memory(self.A, self.B, unit)
+        if unit <= self.unit:
+            return self
+        ratio = self.A.dtype.type((self.unit / unit) ** 2)
+        return Memory(ratio * self.A, ratio * self.B, unit)
+
+
+def recall(arrays: Mapping[str, Array], D: Array) -> Memory:
+    """Return the memory of a run so far, an empty one where another learner made its dictionary.
+
+    Raises
+    ------
+    ValueError
+        If its shape is not that of D (n_features, n_atoms), or it is not finite.
+    """
+    n_features, n_atoms = D.shape
+    if "A" not in arrays or "B" not in arrays:
+        empty = np.zeros((n_atoms, n_atoms), D.dtype)
+        return Memory(empty, np.zeros((n_atoms, n_features), D.dtype), 1.0)
+    A = _recalled(arrays, "A", (n_atoms, n_atoms))
+    B = _recalled(arrays, "B", (n_atoms, n_features))
+    unit = float(arrays.get("unit", 1.0))
+    return Memory(A.astype(D.dtype), B.astype(D.dtype), unit)
+
+
+def _recalled(arrays: Mapping[str, Array], key: str, shape: tuple[int, int]) -> Array:
+    """Return one of the sums, checked."""
+    name = f"start.memory[{key!r}]"
+    array = as_floats(as_matrix(arrays[key], name, str(shape)))
+    if array.shape != shape:
+        raise ValueError(f"learn: {name} has shape {array.shape}; expected {shape}")
+    largest(array, name)  # refuses what is not finite
+    return array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,36 +201,55 @@ class Online:
     seed: int = 0
     n_threads: int | None = None
 
+    def __post_init__(self) -> None:
+        check_counts("Online", n_atoms=self.n_atoms, batch_size=self.batch_size)
+        check_counts("Online", least=0, seed=self.seed)
+        check_weights("Online", lmbd=self.lmbd, alpha=self.alpha, forgetting=self.forgetting)
+        check_flags("Online", positive=self.positive)
+        if self.n_threads is not None:
+            check_counts("Online", n_threads=self.n_threads)
+
     def objective(self, X: Array, D: Array) -> float:
         """Compute what is minimised, the mean over the samples of X, with the best codes in D."""
-        codes = self._codes(X, D, OBJECTIVE_TOL)
-        return self._value(X - codes @ D.T, codes.data)
+        X = as_floats(as_samples(X))
+        unit = unit_of(X)
+        X = in_unit(X, unit)
+        D = as_floats(as_matrix(D, "D", "(n_features, n_atoms)"))
+        codes = self._codes(X, D, OBJECTIVE_TOL, unit)
+        return self._value(X - codes @ D.T, codes.data, unit)
 
     def steps(self, X: Samples, start: Learned | None = None) -> Iterator[Learned]:
         """Yield the dictionary after each mini-batch.
 
-        `history` is the objective of each batch, before learning from it.
+        `X` is one array or tensor (n_samples, n_features), or an iterable of such blocks, which are
+        the batches then. `history` is the objective of each batch, before learning from it.
+
+        Raises
+        ------
+        ValueError
+            If `X` has no samples or entries that are not finite, or `start` does not fit.
         """
-        state = start
-        gram = None
-        for block in self._batches(X, state.n_iter if state else 0):
-            if not len(block):
-                continue
+        state = None
+        n_done = 0
+        if start is not None:
+            n_done = start.n_iter
+        for block in self._batches(X, n_done):
             batch = as_floats(block)
             if state is None:
-                rng = np.random.default_rng(self.seed)
-                state = Learned(first_atoms(batch, self.n_atoms, rng))
-            if state.memory.keys() != {"A", "B"}:  # a dictionary of another learner
-                state = replace(state, memory=self._no_memory(state.D))
-            if gram is None:
+                state = self._first(batch, start)
+                memory = recall(state.memory, state.D)
                 gram = gram_of(state.D, self.n_threads)
-            codes = self._codes(batch, state.D, BATCH_TOL, gram)
+            batch = np.asarray(batch, state.D.dtype)
+            memory = memory.in_unit_of(batch)
+            unit = memory.unit
+            batch = in_unit(batch, unit)
+            codes = self._codes(batch, state.D, BATCH_TOL, unit, gram)
             R = batch - codes @ state.D.T
             remembered = state.D.dtype.type((1 - 1 / (state.n_iter + 1)) ** self.forgetting)
-            A = remembered * state.memory["A"]
-            B = remembered * state.memory["B"]
+            A = remembered * memory.A
+            B = remembered * memory.B
             _accumulate(A, B, np.ascontiguousarray(batch), codes.data, codes.indices, codes.indptr)
-            rows = np.ascontiguousarray(state.D.T)
+            rows = np.array(state.D.T, order="C")
             with one_blas_thread():
                 update_atoms(rows, A, B)
             D = np.ascontiguousarray(rows.T)
@@ -162,15 +260,25 @@ class Online:
                 A[:, new] = 0
                 B[new] = 0
                 gram = gram_of(D, self.n_threads)
-            history = (*state.history, self._value(R, codes.data))
-            state = Learned(D, state.n_iter + 1, history, memory={"A": A, "B": B})
+            history = (*state.history, self._value(R, codes.data, unit))
+            memory = Memory(A, B, unit)
+            state = Learned(D, state.n_iter + 1, history, memory=memory.arrays())
             yield state
 
-    def _codes(self, X: Array, D: Array, tol: float, gram: Array | None = None) -> csr_array:
+    def _first(self, batch: Array, start: Learned | None) -> Learned:
+        """Return the dictionary to learn the first batch with."""
+        if start is not None:
+            return resume(start, batch, self.n_atoms, self.seed)
+        return Learned(first_atoms(batch, self.n_atoms, np.random.default_rng(self.seed)))
+
+    def _codes(
+        self, X: Array, D: Array, tol: float, unit: float, gram: Array | None = None
+    ) -> csr_array:
+        """Return the codes of samples that were divided by `unit`, divided by it as well."""
         codes: csr_array = encode(
             X,
             D,
-            lmbd=self.lmbd,
+            lmbd=self._penalty(unit),
             alpha=self.alpha,
             positive=self.positive,
             sparse=True,
@@ -180,28 +288,30 @@ class Online:
         ).codes
         return codes
 
-    def _value(self, R: Array, codes: Array) -> float:
-        """Compute the mean objective of samples from their residuals and the non-zeros of codes."""
+    def _penalty(self, unit: float) -> float:
+        return min(self.lmbd / unit, MOST_PENALTY)
+
+    def _value(self, R: Array, codes: Array, unit: float) -> float:
+        """Compute the mean objective of samples from their residuals and the non-zeros of codes.
+
+        Both divided by `unit`; the objective is not.
+        """
         error = float(np.square(R, dtype=np.float64).sum())
         ridge = float(np.square(codes, dtype=np.float64).sum())
         l1 = float(np.abs(codes).sum())
-        return (0.5 * error + self.lmbd * l1 + 0.5 * self.alpha * ridge) / len(R)
-
-    def _no_memory(self, D: Array) -> dict[str, Array]:
-        n_features, n_atoms = D.shape
-        return {
-            "A": np.zeros((n_atoms, n_atoms), D.dtype),
-            "B": np.zeros((n_atoms, n_features), D.dtype),
-        }
+        value = (0.5 * error + self._penalty(unit) * l1 + 0.5 * self.alpha * ridge) / len(R)
+        return value * unit * unit
 
     def _batches(self, X: Samples, done: int) -> Iterator[Array]:
         """Yield the mini-batches that follow the first `done`: of an array, without end."""
-        if not isinstance(X, np.ndarray):
-            yield from X
+        if not is_array(X):
+            yield from as_stream(X)
             return
+        X = as_samples(X)
+        largest(X)  # refuses what is not finite, at once and not when its turn comes
         per_pass = max(len(X) // self.batch_size, 1)
         n_done = done
-        while len(X):
+        while True:
             rng = np.random.default_rng([self.seed, n_done // per_pass])
             order = rng.permutation(len(X))
             for k in range(n_done % per_pass, per_pass):

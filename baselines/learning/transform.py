@@ -21,7 +21,19 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
+from baselines.learning.samples import (
+    as_floats,
+    as_samples,
+    check_counts,
+    check_weights,
+    in_unit,
+    unit_of,
+)
 from baselines.pursuit.compiled import Array
+
+MOST_THRESHOLD = 2.0**40  # in the unit of the samples: with this and more all codes are 0
+LEAST_LMBD = 1e-12  # with less, rounding errors of X'X would decide, also in double precision
+SINGLE_LMBD = 1e-4  # from which X'X is exact enough in single precision
 
 
 def hard_threshold(V: Array, threshold: float) -> Array:
@@ -97,7 +109,7 @@ class Union:
     n_transforms
         Number of transforms.
     lmbd
-        Weight of the penalty, above 0.
+        Weight of the penalty, above 0. Less than 1e-12 counts as 1e-12.
     threshold
         Size from which an entry of W x is kept.
     seed
@@ -109,34 +121,63 @@ class Union:
     threshold: float
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_counts("Union", n_transforms=self.n_transforms)
+        check_counts("Union", least=0, seed=self.seed)
+        check_weights("Union", lmbd=self.lmbd, threshold=self.threshold)
+        if self.lmbd == 0:
+            raise ValueError("Union: lmbd=0 must be above 0: it keeps transforms invertible")
+
     def steps(self, X: Array) -> Iterator[UnionStep]:
-        """Yield the transforms after each step, without end."""
+        """Yield the transforms after each step on X (n_samples, n_features), without end.
+
+        A transform of which no sample is the nearest stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If `X` is no array or tensor of finite samples.
+        """
+        X = as_floats(as_samples(X))
+        unit = unit_of(X)
+        X = in_unit(X, unit)
         rng = np.random.default_rng(self.seed)
         n_features = X.shape[1]
         draws = [rng.standard_normal((n_features, n_features)) for _ in range(self.n_transforms)]
         W = np.stack([np.linalg.qr(draw)[0] / np.sqrt(2) for draw in draws])
         while True:
-            costs = np.stack([self.costs(X, each) for each in W])
+            costs = np.stack([self._costs(X, each, unit) for each in W])
             nearest = costs.argmin(0)
-            W = np.stack([self._updated(X[nearest == k], each) for k, each in enumerate(W)])
-            yield UnionStep(W, float(costs.min(0).sum()))
+            W = np.stack([self._updated(X[nearest == k], each, unit) for k, each in enumerate(W)])
+            yield UnionStep(W, float(costs.min(0).sum()) * unit * unit)
 
     def costs(self, X: Array, W: Array) -> Array:
         """Compute the cost of each sample in transform W, (n_samples,).
 
         An entry v of W x adds min(v**2, threshold**2).
         """
+        X = as_floats(as_samples(X, least=0))
+        unit = unit_of(X)
+        return self._costs(in_unit(X, unit), W, unit) * unit * unit
+
+    def _costs(self, X: Array, W: Array, unit: float) -> Array:
+        """Compute the costs of samples that were divided by `unit`, divided by its square."""
         squares = np.square(X @ W.T.astype(X.dtype))
-        np.minimum(squares, self.threshold**2, out=squares)
-        weights = self.lmbd * penalty(W) * np.square(X).sum(1)
+        np.minimum(squares, self._threshold(unit) ** 2, out=squares)
+        weights = max(self.lmbd, LEAST_LMBD) * penalty(W) * np.square(X).sum(1)
         return np.asarray(squares.sum(1, dtype=np.float64) + weights)
 
-    def _updated(self, X: Array, W: Array) -> Array:
+    def _threshold(self, unit: float) -> float:
+        return min(self.threshold / unit, MOST_THRESHOLD)
+
+    def _updated(self, X: Array, W: Array, unit: float) -> Array:
         """Return the best transform for the codes of X in W."""
         energy = float(np.square(X).sum(dtype=np.float64))
         if energy == 0:
             return W
-        Z = hard_threshold(X @ W.T.astype(X.dtype), self.threshold)
+        if self.lmbd < SINGLE_LMBD:
+            X = X.astype(np.float64)
+        Z = hard_threshold(X @ W.T.astype(X.dtype), self._threshold(unit))
         gram = (X.T @ X).astype(np.float64)
         cross = (X.T @ Z).astype(np.float64)
-        return transform(gram, cross, self.lmbd * energy)
+        return transform(gram, cross, max(self.lmbd, LEAST_LMBD) * energy)

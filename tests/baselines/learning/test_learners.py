@@ -16,6 +16,7 @@ from baselines.learning.ksvd import KSVD, update_approximate, update_exact, upda
 from baselines.learning.leading import empty_workspace, leading
 from baselines.learning.learner import Learned, Learner, first_atoms, learn, replace_atoms
 from baselines.learning.online import Online, update_atoms
+from baselines.learning.transform import Union
 from baselines.pursuit.encode import encode
 
 N_FEATURES, N_ATOMS = 20, 30
@@ -277,17 +278,23 @@ def test_learning_stops_once_held_out_samples_gain_no_more() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_iter": 0}, "n_iter=0 must be at least 1"),
-        ({"every": 0}, "every=0 must be at least 1"),
-        ({"patience": 0}, "patience=0 must be at least 1"),
-        ({"learner": Online(n_atoms=0, lmbd=0.1)}, "n_atoms=0 must be at least 1"),
+        ({"n_iter": 0}, "n_iter=0 must be an int of at least 1"),
+        ({"n_iter": True}, "n_iter=True must be an int"),
+        ({"n_iter": 2.0}, "n_iter=2.0 must be an int"),
+        ({"every": 0}, "every=0 must be an int of at least 1"),
+        ({"patience": 0}, "patience=0 must be an int of at least 1"),
+        ({"patience": np.inf}, "patience=inf must be an int of at least 1"),
         ({"start": Learned(np.eye(N_FEATURES)[:, :7])}, "start has 7 atoms; expected n_atoms=30"),
-        (
-            {"X": np.ones((0, N_FEATURES)), "learner": Online(n_atoms=3, lmbd=0.1)},
-            "stream of samples is empty",
-        ),
-        ({"X": np.ones((0, N_FEATURES))}, "0 samples"),
-        ({"X": np.full((9, N_FEATURES), np.nan)}, "9 samples, not all of them finite"),
+        ({"start": Learned(np.ones((7, N_ATOMS)))}, "start has 7 features; expected 20"),
+        ({"start": Learned(np.ones(N_ATOMS))}, r"start\.D has shape \(30,\)"),
+        ({"start": Learned(np.full((N_FEATURES, N_ATOMS), np.inf))}, r"start\.D has entries"),
+        ({"start": np.ones((N_FEATURES, N_ATOMS))}, "start is a ndarray; expected a Learned"),
+        ({"held_out": np.ones((0, N_FEATURES))}, "held_out has 0 samples"),
+        ({"held_out": np.ones((2, 7))}, "held_out has 7 features; expected 20"),
+        ({"held_out": np.ones(N_FEATURES)}, r"held_out has shape \(20,\)"),
+        ({"held_out": np.full((2, N_FEATURES), np.nan)}, "held_out has entries that are not"),
+        ({"held_out": [[1.0] * N_FEATURES]}, "held_out is a list"),
+        ({"X": np.ones((40, 2))}, "n_nonzero=3 of KSVD must be at most the 2 features"),
     ],
 )
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
@@ -296,15 +303,51 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
         "X": planted()[0],
         "n_iter": 3,
     }
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^learn: {message}"):
         learn(**given | options)
 
 
-def test_an_unknown_update_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of approximate, exact, mod"):
-        KSVD(n_atoms=3, n_nonzero=1, update="nope")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"KSVD\(n_nonzero=0\): must be at least 1"):
-        KSVD(n_atoms=3, n_nonzero=0)
+@pytest.mark.parametrize(
+    ("learner", "option", "value"),
+    [
+        (KSVD, "update", "nope"),
+        *((KSVD, "n_nonzero", value) for value in (0, 4, 2.0, True, None)),
+        *((kind, "n_atoms", value) for kind in (KSVD, Online) for value in (0, -1, 3.0, "3")),
+        *((kind, "seed", value) for kind in (KSVD, Online, Union) for value in (-1, 0.5, None)),
+        *((kind, "n_threads", value) for kind in (KSVD, Online) for value in (0, 1.0)),
+        *((Online, "batch_size", value) for value in (0, -5, 1.5, np.nan)),
+        *((Online, name, -1) for name in ("lmbd", "alpha", "forgetting")),
+        *((Online, name, np.nan) for name in ("lmbd", "alpha", "forgetting")),
+        *((Online, name, np.inf) for name in ("lmbd", "alpha", "forgetting")),
+        *((Online, "lmbd", value) for value in (None, "0.1", 1j, np.ones(3), True)),
+        *((Online, "positive", value) for value in (1, None, "no")),
+        *((Union, "n_transforms", value) for value in (0, 2.0)),
+        *((Union, "lmbd", value) for value in (0, -1, np.nan)),
+        *((Union, "threshold", value) for value in (-1, np.nan, np.inf)),
+    ],
+)
+def test_a_wrong_option_is_named_where_the_learner_is_made(
+    learner: Any, option: str, value: Any
+) -> None:
+    right: dict[Any, dict[str, Any]] = {
+        KSVD: {"n_atoms": 3, "n_nonzero": 1},
+        Online: {"n_atoms": 3, "lmbd": 0.1},
+        Union: {"lmbd": 0.1, "threshold": 0.1},
+    }
+    options = right[learner]
+    learner(**options)
+    with pytest.raises(ValueError, match=rf"^{learner.__name__}: {option}=.* must be"):
+        learner(**options | {option: value})
+
+
+def test_options_may_be_numbers_of_numpy() -> None:
+    X, _ = planted()
+    plain = learn(KSVD(n_atoms=N_ATOMS, n_nonzero=3), X, n_iter=2)
+    counts = np.array([N_ATOMS, 3, 2])
+    learner = KSVD(n_atoms=counts[0], n_nonzero=counts[1])
+    np.testing.assert_array_equal(learn(learner, X, n_iter=counts[2]).D, plain.D)
+    options: dict[str, Any] = {"lmbd": np.float32(0.5), "positive": np.bool_(True)}
+    assert Online(n_atoms=3, **options).lmbd == 0.5
 
 
 def test_online_learning_goes_on_from_any_dictionary() -> None:
@@ -326,6 +369,8 @@ def test_a_stream_is_learned_from_block_by_block() -> None:
     assert learned.history[-1] < 0.8 * learned.history[0]
     with pytest.raises(ValueError, match="stream of samples is empty"):
         learn(learner, iter([]), n_iter=3)
+    with pytest.raises(ValueError, match="stream of samples is empty"):
+        learn(learner, iter([]), n_iter=100, start=learned)
     with pytest.raises(ValueError, match="as an array"):
         learn(KSVD(n_atoms=3, n_nonzero=1), iter([X]), n_iter=3)
     assert D.shape == learned.D.shape
