@@ -47,14 +47,21 @@ LEAST_BLOCK_SAMPLES = 16
 GRAM_ATOMS = 3072  # above, the Gram matrix no longer fits a cache, and products are faster
 FIRST_ATOMS = 128  # room for active atoms to begin with; doubled where a code needs more
 ENTRY_RATIO = 0.6  # share of the worst violation at which atoms enter; 0.5 to 0.7 are as fast
-MOST_REFINEMENTS = 3  # that do not help, before a sample is given up
+MOST_REFINEMENTS = 3  # in a row that do not help, before the inverse is given up
+LEAST_OBJECTIVE = 1e-300  # where rounding has made one negative
+MOST_GRAM_ROUNDS = 200  # by the Gram matrix; most samples need fewer than 30
+MOST_EXACT_ROUNDS = 50  # by the residual, in single precision; most samples need fewer than 10
+WORSE_THAN_ZERO = 1.01  # times the squared norm of a sample: no residual on the way is as large
+MOST_RENEWALS = 20  # of the inverse of a sample
 SAMPLES_PER_ATOM = 1 / 8  # with fewer samples the Gram matrix takes longer than it saves
 SPARE_ATOMS = 4  # room for more active atoms than features, which rounding may allow
+SMALL_PENALTY = 0.003  # times the norm of a sample: with less, single precision may fail for most
+PROBED_SAMPLES = 64  # then, before all samples are tried in single precision
 LEAST_CURVATURE = {np.float32: 2e-5, np.float64: 1e-11}  # of an atom beside the active ones
 ALLOWED = 10  # a gap of so many times `tol` counts as reached where rounding stops the descent
 
 # what becomes of a sample
-RUNNING, WAITING, DONE, CROWDED, FAILED = range(5)
+RUNNING, WAITING, DONE, CROWDED, SPOILT, FAILED = range(6)
 
 
 class Limits(NamedTuple):
@@ -62,8 +69,8 @@ class Limits(NamedTuple):
 
     Parameters
     ----------
-    least_penalty
-        The smallest penalty of an atom.
+    least_penalty, least_ridge
+        The smallest penalty and ridge of an atom.
     tol
         Relative duality gap to stop at; 0 where a gap proves nothing.
     flatness
@@ -74,14 +81,18 @@ class Limits(NamedTuple):
         Share of its squared norm that an atom must add to the span of the active ones.
     max_rounds
         Rounds for a sample.
+    most_exact_rounds
+        Rounds by the residual after which single precision gives up.
     """
 
     least_penalty: Any
+    least_ridge: Any
     tol: Any
     flatness: Any
     accuracy: Any
     least_curvature: Any
     max_rounds: int
+    most_exact_rounds: int
 
 
 class States(NamedTuple):
@@ -93,21 +104,28 @@ class States(NamedTuple):
     ----------
     inverse, atoms, c
         As in `ActiveSet`, for each slot.
+    counts
+        The memory of the next seven.
     k, slot, status, n_rounds, n_vain
         For each sample: active atoms, its slot, what becomes of it, rounds, vain refinements.
-    n_entries, converged
-        For each sample: entries tried, and whether the gap was reached.
+    n_entries, n_renewals, residual, converged
+        For each sample: entries tried, how often its inverse was computed anew, the largest
+        residual of the conditions of active atoms in the round before, and whether the gap was
+        reached.
     """
 
     inverse: Array
     atoms: Array
     c: Array
+    counts: Array
     k: Array
     slot: Array
     status: Array
     n_rounds: Array
     n_vain: Array
     n_entries: Array
+    n_renewals: Array
+    residual: Array
     converged: Array
 
 
@@ -125,17 +143,27 @@ class Scratch(NamedTuple):
     left_base: Array
     h: Array
     u: Array
+    row: Array
     residual: Array
 
 
 @partial(compiled, inline=True)
-def _relative_gap(violation: Any, least_penalty: Any, value: Any, l1: Any) -> Any:
+def _relative_gap(
+    violation: Any, least_penalty: Any, least_ridge: Any, n_atoms: int, value: Any, l1: Any
+) -> Any:
     """Bound the relative duality gap where no violation exceeds `violation`.
 
     Scaled by 1 - d the residual of the sample is dual feasible, and its gap is d*(d*value + l1).
+    With a ridge it is feasible as it is, and its gap is at most sum(violation**2) / (2*ridge).
     """
-    d = violation / (least_penalty + violation)
-    return d * (d * value + l1) / max(value, 1e-300)
+    value = max(value, LEAST_OBJECTIVE)
+    gap = value
+    if least_penalty + violation > 0:
+        d = violation / (least_penalty + violation)
+        gap = d * (d * value + l1)
+    if least_ridge > 0:
+        gap = min(gap, n_atoms * violation * violation / (2 * least_ridge))
+    return gap / value
 
 
 @partial(compiled, inline=True)
@@ -143,7 +171,7 @@ def _advance(
     i: int,
     g: Array,
     smooth: Any,
-    top: Any,
+    size: Any,
     noise: Any,
     exact: bool,
     problem: Atoms,
@@ -159,8 +187,9 @@ def _advance(
     ----------
     smooth
         Objective without its l1 term.
-    top
-        The largest correlation where all codes are 0.
+    size
+        What a violation is compared with where there is no gap: the norm of the sample, or the
+        largest linear term.
     noise
         What rounding makes of g.
     exact
@@ -195,35 +224,42 @@ def _advance(
     worst = max(scores.peaks[chunk], g.dtype.type(0))
     largest = max(worst, residual)
     least_penalty = limits.least_penalty * scale
-    floor = max(noise, limits.flatness * top)
+    n_atoms = len(g)
+    floor = max(noise, limits.flatness * size)
     value = smooth + l1
     if limits.tol > 0:
-        gap = _relative_gap(largest, least_penalty, value, l1)
+        gap = _relative_gap(largest, least_penalty, limits.least_ridge, n_atoms, value, l1)
         if gap <= limits.tol:
             states.converged[i] = True
             return DONE
         if largest <= noise:
-            gap = _relative_gap(noise, least_penalty, value, l1)
+            gap = _relative_gap(noise, least_penalty, limits.least_ridge, n_atoms, value, l1)
             if gap <= ALLOWED * limits.tol:
                 states.converged[i] = True
                 return DONE
             return FAILED if exact else WAITING
     elif largest <= floor:
-        states.converged[i] = noise <= ALLOWED * limits.flatness * top
+        states.converged[i] = noise <= ALLOWED * limits.flatness * size
         if states.converged[i]:
             return DONE
         return FAILED if exact else WAITING
     if states.n_rounds[i] >= limits.max_rounds:
         return DONE
+    if exact and states.n_rounds[i] >= limits.most_exact_rounds:
+        return FAILED
+    if not exact and states.n_rounds[i] >= MOST_GRAM_ROUNDS:
+        return WAITING
     states.n_rounds[i] += 1
     n_left = np.int64(0)
     if 2 * residual > worst or exact:
-        if 2 * residual > worst:
+        if 2 * residual > worst and (not exact or 2 * residual > states.residual[i]):
             states.n_vain[i] += 1
             if states.n_vain[i] > MOST_REFINEMENTS:
-                return FAILED if exact else WAITING
+                states.n_vain[i] = 0
+                return SPOILT if exact else WAITING
         else:
             states.n_vain[i] = 0
+        states.residual[i] = residual
         move = refine(active, k, n_left)
         k = move.k
         n_left = move.n_left
@@ -256,7 +292,7 @@ def _advance(
         n_left = move.n_left
         states.n_entries[i] += 1
         if move.refused:
-            status = WAITING if len(problem.gram) > 0 and not exact else FAILED
+            status = SPOILT if exact else WAITING
     states.k[i] = k
     return status
 
@@ -273,6 +309,7 @@ def _view(states: States, work: Scratch, slot: int) -> ActiveSet:
         work.left_base,
         work.h,
         work.u,
+        work.row,
     )
 
 
@@ -320,6 +357,7 @@ def _scale_penalty(penalty: Array, scale: Any, work: Scratch) -> None:
 def _on_gram(
     B: Array,
     squares: Array,
+    sizes: Array,
     scales: Array,
     penalty: Array,
     seeds: tuple[Array, Array],
@@ -346,11 +384,7 @@ def _on_gram(
             _scale_penalty(penalty, scale, work)
             last = scale
         b = B[i]
-        top = b.dtype.type(0)
-        if limits.flatness > 0:
-            for j in range(len(b)):
-                top = max(top, abs(b[j]))
-        noise = limits.accuracy * np.sqrt(squares[i])
+        noise = limits.accuracy * sizes[i]
         is_new = states.slot[i] < 0
         if is_new:
             states.slot[i] = n_slots
@@ -375,7 +409,7 @@ def _on_gram(
                 i,
                 g,
                 half * smooth,
-                top,
+                sizes[i],
                 noise,
                 False,
                 problem,
@@ -386,7 +420,9 @@ def _on_gram(
                 work,
             )
         states.status[i] = status
-        if status in (DONE, FAILED):
+        if status == WAITING:
+            states.n_rounds[i] = 0
+        if status == DONE:
             _write(i, active, states.k[i], scale, atom_powers, out)
             if is_new:
                 n_slots -= 1
@@ -455,7 +491,9 @@ def _on_residuals(
     G: Array,
     which: Array,
     squares: Array,
-    tops: Array,
+    scaled_squares: Array,
+    sizes: Array,
+    linear_sizes: Array,
     scales: Array,
     penalty: Array,
     seeds: tuple[Array, Array],
@@ -466,7 +504,10 @@ def _on_residuals(
     work: Scratch,
     out: Out,
 ) -> None:
-    """Take one round of each sample in `which`, from G = R D - linear of its residual R."""
+    """Take one round of each sample in `which`, from G = R D - linear of its residual R.
+
+    `squares` holds the squared norm of each residual, `scaled_squares` of each sample.
+    """
     last = np.float64(0)
     half = np.float64(0.5)
     for m in range(len(which)):
@@ -476,13 +517,17 @@ def _on_residuals(
             _scale_penalty(penalty, scale, work)
             last = scale
         g = G[m]
-        noise = limits.accuracy * np.sqrt(squares[m])
+        noise = limits.accuracy * max(np.sqrt(squares[m]), linear_sizes[i])
         active = _view(states, work, states.slot[i])
         if states.k[i] == 0 and states.n_rounds[i] == 0 and seeds[0][i] < seeds[0][i + 1]:
             states.n_rounds[i] += 1
             _start(i, g, noise, seeds, problem, limits, active, states, work)
             continue
         smooth = half * squares[m]
+        if linear_sizes[i] == 0 and not squares[m] <= WORSE_THAN_ZERO * scaled_squares[i]:
+            states.k[i] = 0  # rounding errors have grown beyond use
+            states.status[i] = SPOILT
+            continue
         for p in range(states.k[i]):
             a = active.atoms[p]
             ridge = problem.ridge[a]
@@ -492,7 +537,7 @@ def _on_residuals(
             i,
             g,
             smooth,
-            tops[i],
+            sizes[i],
             noise,
             True,
             problem,
@@ -503,8 +548,19 @@ def _on_residuals(
             work,
         )
         states.status[i] = status
-        if status in (DONE, FAILED):
+        if status == DONE:
             _write(i, active, states.k[i], scale, atom_powers, out)
+
+
+@compiled
+def _write_failed(
+    scales: Array, atom_powers: Array, states: States, work: Scratch, out: Out
+) -> None:
+    """Write what codes there are of the samples that failed."""
+    for i in range(len(scales)):
+        if states.status[i] == FAILED:
+            active = _view(states, work, states.slot[i])
+            _write(i, active, states.k[i], scales[i], atom_powers, out)
 
 
 class Part(NamedTuple):
@@ -567,11 +623,27 @@ def coordinate_descent(problem: Problem) -> Solution:
     n_entries = first.n_entries
     again = np.flatnonzero(first.failed)
     if len(again) and problem.X.dtype == np.float32:
-        second = _descend(problem.in_double(again, codes[again]))
-        codes = _replace_rows(codes, again, second.codes.astype(np.float32))
-        converged[again] = second.converged
+        rest = problem.in_double(again, codes[again])
+        second = _descend(rest)
+        rounded = second.codes.astype(np.float32)
+        codes = _replace_rows(codes, again, rounded)
+        converged[again] = second.converged & _survives_rounding(rest, second.codes, rounded)
         n_entries += second.n_entries
     return Solution(codes, converged, n_entries / max(n_samples, 1))
+
+
+def _survives_rounding(problem: Problem, codes: csr_array, rounded: csr_array) -> Array:
+    """Tell for each sample whether its rounded code is still within the gap asked for.
+
+    At the minimum the objective grows with the square of the change of D c.
+    """
+    if not problem.has_gap:
+        return np.ones(len(problem.X), bool)
+    change = (codes - rounded) @ problem.D.T
+    R = problem.X - codes @ problem.D.T
+    value = 0.5 * np.square(R).sum(1) + abs(codes) @ problem.penalty
+    survives: Array = 0.5 * np.square(change).sum(1) <= ALLOWED * problem.tol * value
+    return survives
 
 
 def _replace_rows(codes: csr_array, which: Array, rows: csr_array) -> csr_array:
@@ -593,6 +665,11 @@ class Descended(NamedTuple):
 def _descend(problem: Problem) -> Descended:
     """Solve in the precision of the problem."""
     setting = _prepare(problem)
+    n_samples = len(problem.X)
+    if _is_hopeless(setting):
+        all_samples = np.ones(n_samples, bool)
+        none = csr_array((n_samples, problem.D.shape[1]), dtype=np.float32)
+        return Descended(none, ~all_samples, all_samples, 0)
 
     def encode(rows: slice) -> list[Part]:
         blocks = Blocks(setting)
@@ -604,7 +681,6 @@ def _descend(problem: Problem) -> Descended:
             start = stop
         return parts
 
-    n_samples = len(problem.X)
     parts = list(chain.from_iterable(over_blocks(encode, n_samples, problem.n_threads)))
     shape = (n_samples, problem.D.shape[1])
     codes = join_rows([part.rows for part in parts], shape, problem.X.dtype)
@@ -615,6 +691,18 @@ def _descend(problem: Problem) -> Descended:
         np.concatenate([none, *(part.failed for part in parts)]),
         sum(part.n_entries for part in parts),
     )
+
+
+def _is_hopeless(setting: Setting) -> bool:
+    """Tell whether single precision fails for most of the first samples, with a small penalty."""
+    X = setting.problem.X[:PROBED_SAMPLES]
+    if X.dtype != np.float32 or len(X) < PROBED_SAMPLES or not setting.problem.has_gap:
+        return False
+    if setting.limits.least_penalty > SMALL_PENALTY * np.median(norms_of(X)):
+        return False
+    blocks = Blocks(setting)
+    part = blocks.solve(slice(0, min(PROBED_SAMPLES, blocks.n_samples)))
+    return bool(part.failed.mean() > 0.5)
 
 
 def _prepare(problem: Problem) -> Setting:
@@ -645,21 +733,23 @@ def _prepare(problem: Problem) -> Setting:
         atoms=Atoms(gram, np.ascontiguousarray(D.T), ridge, problem.positive),
         atom_powers=atom_powers,
         penalty=penalty,
-        limits=_limits(problem, penalty),
+        limits=_limits(problem, penalty, ridge),
         most_active=padded_size(most_active),
     )
 
 
-def _limits(problem: Problem, penalty: Array) -> Limits:
+def _limits(problem: Problem, penalty: Array, ridge: Array) -> Limits:
     """Return where the descent ends."""
     kind = problem.X.dtype.type
     return Limits(
         least_penalty=float(penalty.min()),
+        least_ridge=float(ridge.min()),
         tol=problem.tol if problem.has_gap else 0.0,
         flatness=0.0 if problem.has_gap else problem.tol,
         accuracy=float(4 * np.finfo(kind).eps),
         least_curvature=kind(LEAST_CURVATURE[kind]),
         max_rounds=problem.max_iter,
+        most_exact_rounds=MOST_EXACT_ROUNDS if kind is np.float32 else problem.max_iter,
     )
 
 
@@ -675,17 +765,20 @@ class Blocks:
         n = int(np.clip(BLOCK_BYTES // bytes_of_sample, LEAST_BLOCK_SAMPLES, BLOCK_SAMPLES))
         self.n_samples = n
         self.B = np.empty((n, n_atoms), self.kind)  # fresh pages would take as long as the product
-        counts = np.zeros((6, n), np.int64)
+        counts = np.zeros((7, n), np.int64)
         self.states = States(
             inverse=np.empty((n, room, room), self.kind),
             atoms=np.zeros((n, room), np.int64),
             c=np.empty((n, room)),
+            counts=counts,
             k=counts[0],
             slot=counts[1],
             status=counts[2],
             n_rounds=counts[3],
             n_vain=counts[4],
             n_entries=counts[5],
+            n_renewals=counts[6],
+            residual=np.zeros(n),
             converged=np.zeros(n, np.bool_),
         )
         self.out = Out(
@@ -709,20 +802,24 @@ class Blocks:
         n = len(X)
         B = np.matmul(X, setting.D, out=self.B[:n])
         linear = None
+        linear_sizes = np.zeros(n)
         if setting.problem.linear is not None:
             linear = setting.problem.linear_of(rows) / setting.atom_powers * scales[:, None]
+            linear_sizes = np.abs(linear).max(1)
             B -= linear
         samples = Samples(
-            X,
-            B,
-            np.square(norms * scales),
-            scales,
-            _seeds(setting.problem, rows),
-            linear,
+            X=X,
+            B=B,
+            squares=np.square(norms * scales),
+            sizes=np.maximum(norms * scales, linear_sizes),
+            scales=scales,
+            seeds=_seeds(setting.problem, rows),
+            linear=linear,
+            linear_sizes=linear_sizes,
         )
         states = self.states
-        for array in (states.k, states.status, states.n_rounds, states.n_vain, states.n_entries):
-            array[:] = 0
+        states.counts[:] = 0
+        states.residual[:] = np.inf
         states.converged[:] = False
         self.out.used[0] = 0
         if len(setting.atoms.gram) > 0:
@@ -743,6 +840,7 @@ class Blocks:
             n_slots = _on_gram(
                 samples.B,
                 samples.squares,
+                samples.sizes,
                 samples.scales,
                 setting.penalty,
                 samples.seeds,
@@ -763,13 +861,11 @@ class Blocks:
         """Descend by the residuals until all samples are done or have failed."""
         setting = self.setting
         status = self.states.status[: len(samples.X)]
-        tops: Array | None = None
         while True:
             which = np.flatnonzero((status != DONE) & (status != FAILED))
             if len(which) == 0:
+                _write_failed(samples.scales, setting.atom_powers, self.states, self.work, self.out)
                 return
-            if tops is None:
-                tops = np.abs(samples.B).max(1).astype(np.float64)
             R = np.empty((len(which), samples.X.shape[1]), self.kind)
             squares = np.empty(len(which))
             _residuals(samples.X, which, setting.atoms, self.states, R, squares, self.work)
@@ -780,7 +876,9 @@ class Blocks:
                 G,
                 which,
                 squares,
-                tops,
+                samples.squares,
+                samples.sizes,
+                samples.linear_sizes,
                 samples.scales,
                 setting.penalty,
                 samples.seeds,
@@ -791,9 +889,28 @@ class Blocks:
                 self.work,
                 self.out,
             )
+            self.renew_inverses(np.flatnonzero(status == SPOILT))
             crowded = status == CROWDED
             if crowded.any() and not self.grow():
                 status[crowded] = FAILED
+
+    def renew_inverses(self, which: Array) -> None:
+        """Compute the inverse of some samples anew, where double precision has hope left."""
+        states = self.states
+        for i in which:
+            states.n_renewals[i] += 1
+            if self.kind is np.float32 or states.n_renewals[i] > MOST_RENEWALS:
+                states.status[i] = FAILED
+                continue
+            slot = states.slot[i]
+            k = states.k[i]
+            active = states.atoms[slot, :k]
+            # with a QR decomposition the condition number of the atoms counts, not its square
+            atoms = self.setting.atoms
+            columns = np.vstack([atoms.rows[active].T, np.diag(np.sqrt(atoms.ridge[active]))])
+            factor = np.linalg.pinv(np.linalg.qr(columns, mode="r"))
+            states.inverse[slot, :k, :k] = factor @ factor.T
+            states.status[i] = WAITING
 
     def grow(self) -> bool:
         """Double the room for active atoms; False if there is no more to gain."""
@@ -843,20 +960,25 @@ class Samples(NamedTuple):
         The samples, and X D - linear.
     squares
         Their squared norms, (n_rows,).
+    sizes
+        The larger of the norm and of the largest linear term of each, (n_rows,).
     scales
         What they were multiplied by, (n_rows,).
     seeds
         Atoms to start from: those of sample i are seeds[1][seeds[0][i] : seeds[0][i + 1]].
-    linear
-        The linear term in their units, (n_rows, n_atoms), or None.
+    linear, linear_sizes
+        The linear term in their units, (n_rows, n_atoms), or None; and its largest entry for each
+        sample, (n_rows,).
     """
 
     X: Array
     B: Array
     squares: Array
+    sizes: Array
     scales: Array
     seeds: tuple[Array, Array]
     linear: Array | None
+    linear_sizes: Array
 
 
 def _scratch(n_features: int, n_atoms: int, room: int, kind: Any) -> Scratch:
@@ -874,6 +996,7 @@ def _scratch(n_features: int, n_atoms: int, room: int, kind: Any) -> Scratch:
         left_base=np.empty(size),
         h=np.empty(size, kind),
         u=np.empty(size, kind),
+        row=np.empty(size, kind),
         residual=np.empty(n_features),
     )
 

@@ -127,9 +127,9 @@ def encode(
         most after the refit. "auto" chooses, and the result says what ran.
     tol
         Total duality gap / total objective to stop at, None for 1e-6. With a linear term, or with
-        atoms without penalty, the largest violation of an optimality condition / the largest
-        correlation of the sample. What single precision cannot reach, coordinate descent finishes
-        in double precision.
+        atoms without penalty, the largest violation of an optimality condition for atoms of norm 1,
+        divided by the norm of the sample or the largest linear term. What single precision cannot
+        reach, coordinate descent finishes in double precision.
     max_iter
         Rounds of coordinate descent, or iterations, at most.
     n_threads
@@ -290,8 +290,8 @@ def require_real(name: str, A: Any) -> None:
         )
     if not (isinstance(A, np.ndarray) or is_tensor(A)):
         raise ValueError(f"encode: {name} is a {type(A).__name__}; expected an array or a tensor")
-    is_real = str(A.dtype).startswith("torch.") and "complex" not in str(A.dtype)
-    if not (is_real or getattr(A.dtype, "kind", "") in "fiub"):
+    is_real = "complex" not in str(A.dtype) if is_tensor(A) else A.dtype.kind in "fiub"
+    if not is_real:
         raise ValueError(f"encode: {name} has numbers of type {A.dtype}; expected real ones")
 
 

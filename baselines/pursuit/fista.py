@@ -27,6 +27,7 @@ from baselines.pursuit.scale import scaled
 from baselines.pursuit.threads import over_blocks, split_rows
 
 ALLOWED = 10  # times `tol`: a sample's gap when that of all samples in a block is at most `tol`
+LEAST_PENALTY = 1e-30  # of a problem with samples and atoms of norm about 1, to divide by
 CHECK_ITERATIONS = 10  # between two computations of the duality gap, each as dear as an iteration
 BLOCK_ENTRIES = 2**16  # of codes: three such blocks of float32 fill most of a cache of 1 MB
 DEVICE_BLOCK_ENTRIES = 2**26  # of codes, on other devices than the CPU
@@ -141,7 +142,9 @@ def _solve(
     on_cpu = xp is np
     advance: Callable[[State, Step], None] = _advance_array if on_cpu else _advance_tensor
     has_gap = problem.has_gap
-    flat = problem.tol * xp.amax(abs(X @ D - linear), 1)
+    # the largest norm of an atom is at most the root of the largest eigenvalue
+    size = (X * X).sum(1) ** 0.5 * step_size**-0.5
+    flat = problem.tol * xp.maximum(size, xp.amax(abs(linear), 1) + 0 * size)
     is_done: ArrayOrTensor = np.zeros(len(X), bool)
     for n_iter in range(1, problem.max_iter + 1):
         xp.matmul(state.z, D.T, out=R)
@@ -250,7 +253,7 @@ def certify_array(X: Array, R: Array, state: State, step: Step, value: Array, ga
             g = corr[i, j] if step.positive else abs(corr[i, j])
             cost += penalty[j] * abs(code) + half * alpha * code * code
             excess += max(g - penalty[j], zero) ** 2
-            worst = max(worst, g / penalty[j])
+            worst = max(worst, g / max(penalty[j], kind(LEAST_PENALTY)))
         scale = 1 / worst
         dual = scale * xr - half * scale * scale * rr
         if alpha > 0:

@@ -105,10 +105,10 @@ class Problem:
     def has_gap(self) -> bool:
         """Whether a duality gap tells the distance from the minimum while a pursuit runs.
 
-        With a linear term, or with atoms without penalty, the residual gives no dual point that is
-        feasible before the end. There the largest violation tells when to stop.
+        With a linear term, or with atoms without penalty and ridge, the residual gives no dual
+        point that is feasible before the end. There the largest violation tells when to stop.
         """
-        return self.linear is None and bool((self.penalty > 0).all())
+        return self.linear is None and (self.alpha > 0 or bool((self.penalty > 0).all()))
 
     def in_double(self, rows: Any, warm: Any = None) -> "Problem":
         """Return the problem of some samples in double precision, to start from codes `warm`."""

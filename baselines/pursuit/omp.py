@@ -233,8 +233,8 @@ def omp(
         shrink = np.ones(n_atoms, kind)
     if gram is None:
         gram = gram_of(D, n_threads)
-    accuracy = (8 * eps) ** 2 if kind is np.float64 else 1e-12
-    limits = Limits(kind(accuracy), kind(64 * eps))
+    accuracy = (512 * eps) ** 2 if kind is np.float64 else 1e-12
+    limits = Limits(kind(accuracy), kind(512 * eps))
     powers = nearest_powers(norms)
     converged = np.ones(len(X), bool)
 
