@@ -1,8 +1,6 @@
 """What the commands do with runs, rows and methods, and what they print."""
 
-import contextlib
 import dataclasses
-import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -158,18 +156,16 @@ def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> No
 
 def check(console: Console, target: str, like: str | None, *, as_json: bool) -> bool:
     """Print each finding of the contract as it is made; returns whether a rule is broken."""
-    from ddl_bench.contract import check as check_method
+    from ddl_bench.contract.check import check as check_method
 
-    if as_json:
-        with contextlib.redirect_stdout(sys.stderr):  # for what the method prints
-            findings = list(check_method(target, like))
-        emit([dataclasses.asdict(finding) for finding in findings])
-        return any(finding.status == "broken" for finding in findings)
     marks = {"held": "[green]ok     [/]", "broken": "[red]broken [/]", "skipped": "skipped"}
     findings = []
     for finding in check_method(target, like):
         findings.append(finding)
-        text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
-        print_line(console, f"{marks[finding.status]} {escape(text)}")
-        console.file.flush()
+        if not as_json:
+            text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
+            print_line(console, f"{marks[finding.status]} {escape(text)}")
+            console.file.flush()
+    if as_json:
+        emit([dataclasses.asdict(finding) for finding in findings])
     return any(finding.status == "broken" for finding in findings)
