@@ -27,6 +27,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from ddl_bench.plan.normal_form import Form, form_of, targets_of
@@ -76,13 +77,29 @@ def reached(cls: type, resolver: Resolver) -> list[Unit]:
 
 
 def home_of(cls: type) -> Definition | Module:
-    """Find the definition of a class; its whole module where no name leads to it."""
+    """Find the definition of a class; its whole module where no name leads to it.
+
+    A class that a function in another file made is defined where a module gives it a name.
+    """
     module = sys.modules[cls.__module__]
+    for candidate in [module, *sys.modules.values()]:
+        definition = definition_in(candidate, cls)
+        if definition is not None:
+            return definition
     source = read(Path(str(module.__file__)), cls.__module__)
-    for name in [cls.__name__, *source.definitions]:
-        if name in source.definitions and vars(module).get(name) is cls:
-            return Definition(source.path, name)
     return Module(source.path, source.dotted)
+
+
+def definition_in(module: ModuleType, cls: type) -> Definition | None:
+    """Find the definition of a class in a module that binds a name to it; None in any other."""
+    names = [name for name, value in list(vars(module).items()) if value is cls]
+    if not names:
+        return None
+    source = read(Path(str(module.__file__)), module.__name__)
+    for name in [cls.__name__, *source.definitions]:
+        if name in names and name in source.definitions:
+            return Definition(source.path, name)
+    return None
 
 
 def following(unit: Unit, resolver: Resolver) -> list[Unit]:
