@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddl_bench.contract import check as check
+    from ddl_bench.contract.check import check as check
     from ddl_bench.harness.run import run as run
     from ddl_bench.results.models import predict as predict
     from ddl_bench.results.rows import load as load
@@ -30,7 +30,7 @@ HOMES = {
     "load": "ddl_bench.results.rows",
     "compare": "ddl_bench.results.stats",
     "predict": "ddl_bench.results.models",
-    "check": "ddl_bench.contract",
+    "check": "ddl_bench.contract.check",
     "from_estimator": "ddl_bench.training.estimator",
     "from_module": "ddl_bench.training.module",
     "from_function": "ddl_bench.training.function",

@@ -263,6 +263,23 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class KeepsMemory(Protocol):
+    """A `Method` whose worker keeps the memory that it frees, for training on a CPU.
+
+    Where each step of training frees large arrays that the next one asks for, this saves the time
+    to get them from the system anew; the resident peak grows.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class MyMethod:
+    ...     keeps_memory: ClassVar[bool] = True
+    """
+
+    keeps_memory: ClassVar[bool]
+
+
+@runtime_checkable
 class CountsPasses(Protocol):
     """A `Training` that knows how often it has seen the training set.
 

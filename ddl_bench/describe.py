@@ -10,8 +10,8 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, TypedDict
@@ -28,11 +28,15 @@ MOST_AUTHORS = 3  # whom a citation names; of more it names the first
 
 
 class Option(TypedDict):
-    """One option of a method: its type, its default, and what the docstring says that it means."""
+    """One option of a method: its type, its default, and what the docstring says that it means.
+
+    `settings` are the options within it, where it has some.
+    """
 
     type: str
     default: Any
     meaning: str
+    settings: "dict[str, Option]"
 
 
 class Reference(TypedDict):
@@ -100,18 +104,13 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
     about = vars(cls).get("about")
     if not isinstance(about, About):
         about = About()
-    fields = registry.fields(cls)
     docstrings = [docstring(base) for base in cls.__mro__]
     record = _record(name, about, docstrings[0])
     for base in docstrings[1:]:
         record["more"] += base.paragraphs[1:]
     hints = typing.get_type_hints(cls)
-    for key, field in fields.items():
-        record["options"][key] = {
-            "type": _type_text(hints[key]),
-            "default": _default(field),
-            "meaning": _meaning(key, docstrings),
-        }
+    for key, field in registry.fields(cls).items():
+        record["options"][key] = _option(key, field, hints[key], docstrings)
     file = Path(str(sys.modules[cls.__module__].__file__))
     entries = bibliography(BIBLIOGRAPHY) | bibliography(file.with_name(BIBLIOGRAPHY.name))
     for key in about.references:
@@ -173,6 +172,21 @@ def as_text(default: Any) -> str:
     return f"{default:.3g}" if isinstance(default, float) else str(default)
 
 
+def _option(key: str, field: "Field[Any]", hint: Any, docstrings: Sequence[Docstring]) -> Option:
+    settings: dict[str, Option] = {}
+    inner = registry.options_class(hint)
+    if inner is not None:
+        hints = typing.get_type_hints(inner)
+        for name, setting in registry.fields(inner).items():
+            settings[name] = _option(name, setting, hints[name], [docstring(inner)])
+    return {
+        "type": _type_text(hint),
+        "default": _default(field),
+        "meaning": _meaning(key, docstrings),
+        "settings": settings,
+    }
+
+
 def _place(record: MethodRecord) -> tuple[bool, str, str]:
     """What records are sorted by."""
     return not record["family"], record["family"].lower(), record["name"]
@@ -210,7 +224,7 @@ def _read_parameters(body: str) -> dict[str, str]:
     return parameters
 
 
-def _meaning(option: str, docstrings: list[Docstring]) -> str:
+def _meaning(option: str, docstrings: Sequence[Docstring]) -> str:
     """What the first docstring that mentions an option says about it."""
     for text in docstrings:
         if option in text.parameters:
@@ -219,9 +233,18 @@ def _meaning(option: str, docstrings: list[Docstring]) -> str:
 
 
 def _default(field: "Field[Any]") -> Any:
-    if field.default is not MISSING:
-        return field.default
-    return "" if field.default_factory is MISSING else field.default_factory()
+    """The default of an option; of options within it, those that differ from their own defaults."""
+    default = field.default
+    if default is MISSING:
+        default = "" if field.default_factory is MISSING else field.default_factory()
+    if not is_dataclass(default) or isinstance(default, type):
+        return default
+    values = {each.name: getattr(default, each.name) for each in fields(default)}
+    return {
+        each.name: values[each.name]
+        for each in fields(default)
+        if values[each.name] != each.default
+    }
 
 
 def _type_text(hint: Any) -> str:

@@ -12,7 +12,7 @@ import re
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -181,12 +181,20 @@ def methods_in(path: Path) -> dict[str, type[Method]]:
     module = plugin(path)
     found: dict[str, type[Method]] = {}
     for thing in vars(module).values():
-        if not is_method(thing) or thing.__module__ != module.__name__:
+        if not is_method(thing) or is_imported(thing, module):
             continue
         check_name(path, thing.name)
         if found.setdefault(thing.name, thing) is not thing:
             raise UserError(f"--plugin {path}: two methods have the name {thing.name!r}")
     return found
+
+
+def is_imported(thing: type, module: ModuleType) -> bool:
+    """Whether a class is only imported into a module; one that a function made belongs to it."""
+    home = sys.modules.get(thing.__module__)
+    if home is None or home is module:
+        return False
+    return any(each is thing for each in vars(home).values())
 
 
 def check_name(path: Path, name: str) -> None:
@@ -256,9 +264,9 @@ def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
     return method
 
 
-def fields(cls: type[Method]) -> dict[str, dataclasses.Field[Any]]:
-    """List the options of a method by name."""
-    every = dataclasses.fields(typing.cast(Any, cls))
+def fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """List the options of a method, or the settings of such an option, by name."""
+    every = dataclasses.fields(cls)
     return {field.name: field for field in every if field.init}
 
 
@@ -282,7 +290,11 @@ def make_method(cls: type[Method], params: Mapping[str, Any], where: str = "") -
         try:
             values[key] = adapter.validate_python(value)
         except ValidationError as error:
-            raise UserError(f"{place}{cls.name}, {mistake_in(key, value, error)}") from None
+            mistake = mistake_in(key, value, error, hints[key])
+            raise UserError(f"{place}{cls.name}, {mistake}") from None
+        for name in converted_booleans(key, value, values[key]):
+            text = "expected a number, not true or false"
+            raise UserError(f"{place}{cls.name}, option {name!r}: {text}")
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
@@ -294,23 +306,43 @@ def leniency(hint: Any) -> ConfigDict | None:
     return None if dataclasses.is_dataclass(hint) else ConfigDict(strict=False)
 
 
-def mistake_in(key: str, value: Any, error: ValidationError) -> str:
+def mistake_in(key: str, value: Any, error: ValidationError, hint: Any) -> str:
     """Name the option, or the setting within it, what it got and what was expected."""
     mistake = max(error.errors(), key=lambda each: len(each["loc"]))
     inner = [str(part) for part in mistake["loc"][1:]] if isinstance(value, Mapping) else []
     name = ".".join([key, *inner])
     if mistake["type"] == "unexpected_keyword_argument":
-        return f"no option {name!r}"
+        valid = [f"{key}.{setting}" for setting in options_within(hint)]
+        return f"no option {name!r}: {nearest(name, valid)}"
     got = mistake["input"] if inner else value
     return f"option {name!r} = {got!r}: {mistake['msg']}"
 
 
-def options_within(hint: Any) -> dict[str, dataclasses.Field[Any]]:
-    """Return the settings of an option that is a frozen dataclass, or a union with one, by name."""
+def converted_booleans(key: str, value: Any, made: Any) -> Iterator[str]:
+    """Yield the options, also within an option, that were given a bool and became a number."""
+    if isinstance(value, bool):
+        if not isinstance(made, bool):
+            yield key
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from converted_booleans(f"{key}.{name}", each, getattr(made, name, each))
+    elif isinstance(value, (list, tuple)) and isinstance(made, (list, tuple)):
+        for each, one in zip(value, made, strict=True):
+            yield from converted_booleans(key, each, one)
+
+
+def options_class(hint: Any) -> type[Any] | None:
+    """Return the frozen dataclass that is, or is in, the type of an option; None without one."""
     for kind in (hint, *typing.get_args(hint)):
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            return {field.name: field for field in dataclasses.fields(kind) if field.init}
-    return {}
+            return kind
+    return None
+
+
+def options_within(hint: Any) -> dict[str, dataclasses.Field[Any]]:
+    """Return the settings of an option that is a frozen dataclass, or a union with one, by name."""
+    inner = options_class(hint)
+    return fields(inner) if inner else {}
 
 
 def nearest_option(key: str, cls: type[Method]) -> str:
@@ -324,6 +356,8 @@ def nearest_option(key: str, cls: type[Method]) -> str:
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     """Gather options `a.b` under their option `a`; a plain `a` beside them is its `base`.
 
+    Raises UserError where both ways give the same option.
+
     Examples
     --------
     >>> nested({"depth": 6, "recipe": "paper", "recipe.lr": 0.1})
@@ -336,6 +370,8 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
             continue
         outer = options.get(name, {})
         settings = dict(outer) if isinstance(outer, Mapping) else {"base": outer}
+        if inner in settings:
+            raise UserError(f"option {key!r} is given twice, also within {name!r}; give it once")
         options[name] = settings | {inner: value}
     return options
 

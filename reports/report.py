@@ -17,7 +17,7 @@ from ddl_bench.results.stats import Comparison, compare_groups, corrected
 from ddl_bench.results.table import BRIEF, COLUMNS, display, summary
 from reports import paper
 from reports.figures.registry import draw_data_set, draw_run
-from reports.figures.style import INK
+from reports.figures.style import INK, PAPER
 
 OF_ONE_ROW = ("command", "cores_used")  # entries of the provenance that the page shows elsewhere
 
@@ -123,9 +123,10 @@ def render_page(**values: Any) -> str:
 def inline(path: Path) -> Markup:
     """Return an SVG file as part of a page.
 
-    Its text takes the colour of the page, and its names differ from those of other figures.
+    It has the colours of the page for its text and its background, which is drawn first, and its
+    names differ from those of other figures.
     """
-    svg = path.read_text().replace(INK, "currentColor")
+    svg = path.read_text().replace(INK, "currentColor").replace(f"fill: {PAPER}", "fill: none", 1)
     return Markup(re.sub(r'( id="|url\(#|href="#)', rf"\1{path.stem}-", svg[svg.index("<svg") :]))
 
 

@@ -55,7 +55,8 @@ class Dictionary(NamedTuple):  # torch.compile follows it in all versions, unlik
 
     def gradient(self, codes: Tensor, X: Tensor, *, alpha: float = 0.0) -> Tensor:
         """Return D'(D(codes) - X) + alpha * codes."""
-        gradient = self.adjoint(self(codes, X.shape[2:]) - X)
+        # By name, because torch.compile of torch 2.5 does not follow `self(...)` of a named tuple.
+        gradient = self.adjoint(self.__call__(codes, X.shape[2:]) - X)
         return gradient.add(codes, alpha=alpha) if alpha else gradient
 
     @torch.no_grad()

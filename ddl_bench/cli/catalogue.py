@@ -13,7 +13,7 @@ from rich.text import Text
 from ddl_bench import describe, registry
 from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
 from ddl_bench.data.sources import load
-from ddl_bench.describe import MethodRecord
+from ddl_bench.describe import MethodRecord, Option
 from ddl_bench.plan import track
 
 
@@ -63,11 +63,17 @@ def _print_method(console: Console, record: MethodRecord) -> None:
         title = f'\nOptions, as in `--methods "{record["name"]}\\[option=value]"`'
         console.print(title, highlight=False)
         console.print(_options(record["options"]))
+    for name, option in record["options"].items():
+        if option["settings"]:
+            example = next(iter(option["settings"]))
+            title = f"\nSettings of {name}, as in `{record['name']}\\[{name}.{example}=value]`"
+            console.print(title, highlight=False)
+            console.print(_options(option["settings"]))
     for reference in record["references"]:
         console.print(f"\n{escape(reference['bibtex'])}", soft_wrap=True, highlight=False)
 
 
-def _options(options: Mapping[str, Mapping[str, Any]]) -> Table:
+def _options(options: Mapping[str, Option]) -> Table:
     lines = []
     for name, option in options.items():
         default = describe.as_text(option["default"])

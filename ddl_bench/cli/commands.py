@@ -1,8 +1,6 @@
 """What the commands do with runs, rows and methods, and what they print."""
 
-import contextlib
 import dataclasses
-import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +13,7 @@ from ddl_bench import registry
 from ddl_bench.cli.live import Live
 from ddl_bench.cli.output import (
     as_table,
+    as_text,
     emit,
     print_facts,
     print_line,
@@ -64,6 +63,7 @@ def run(
 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
     """Print the short table of rows, with notes below it, as there is no room for them beside."""
+    from ddl_bench.results.groups import gather
     from ddl_bench.results.table import BRIEF, display
 
     table = display(rows)
@@ -76,6 +76,8 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
         for method, note in zip(table["method"], table["note"], strict=True):
             if note:
                 print_line(console, f"  {escape(method)}: {escape(note)}")
+    if any(group.name != group.cell.label for group in gather(rows)):
+        print_line(console, "  In brackets: settings in which the rows of one label differ.")
 
 
 def dry_run(
@@ -127,7 +129,7 @@ def write_report(run: Path, out: Path | None) -> dict[str, Path]:
 
 
 def show(console: Console, row: Row, *, as_json: bool) -> None:
-    """Print every field of a row that says something, one a line."""
+    """Print every field of a row that says something, one a line, numbers with their units."""
     if as_json:
         emit(row.model_dump(mode="json"))
         return
@@ -136,11 +138,30 @@ def show(console: Console, row: Row, *, as_json: bool) -> None:
         **row.cell.model_dump(mode="json"),
         **row.model_dump(exclude={"cell", "measured", "provenance"}),
         **dataclasses.asdict(row.measured),
+        "budget": str(row.cell.budget),
+        "phases": {phase: f"{as_text(seconds)} s" for phase, seconds in row.phases.items()},
     }
     for name, value in row.provenance.items():
         facts[f"provenance: {name}"] = value
     empty: tuple[object, ...] = (None, "", {}, [], ())
-    print_facts(console, {key: value for key, value in facts.items() if value not in empty})
+    shown = {name: value for name, value in facts.items() if value not in empty}
+    print_facts(console, {name: with_unit(name, value) for name, value in shown.items()})
+
+
+PERCENTAGES = ("accuracy", "val_accuracy", "official_accuracy", "recovered")
+
+
+def with_unit(name: str, value: Any) -> Any:
+    """Write a number of a row with its unit, which its name says; anything else stays."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if name.endswith("_memory"):
+        return f"{value / 1e6:,.0f} MB"
+    if name in PERCENTAGES:
+        return f"{as_text(value)} %"
+    if name.endswith("_s") or "_s_per_" in name:
+        return f"{as_text(value)} s"
+    return value
 
 
 def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> None:
@@ -158,18 +179,16 @@ def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> No
 
 def check(console: Console, target: str, like: str | None, *, as_json: bool) -> bool:
     """Print each finding of the contract as it is made; returns whether a rule is broken."""
-    from ddl_bench.contract import check as check_method
+    from ddl_bench.contract.check import check as check_method
 
-    if as_json:
-        with contextlib.redirect_stdout(sys.stderr):  # for what the method prints
-            findings = list(check_method(target, like))
-        emit([dataclasses.asdict(finding) for finding in findings])
-        return any(finding.status == "broken" for finding in findings)
     marks = {"held": "[green]ok     [/]", "broken": "[red]broken [/]", "skipped": "skipped"}
     findings = []
     for finding in check_method(target, like):
         findings.append(finding)
-        text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
-        print_line(console, f"{marks[finding.status]} {escape(text)}")
-        console.file.flush()
+        if not as_json:
+            text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule
+            print_line(console, f"{marks[finding.status]} {escape(text)}")
+            console.file.flush()
+    if as_json:
+        emit([dataclasses.asdict(finding) for finding in findings])
     return any(finding.status == "broken" for finding in findings)

@@ -6,7 +6,7 @@ import sys
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,8 +21,8 @@ app = typer.Typer(
     add_completion=False,
     help="""The benchmark suite for deep dictionary learning.
 
-Start with **`ddl-bench run`**: it compares seven methods on scikit-learn's digits in under three
-minutes, and writes a table, a page and figures. `methods`, `datasets` and `tracks` list what else
+Start with **`ddl-bench run`**: it compares seven methods on scikit-learn's digits in about a
+minute, and writes a table, a page and figures. `methods`, `datasets` and `tracks` list what else
 can be run; `ddl-bench COMMAND --help` explains each command.""",
 )
 console = Console()
@@ -70,11 +70,6 @@ def seed_list(text: str | None) -> list[int] | None:
         last = match[2] or match[1]
         seeds += range(int(match[1]), int(last) + 1)
     return seeds
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Return the options that the user gave."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()
@@ -263,23 +258,23 @@ def run(
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
     from ddl_bench.cli import commands
-    from ddl_bench.plan.cell import BudgetSpec
     from ddl_bench.plan.expansion import Overrides
 
-    overrides = Overrides(
+    overrides = Overrides.of(
         methods=words(methods),
         datasets=words(datasets),
         seeds=seed_list(seeds),
-        budget=BudgetSpec.parse(budget) if budget else None,
-        machine=given(device=device, threads=threads, precision=precision),
-        limits=given(time_s=time_limit, memory_gb=memory_limit_gb),
-        splits=given(
-            limit_train=limit_train,
-            limit_test=limit_test,
-            val_fraction=val_fraction,
-            test_from_train=test_from_train,
-        ),
-        plugins=tuple(plugin or ()),
+        budget=budget or None,
+        device=device,
+        threads=threads,
+        precision=precision,
+        time_limit=time_limit,
+        memory_limit_gb=memory_limit_gb,
+        limit_train=limit_train,
+        limit_test=limit_test,
+        val_fraction=val_fraction,
+        test_from_train=test_from_train,
+        plugins=plugin or (),
         data_dir=data_dir,
         download=download,
         keep_models=keep_models,

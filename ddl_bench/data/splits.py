@@ -5,10 +5,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import StrictFloat, StrictInt
 
 from ddl_bench.api import Split, Task
 from ddl_bench.data import ImageSet
 from ddl_bench.errors import UserError
+from ddl_bench.options import check_options
 
 VALIDATION_STREAM = 1  # of random numbers: validation images are drawn apart from limits
 
@@ -30,17 +32,18 @@ class Splits:
     Raises
     ------
     ValueError
-        For a value out of range.
+        For a value out of range, or of another type.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    test_from_train: int = 0
-    val_fraction: float = 0.1
-    limit_train: int | None = None
-    limit_test: int | None = None
+    test_from_train: StrictInt = 0
+    val_fraction: StrictFloat = 0.1
+    limit_train: StrictInt | None = None
+    limit_test: StrictInt | None = None
 
     def __post_init__(self) -> None:
+        check_options(self)
         for field, least in (("test_from_train", 0), ("limit_train", 1), ("limit_test", 1)):
             value = getattr(self, field)
             if value is not None and value < least:

@@ -25,7 +25,6 @@ from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import save_model
 from ddl_bench.results.rows import Measured, Outcome
 from ddl_bench.training.memory import keep_memory
-from ddl_bench.training.method import NetworkMethod
 
 BATCH_IMAGES = 256  # scored at a time where predictions are timed
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
@@ -64,7 +63,8 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     with phases("import"):
         plugins = [Path(path) for path in cell.plugins]
         cls = registry.load_method(cell.method, plugins)
-        if cell.machine.device == "cpu" and issubclass(cls, NetworkMethod):
+        wants_memory = isinstance(cls, api.KeepsMemory) and cls.keeps_memory
+        if cell.machine.device == "cpu" and wants_memory:
             keep_memory()
     with phases("data"):
         images = read_images(cell, plugins)

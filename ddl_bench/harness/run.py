@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.harness.claims import claim
@@ -50,6 +50,7 @@ def run(
     rerun: str = "",
     jobs: int | None = None,
     view: View | None = None,
+    **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
 
@@ -62,7 +63,7 @@ def run(
     out
         The run folder; cells that have a row there are not run again. By default results/TRACK.
     overrides
-        What to change about the track.
+        What to change about the track; or give `options`.
     rerun
         Which finished cells to run again: `failed` for every status but ok, resumed from its
         checkpoint; `all`, or the beginning of a cell ID, from the beginning.
@@ -71,19 +72,26 @@ def run(
         sharing.
     view
         Watches the run.
+    options
+        What to change about the track, as on the command line: methods, datasets, seeds, budget,
+        device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
 
     Raises
     ------
     UserError
-        For a mistake in the track or the overrides, before anything runs.
+        For a mistake in the track, the overrides or the options, before anything runs.
 
     Examples
     --------
-    >>> rows = run("quick", overrides=Overrides(methods=["sdl"], seeds=[0]))  # doctest: +SKIP
+    >>> rows = run("quick", methods=["sdl"], seeds=[0], budget="30e")  # doctest: +SKIP
     >>> rows[0].measured.accuracy  # doctest: +SKIP
     98.9
     """
-    cells = plan(track, overrides or Overrides())
+    if overrides is None:
+        overrides = Overrides.of(**options)
+    elif options:
+        raise UserError(f"run: {', '.join(options)} beside overrides; give one of them alone")
+    cells = plan(track, overrides)
     return run_cells(
         cells,
         run_folder(track, out),

@@ -8,11 +8,19 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ddl_bench.api import Budget
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
+from ddl_bench.options import NotNegative
 from ddl_bench.plan.identity import IDENTITY_VERSION
 
 # What determines a result besides its seed and the method's code: rows that agree in it are seeds
@@ -20,12 +28,22 @@ from ddl_bench.plan.identity import IDENTITY_VERSION
 SETTINGS = frozenset({"method", "params", "grid", "data", "splits", "budget", "machine", "mirror"})
 Precision = Literal["float32", "bfloat16"]
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+NUMBERS = (int, float, int | None, float | None, list[NotNegative])  # types of fields
 
 
 class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error."""
+    """A frozen model in which an unknown key is an error, and so is a bool in place of a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        values = value if isinstance(value, list) else [value]
+        if kind in NUMBERS and any(isinstance(each, bool) for each in values):
+            raise ValueError("expected a number, not true or false")
+        return value
 
 
 class BudgetSpec(Strict):

@@ -2,15 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import ValidationError
 
 from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
-from ddl_bench.plan.cell import BudgetSpec, Cell
+from ddl_bench.plan.cell import BudgetSpec, Cell, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import DataEntry, MethodEntry, Track, grid_points, load_track, override
 from ddl_bench.registry import datasets, load_method, make_method, parse_spec
@@ -51,6 +53,98 @@ class Overrides:
     data_dir: Path | None = None
     download: bool = False
     keep_models: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        methods: str | Iterable[str] | None = None,
+        datasets: str | Path | Iterable[str | Path] | None = None,
+        seeds: int | Iterable[int] | None = None,
+        budget: str | Mapping[str, float] | BudgetSpec | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        time_limit: float | None = None,
+        memory_limit_gb: float | None = None,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+        val_fraction: float | None = None,
+        test_from_train: int | None = None,
+        plugins: str | Path | Iterable[str | Path] = (),
+        data_dir: str | Path | None = None,
+        download: bool = False,
+        keep_models: bool = False,
+    ) -> Self:
+        """Take the options of `ddl-bench run` as plain values.
+
+        Parameters
+        ----------
+        methods, datasets, seeds, plugins
+            One, or several.
+        budget
+            A text such as "40e" or "3m", or {"epochs": 40} or {"seconds": 180}.
+
+        Raises
+        ------
+        UserError
+            For a budget that is neither.
+
+        Examples
+        --------
+        >>> Overrides.of(methods="sdl", seeds=[0, 1], budget="3m", threads=1).budget
+        BudgetSpec(epochs=None, seconds=180.0)
+        """
+        sources = several(datasets)
+        machine = {"device": device, "threads": threads, "precision": precision}
+        splits = {
+            "limit_train": limit_train,
+            "limit_test": limit_test,
+            "val_fraction": val_fraction,
+            "test_from_train": test_from_train,
+        }
+        return cls(
+            methods=several(methods),
+            datasets=None if sources is None else [str(source) for source in sources],
+            seeds=several(seeds),
+            budget=None if budget is None else budget_of(budget),
+            machine=given(machine),
+            limits=given({"time_s": time_limit, "memory_gb": memory_limit_gb}),
+            splits=given(splits),
+            plugins=tuple(map(Path, several(plugins) or ())),
+            data_dir=None if data_dir is None else Path(data_dir),
+            download=download,
+            keep_models=keep_models,
+        )
+
+
+def several(values: Any) -> list[Any] | None:
+    """Return one value, or several, as a list; None stays."""
+    if values is None:
+        return None
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return list(values)
+    return [values]
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def budget_of(value: str | Mapping[str, float] | BudgetSpec) -> BudgetSpec:
+    """Read a budget. Raises UserError for anything but a text, a mapping, or one that is made."""
+    if isinstance(value, BudgetSpec):
+        return value
+    if isinstance(value, str):
+        return BudgetSpec.parse(value)
+    try:
+        return BudgetSpec.model_validate(value)
+    except ValidationError:
+        raise UserError(
+            f"budget={value!r}: expected a text such as '40e' or '3m', {{'epochs': 40}} or"
+            " {'seconds': 180}"
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

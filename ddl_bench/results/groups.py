@@ -91,6 +91,10 @@ def gather(rows: Iterable[Row]) -> list[Group]:
     that were measured with different code are never averaged: they are two lines, and their names
     give the hash of the code and the day of its first row. An outdated row stands in the newest
     line of its settings, which then says why its seed is missing.
+
+    A line is named by its label alone as long as no other line has it. Otherwise names must differ,
+    so each gets the settings in which the lines differ, also the one that was there first: a name
+    that did not say so could be taken for both. The label keeps meaning all of them.
     """
     rows = list(rows)
     newest = {row.cell.group: code_of(row) for row in rows if row.status != "outdated"}

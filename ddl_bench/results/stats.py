@@ -200,17 +200,24 @@ def compare(run: Path, a: str, b: str) -> list[Comparison]:
     Raises
     ------
     UserError
-        For a label that the run does not have.
+        For a label that the run does not have, and for a method with itself.
     """
     groups = gather(load_rows(run))
     lines_a = lines_of(groups, a, run)
     lines_b = lines_of(groups, b, run)
+    if lines_a == lines_b:
+        others = sorted({group.name for group in groups} - {group.name for group in lines_a})
+        raise UserError(
+            f"{run}: {a!r} and {b!r} are the same rows: compare with one of"
+            f" {', '.join(others) or 'another method, which this run does not have'}"
+        )
     records = []
     for dataset in dict.fromkeys(group.dataset for group in [*lines_a, *lines_b]):
         here_a = [group for group in lines_a if group.dataset == dataset]
         here_b = [group for group in lines_b if group.dataset == dataset]
         for one in here_a:
-            records += [compare_groups(run, one, other) for other in here_b]
+            rivals = [rival for rival in here_b if rival is not one]
+            records += [compare_groups(run, one, rival) for rival in rivals]
         if not (here_a and here_b):
             lacking = b if here_a else a
             reason = f"{lacking}: no row on these images and splits"

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from ddl_bench.api import Budget, OneShot, Size, Task, Training
 from ddl_bench.training.function import Array, rows
-from ddl_bench.training.signature import Option, make_method, parameters
+from ddl_bench.training.signature import (
+    Option,
+    annotations,
+    make_method,
+    parameters,
+    value_type,
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[A
         What the method is called in tables and on the command line.
     make
         A classifier class, or a function that returns a classifier or a pipeline; each of its
-        named parameters becomes an option of the method.
+        named parameters becomes an option of the method, checked against its annotation, or
+        without one against the type of its default.
     params
         Values of its parameters, in place of its own.
 
@@ -109,8 +116,27 @@ def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[A
         return OneShot(lambda: FittedEstimator(model.fit(X, y), task.n_classes))
 
     about = f"scikit-learn's {getattr(make, '__name__', name)} on pixels in [0, 1]."
-    options = [Option(key, Any, value) for key, value in given.items()]
+    hints = annotations(make)
+    options = [
+        Option(key, value_type(hints[key], value) if key in hints else kind_of(value), value)
+        for key, value in given.items()
+    ]
     return make_method(name, options, {"start": start, "__doc__": about}, depth=2)
+
+
+def kind_of(default: Any) -> Any:
+    """Return the type of values like a default, of a parameter without an annotation.
+
+    scikit-learn annotates nothing, and takes more than the type of a default: a number also as a
+    share or None, a word also as a number. A default that is neither says nothing.
+    """
+    kinds: dict[type, Any] = {
+        bool: bool,
+        int: int | float | None,
+        float: float | None,
+        str: str | bool | int | float | None,
+    }
+    return kinds.get(type(default), Any)
 
 
 def _fill(model: Any, known: dict[str, Any]) -> None:

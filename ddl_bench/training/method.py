@@ -23,9 +23,7 @@ class NetworkMethod:
     ----------
     recipe
         How to train: "fast", "paper", or one of them with other settings, as in recipe.lr=0.05:
-        base, optimiser (sgd, adamw, muon), lr, momentum, nesterov, weight_decay, bias_rate,
-        batch_size, steps_per_epoch, largest_batch, schedule (steps, triangle), label_smoothing,
-        shift, flip (alternate, random), mirror_views, lookahead.
+        see `RecipeOptions`.
     compile
         Run the training steps through torch.compile: "no", "default", or "reduce-overhead", which
         records CUDA graphs. Compiling is part of the warm-up, not of the training time.
@@ -49,6 +47,7 @@ class NetworkMethod:
     """
 
     name: ClassVar[str]
+    keeps_memory: ClassVar[bool] = True  # a step frees large arrays that the next one needs
     wrap: ClassVar[Callable[..., Network]] = Network
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     recipe: Literal["fast", "paper"] | RecipeOptions = "fast"

@@ -25,7 +25,7 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
     Raises
     ------
     UserError
-        Where Muon would train nothing, or this torch has none.
+        Where there is nothing to train, a parameter is complex, or this torch has no Muon.
 
     References
     ----------
@@ -34,6 +34,7 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
     learned = {
         name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
     }
+    _refuse_untrainable(learned)
     if recipe.optimiser == "sgd":
         groups = _groups(learned.items(), recipe)
         sgd = torch.optim.SGD(
@@ -45,6 +46,20 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
     hidden = _hidden_matrices(learned)
     others = {name: parameter for name, parameter in learned.items() if name not in hidden}
     return [_muon(list(hidden.values()), recipe), _adamw(others.items(), recipe)]
+
+
+def _refuse_untrainable(learned: dict[str, nn.Parameter]) -> None:
+    if not learned:
+        raise UserError(
+            "the network has no parameters to train: register some as nn.Parameter, or make a"
+            " method without training by from_function"
+        )
+    for name, parameter in learned.items():
+        if not parameter.is_floating_point():
+            raise UserError(
+                f"the parameter {name!r} is {parameter.dtype}: keep real and imaginary part as two"
+                " real parameters, and form the complex one in forward"
+            )
 
 
 def _groups(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> list[dict[str, Any]]:

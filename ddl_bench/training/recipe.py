@@ -25,42 +25,7 @@ DECAY = 0.2  # of the rate at each milestone
 class Recipe:
     """Minimise cross-entropy batch by batch: all settings of the training loop.
 
-    Parameters
-    ----------
-    optimiser
-        "sgd" with momentum, "adamw", or "muon": Muon for matrices inside the network, AdamW for
-        the rest (see `ddl_bench.training.optimiser`).
-    lr
-        Highest learning rate, for batches of 128; others have lr * sqrt(batch / 128).
-    momentum
-        Of SGD and Muon; the first beta of AdamW.
-    nesterov
-        Look ahead along the momentum.
-    weight_decay
-        Of tensors of two or more dimensions; biases, batch norm, thresholds and the like have none.
-    bias_rate
-        Learning rate of biases / lr.
-    batch_size
-        Images in a batch; None makes `steps_per_epoch` batches of an epoch.
-    steps_per_epoch
-        Batches of an epoch where `batch_size` is None, of 32 to `largest_batch` images.
-    largest_batch
-        Images in a batch at most, where `batch_size` is None.
-    schedule
-        "steps" multiplies the rate by 0.2 after 30, 60 and 80 %; "triangle" raises it over the
-        first fifth and lowers it to 0.
-    label_smoothing
-        Share of the target spread over all classes.
-    shift
-        Largest shift in each direction / side of the image, rounded up to pixels; the border is
-        reflected.
-    flip
-        "random", or "alternate": each image in every other epoch; only where the task allows
-        mirror images.
-    mirror_views
-        Score images and their mirror images and add, where the task allows it.
-    lookahead
-        Average the weights of the last steps, which reaches further back as training ends.
+    The settings are explained at `RecipeOptions`.
     """
 
     optimiser: Optimiser = "sgd"
@@ -126,12 +91,46 @@ class RecipeOptions:
     The option `recipe` of every network: `recipe = { base = "paper", lr = 0.05 }` in a track,
     `plainnet[recipe.base=paper,recipe.lr=0.05]` on a command line. A setting that would do nothing
     is refused. Another optimiser than the recipe's comes with its own lr, weight_decay and
-    momentum. The settings are explained at `Recipe`.
+    momentum.
 
     Parameters
     ----------
     base
-        The recipe to start from: "fast" or "paper".
+        The recipe to start from: "fast" or "paper". None below is a setting as it has it.
+    optimiser
+        "sgd" with momentum, "adamw", or "muon": Muon for matrices inside the network, AdamW for
+        the rest (see `ddl_bench.training.optimiser`).
+    lr
+        Highest learning rate, for batches of 128; others have lr * sqrt(batch / 128).
+    momentum
+        Of SGD and Muon; the first beta of AdamW.
+    nesterov
+        Look ahead along the momentum.
+    weight_decay
+        Of tensors of two or more dimensions; biases, batch norm, thresholds and the like have none.
+    bias_rate
+        Learning rate of biases / lr.
+    batch_size
+        Images in a batch; None makes `steps_per_epoch` batches of an epoch.
+    steps_per_epoch
+        Batches of an epoch where `batch_size` is None, of 32 to `largest_batch` images.
+    largest_batch
+        Images in a batch at most, where `batch_size` is None.
+    schedule
+        "steps" multiplies the rate by 0.2 after 30, 60 and 80 %; "triangle" raises it over the
+        first fifth and lowers it to 0.
+    label_smoothing
+        Share of the target spread over all classes.
+    shift
+        Largest shift in each direction / side of the image, rounded up to pixels; the border is
+        reflected.
+    flip
+        "random", or "alternate": each image in every other epoch; only where the task allows
+        mirror images.
+    mirror_views
+        Score images and their mirror images and add, where the task allows it.
+    lookahead
+        Average the weights of the last steps, which reaches further back as training ends.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

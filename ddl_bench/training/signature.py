@@ -71,7 +71,7 @@ def options_of(
                 f"{maker}: no parameter {name!r} to give a value to; it has"
                 f" {', '.join(free) or 'none'}"
             )
-    hints = _hints(function)
+    hints = annotations(function)
     options = []
     for name, parameter in free.items():
         value = defaults.get(name, parameter.default)
@@ -81,7 +81,7 @@ def options_of(
                 f" fills in {', '.join(sorted(filled))}"
             )
         if name in defaults or _is_plain(value):
-            options.append(Option(name, _type(hints.get(name), value), value))
+            options.append(Option(name, value_type(hints.get(name), value), value))
     return options
 
 
@@ -101,8 +101,8 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, PLAIN)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a function, or of how a class is made; none where they do not resolve."""
+def annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function or of a class's parameters; none if one is unknown."""
     annotated: Any = function
     if isinstance(function, type):
         annotated = annotated.__init__
@@ -112,8 +112,8 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _type(hint: Any, default: Any) -> Any:
-    """The annotation where values can be checked against it, else the type of the default."""
+def value_type(hint: Any, default: Any) -> Any:
+    """Return the annotation where values can be checked against it, else the default's type."""
     if hint is None:
         return type(default) if isinstance(default, bool | int | float | str) else Any
     try:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 INK = "#1b1f24"  # the page puts its own text colour in its place, which follows light and dark
+PAPER = "#ffffff"  # so that the ink is legible on a dark page; the report's page has no need of it
 FAINT = "#8888884d"
 YELLOW = "#ece133"
 SIZE_INCHES = (7, 4.4)
@@ -77,6 +78,6 @@ def new_figure(
 def save(figure: Figure, path: Path) -> Path:
     """Save a figure as an SVG file, and as PNG beside it; return the path of the SVG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, transparent=True, metadata=NO_METADATA)
+    figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA)
     figure.savefig(path.with_name(f"{path.stem}.png"), dpi=PRINT_DPI)
     return path

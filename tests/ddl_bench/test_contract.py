@@ -15,14 +15,14 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor
-from typer.testing import CliRunner
 
 from ddl_bench import describe
 from ddl_bench.api import Budget, Classifier, OneShot, Size, Skip, Stepwise, Task, Training
-from ddl_bench.cli import main as cli
-from ddl_bench.contract import Finding, check, shape_like
+from ddl_bench.contract import Finding
+from ddl_bench.contract.check import check
+from ddl_bench.contract.toys import shape_like
 from ddl_bench.errors import UserError
-from ddl_bench.registry import METHODS
+from ddl_bench.registry import METHODS, load_method
 from tests.conftest import ddl_bench
 
 NAMES = sorted(entry.name for entry in entry_points(group=METHODS))
@@ -30,7 +30,8 @@ EXTRAS = {name: needs for name in NAMES if (needs := describe.method(name)["need
 SCORES = """
 import hashlib, sys, torch
 from ddl_bench.api import Budget
-from ddl_bench.contract import EPOCHS, toy_task, train
+from ddl_bench.contract.rules import EPOCHS, train
+from ddl_bench.contract.toys import toy_task
 from ddl_bench.registry import load_method
 torch.set_num_threads(1)
 task, test = toy_task()
@@ -48,7 +49,7 @@ def broken(findings: Iterator[Finding]) -> list[str]:
 def test_method_keeps_the_contract(name: str) -> None:
     for extra in EXTRAS.get(name, ()):
         pytest.importorskip(extra, reason=f"the extra `{extra}` is not installed")
-    findings = list(check(name, limit_s=300))  # slow machines are not hangs
+    findings = list(check(load_method(name), limit_s=300))  # slow machines are not hangs
     assert broken(iter(findings)) == []
     skipped = [each.detail for each in findings if each.status == "skipped"]
     assert len(skipped) <= 2, skipped
@@ -258,6 +259,62 @@ def test_check_explains_what_is_not_a_method(tmp_path: Path) -> None:
         list(check(str(path)))
 
 
+DEADLY = """
+import os, re, signal
+from ddl_bench import from_function
+
+def fit(X, y):
+    print("words")
+    os.write(1, b"more words")
+    {act}
+
+Deadly = from_function("deadly", fit)
+Next = from_function("next", lambda X, y: lambda test: test[:, :3])
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "detail"),
+    [
+        ("os._exit(0)", "ended with exit code 0"),
+        ("os._exit(7)", "ended with exit code 7"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+        (
+            "re.match('(a+)+$', 40 * 'a' + 'b')  # holds the lock of the interpreter",
+            "still running",
+        ),
+    ],
+)
+def test_a_plugin_that_ends_its_process_is_a_finding(
+    act: str, detail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddl_bench.contract.check.GRACE_S", 0.5)
+    path = tmp_path / "deadly.py"
+    path.write_text(DEADLY.format(act=act))
+    findings = list(check(str(path), "1x8x8", limit_s=5))
+    of_deadly = [each for each in findings if each.rule.startswith("deadly ")]
+    assert [each.status for each in of_deadly] == ["held"] * 3 + ["broken"]
+    assert "trains on 1x8x8 images" in of_deadly[-1].rule
+    assert detail in of_deadly[-1].detail
+    of_next = findings[len(of_deadly) :]
+    assert of_next[-1].rule == "next keeps a budget in seconds"
+
+
+@pytest.mark.parametrize("act", ["os._exit(0)", "sys.stdout.flush(); os.kill(os.getpid(), 9)"])
+def test_a_plugin_that_ends_its_process_at_import_is_a_finding(act: str, tmp_path: Path) -> None:
+    path = tmp_path / "deadly.py"
+    path.write_text(f"import os, sys\n{act}\n")
+    (finding,) = check(str(path))
+    assert (finding.rule, finding.status) == (f"{path} can be imported", "broken")
+
+
+def test_a_plugin_that_forks_is_checked_once(tmp_path: Path) -> None:
+    path = tmp_path / "forks.py"
+    path.write_text(f"import os\nos.fork()\n{DEADLY.format(act='os.fork(); return None')}")
+    rules = [each.rule for each in check(str(path), "1x8x8")]
+    assert len(rules) == len(set(rules)) == 2 * 11
+
+
 def test_shapes_of_data_sets() -> None:
     assert shape_like("cifar100") == (3, 32, 32)
     assert shape_like("digits") == (1, 8, 8)
@@ -287,6 +344,8 @@ def test_the_command_prints_findings_and_ends_with_1_where_a_rule_is_broken(
     printed = ddl_bench(["check", path, "--like", "1x8x8"], code=1)
     assert "skipped picky trains on 1x8x8 images and scores them: never" in printed
     assert "broken  picky trains on some of these images" in printed
-    words = ["check", str(path), "--like", "1x8x8", "--json"]
-    records = json.loads(CliRunner().invoke(cli.app, words).stdout)
+    command = [sys.executable, "-m", "ddl_bench", "check", str(path), "--like", "1x8x8", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    records = json.loads(done.stdout)
     assert {record["status"] for record in records} == {"held", "skipped", "broken"}
+    assert (done.returncode, "words" in done.stderr) == (1, True)

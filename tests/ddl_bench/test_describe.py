@@ -13,6 +13,7 @@ from ddl_bench.api import Described
 from ddl_bench.errors import UserError
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.training.estimator import from_estimator
+from ddl_bench.training.recipe import RecipeOptions
 from tests.conftest import ddl_bench
 
 RECORDS = describe.methods()
@@ -125,7 +126,8 @@ def meanings(record: describe.MethodRecord) -> list[str]:
 def test_a_plugin_may_say_nothing(plugin: tuple[Path, ...]) -> None:
     bare = describe.method("bare", plugin)
     assert (bare["about"], bare["family"], bare["references"], bare["needs"]) == ("", "", [], ())
-    assert bare["options"] == {"depth": {"type": "int", "default": 3, "meaning": ""}}
+    depth = {"type": "int", "default": 3, "meaning": "", "settings": {}}
+    assert bare["options"] == {"depth": depth}
     assert [record["name"] for record in describe.methods(plugin)][-2:] == ["bare", "child"], (
         "without a family, so last"
     )
@@ -222,3 +224,20 @@ def test_what_a_method_says_about_itself_does_not_change_its_source(
         path.write_text(PLUGIN.replace(old, new))
         after = code_identity(registry.load_method("described", (path,)))
         assert (before == after) == (folder == "same")
+
+
+def test_options_within_an_option_have_a_record_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(
+        "from torch import nn\n"
+        "from ddl_bench import from_module\n"
+        "def linear(image_shape, n_classes): return nn.Linear(image_shape[2], n_classes)\n"
+        "Net = from_module('net', linear, recipe={'optimiser': 'adamw'})\n"
+    )
+    option = describe.method("net", (path,))["options"]["recipe"]
+    assert option["default"] == {"optimiser": "adamw"}
+    assert option["settings"].keys() == {field.name for field in dataclasses.fields(RecipeOptions)}
+    for setting in option["settings"].values():
+        assert setting["meaning"]
+    text = ddl_bench(["methods", "net", "--plugin", path])
+    assert "Settings of recipe, as in `net[recipe.base=value]`" in text

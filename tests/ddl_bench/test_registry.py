@@ -11,6 +11,7 @@ import pytest
 
 from ddl_bench import registry
 from ddl_bench.errors import UserError
+from ddl_bench.plan.identity import code_identity
 
 METHOD = """
 class {cls}:
@@ -64,6 +65,61 @@ def test_a_plugin_that_ends_the_process_is_one_clear_line(tmp_path: Path) -> Non
     path = plugin_file(tmp_path, more="import sys\n\nsys.exit(0)")
     with pytest.raises(UserError, match=r"plugin.py, line \d+: SystemExit: 0"):
         registry.methods([path])
+
+
+MAKER = """
+from ddl_bench import from_function
+
+def shifted(name, shift):
+    def fit(X, y):
+        return lambda test: test[:, :3] + shift
+
+    return from_function(name, fit)
+"""
+
+
+def test_a_method_that_another_file_of_the_plugin_makes_belongs_to_the_plugin(
+    tmp_path: Path,
+) -> None:
+    identities = []
+    for shift in (1, 2):
+        folder = tmp_path / str(shift)
+        folder.mkdir()
+        (folder / "maker.py").write_text(MAKER)
+        path = folder / "plugin.py"
+        path.write_text(f"import maker\n\nMade = maker.shifted('made', {shift})\n")
+        (name, made), *others = registry.methods_in(path).items()
+        assert (name, others) == ("made", [])
+        identities.append(code_identity(made))
+    assert identities[0] != identities[1]
+
+
+def test_a_method_that_a_plugin_imports_is_not_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text("from baselines.methods.nearest_mean import NearestMean as Mine\n")
+    assert registry.methods_in(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"n_steps": True}, "option 'n_steps': expected a number, not true or false"),
+        ({"recipe": {"lr": True}}, "option 'recipe.lr': expected a number, not true or false"),
+        ({"recipe.lr": 0.1, "recipe": {"lr": 0.2}}, "option 'recipe.lr' is given twice"),
+        ({"recipe": "fast", "recipe.base": "paper"}, "option 'recipe.base' is given twice"),
+        ({"recipe.mometum": 0.5}, "no option 'recipe.mometum': did you mean 'recipe.momentum'?"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(params: dict[str, object], words: str) -> None:
+    cls = registry.load_method("lista")
+    with pytest.raises(UserError, match=re.escape(words)):
+        registry.make_method(cls, params)
+
+
+def test_a_bool_may_stand_where_one_is_expected() -> None:
+    cls = registry.load_method("plainnet")
+    method = registry.make_method(cls, {"recipe": {"nesterov": False}})
+    assert "nesterov=False" in repr(method)
 
 
 def test_an_annotation_that_cannot_be_resolved_is_one_clear_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ddl_bench import describe
 from ddl_bench.cli.main import words
-from ddl_bench.contract import check
+from ddl_bench.contract.check import check
 from ddl_bench.harness.run import run
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.registry import methods_in

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ddl_bench.contract import check
+from ddl_bench.contract.check import check
 from ddl_bench.harness.run import run
 from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.plan.expansion import Overrides, plan

@@ -23,7 +23,8 @@ from baselines.layers.equilibrium import EquilibriumLayer
 from baselines.layers.implicit import sparse_code
 from baselines.layers.unrolled import LISTALayer
 from ddl_bench.api import Budget, Classifier, Method, Task, Training
-from ddl_bench.contract import check, toy_task
+from ddl_bench.contract.check import check
+from ddl_bench.contract.toys import toy_task
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.registry import METHODS, load_method, make_method
 from ddl_bench.results.rows import read_row

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baselines.pursuit.encode import encode
 from ddl_bench.api import Budget, HasAtoms, HasCodes, Task
-from ddl_bench.contract import toy_task
+from ddl_bench.contract.toys import toy_task
 from ddl_bench.errors import Skip
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.registry import METHODS, load_method, make_method

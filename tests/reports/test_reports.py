@@ -15,7 +15,8 @@ from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
 from ddl_bench.results.table import COLUMNS, display, number, summary
-from reports.report import write
+from reports.figures.style import PAPER
+from reports.report import inline, write
 from tests.conftest import make_cell, put
 
 HOSTILE = "<script>alert('x')</script> 100 % | $\\x_{ & #"
@@ -222,7 +223,9 @@ def test_every_figure_is_there_as_well_formed_svg_and_png(paths: dict[str, Path]
     for path in svgs.values():
         root = ET.parse(path).getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert "nan" not in path.read_text().lower().split('"')
+        text = path.read_text()
+        assert "nan" not in text.lower().split('"')
+        assert text.count(f"fill: {PAPER}") == 1 + str(inline(path)).count(f"fill: {PAPER}")
 
 
 def test_empty_run_and_new_folder(tmp_path: Path) -> None:

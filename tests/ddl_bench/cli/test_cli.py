@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from ddl_bench.cli import main as cli
+from ddl_bench.cli.commands import print_table
 from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
-from tests.conftest import ddl_bench
+from ddl_bench.plan.cell import BudgetSpec
+from tests.conftest import ddl_bench, make_cell, make_row
 
 VERBS = ["run", "report", "show", "compare", "predict", "methods", "datasets", "tracks", "check"]
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
@@ -71,7 +74,10 @@ def test_show_gives_every_number_and_the_command(finished: Path) -> None:
     assert row["measured"]["peak_memory"] > 1e7
     assert "--limit-train 400" in row["provenance"]["command"]
     text = ddl_bench(["show", "logistic", "--run", finished])
-    assert "train_s_per_image" in text
+    assert re.search(r"train_s_per_image  [\d.e-]+ s\n", text)
+    assert re.search(r"peak_memory  [\d,]+ MB\n", text)
+    assert re.search(r" accuracy  [\d.]+ %\n", text)
+    assert re.search(r"phases  .*training=[\d.e-]+ s", text)
     assert "commit" in text
     with pytest.raises(UserError, match="no row 'logistik': did you mean 'logistic'"):
         ddl_bench(["show", "logistik", "--run", finished])
@@ -84,6 +90,18 @@ def test_compare(finished: Path) -> None:
     assert record["difference"] > 0
     assert record["low"] < record["difference"] < record["high"]
     assert "difference" in ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished])
+
+
+def test_a_table_says_what_stands_in_brackets() -> None:
+    rows = [
+        make_row(make_cell("a", budget=BudgetSpec(epochs=epochs, seconds=None)), status="ok")
+        for epochs in (10, 20)
+    ]
+    for chosen in (rows, rows[:1]):
+        out = io.StringIO()
+        print_table(Console(file=out, width=200), chosen)
+        assert ("In brackets" in out.getvalue()) == ("a (epochs=10)" in out.getvalue())
+        assert ("In brackets" in out.getvalue()) == (len(chosen) > 1)
 
 
 def test_predict_with_a_kept_model(finished: Path, tmp_path: Path) -> None:

@@ -269,6 +269,8 @@ def test_split_rules_are_checked_alone_and_inside_a_track(
     assert str(raised.value) == message
     with pytest.raises(ValidationError, match="must be at least"):
         Track.model_validate({"splits": {field: value}})
+    with pytest.raises(ValueError, match=f"Splits.{field}=True"):
+        Splits(**{field: True})
     with pytest.raises(ValidationError, match="val_fractoin"):
         Track.model_validate({"splits": {"val_fractoin": 0.1}})
     assert Track.model_validate({"splits": {"limit_test": 9}}).splits == Splits(limit_test=9)

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from ddl_bench.errors import UserError
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.harness.progress import Seen
 from ddl_bench.harness.run import Silent, run
@@ -190,12 +191,17 @@ def test_plainnet_keeps_a_budget_shorter_than_its_epoch(
     np.savez(colour, x_train=x, y_train=y, x_test=x[:100], y_test=y[:100])
     method = '{ name = "plainnet", params = { depth = 9 } }'
     track = write_track(method, budget="seconds = 4", memory=4)
-    (row,) = run(track, tmp_path / "out", overrides=Overrides(datasets=[str(colour)]))
+    (row,) = run(track, tmp_path / "out", datasets=colour)
     assert row.status == "ok", row.reason
     assert row.measured.passes is not None
     assert row.measured.passes < 1
     assert row.measured.train_s == pytest.approx(4, abs=3)
     assert not row.measured.over_budget
+
+
+def test_options_beside_overrides_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run: seeds beside overrides"):
+        run("quick", tmp_path, overrides=OVERRIDES, seeds=[0])
 
 
 def test_phases_account_for_the_wall_time(write_track: Callable[..., str], tmp_path: Path) -> None:

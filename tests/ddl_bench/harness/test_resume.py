@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from ddl_bench.api import Budget, Resumable, Training
-from ddl_bench.contract import toy_task
+from ddl_bench.contract.toys import toy_task
 from ddl_bench.errors import UserError
 from ddl_bench.harness import checkpoint
 from ddl_bench.harness.checkpoint import MADE_BY, Checkpoint, Mark, Point

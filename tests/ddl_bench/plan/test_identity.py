@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ddl_bench.plan.identity import OURS, Resolver, code_identity, forms, home_of, reached
+from ddl_bench.plan.identity import OURS, code_identity, forms, reached
+from ddl_bench.plan.references import Resolver
 from ddl_bench.registry import METHODS, load_method, methods_in, plugin
 
 METHOD = '''"""A method."""
@@ -418,14 +419,8 @@ def test_no_method_depends_on_results_plans_or_the_version(name: str) -> None:
 
 def files_reached(cls: type) -> set[Path]:
     resolver = Resolver(OURS)
-    waiting: list[Any] = resolver.units(home_of(cls))
-    seen = set()
-    while waiting:
-        unit = waiting.pop()
-        if unit not in seen:
-            seen.add(unit)
-            waiting += reached(unit, resolver)
-    return {getattr(unit, "path", unit) for unit in seen if forms(unit, resolver)}
+    units = [unit for unit in reached(cls, resolver) if forms(unit, resolver)]
+    return {unit if isinstance(unit, Path) else unit.path for unit in units}
 
 
 PLUGIN = """from typing import ClassVar

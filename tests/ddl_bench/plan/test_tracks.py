@@ -53,6 +53,9 @@ methods = [{ name = "nearest-mean" }]
             r"splits.*val_fracton.*did you mean 'val_fraction'",
         ),
         (('name = "t"', 'name = "t"\nsplits = { val_fraction = 1.5 }'), r"splits.*val_fraction"),
+        (('name = "t"', 'name = "t"\nsplits = { limit_train = true }'), r"limit_train.*integer"),
+        (('name = "t"', 'name = "t"\nseeds = [true]'), r"seeds: expected a number, not true"),
+        (("epochs = 2", "epochs = true"), r"budget.epochs: expected a number, not true or false"),
         (
             ('name = "t"', 'name = "t"\nseeds = [0, -1]'),
             r"seeds\[1\]: .*greater than or equal to 0, got -1",
@@ -120,6 +123,33 @@ def test_overrides_narrow_and_widen() -> None:
     assert {cell.budget.seconds for cell in cells} == {2}
     again = plan("quick", Overrides(methods=["sdl"], seeds=[7], budget=BudgetSpec(seconds=2)))
     assert again[0].id == cells[0].id
+
+
+def test_overrides_of_plain_values() -> None:
+    overrides = Overrides.of(
+        methods="sdl",
+        datasets=Path("x.npz"),
+        seeds=3,
+        budget={"epochs": 2},
+        threads=1,
+        time_limit=5,
+        limit_train=40,
+        plugins=["a.py"],
+    )
+    assert overrides == Overrides(
+        methods=["sdl"],
+        datasets=["x.npz"],
+        seeds=[3],
+        budget=BudgetSpec(epochs=2, seconds=None),
+        machine={"threads": 1},
+        limits={"time_s": 5},
+        splits={"limit_train": 40},
+        plugins=(Path("a.py"),),
+    )
+    assert Overrides.of() == Overrides()
+    for wrong in (30, {"epoch": 3}):
+        with pytest.raises(UserError, match="expected a text such as '40e'"):
+            Overrides.of(budget=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

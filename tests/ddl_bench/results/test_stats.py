@@ -201,6 +201,13 @@ def test_lines_of_one_label_are_compared_one_by_one(tmp_path: Path) -> None:
         "b (epochs=10)": pytest.approx(-10),
     }
     assert compare(tmp_path, "a", "b (epochs=10)")[0].b == "b (epochs=10)"
+    (others,) = compare(tmp_path, "b", "b (epochs=10)")
+    assert (others.a, others.b) == ("b (epochs=20)", "b (epochs=10)")
+
+
+def test_a_method_is_not_compared_with_itself(run: Path) -> None:
+    with pytest.raises(UserError, match="'a' and 'a' are the same rows: compare with one of b"):
+        compare(run, "a", "a")
 
 
 def test_unknown_label_names_the_nearest(run: Path) -> None:

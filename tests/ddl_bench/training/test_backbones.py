@@ -17,7 +17,7 @@ import reports
 from baselines.methods.plainnet import PlainNet
 from baselines.methods.resnet import ResNet
 from ddl_bench.api import Budget, Split, Task
-from ddl_bench.contract import toy_task
+from ddl_bench.contract.toys import toy_task
 from ddl_bench.errors import UserError
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.registry import load_method, make_method

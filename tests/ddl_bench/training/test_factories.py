@@ -19,7 +19,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.registry import make_method, nested, parse_spec
 from ddl_bench.training.network import snapshot
 from ddl_bench.training.optimiser import optimisers
-from ddl_bench.training.recipe import RECIPES, Recipe, RecipeOptions
+from ddl_bench.training.recipe import RECIPES, Optimiser, Recipe, RecipeOptions
 from tests.conftest import DIGITS, TEST, Clock, fit
 
 SMALL = RecipeOptions(batch_size=16, shift=0.0)
@@ -271,8 +271,8 @@ def test_mistakes_in_making_a_method_are_named() -> None:
 def test_options_of_a_recipe_are_those_of_a_recipe_and_are_listed() -> None:
     names = [each.name for each in fields(RecipeOptions)]
     assert names == ["base", *(each.name for each in fields(Recipe))]
-    meaning = describe.method("plainnet")["options"]["recipe"]["meaning"]
-    assert [name for name in names if name not in meaning] == []
+    settings = describe.method("plainnet")["options"]["recipe"]["settings"]
+    assert [name for name, setting in settings.items() if setting["meaning"]] == names
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
@@ -297,6 +297,22 @@ def test_every_optimiser_trains(name: Any) -> None:
     other.load(state)
     other.advance(Clock())
     assert torch.equal(other.classifier()(TEST.X), training.classifier()(TEST.X))
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (nn.Flatten(), "the network has no parameters to train"),
+        (nn.Linear(2, 2).requires_grad_(False), "the network has no parameters to train"),
+        (nn.Linear(2, 2, dtype=torch.complex64), "the parameter 'weight' is torch.complex64"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_what_cannot_be_trained_is_one_clear_line(
+    net: nn.Module, words: str, name: Optimiser
+) -> None:
+    with pytest.raises(UserError, match=words):
+        optimisers(net, RecipeOptions(optimiser=name).recipe())
 
 
 def test_muon_trains_the_hidden_matrices_alone() -> None:
@@ -474,3 +490,15 @@ def test_methods_belong_to_the_module_that_makes_them() -> None:
     made = [Codes, from_function("f", ridge), from_estimator("e", Dummy)]
     assert {cls.__module__ for cls in made} == {__name__}
     assert [cls.name for cls in made] == ["codes", "f", "e"]
+
+
+def test_types_of_an_estimator_come_from_annotations_and_defaults() -> None:
+    def make(C: Literal[1, 2] = 1, gamma="scale", tol=1e-3, dual=False, seed=None):  # type: ignore[no-untyped-def]
+        return None
+
+    cls = from_estimator("typed", make)
+    make_method(cls, {"C": 2, "gamma": 0.5, "tol": 1, "dual": True, "seed": 3})
+    make_method(cls, {"gamma": True})
+    for wrong in ({"C": 3}, {"tol": True}, {"tol": "small"}, {"dual": 0.5}):
+        with pytest.raises(UserError, match=f"typed, option '{next(iter(wrong))}'"):
+            make_method(cls, wrong)

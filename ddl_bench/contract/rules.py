@@ -1,22 +1,17 @@
-"""The contract of a method, run on small generated tasks; every finding is a sentence.
+"""The rules that every method keeps, each a function that raises where a method breaks it.
 
-A broken rule says what to mend, a skipped one says why nothing was tried.
+The message of `Broken` says what to mend, that of `NotTried` why nothing was tried.
 """
 
 import dataclasses
 import inspect
-import re
-import threading
 import time
-import traceback
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from torch import Tensor
@@ -32,13 +27,9 @@ from ddl_bench.api import (
     Training,
     size_of,
 )
-from ddl_bench.data.sources import default_data_dir, load
-from ddl_bench.errors import Skip, UserError
+from ddl_bench.contract.toys import SHAPES, Shape, Toy, make_toy
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
-from ddl_bench.registry import USABLE, datasets, fields, load_method, methods, methods_in
-
-Status: TypeAlias = Literal["held", "broken", "skipped"]
-Shape: TypeAlias = tuple[int, int, int]
+from ddl_bench.registry import USABLE, fields, methods
 
 EPOCHS = 2
 TO_THE_END = Budget(epochs=EPOCHS)
@@ -46,39 +37,10 @@ SHORT = Budget(epochs=1)  # on images of further shapes
 LEARNING_EPOCHS = 12
 BUDGET_S = 1.5  # of the rule about a budget in seconds
 OVERTIME_S = 3.0  # that a method may take beyond it
-LIMIT_S = 60.0  # after which a call of the method is said to hang
 MOST_ADVANCES = 10_000
 CHANCE = 100 / 3
 MARGIN = 25  # percentage points above chance that a method must reach
 ALONE = 4  # images that are scored alone, too
-
-SHAPES: tuple[Shape, ...] = ((1, 8, 8), (3, 16, 16), (1, 28, 28), (3, 32, 32))
-PUBLISHED: dict[str, Shape] = {  # data sets that need not be fetched to know their shape
-    "mnist": (1, 28, 28),
-    "fashion-mnist": (1, 28, 28),
-    "svhn": (3, 32, 32),
-    "cifar10": (3, 32, 32),
-    "cifar100": (3, 32, 32),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One rule of the contract, and how the method stands to it.
-
-    Parameters
-    ----------
-    rule
-        The rule, a sentence with the method's name as its subject.
-    status
-        "held", "broken", or "skipped" where it was not tried.
-    detail
-        What is broken and what to do, or why it was skipped.
-    """
-
-    rule: str
-    status: Status
-    detail: str = ""
 
 
 class Broken(Exception):
@@ -87,201 +49,6 @@ class Broken(Exception):
 
 class NotTried(Exception):
     """A rule of the contract cannot be tried on this method; the message says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Toy:
-    """A small task of three classes, and the test images that belong to it."""
-
-    task: Task
-    test: Split
-
-
-def toy_task(
-    channels: int = 1, side: int = 8, n: int = 96, val: int = 24, seed: int = 0
-) -> tuple[Task, Split]:
-    """Make a task of three classes that a nearest-mean classifier solves, and its test split.
-
-    Parameters
-    ----------
-    channels, side
-        Of the images.
-    n, val
-        Training and validation images.
-    """
-    toy = make_toy((channels, side, side), n=n, val=val, seed=seed)
-    return toy.task, toy.test
-
-
-def make_toy(shape: Shape, *, n: int = 96, val: int = 24, seed: int = 0) -> Toy:
-    """Make a task as `toy_task` does, of images of any shape (channels, height, width)."""
-    channels, *sides = shape
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(3, channels, 4, 4, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, size=tuple(sides), mode="bilinear")
-    patterns = smooth * 160 + 40
-
-    def draw(count: int) -> Split:
-        y = torch.arange(count) % 3
-        noise = 20 * torch.randn(count, *shape, generator=generator)
-        return Split(X=(patterns[y] + noise).clamp(0, 255).to(torch.uint8), y=y)
-
-    task = Task(name="toy", class_names=("a", "b", "c"), train=draw(n), val=draw(val))
-    return Toy(task, draw(30))
-
-
-def shape_like(text: str) -> Shape:
-    """Return the shape (channels, height, width) of a data set's images.
-
-    Parameters
-    ----------
-    text
-        A data set's name, an .npz file, a folder of class folders, or a shape such as 3x32x32.
-
-    Raises
-    ------
-    UserError
-        Where there is no such data set.
-    """
-    given = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
-    if given:
-        channels, height, width = map(int, given.groups())
-        return channels, height, width
-    if text in PUBLISHED:
-        return PUBLISHED[text]
-    images = load(text, data_dir=default_data_dir(), datasets=datasets())
-    channels, height, width = images.x_train.shape[1:]
-    return channels, height, width
-
-
-def check(
-    target: str | type[Method], like: str | None = None, *, limit_s: float = LIMIT_S
-) -> Iterator[Finding]:
-    """Run the contract on a method, and yield each finding as it is made.
-
-    Parameters
-    ----------
-    target
-        A class, the name of a known method, or a plugin file: all methods in it.
-    like
-        A data set whose shape of images to try, or a shape such as 3x32x32; None tries 1x8x8,
-        3x16x16, 1x28x28 and 3x32x32.
-    limit_s
-        Seconds after which a rule that is still being tried counts as broken.
-
-    Raises
-    ------
-    UserError
-        Where there is nothing to check.
-
-    Examples
-    --------
-    >>> [each.rule for each in check("nearest-mean", "1x8x8") if each.status == "broken"]
-    []
-    """
-    shapes = (shape_like(like),) if like else SHAPES
-    before = set(psutil.Process().children(recursive=True))
-    try:
-        for cls in classes(target):
-            yield from _findings(cls, shapes, limit_s)
-    finally:
-        for child in set(psutil.Process().children(recursive=True)) - before:
-            child.kill()
-
-
-def classes(target: str | type[Method]) -> list[type[Method]]:
-    """Return the classes that a target of `check` stands for."""
-    if not isinstance(target, str):
-        return [target]
-    if not target.endswith(".py"):
-        return [load_method(target)]
-    found = list(methods_in(Path(target)).values())
-    if not found:
-        raise UserError(
-            f"{target}: no method in it: expected a frozen dataclass with `name` and"
-            " `start(task, budget)`, or what from_module, from_function or from_estimator returns"
-        )
-    return found
-
-
-def _findings(cls: type[Method], shapes: tuple[Shape, ...], limit_s: float) -> Iterator[Finding]:
-    examiner = Examiner(limit_s)
-    for words, form_rule in FORM.items():
-        finding = examiner.judge(f"{cls.name} {words}", form_rule, cls)
-        yield finding
-        if finding.status == "broken" and form_rule in (_shape, _annotations):
-            return
-    tried: dict[Shape, Finding] = {}
-    budget = TO_THE_END
-    for shape in shapes:
-        size = "x".join(map(str, shape))
-        sentence = f"{cls.name} trains on {size} images and scores them"
-        tried[shape] = examiner.judge(sentence, _trains, cls, shape, budget)
-        yield tried[shape]
-        if tried[shape].status != "skipped":
-            budget = SHORT
-    if all(finding.status == "skipped" for finding in tried.values()):
-        examiner.obstacle = f"the method skips these images: {tried[shapes[-1]].detail}"
-        advice = "give images that it is made for: ddl-bench check --like DATASET"
-        yield Finding(f"{cls.name} trains on some of these images", "broken", advice)
-    shape = _best(tried)
-    for words, rule in RULES.items():
-        yield examiner.judge(f"{cls.name} {words}", rule, cls, shape)
-
-
-def _best(tried: dict[Shape, Finding]) -> Shape:
-    """The first shape that the method trains on, or else the first that it does not skip."""
-    for status in ("held", "broken", "skipped"):
-        for shape, finding in tried.items():
-            if finding.status == status:
-                return shape
-    raise AssertionError("there is a shape to try")
-
-
-class Examiner:
-    """Tries rules one after the other, each for so many seconds.
-
-    A rule that takes longer is left behind in its thread, and no other is tried beside it.
-    """
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self.obstacle = ""  # why no further rule can be tried
-
-    def judge(self, sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
-        """Try a rule and return the finding."""
-        if self.obstacle:
-            return Finding(sentence, "skipped", self.obstacle)
-        outcome: list[Finding] = []
-        n_threads = torch.get_num_threads()
-
-        def attempt() -> None:
-            torch.set_num_threads(n_threads)  # which is a setting of each thread
-            outcome.append(_try(sentence, rule, *arguments))
-
-        thread = threading.Thread(target=attempt, daemon=True)
-        thread.start()
-        thread.join(self.limit_s)
-        if outcome:
-            return outcome[0]
-        self.obstacle = "a call of the method is still running"
-        advice = "advance() should return, and be False at the end"
-        return Finding(sentence, "broken", f"still running after {self.limit_s:g} s: {advice}")
-
-
-def _try(sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
-    try:
-        rule(*arguments)
-    except (NotTried, Skip) as error:
-        return Finding(sentence, "skipped", str(error))
-    except Broken as error:
-        return Finding(sentence, "broken", str(error))
-    except BaseException as error:  # of a thread, so none is meant for this process
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(last.filename).name}, line {last.lineno}"
-        problem = f"raised {type(error).__name__}: {error} ({place})"
-        return Finding(sentence, "broken", problem)
-    return Finding(sentence, "held")
 
 
 def train(
@@ -337,7 +104,8 @@ def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Tr
     return Trained(classifier, toy, changed)
 
 
-def _shape(cls: type[Method]) -> None:
+def has_form(cls: type[Method]) -> None:
+    """Whether a method can be made: a frozen dataclass with `start(task, budget)`."""
     options = getattr(cls, "__dataclass_params__", None)
     if options is None or not options.frozen:
         raise Broken("it is not decorated with @dataclass(frozen=True)")
@@ -347,7 +115,8 @@ def _shape(cls: type[Method]) -> None:
     cls()
 
 
-def _annotations(cls: type[Method]) -> None:
+def has_types(cls: type[Method]) -> None:
+    """Whether values of all options can be checked against their annotations."""
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
     except (NameError, AttributeError, TypeError) as error:
@@ -372,7 +141,8 @@ def _name(cls: type[Method]) -> None:
         raise Broken(f"{cls.name!r} is the name of {value}: choose another")
 
 
-def _trains(cls: type[Method], shape: Shape, budget: Budget) -> None:
+def trains(cls: type[Method], shape: Shape, budget: Budget) -> None:
+    """Train on images of a shape, and look at the scores of its test images."""
     trained = _trained(cls, shape, budget)
     test = trained.toy.test
     scores = trained.classifier(test.X)
@@ -503,9 +273,10 @@ def _deadline(cls: type[Method], shape: Shape) -> None:
         raise Broken(f"used {used:.1f} s of {BUDGET_S} s: {advice}")
 
 
+NEEDED = (has_form, has_types)  # without which no further rule can be tried
 FORM: dict[str, Callable[[type[Method]], None]] = {
-    "is a frozen dataclass that can be made without arguments": _shape,
-    "has options whose types can be resolved": _annotations,
+    "is a frozen dataclass that can be made without arguments": has_form,
+    "has options whose types can be resolved": has_types,
     "has a name of its own that can be given on a command line": _name,
 }
 RULES: dict[str, Callable[[type[Method], Shape], None]] = {
