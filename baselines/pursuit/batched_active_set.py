@@ -1,0 +1,493 @@
+"""The lasso for many samples at once, by active sets, in library calls on tensors of any device.
+
+The moves are those of `active_set`, with the same move for all samples of a block at a time. An
+atom that violates its optimality condition enters: its coefficient moves, and those of the active
+atoms follow so that their conditions still hold; where one of these reaches zero it leaves, and the
+entering atom goes on in the next move. Each sample has K slots for atoms and the inverse of its
+active atoms' Gram matrix, (K, K), with zeros in the rows of free slots. To enter and to leave are
+then the same update of rank one, inverse += v v'/s.
+
+A round finds the violations of all atoms, the only pass over (n, n_atoms), and offers each sample
+its worst atoms out of CHUNKS groups; then MOVES moves follow that touch slots alone. At the end of
+a round the host asks how many samples have closed their duality gap. Those leave the block, and the
+slots grow where an active set may need it. Codes are sparse, so that a round costs much less than a
+step of FISTA, and the rounds are few: about as many as a code has non-zeros.
+
+In float32, samples whose certificate in float64 misses `tol` start once more in float64 from the
+atoms found. Samples that rounding keeps from their end, as with coherent atoms, go on by FISTA.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from baselines.pursuit.fista import fista
+from baselines.pursuit.objective import ArrayOrTensor, Problem, double
+from baselines.pursuit.threads import split_rows
+
+CHUNKS = 4  # of atoms, each of which offers its worst one in a round
+MOVES = 5  # in a round: one for each offer, and one for an atom that left
+ENTRY_RATIO = 0.6  # share of the worst violation at which atoms are offered
+FIRST_SLOTS = 16
+MORE_SLOTS = 8  # that are added at a time; at least MOVES
+GATHER_SHARE = 0.8  # of the samples: once fewer are open, they are gathered
+MOST_STOPS = 4  # rounds of refinement or without a move, after which a sample is given up
+BLOCK_BYTES = 2**31  # of all that a block of samples needs
+CPU_BLOCK_BYTES = 2**24  # what nearly stays in a cache
+N_WIDE = 5  # arrays (n, n_atoms) at a time
+N_SQUARE = 2  # arrays (n, K, K) at a time
+REPAIRS = 4  # of a start from given atoms
+
+
+class Setting(NamedTuple):
+    """What all samples share.
+
+    Parameters
+    ----------
+    gram
+        D'D, (n_atoms, n_atoms).
+    curvature
+        Its diagonal plus alpha, (n_atoms,).
+    penalty, least_penalty
+        Of each atom, (n_atoms,), and the smallest of them, ().
+    alpha, positive
+        As in `Problem`.
+    tol, flatness
+        Duality gap / objective to stop at, and share of the largest correlation that no violation
+        need fall below. A duality gap proves nothing with a linear term: the former is 0 then, and
+        the latter 0 without one.
+    least
+        Share of an atom's curvature that must lie outside the span of the active atoms.
+    accuracy
+        Share of a sample's norm that rounding makes of correlations, ().
+    """
+
+    gram: Tensor
+    curvature: Tensor
+    penalty: Tensor
+    least_penalty: Tensor
+    alpha: float
+    positive: bool
+    tol: float
+    flatness: float
+    least: float
+    accuracy: Tensor
+
+
+class State(NamedTuple):
+    """Where n samples stand, with K slots for atoms each; all arrays change in place.
+
+    Parameters
+    ----------
+    rows
+        Their places among all samples, (n,).
+    b, square, floor
+        D'x - linear, (n, n_atoms); norm(x)**2 and the violation that is none, (n, 1).
+    atoms, c, active
+        Of each slot: atom, coefficient, and whether it is active, (n, K).
+    inverse
+        Of the active atoms' Gram matrix with alpha on its diagonal, (n, K, K).
+    slot, sign, pending
+        Of the entering atom: slot, sign, and whether it has not come to its end, (n, 1).
+    n_rounds, n_entries, n_stops
+        Rounds, entries tried, and rounds that rounding kept from the end, (n, 1).
+    """
+
+    rows: Tensor
+    b: Tensor
+    square: Tensor
+    floor: Tensor
+    atoms: Tensor
+    c: Tensor
+    active: Tensor
+    inverse: Tensor
+    slot: Tensor
+    sign: Tensor
+    pending: Tensor
+    n_rounds: Tensor
+    n_entries: Tensor
+    n_stops: Tensor
+
+    def take(self, which: Tensor | slice) -> "State":
+        """Gather some of the samples."""
+        return State(*(values[which] for values in self))
+
+    def resized(self, n_slots: int) -> "State":
+        """Return the state with more slots."""
+        more = n_slots - self.c.shape[1]
+        return self._replace(
+            atoms=F.pad(self.atoms, (0, more)),
+            c=F.pad(self.c, (0, more)),
+            active=F.pad(self.active, (0, more)),
+            inverse=F.pad(self.inverse, (0, more, 0, more)),
+        )
+
+
+class Codes(NamedTuple):
+    """What is written while samples come to their end, for all samples.
+
+    Parameters
+    ----------
+    values
+        The codes, (n_samples, n_atoms).
+    n_entries
+        Entries tried, (n_samples, 1).
+    is_open
+        Whether a sample was given up, (n_samples, 1).
+    """
+
+    values: Tensor
+    n_entries: Tensor
+    is_open: Tensor
+
+
+def batched_active_set(
+    problem: Problem, block_bytes: int | None = None
+) -> tuple[ArrayOrTensor, float]:
+    """Minimise the objective of `Problem` by active sets, for tensors on any device.
+
+    Parameters
+    ----------
+    problem
+        With tensors: all options are solved, also ridge, signs, linear term and a penalty for each
+        atom. `max_iter` counts rounds.
+    block_bytes
+        Memory for a block of samples at most; None for BLOCK_BYTES, or on a CPU for what nearly
+        stays in a cache. Blocks whose slots outgrow it are split.
+
+    Returns
+    -------
+    Codes (n_samples, n_atoms) on the device, and the mean number of entries tried for a sample.
+
+    References
+    ----------
+    Lee, Battle, Raina and Ng, Efficient sparse coding algorithms, 2006.
+    Osborne, Presnell and Turlach, A new approach to variable selection in least squares problems,
+    2000.
+    """
+    X = problem.X
+    n_samples = len(X)
+    codes = Codes(
+        X.new_zeros(n_samples, problem.D.shape[1]),
+        X.new_zeros(n_samples, 1, dtype=torch.int64),
+        X.new_zeros(n_samples, 1, dtype=torch.bool),
+    )
+    if n_samples == 0:
+        return codes.values, 0.0
+    if problem.warm is not None:
+        warm = problem.warm
+        warm = warm.toarray() if hasattr(warm, "toarray") else warm
+        codes.values.copy_(torch.as_tensor(warm, dtype=X.dtype, device=X.device))
+    if block_bytes is None:
+        block_bytes = CPU_BLOCK_BYTES if X.device.type == "cpu" else BLOCK_BYTES
+    _solve(problem, codes, block_bytes, problem.warm is not None)
+    if X.dtype == torch.float32 and problem.linear is None:
+        _polish(problem, codes, block_bytes)
+    is_open = codes.is_open.squeeze(1).nonzero().squeeze(1)
+    if len(is_open) > 0:
+        codes.values[is_open] = fista(_part(problem, is_open, codes.values))[0]
+    return codes.values, float(codes.n_entries.double().mean())
+
+
+def _part(problem: Problem, rows: Tensor, codes: Tensor) -> Problem:
+    """Return the problem of some samples, to start from their codes."""
+    linear = problem.linear
+    if linear is not None and linear.ndim == 2:
+        linear = linear[rows]
+    return replace(problem, X=problem.X[rows], linear=linear, warm=codes[rows])
+
+
+def _polish(problem: Problem, codes: Codes, block_bytes: int) -> None:
+    """Solve once more in float64, from the atoms found, where the certificate misses `tol`."""
+    exact = replace(
+        problem,
+        X=double(problem.X),
+        D=double(problem.D),
+        penalty=double(problem.penalty),
+        gram=None,
+        warm=None,
+    )
+    size = max(block_bytes // (8 * N_WIDE * problem.D.shape[1]), 1)
+    parts = [
+        exact.certificate(codes.values[rows].double(), rows)
+        for rows in split_rows(0, len(problem.X), size)
+    ]
+    value = torch.cat([part.objective for part in parts])
+    gap = torch.cat([part.gap for part in parts])
+    misses = (gap > problem.tol * value) & (gap.sum() > problem.tol * value.sum())
+    rows = misses.nonzero().squeeze(1)
+    if len(rows) == 0:
+        return
+    better = Codes(codes.values[rows].double(), codes.n_entries[rows], codes.is_open[rows])
+    _solve(_part(exact, rows, codes.values.double()), better, block_bytes, True)
+    codes.values[rows] = better.values.to(codes.values.dtype)
+    codes.n_entries[rows] += better.n_entries
+    codes.is_open[rows] = better.is_open
+
+
+def _solve(problem: Problem, codes: Codes, block_bytes: int, is_warm: bool) -> None:
+    """Solve for all samples, block by block, from the given codes if `is_warm`."""
+    setting = _setting(problem)
+    n_slots = FIRST_SLOTS
+    if is_warm:
+        n_slots = max(int((codes.values != 0).sum(1).max()) + MOVES, n_slots)
+    itemsize = problem.X.element_size()
+    bytes_per_sample = itemsize * (N_WIDE * len(setting.gram) + N_SQUARE * n_slots**2)
+    for rows in split_rows(0, len(problem.X), max(block_bytes // bytes_per_sample, 1)):
+        state = _start(problem, rows, setting, n_slots)
+        if is_warm:
+            state = _start_from(codes.values[rows], state, setting)
+        blocks = [state]
+        while blocks:
+            state = blocks.pop()
+            n = len(state.rows)
+            if n > 1 and itemsize * n * N_SQUARE * state.c.shape[1] ** 2 > block_bytes:
+                blocks += [state.take(slice(n // 2)), state.take(slice(n // 2, n))]
+                continue
+            state = _round(state, setting, codes, problem.max_iter)
+            if len(state.rows) > 0:
+                blocks.append(state)
+
+
+def _setting(problem: Problem) -> Setting:
+    """Return what all samples share; the Gram matrix has a multiple of CHUNKS columns."""
+    D = problem.D
+    gram = D.T @ D if problem.gram is None else problem.gram
+    more = -D.shape[1] % CHUNKS
+    gram = F.pad(gram, (0, more, 0, more)).contiguous()
+    penalty = F.pad(problem.penalty, (0, more), value=torch.inf)
+    eps = torch.finfo(D.dtype).eps
+    has_linear = problem.linear is not None
+    return Setting(
+        gram=gram,
+        curvature=gram.diagonal() + problem.alpha,
+        penalty=penalty,
+        least_penalty=penalty.min(),
+        alpha=problem.alpha,
+        positive=problem.positive,
+        tol=0.0 if has_linear else problem.tol,
+        flatness=problem.tol if has_linear else 0.0,
+        least=256 * eps,
+        accuracy=4 * eps * gram.diagonal().max().sqrt(),
+    )
+
+
+def _start(problem: Problem, rows: slice, setting: Setting, n_slots: int) -> State:
+    """Return the state of some samples with codes of zeros."""
+    X = problem.X[rows]
+    n = len(X)
+    b = X @ problem.D
+    if problem.linear is not None:
+        b -= problem.linear_of(rows)
+    square = (X * X).sum(1, keepdim=True)
+    floor = setting.accuracy * square.sqrt()
+    if setting.flatness > 0:
+        floor = floor.maximum(setting.flatness * b.abs().amax(1, keepdim=True))
+    counts = torch.zeros(n, 1, dtype=torch.int64, device=X.device)
+    slots = torch.zeros(n, n_slots, dtype=torch.int64, device=X.device)
+    return State(
+        rows=torch.arange(rows.start, rows.stop, device=X.device),
+        b=F.pad(b, (0, len(setting.gram) - b.shape[1])),
+        square=square,
+        floor=floor,
+        atoms=slots,
+        c=slots.to(X.dtype),
+        active=slots > 0,
+        inverse=X.new_zeros(n, n_slots, n_slots),
+        slot=counts.clone(),
+        sign=torch.ones_like(square),
+        pending=counts > 0,
+        n_rounds=counts.clone(),
+        n_entries=counts.clone(),
+        n_stops=counts.clone(),
+    )
+
+
+def _start_from(codes: Tensor, state: State, setting: Setting) -> State:
+    """Return the state at the optimum for atoms and signs of the codes (n, n_atoms).
+
+    Atoms whose coefficient has another sign there are dropped, a few times; a sample that still has
+    such atoms, or dependent ones, starts from zero.
+    """
+    n_slots = min(state.c.shape[1], codes.shape[1])
+    used = codes != 0
+    atoms = used.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :n_slots]
+    sign = F.pad(codes.gather(1, atoms).sign(), (0, state.c.shape[1] - n_slots))
+    state.atoms[:, :n_slots] = atoms
+    gram = setting.gram[state.atoms[:, :, None], state.atoms[:, None, :]]
+    gram.diagonal(dim1=1, dim2=2).add_(setting.alpha)
+    target = state.b.gather(1, state.atoms) - setting.penalty[state.atoms] * sign
+    unit = torch.eye(state.c.shape[1], dtype=codes.dtype, device=codes.device)
+    active = sign != 0
+    if setting.positive:
+        active &= sign > 0
+    for _ in range(REPAIRS):
+        both = active[:, :, None] & active[:, None, :]
+        factor, failure = torch.linalg.cholesky_ex(torch.where(both, gram, unit))
+        square = factor.diagonal(dim1=1, dim2=2) ** 2
+        is_dependent = active & (square <= setting.least * setting.curvature[state.atoms])
+        is_sound = ((failure == 0) & ~is_dependent.any(1))[:, None]
+        inverse = torch.cholesky_inverse(factor).masked_fill_(~both, 0)
+        c = torch.bmm(inverse, (target * active)[:, :, None]).squeeze(2)
+        is_wrong = active & ~(c * sign > 0)
+        is_good = is_sound & ~is_wrong.any(1, keepdim=True)
+        active = active & ~is_wrong
+    return state._replace(
+        c=torch.where(is_good, c, 0),
+        active=active & is_good,
+        inverse=torch.where(is_good[:, :, None], inverse, 0),
+    )
+
+
+def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State:
+    """Offer atoms, write the codes of samples that have come to their end, and move the rest."""
+    g = _correlations(state, setting)
+    violations = (g if setting.positive else g.abs()) - setting.penalty
+    groups = violations.view(len(g), CHUNKS, -1)
+    size = groups.shape[2]
+    largest, first = groups.max(2)
+    largest, order = largest.sort(1, descending=True)
+    offers = (first + size * torch.arange(CHUNKS, device=g.device)).gather(1, order)
+    worst = largest[:, :1].clamp(min=0)
+    sign = state.c.sign()
+    residual = g.gather(1, state.atoms) - setting.penalty[state.atoms] * sign
+    residual.masked_fill_(~state.active, 0)
+    off = residual.abs().amax(1, keepdim=True)
+    is_closed = _is_closed(state, g, worst.maximum(off), setting) & ~state.pending
+    is_given_up = (state.n_stops >= MOST_STOPS) | (state.n_rounds >= max_iter)
+    ended = is_closed | is_given_up
+    n_used = state.active.sum(1).max()
+    n_ended, n_used = torch.stack([ended.sum(), n_used]).tolist()
+    n = len(state.rows)
+    if n - n_ended <= GATHER_SHARE * n:
+        order = ended.squeeze(1).to(torch.uint8).argsort(stable=True)
+        going = order[: n - n_ended]
+        gone = order[n - n_ended :]
+        _write(state.take(gone), ~is_closed[gone], codes)
+        state = state.take(going)
+        if n_ended == n:
+            return state
+        offers, largest, worst, off, residual, ended = (
+            values[going] for values in (offers, largest, worst, off, residual, ended)
+        )
+    if n_used + MOVES > state.c.shape[1]:
+        state = state.resized(n_used + MORE_SLOTS)
+        residual = F.pad(residual, (0, state.c.shape[1] - residual.shape[1]))
+    is_settled = ~(ended | state.pending)
+    needs_refinement = is_settled & (2 * off > worst)
+    _refine(state, residual, needs_refinement)
+    cut = (ENTRY_RATIO * worst).maximum(state.floor)
+    is_offered = ~ended & (largest >= cut) & (largest > state.floor)
+    n_before = state.n_entries.clone()
+    for move in range(MOVES):
+        if move < CHUNKS:
+            _move(state, offers[:, move : move + 1], is_offered[:, move : move + 1], setting)
+        else:
+            _move(state, offers[:, :1], torch.zeros_like(ended), setting)
+    is_idle = is_settled & (state.n_entries == n_before)
+    state.n_stops.add_((needs_refinement | is_idle).to(torch.int64))
+    state.n_rounds.add_(1)
+    return state
+
+
+def _correlations(state: State, setting: Setting) -> Tensor:
+    """Compute b - gram c - alpha c, (n, n_atoms)."""
+    g = F.embedding_bag(state.atoms, setting.gram, mode="sum", per_sample_weights=state.c)
+    if setting.alpha > 0:
+        g.scatter_add_(1, state.atoms, setting.alpha * state.c)
+    return torch.sub(state.b, g, out=g)
+
+
+def _is_closed(state: State, g: Tensor, worst: Tensor, setting: Setting) -> Tensor:
+    """Tell whether the gap is at most `tol` where no condition is violated by more than `worst`.
+
+    Scaled by 1 - d the residual of the sample is dual feasible, and its gap is d*(d*value + l1). It
+    follows from the correlations g without the residual itself.
+    """
+    c = state.c
+    l1 = (setting.penalty[state.atoms] * c.abs()).sum(1, keepdim=True)
+    both = state.b.gather(1, state.atoms) + g.gather(1, state.atoms)
+    value = 0.5 * (state.square - (c * both).sum(1, keepdim=True)) + l1
+    d = worst / (setting.least_penalty + worst)
+    return (d * (d * value + l1) <= setting.tol * value.abs()) | (worst <= state.floor)
+
+
+def _refine(state: State, residual: Tensor, which: Tensor) -> None:
+    """Add inverse @ residual to the active coefficients, in place, where no sign changes."""
+    change = torch.bmm(state.inverse, residual[:, :, None]).squeeze(2)
+    new = state.c + change * state.active
+    keeps_signs = (new.sign() == state.c.sign()).all(1, keepdim=True)
+    state.c.copy_(torch.where(which & keeps_signs, new, state.c))
+
+
+def _move(state: State, offer: Tensor, is_offered: Tensor, setting: Setting) -> None:
+    """Move an entering atom of each sample to its optimum or to where an active one leaves.
+
+    The offered atom enters samples without a pending one, if its condition is still violated. While
+    its coefficient grows by t, the active ones move by -t*u and the violation falls by t*curvature,
+    the squared norm of what the atom adds to the span of the active ones.
+    """
+    is_new = is_offered & ~state.pending & ~((state.atoms == offer) & state.active).any(1, True)
+    slot = torch.where(is_new, state.active.to(torch.uint8).argmin(1, True), state.slot)
+    atom = torch.where(is_new, offer, state.atoms.gather(1, slot))
+    state.atoms.scatter_(1, slot, atom)
+    row = setting.gram[atom, state.atoms]
+    entering = state.c.gather(1, slot)
+    g = state.b.gather(1, atom) - (row * state.c).sum(1, True) - setting.alpha * entering
+    sign = state.sign
+    if not setting.positive:
+        sign = torch.where(is_new, torch.where(g > 0, 1.0, -1.0).to(g.dtype), sign)
+    violation = sign * g - setting.penalty[atom]
+    is_new &= violation > state.floor
+    busy = is_new | state.pending
+    h = row * state.active
+    u = torch.bmm(state.inverse, h[:, :, None]).squeeze(2)
+    whole = setting.curvature[atom]
+    curvature = whole - (u * h).sum(1, True)
+    u = sign * u * state.active
+    is_independent = curvature > setting.least * whole
+    curvature = curvature.maximum(setting.least * whole)
+    step = violation.clamp(min=0) / curvature
+    until_zero = torch.where(state.c * u > 0, state.c / u, torch.inf)
+    first, leaving = until_zero.min(1, keepdim=True)
+    pauses = busy & (first < step)
+    enters = busy & ~pauses
+    step = torch.where(busy, step.minimum(first), 0)
+    state.c.sub_(step * u)
+    end = entering + step * sign
+    state.c.scatter_(1, slot, torch.where(busy, end, entering))
+    state.c.scatter_(1, leaving, torch.where(pauses, 0, state.c.gather(1, leaving)))
+    line = state.inverse.gather(1, leaving[:, :, None].expand(-1, -1, u.shape[1])).squeeze(1)
+    v = torch.where(pauses, line, u.scatter(1, slot, -sign))
+    pivot = torch.where(pauses, -line.gather(1, leaving), curvature)
+    scale = torch.where(busy, 1 / pivot, 0)
+    state.inverse.addcmul_((scale * v)[:, :, None], v[:, None, :])
+    _clear(state, leaving, pauses)
+    state.active.scatter_(1, slot, enters | state.active.gather(1, slot))
+    state.active.scatter_(1, leaving, ~pauses & state.active.gather(1, leaving))
+    state.slot.copy_(slot)
+    state.sign.copy_(sign)
+    state.pending.copy_(pauses)
+    state.n_entries.add_(is_new)
+    state.n_stops.add_((enters & ~is_independent) * MOST_STOPS)
+
+
+def _clear(state: State, slot: Tensor, which: Tensor) -> None:
+    """Set row and column of a slot of the inverse to 0, in place; rounding left some."""
+    n, n_slots = state.c.shape
+    for dim, shape in ((1, (n, 1, n_slots)), (2, (n, n_slots, 1))):
+        index = slot[:, :, None].expand(shape)
+        values = state.inverse.gather(dim, index)
+        state.inverse.scatter_(dim, index, torch.where(which[:, :, None], 0, values))
+
+
+def _write(state: State, is_open: Tensor, codes: Codes) -> None:
+    """Write what is known of samples that have come to their end, or were given up."""
+    n_atoms = codes.values.shape[1]
+    part = torch.zeros_like(state.b).scatter_add_(1, state.atoms, state.c)
+    codes.values[state.rows] = part[:, :n_atoms]
+    codes.n_entries[state.rows] = state.n_entries
+    codes.is_open[state.rows] = is_open
