@@ -29,8 +29,8 @@ from baselines.pursuit.objective import ArrayOrTensor, Problem, double
 from baselines.pursuit.threads import split_rows
 
 CHUNKS = 4  # of atoms, each of which offers its worst one in a round
-MOVES = 5  # in a round: one for each offer, and one for an atom that left
-ENTRY_RATIO = 0.6  # share of the worst violation at which atoms are offered
+MOVES = 4  # in a round; an atom that another one stops on its way takes two
+ENTRY_RATIO = 0.3  # share of the worst violation at which atoms are offered
 FIRST_SLOTS = 16
 MORE_SLOTS = 8  # that are added at a time; at least MOVES
 GATHER_SHARE = 0.8  # of the samples: once fewer are open, they are gathered
@@ -126,6 +126,21 @@ class State(NamedTuple):
         )
 
 
+class Progress(NamedTuple):
+    """Objective and its l1 part, each (n, 1)."""
+
+    value: Tensor
+    l1: Tensor
+
+    def gap_bound(self, worst: Tensor, setting: Setting) -> Tensor:
+        """Bound the duality gap where no condition is violated by more than `worst`, (n, 1).
+
+        Scaled by 1 - d the residual of the sample is dual feasible, with this gap.
+        """
+        d = worst / (setting.least_penalty + worst)
+        return d * (d * self.value + self.l1)
+
+
 class Codes(NamedTuple):
     """What is written while samples come to their end, for all samples.
 
@@ -135,12 +150,16 @@ class Codes(NamedTuple):
         The codes, (n_samples, n_atoms).
     n_entries
         Entries tried, (n_samples, 1).
+    value, gap
+        The objective, and what its duality gap is at most, rounding included, (n_samples, 1).
     is_open
         Whether a sample was given up, (n_samples, 1).
     """
 
     values: Tensor
     n_entries: Tensor
+    value: Tensor
+    gap: Tensor
     is_open: Tensor
 
 
@@ -170,11 +189,7 @@ def batched_active_set(
     """
     X = problem.X
     n_samples = len(X)
-    codes = Codes(
-        X.new_zeros(n_samples, problem.D.shape[1]),
-        X.new_zeros(n_samples, 1, dtype=torch.int64),
-        X.new_zeros(n_samples, 1, dtype=torch.bool),
-    )
+    codes = _empty_codes(X.new_zeros(n_samples, problem.D.shape[1]))
     if n_samples == 0:
         return codes.values, 0.0
     if problem.warm is not None:
@@ -184,12 +199,19 @@ def batched_active_set(
     if block_bytes is None:
         block_bytes = CPU_BLOCK_BYTES if X.device.type == "cpu" else BLOCK_BYTES
     _solve(problem, codes, block_bytes, problem.warm is not None)
-    if X.dtype == torch.float32 and problem.linear is None:
+    if X.dtype == torch.float32:
         _polish(problem, codes, block_bytes)
     is_open = codes.is_open.squeeze(1).nonzero().squeeze(1)
     if len(is_open) > 0:
         codes.values[is_open] = fista(_part(problem, is_open, codes.values))[0]
     return codes.values, float(codes.n_entries.double().mean())
+
+
+def _empty_codes(values: Tensor) -> Codes:
+    """Return room for what belongs to the codes."""
+    counts = torch.zeros(len(values), 1, dtype=torch.int64, device=values.device)
+    value = torch.zeros_like(values[:, :1])
+    return Codes(values, counts, value, torch.zeros_like(value), counts > 0)
 
 
 def _part(problem: Problem, rows: Tensor, codes: Tensor) -> Problem:
@@ -202,26 +224,22 @@ def _part(problem: Problem, rows: Tensor, codes: Tensor) -> Problem:
 
 def _polish(problem: Problem, codes: Codes, block_bytes: int) -> None:
     """Solve once more in float64, from the atoms found, where the certificate misses `tol`."""
+    is_doubtful = (codes.gap > problem.tol * codes.value) | codes.is_open
+    closed = codes.gap.sum() <= problem.tol * codes.value.sum()
+    is_doubtful &= ~closed | codes.is_open.any()
+    rows = is_doubtful.squeeze(1).nonzero().squeeze(1)
+    if len(rows) == 0:
+        return
     exact = replace(
         problem,
         X=double(problem.X),
         D=double(problem.D),
         penalty=double(problem.penalty),
+        linear=double(problem.linear),
         gram=None,
         warm=None,
     )
-    size = max(block_bytes // (8 * N_WIDE * problem.D.shape[1]), 1)
-    parts = [
-        exact.certificate(codes.values[rows].double(), rows)
-        for rows in split_rows(0, len(problem.X), size)
-    ]
-    value = torch.cat([part.objective for part in parts])
-    gap = torch.cat([part.gap for part in parts])
-    misses = (gap > problem.tol * value) & (gap.sum() > problem.tol * value.sum())
-    rows = misses.nonzero().squeeze(1)
-    if len(rows) == 0:
-        return
-    better = Codes(codes.values[rows].double(), codes.n_entries[rows], codes.is_open[rows])
+    better = _empty_codes(codes.values[rows].double())
     _solve(_part(exact, rows, codes.values.double()), better, block_bytes, True)
     codes.values[rows] = better.values.to(codes.values.dtype)
     codes.n_entries[rows] += better.n_entries
@@ -356,7 +374,10 @@ def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State
     residual = g.gather(1, state.atoms) - setting.penalty[state.atoms] * sign
     residual.masked_fill_(~state.active, 0)
     off = residual.abs().amax(1, keepdim=True)
-    is_closed = _is_closed(state, g, worst.maximum(off), setting) & ~state.pending
+    progress = _progress(state, g, setting)
+    largest_off = worst.maximum(off)
+    is_closed = progress.gap_bound(largest_off, setting) <= setting.tol * progress.value
+    is_closed = (is_closed | (largest_off <= state.floor)) & ~state.pending
     is_given_up = (state.n_stops >= MOST_STOPS) | (state.n_rounds >= max_iter)
     ended = is_closed | is_given_up
     n_used = state.active.sum(1).max()
@@ -366,7 +387,9 @@ def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State
         order = ended.squeeze(1).to(torch.uint8).argsort(stable=True)
         going = order[: n - n_ended]
         gone = order[n - n_ended :]
-        _write(state.take(gone), ~is_closed[gone], codes)
+        bound = progress.gap_bound(largest_off + state.floor, setting)
+        part = Codes(state.b, state.n_entries, progress.value, bound, ~is_closed)
+        _write(state.take(gone), Codes(*(values[gone] for values in part)), codes)
         state = state.take(going)
         if n_ended == n:
             return state
@@ -380,7 +403,8 @@ def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State
     needs_refinement = is_settled & (2 * off > worst)
     _refine(state, residual, needs_refinement)
     cut = (ENTRY_RATIO * worst).maximum(state.floor)
-    is_offered = ~ended & (largest >= cut) & (largest > state.floor)
+    is_here = (state.atoms[:, :, None] == offers[:, None, :]) & (state.c != 0)[:, :, None]
+    is_offered = (largest >= cut) & (largest > state.floor) & ~(ended | is_here.any(1))
     n_before = state.n_entries.clone()
     for move in range(MOVES):
         if move < CHUNKS:
@@ -401,24 +425,18 @@ def _correlations(state: State, setting: Setting) -> Tensor:
     return torch.sub(state.b, g, out=g)
 
 
-def _is_closed(state: State, g: Tensor, worst: Tensor, setting: Setting) -> Tensor:
-    """Tell whether the gap is at most `tol` where no condition is violated by more than `worst`.
-
-    Scaled by 1 - d the residual of the sample is dual feasible, and its gap is d*(d*value + l1). It
-    follows from the correlations g without the residual itself.
-    """
+def _progress(state: State, g: Tensor, setting: Setting) -> Progress:
+    """Compute the objective from the correlations g, without the residual of the sample."""
     c = state.c
     l1 = (setting.penalty[state.atoms] * c.abs()).sum(1, keepdim=True)
     both = state.b.gather(1, state.atoms) + g.gather(1, state.atoms)
-    value = 0.5 * (state.square - (c * both).sum(1, keepdim=True)) + l1
-    d = worst / (setting.least_penalty + worst)
-    return (d * (d * value + l1) <= setting.tol * value.abs()) | (worst <= state.floor)
+    return Progress(0.5 * (state.square - (c * both).sum(1, keepdim=True)) + l1, l1)
 
 
 def _refine(state: State, residual: Tensor, which: Tensor) -> None:
     """Add inverse @ residual to the active coefficients, in place, where no sign changes."""
     change = torch.bmm(state.inverse, residual[:, :, None]).squeeze(2)
-    new = state.c + change * state.active
+    new = state.c + change
     keeps_signs = (new.sign() == state.c.sign()).all(1, keepdim=True)
     state.c.copy_(torch.where(which & keeps_signs, new, state.c))
 
@@ -430,7 +448,7 @@ def _move(state: State, offer: Tensor, is_offered: Tensor, setting: Setting) -> 
     its coefficient grows by t, the active ones move by -t*u and the violation falls by t*curvature,
     the squared norm of what the atom adds to the span of the active ones.
     """
-    is_new = is_offered & ~state.pending & ~((state.atoms == offer) & state.active).any(1, True)
+    is_new = is_offered & ~state.pending
     slot = torch.where(is_new, state.active.to(torch.uint8).argmin(1, True), state.slot)
     atom = torch.where(is_new, offer, state.atoms.gather(1, slot))
     state.atoms.scatter_(1, slot, atom)
@@ -443,13 +461,13 @@ def _move(state: State, offer: Tensor, is_offered: Tensor, setting: Setting) -> 
     violation = sign * g - setting.penalty[atom]
     is_new &= violation > state.floor
     busy = is_new | state.pending
-    h = row * state.active
-    u = torch.bmm(state.inverse, h[:, :, None]).squeeze(2)
+    u = torch.bmm(state.inverse, row[:, :, None]).squeeze(2)
     whole = setting.curvature[atom]
-    curvature = whole - (u * h).sum(1, True)
-    u = sign * u * state.active
-    is_independent = curvature > setting.least * whole
-    curvature = curvature.maximum(setting.least * whole)
+    least = setting.least * whole
+    curvature = whole - (u * row).sum(1, True)
+    is_dependent = curvature <= least
+    curvature = curvature.maximum(least)
+    u.mul_(sign)
     step = violation.clamp(min=0) / curvature
     until_zero = torch.where(state.c * u > 0, state.c / u, torch.inf)
     first, leaving = until_zero.min(1, keepdim=True)
@@ -472,7 +490,7 @@ def _move(state: State, offer: Tensor, is_offered: Tensor, setting: Setting) -> 
     state.sign.copy_(sign)
     state.pending.copy_(pauses)
     state.n_entries.add_(is_new)
-    state.n_stops.add_((enters & ~is_independent) * MOST_STOPS)
+    state.n_stops.add_((enters & is_dependent) * MOST_STOPS)
 
 
 def _clear(state: State, slot: Tensor, which: Tensor) -> None:
@@ -484,10 +502,9 @@ def _clear(state: State, slot: Tensor, which: Tensor) -> None:
         state.inverse.scatter_(dim, index, torch.where(which[:, :, None], 0, values))
 
 
-def _write(state: State, is_open: Tensor, codes: Codes) -> None:
+def _write(state: State, part: Codes, codes: Codes) -> None:
     """Write what is known of samples that have come to their end, or were given up."""
     n_atoms = codes.values.shape[1]
-    part = torch.zeros_like(state.b).scatter_add_(1, state.atoms, state.c)
-    codes.values[state.rows] = part[:, :n_atoms]
-    codes.n_entries[state.rows] = state.n_entries
-    codes.is_open[state.rows] = is_open
+    values = torch.zeros_like(state.b).scatter_add_(1, state.atoms, state.c)
+    for target, source in zip(codes, part._replace(values=values[:, :n_atoms]), strict=True):
+        target[state.rows] = source
