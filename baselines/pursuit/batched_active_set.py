@@ -18,12 +18,14 @@ atoms found. Samples that rounding keeps from their end, as with coherent atoms,
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.pursuit.batched_greedy import finite_squares
 from baselines.pursuit.fista import fista
 from baselines.pursuit.objective import ArrayOrTensor, Problem, double
 from baselines.pursuit.threads import split_rows
@@ -37,6 +39,7 @@ GATHER_SHARE = 0.8  # of the samples: once fewer are open, they are gathered
 MOST_STOPS = 4  # rounds of refinement or without a move, after which a sample is given up
 BLOCK_BYTES = 2**31  # of all that a block of samples needs
 CPU_BLOCK_BYTES = 2**24  # what nearly stays in a cache
+WITHOUT_FLOAT64 = ("mps",)  # devices that lack it
 N_WIDE = 5  # arrays (n, n_atoms) at a time
 N_SQUARE = 2  # arrays (n, K, K) at a time
 REPAIRS = 4  # of a start from given atoms
@@ -171,15 +174,21 @@ def batched_active_set(
     Parameters
     ----------
     problem
-        With tensors: all options are solved, also ridge, signs, linear term and a penalty for each
-        atom. `max_iter` counts rounds.
+        All options are solved, also ridge, signs, linear term and a penalty for each atom;
+        `max_iter` counts rounds, and `n_threads` has no effect. Arrays are taken as tensors.
     block_bytes
         Memory for a block of samples at most; None for BLOCK_BYTES, or on a CPU for what nearly
         stays in a cache. Blocks whose slots outgrow it are split.
 
     Returns
     -------
-    Codes (n_samples, n_atoms) on the device, and the mean number of entries tried for a sample.
+    Codes (n_samples, n_atoms), an array or tensor as the problem's, and the mean number of entries
+    tried for a sample.
+
+    Raises
+    ------
+    ValueError
+        If samples are not finite.
 
     References
     ----------
@@ -187,6 +196,9 @@ def batched_active_set(
     Osborne, Presnell and Turlach, A new approach to variable selection in least squares problems,
     2000.
     """
+    if isinstance(problem.X, np.ndarray):
+        values, n_iter = batched_active_set(_as_tensors(problem), block_bytes)
+        return values.numpy(), n_iter
     X = problem.X
     n_samples = len(X)
     codes = _empty_codes(X.new_zeros(n_samples, problem.D.shape[1]))
@@ -199,12 +211,22 @@ def batched_active_set(
     if block_bytes is None:
         block_bytes = CPU_BLOCK_BYTES if X.device.type == "cpu" else BLOCK_BYTES
     _solve(problem, codes, block_bytes, problem.warm is not None)
-    if X.dtype == torch.float32:
+    if X.dtype == torch.float32 and X.device.type not in WITHOUT_FLOAT64:
         _polish(problem, codes, block_bytes)
     is_open = codes.is_open.squeeze(1).nonzero().squeeze(1)
     if len(is_open) > 0:
         codes.values[is_open] = fista(_part(problem, is_open, codes.values))[0]
-    return codes.values, float(codes.n_entries.double().mean())
+    return codes.values, int(codes.n_entries.sum()) / n_samples
+
+
+def _as_tensors(problem: Problem) -> Problem:
+    """Return the problem with tensors that share the memory of its arrays."""
+    names = ("X", "D", "penalty", "linear", "gram")
+    arrays = {name: getattr(problem, name) for name in names}
+    tensors: dict[str, Any] = {
+        name: torch.from_numpy(A) for name, A in arrays.items() if A is not None
+    }
+    return replace(problem, **tensors)
 
 
 def _empty_codes(values: Tensor) -> Codes:
@@ -300,7 +322,7 @@ def _start(problem: Problem, rows: slice, setting: Setting, n_slots: int) -> Sta
     b = X @ problem.D
     if problem.linear is not None:
         b -= problem.linear_of(rows)
-    square = (X * X).sum(1, keepdim=True)
+    square = finite_squares(X)[:, None]
     floor = setting.accuracy * square.sqrt()
     if setting.flatness > 0:
         floor = floor.maximum(setting.flatness * b.abs().amax(1, keepdim=True))

@@ -30,7 +30,7 @@ from baselines.pursuit.threads import split_rows
 CHECK_STEPS = 4  # between two questions of the host how many samples go on
 GATHER_SHARE = 0.7  # of the samples: once fewer go on, they are gathered
 BLOCK_BYTES = 2**31  # of all that a block of samples needs
-CPU_BLOCK_BYTES = 2**23  # what stays in a cache
+CPU_BLOCK_BYTES = 2**25  # what nearly stays in a cache
 
 
 class Limits(NamedTuple):
@@ -63,7 +63,7 @@ class State(NamedTuple):
     floor
         Squared correlation with an atom of norm 1 that is rounding, (n,).
     rest
-        Squared norms of the residuals, in float64, (n,).
+        Squared norms of the residuals, (n,).
     running
         Whether a sample goes on, (n,).
     atoms, y
@@ -134,6 +134,11 @@ def batched_omp(
     -------
     Dense codes on the device of X, and the mean number of chosen atoms.
 
+    Raises
+    ------
+    ValueError
+        If samples are not finite.
+
     Examples
     --------
     >>> import torch
@@ -167,18 +172,35 @@ def batched_omp(
     return Greedy(codes, int(n_chosen) / n_samples)
 
 
+def finite_squares(X: Tensor) -> Tensor:
+    """Compute norm(x)**2 of each row x of a tensor, (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        If one is not finite.
+    """
+    squares = (X * X).sum(1)
+    if not bool(squares.isfinite().all()):
+        raise ValueError(
+            "encode: X has entries that are not finite, or too large to be squared;"
+            " expected finite samples"
+        )
+    return squares
+
+
 def _start(
     X: Tensor, D: Tensor, gram: Tensor, width: int, limits: Limits, recursive: bool
 ) -> State:
     """Return the state of a block of samples before its first step."""
     n = len(X)
-    squares = (X * X).sum(1)
+    squares = finite_squares(X)
     outside = gram.diagonal().repeat(n, 1) if recursive else X.new_empty(n, 0)
     return State(
         rows=torch.arange(n, device=X.device),
         correlations=X @ D,
         floor=limits.accuracy * squares,
-        rest=squares.double(),
+        rest=squares,
         running=torch.ones(n, dtype=torch.bool, device=X.device),
         atoms=torch.zeros(n, width, dtype=torch.int64, device=X.device),
         y=X.new_zeros(n, width),
@@ -241,7 +263,7 @@ def _step(
         state.weights[:, k, :k] = torch.where(scale > 0, new, 0)
     state.weights[:, k, k : k + 1] = scale
     state.y[:, k : k + 1] = y
-    state.rest.sub_(y.squeeze(1).double() ** 2)
+    state.rest.sub_(y.squeeze(1) ** 2)
     chosen = state.atoms[:, : k + 1].contiguous()
     weights = state.weights[:, k, : k + 1].contiguous()
     change = F.embedding_bag(chosen, gram, mode="sum", per_sample_weights=weights)
