@@ -13,8 +13,8 @@ a round the host asks how many samples have closed their duality gap. Those leav
 slots grow where an active set may need it. Codes are sparse, so that a round costs much less than a
 step of FISTA, and the rounds are few: about as many as a code has non-zeros.
 
-In float32, samples whose certificate in float64 misses `tol` start once more in float64 from the
-atoms found. Samples that rounding keeps from their end, as with coherent atoms, go on by FISTA.
+In float32, samples whose gap, with a bound on rounding, misses `tol` start once more in float64 from
+the atoms found. Samples that rounding keeps from their end, as with coherent atoms, go on by FISTA.
 """
 
 from dataclasses import replace
@@ -245,10 +245,13 @@ def _part(problem: Problem, rows: Tensor, codes: Tensor) -> Problem:
 
 
 def _polish(problem: Problem, codes: Codes, block_bytes: int) -> None:
-    """Solve once more in float64, from the atoms found, where the certificate misses `tol`."""
-    is_doubtful = (codes.gap > problem.tol * codes.value) | codes.is_open
-    closed = codes.gap.sum() <= problem.tol * codes.value.sum()
-    is_doubtful &= ~closed | codes.is_open.any()
+    """Solve once more in float64, from the atoms found, where float32 does not prove the gap."""
+    is_doubtful = codes.is_open
+    if problem.linear is None:
+        is_loose = codes.gap > problem.tol * codes.value
+        is_doubtful = is_doubtful | (
+            is_loose & (codes.gap.sum() > problem.tol * codes.value.sum())
+        )
     rows = is_doubtful.squeeze(1).nonzero().squeeze(1)
     if len(rows) == 0:
         return
@@ -309,7 +312,7 @@ def _setting(problem: Problem) -> Setting:
         alpha=problem.alpha,
         positive=problem.positive,
         tol=0.0 if has_linear else problem.tol,
-        flatness=problem.tol if has_linear else 0.0,
+        flatness=max(problem.tol, 4 * eps) if has_linear else 0.0,
         least=256 * eps,
         accuracy=4 * eps * gram.diagonal().max().sqrt(),
     )
@@ -324,7 +327,7 @@ def _start(problem: Problem, rows: slice, setting: Setting, n_slots: int) -> Sta
         b -= problem.linear_of(rows)
     square = finite_squares(X)[:, None]
     floor = setting.accuracy * square.sqrt()
-    if setting.flatness > 0:
+    if problem.linear is not None:
         floor = floor.maximum(setting.flatness * b.abs().amax(1, keepdim=True))
     counts = torch.zeros(n, 1, dtype=torch.int64, device=X.device)
     slots = torch.zeros(n, n_slots, dtype=torch.int64, device=X.device)
@@ -370,7 +373,9 @@ def _start_from(codes: Tensor, state: State, setting: Setting) -> State:
         square = factor.diagonal(dim1=1, dim2=2) ** 2
         is_dependent = active & (square <= setting.least * setting.curvature[state.atoms])
         is_sound = ((failure == 0) & ~is_dependent.any(1))[:, None]
-        inverse = torch.cholesky_inverse(factor).masked_fill_(~both, 0)
+        factor = torch.where(is_sound[:, :, None], factor, unit)
+        roots = torch.linalg.solve_triangular(factor, unit, upper=False)
+        inverse = torch.bmm(roots.mT, roots).masked_fill_(~both, 0)
         c = torch.bmm(inverse, (target * active)[:, :, None]).squeeze(2)
         is_wrong = active & ~(c * sign > 0)
         is_good = is_sound & ~is_wrong.any(1, keepdim=True)
