@@ -530,8 +530,12 @@ def _clear(state: State, slot: Tensor, which: Tensor) -> None:
 
 
 def _write(state: State, part: Codes, codes: Codes) -> None:
-    """Write what is known of samples that have come to their end, or were given up."""
+    """Write what is known of samples that have come to their end, or were given up.
+
+    Where rounding has made codes worse than zeros, or not finite, zeros are written.
+    """
     n_atoms = codes.values.shape[1]
-    values = torch.zeros_like(state.b).scatter_add_(1, state.atoms, state.c)
+    c = torch.where(~part.is_open | (part.value <= 0.5 * state.square), state.c, 0)
+    values = torch.zeros_like(state.b).scatter_add_(1, state.atoms, c)
     for target, source in zip(codes, part._replace(values=values[:, :n_atoms]), strict=True):
         target[state.rows] = source
