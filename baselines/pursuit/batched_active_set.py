@@ -8,13 +8,14 @@ active atoms' Gram matrix, (K, K), with zeros in the rows of free slots. To ente
 then the same update of rank one, inverse += v v'/s.
 
 A round finds the violations of all atoms, the only pass over (n, n_atoms), and offers each sample
-its worst atoms out of CHUNKS groups; then MOVES moves follow that touch slots alone. At the end of
-a round the host asks how many samples have closed their duality gap. Those leave the block, and the
-slots grow where an active set may need it. Codes are sparse, so that a round costs much less than a
-step of FISTA, and the rounds are few: about as many as a code has non-zeros.
+the worst atom of each of CHUNKS groups. As many moves follow, which touch slots alone. In each
+round the host asks once how many samples have closed their duality gap and how many slots are in
+use: samples at their end leave the block, and slots are added. Codes are sparse, so that a round
+costs less than a step of FISTA, and there are fewer rounds than a code has non-zeros.
 
-In float32, samples whose gap, with a bound on rounding, misses `tol` start once more in float64 from
-the atoms found. Samples that rounding keeps from their end, as with coherent atoms, go on by FISTA.
+In float32, samples whose gap, with a bound on rounding, misses `tol` start once more in float64
+from the atoms found. Samples that rounding keeps from their end, as with coherent atoms, go on by
+FISTA.
 """
 
 from dataclasses import replace
@@ -30,11 +31,10 @@ from baselines.pursuit.fista import fista
 from baselines.pursuit.objective import ArrayOrTensor, Problem, double
 from baselines.pursuit.threads import split_rows
 
-CHUNKS = 4  # of atoms, each of which offers its worst one in a round
-MOVES = 4  # in a round; an atom that another one stops on its way takes two
+CHUNKS = 4  # of atoms, each of which offers its worst one in a round; as many moves follow
 ENTRY_RATIO = 0.3  # share of the worst violation at which atoms are offered
 FIRST_SLOTS = 16
-MORE_SLOTS = 8  # that are added at a time; at least MOVES
+SPARE_SLOTS = CHUNKS + 1  # that a round may need: one a move, and one of a pending atom
 GATHER_SHARE = 0.8  # of the samples: once fewer are open, they are gathered
 MOST_STOPS = 4  # rounds of refinement or without a move, after which a sample is given up
 BLOCK_BYTES = 2**31  # of all that a block of samples needs
@@ -51,13 +51,13 @@ class Setting(NamedTuple):
     Parameters
     ----------
     gram
-        D'D, (n_atoms, n_atoms).
+        D'D with alpha on its diagonal, (n_atoms, n_atoms).
     curvature
-        Its diagonal plus alpha, (n_atoms,).
+        Its diagonal, (n_atoms,).
     penalty, least_penalty
         Of each atom, (n_atoms,), and the smallest of them, ().
-    alpha, positive
-        As in `Problem`.
+    positive
+        Whether only codes >= 0 are allowed.
     tol, flatness
         Duality gap / objective to stop at, and share of the largest correlation that no violation
         need fall below. A duality gap proves nothing with a linear term: the former is 0 then, and
@@ -72,7 +72,6 @@ class Setting(NamedTuple):
     curvature: Tensor
     penalty: Tensor
     least_penalty: Tensor
-    alpha: float
     positive: bool
     tol: float
     flatness: float
@@ -249,9 +248,7 @@ def _polish(problem: Problem, codes: Codes, block_bytes: int) -> None:
     is_doubtful = codes.is_open
     if problem.linear is None:
         is_loose = codes.gap > problem.tol * codes.value
-        is_doubtful = is_doubtful | (
-            is_loose & (codes.gap.sum() > problem.tol * codes.value.sum())
-        )
+        is_doubtful = is_doubtful | (is_loose & (codes.gap.sum() > problem.tol * codes.value.sum()))
     rows = is_doubtful.squeeze(1).nonzero().squeeze(1)
     if len(rows) == 0:
         return
@@ -276,7 +273,7 @@ def _solve(problem: Problem, codes: Codes, block_bytes: int, is_warm: bool) -> N
     setting = _setting(problem)
     n_slots = FIRST_SLOTS
     if is_warm:
-        n_slots = max(int((codes.values != 0).sum(1).max()) + MOVES, n_slots)
+        n_slots = max(int((codes.values != 0).sum(1).max()) + SPARE_SLOTS, n_slots)
     itemsize = problem.X.element_size()
     bytes_per_sample = itemsize * (N_WIDE * len(setting.gram) + N_SQUARE * n_slots**2)
     for rows in split_rows(0, len(problem.X), max(block_bytes // bytes_per_sample, 1)):
@@ -299,22 +296,23 @@ def _setting(problem: Problem) -> Setting:
     """Return what all samples share; the Gram matrix has a multiple of CHUNKS columns."""
     D = problem.D
     gram = D.T @ D if problem.gram is None else problem.gram
+    longest = gram.diagonal().max().sqrt()
     more = -D.shape[1] % CHUNKS
-    gram = F.pad(gram, (0, more, 0, more)).contiguous()
+    ridge = problem.alpha * torch.eye(len(gram), dtype=D.dtype, device=D.device)
+    gram = F.pad(gram + ridge, (0, more, 0, more))
     penalty = F.pad(problem.penalty, (0, more), value=torch.inf)
     eps = torch.finfo(D.dtype).eps
     has_linear = problem.linear is not None
     return Setting(
         gram=gram,
-        curvature=gram.diagonal() + problem.alpha,
+        curvature=gram.diagonal().contiguous(),
         penalty=penalty,
         least_penalty=penalty.min(),
-        alpha=problem.alpha,
         positive=problem.positive,
         tol=0.0 if has_linear else problem.tol,
         flatness=max(problem.tol, 4 * eps) if has_linear else 0.0,
         least=256 * eps,
-        accuracy=4 * eps * gram.diagonal().max().sqrt(),
+        accuracy=4 * eps * longest,
     )
 
 
@@ -361,7 +359,6 @@ def _start_from(codes: Tensor, state: State, setting: Setting) -> State:
     sign = F.pad(codes.gather(1, atoms).sign(), (0, state.c.shape[1] - n_slots))
     state.atoms[:, :n_slots] = atoms
     gram = setting.gram[state.atoms[:, :, None], state.atoms[:, None, :]]
-    gram.diagonal(dim1=1, dim2=2).add_(setting.alpha)
     target = state.b.gather(1, state.atoms) - setting.penalty[state.atoms] * sign
     unit = torch.eye(state.c.shape[1], dtype=codes.dtype, device=codes.device)
     active = sign != 0
@@ -423,8 +420,8 @@ def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State
         offers, largest, worst, off, residual, ended = (
             values[going] for values in (offers, largest, worst, off, residual, ended)
         )
-    if n_used + MOVES > state.c.shape[1]:
-        state = state.resized(n_used + MORE_SLOTS)
+    if n_used + SPARE_SLOTS > state.c.shape[1]:
+        state = state.resized(n_used + SPARE_SLOTS + CHUNKS)
         residual = F.pad(residual, (0, state.c.shape[1] - residual.shape[1]))
     is_settled = ~(ended | state.pending)
     needs_refinement = is_settled & (2 * off > worst)
@@ -433,11 +430,12 @@ def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State
     is_here = (state.atoms[:, :, None] == offers[:, None, :]) & (state.c != 0)[:, :, None]
     is_offered = (largest >= cut) & (largest > state.floor) & ~(ended | is_here.any(1))
     n_before = state.n_entries.clone()
-    for move in range(MOVES):
-        if move < CHUNKS:
-            _move(state, offers[:, move : move + 1], is_offered[:, move : move + 1], setting)
-        else:
-            _move(state, offers[:, :1], torch.zeros_like(ended), setting)
+    both = state.active[:, :, None] & state.active[:, None, :]
+    state.inverse.masked_fill_(~both, 0)  # atoms that left have left rounding errors
+    taken = state.active.clone()
+    for move in range(CHUNKS):
+        offer = offers[:, move : move + 1]
+        _move(state, taken, offer, is_offered[:, move : move + 1], setting)
     is_idle = is_settled & (state.n_entries == n_before)
     state.n_stops.add_((needs_refinement | is_idle).to(torch.int64))
     state.n_rounds.add_(1)
@@ -445,10 +443,8 @@ def _round(state: State, setting: Setting, codes: Codes, max_iter: int) -> State
 
 
 def _correlations(state: State, setting: Setting) -> Tensor:
-    """Compute b - gram c - alpha c, (n, n_atoms)."""
+    """Compute b - gram c, (n, n_atoms)."""
     g = F.embedding_bag(state.atoms, setting.gram, mode="sum", per_sample_weights=state.c)
-    if setting.alpha > 0:
-        g.scatter_add_(1, state.atoms, setting.alpha * state.c)
     return torch.sub(state.b, g, out=g)
 
 
@@ -468,27 +464,29 @@ def _refine(state: State, residual: Tensor, which: Tensor) -> None:
     state.c.copy_(torch.where(which & keeps_signs, new, state.c))
 
 
-def _move(state: State, offer: Tensor, is_offered: Tensor, setting: Setting) -> None:
+def _move(state: State, taken: Tensor, offer: Tensor, is_offered: Tensor, setting: Setting) -> None:
     """Move an entering atom of each sample to its optimum or to where an active one leaves.
 
-    The offered atom enters samples without a pending one, if its condition is still violated. While
-    its coefficient grows by t, the active ones move by -t*u and the violation falls by t*curvature,
-    the squared norm of what the atom adds to the span of the active ones.
+    The offered atom enters samples without a pending one, if its condition is still violated, in a
+    slot that is not `taken`. While its coefficient grows by t, the active ones move by -t*u and the
+    violation falls by t*curvature, the squared norm of what it adds to the span of the active ones.
     """
+    places = torch.arange(state.c.shape[1], device=state.c.device)
     is_new = is_offered & ~state.pending
-    slot = torch.where(is_new, state.active.to(torch.uint8).argmin(1, True), state.slot)
+    slot = torch.where(is_new, taken.to(torch.uint8).argmin(1, True), state.slot)
+    here = places == slot
     atom = torch.where(is_new, offer, state.atoms.gather(1, slot))
-    state.atoms.scatter_(1, slot, atom)
+    state.atoms.copy_(torch.where(here, atom, state.atoms))
     row = setting.gram[atom, state.atoms]
-    entering = state.c.gather(1, slot)
-    g = state.b.gather(1, atom) - (row * state.c).sum(1, True) - setting.alpha * entering
+    start = state.c.gather(1, slot)
+    g = state.b.gather(1, atom) - (row * state.c).sum(1, True)
     sign = state.sign
     if not setting.positive:
-        sign = torch.where(is_new, torch.where(g > 0, 1.0, -1.0).to(g.dtype), sign)
+        sign = torch.where(is_new, torch.where(g > 0, 1, -1).to(g.dtype), sign)
     violation = sign * g - setting.penalty[atom]
     is_new &= violation > state.floor
     busy = is_new | state.pending
-    u = torch.bmm(state.inverse, row[:, :, None]).squeeze(2)
+    u = torch.bmm(state.inverse, row[:, :, None]).squeeze(2) * state.active
     whole = setting.curvature[atom]
     least = setting.least * whole
     curvature = whole - (u * row).sum(1, True)
@@ -500,33 +498,22 @@ def _move(state: State, offer: Tensor, is_offered: Tensor, setting: Setting) -> 
     first, leaving = until_zero.min(1, keepdim=True)
     pauses = busy & (first < step)
     enters = busy & ~pauses
+    gone = (places == leaving) & pauses
     step = torch.where(busy, step.minimum(first), 0)
-    state.c.sub_(step * u)
-    end = entering + step * sign
-    state.c.scatter_(1, slot, torch.where(busy, end, entering))
-    state.c.scatter_(1, leaving, torch.where(pauses, 0, state.c.gather(1, leaving)))
+    state.c.sub_(step * u).masked_fill_(gone, 0)
+    state.c.copy_(torch.where(here & busy, start + step * sign, state.c))
     line = state.inverse.gather(1, leaving[:, :, None].expand(-1, -1, u.shape[1])).squeeze(1)
-    v = torch.where(pauses, line, u.scatter(1, slot, -sign))
+    v = torch.where(pauses, line, torch.where(here, -sign, u))
     pivot = torch.where(pauses, -line.gather(1, leaving), curvature)
     scale = torch.where(busy, 1 / pivot, 0)
     state.inverse.addcmul_((scale * v)[:, :, None], v[:, None, :])
-    _clear(state, leaving, pauses)
-    state.active.scatter_(1, slot, enters | state.active.gather(1, slot))
-    state.active.scatter_(1, leaving, ~pauses & state.active.gather(1, leaving))
+    state.active.logical_or_(here & enters).logical_and_(~gone)
+    taken.logical_or_(here & busy)
     state.slot.copy_(slot)
     state.sign.copy_(sign)
     state.pending.copy_(pauses)
     state.n_entries.add_(is_new)
     state.n_stops.add_((enters & is_dependent) * MOST_STOPS)
-
-
-def _clear(state: State, slot: Tensor, which: Tensor) -> None:
-    """Set row and column of a slot of the inverse to 0, in place; rounding left some."""
-    n, n_slots = state.c.shape
-    for dim, shape in ((1, (n, 1, n_slots)), (2, (n, n_slots, 1))):
-        index = slot[:, :, None].expand(shape)
-        values = state.inverse.gather(dim, index)
-        state.inverse.scatter_(dim, index, torch.where(which[:, :, None], 0, values))
 
 
 def _write(state: State, part: Codes, codes: Codes) -> None:

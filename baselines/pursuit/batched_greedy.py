@@ -270,7 +270,6 @@ def _step(
     g.addcmul_(change, y, value=-1)
     if recursive:
         outside.addcmul_(change, change, value=-1)
-        outside.scatter_(1, best, 0)
     return state.running.sum()
 
 

@@ -64,14 +64,14 @@ def nasty(draw: st.DrawFn) -> Drawn:
     return Drawn(X, D, lmbd, alpha, draw(st.booleans()), linear)
 
 
-def tensors(*arrays: np.ndarray) -> list[Tensor]:
-    """Return arrays as tensors."""
-    return [torch.from_numpy(array) for array in arrays]
+def tensors(X: np.ndarray, D: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return samples and dictionary as tensors."""
+    return torch.from_numpy(X), torch.from_numpy(D)
 
 
-def single(X: np.ndarray, D: np.ndarray) -> list[Tensor]:
+def single(X: np.ndarray, D: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return samples and dictionary as tensors of single precision."""
-    return [tensor.float() for tensor in tensors(X, D)]
+    return torch.from_numpy(X).float(), torch.from_numpy(D).float()
 
 
 # Greedy pursuits
@@ -82,7 +82,8 @@ def single(X: np.ndarray, D: np.ndarray) -> list[Tensor]:
 def test_batched_greedy_codes_are_those_of_arrays(
     drawn: Drawn, n_nonzero: int, method: str
 ) -> None:
-    X, D = drawn.X, drawn.D
+    X = drawn.X
+    D = drawn.D
     wanted = encode(X, D, n_nonzero=n_nonzero, method=method)
     result = batched_omp(*tensors(X, D), n_nonzero, recursive=method == "ormp")
     codes = result.codes.numpy()
@@ -289,9 +290,9 @@ def test_codes_stay_on_the_device(method: str) -> None:
 def test_greedy_pursuits_wait_for_the_device_every_few_steps(n_samples: int) -> None:
     X, D = tensors(*random_problem(12, n_samples, 32, 64))
     with pretend() as mode:
-        there = [tensor.to(DEVICE) for tensor in (X, D)]
+        samples, atoms = X.to(DEVICE), D.to(DEVICE)
         mode.waits.clear()
-        batched_omp(*there, 16)
+        batched_omp(samples, atoms, 16)
     # finite samples, steps 4, 8 and 12, and the number of atoms chosen
     assert mode.waits == {"_local_scalar_dense": 5}
 
@@ -312,8 +313,7 @@ def test_active_sets_wait_for_the_device_once_a_round(
 
     monkeypatch.setattr(active_sets, "_round", counted)
     with pretend() as mode:
-        there = [tensor.to(DEVICE) for tensor in (X, D, lmbd)]
-        problem = Problem(*there)
+        problem = Problem(X.to(DEVICE), D.to(DEVICE), lmbd.to(DEVICE))
         mode.waits.clear()
         batched_active_set(problem)
     assert n_rounds < 30
