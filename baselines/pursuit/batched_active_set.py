@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.pursuit.batched_greedy import finite_squares
 from baselines.pursuit.fista import fista
-from baselines.pursuit.objective import ArrayOrTensor, Problem, double
+from baselines.pursuit.objective import Problem, Solution
+from baselines.pursuit.scale import scaled
 from baselines.pursuit.threads import split_rows
 
 CHUNKS = 4  # of atoms, each of which offers its worst one in a round; as many moves follow
@@ -165,9 +165,7 @@ class Codes(NamedTuple):
     is_open: Tensor
 
 
-def batched_active_set(
-    problem: Problem, block_bytes: int | None = None
-) -> tuple[ArrayOrTensor, float]:
+def batched_active_set(problem: Problem, block_bytes: int | None = None) -> Solution:
     """Minimise the objective of `Problem` by active sets, for tensors on any device.
 
     Parameters
@@ -181,8 +179,7 @@ def batched_active_set(
 
     Returns
     -------
-    Codes (n_samples, n_atoms), an array or tensor as the problem's, and the mean number of entries
-    tried for a sample.
+    Its `n_iter` is the mean number of entries tried.
 
     Raises
     ------
@@ -196,26 +193,32 @@ def batched_active_set(
     2000.
     """
     if isinstance(problem.X, np.ndarray):
-        values, n_iter = batched_active_set(_as_tensors(problem), block_bytes)
-        return values.numpy(), n_iter
+        found = batched_active_set(_as_tensors(problem), block_bytes)
+        return found._replace(codes=found.codes.numpy())
     X = problem.X
     n_samples = len(X)
     codes = _empty_codes(X.new_zeros(n_samples, problem.D.shape[1]))
     if n_samples == 0:
-        return codes.values, 0.0
-    if problem.warm is not None:
-        warm = problem.warm
-        warm = warm.toarray() if hasattr(warm, "toarray") else warm
-        codes.values.copy_(torch.as_tensor(warm, dtype=X.dtype, device=X.device))
+        return Solution(codes.values, np.ones(0, bool), 0.0)
     if block_bytes is None:
         block_bytes = CPU_BLOCK_BYTES if X.device.type == "cpu" else BLOCK_BYTES
-    _solve(problem, codes, block_bytes, problem.warm is not None)
+    scaled_problem, codes_power = scaled(problem)
+    if problem.warm is not None:
+        warm = scaled_problem.warm
+        warm = warm.toarray() if hasattr(warm, "toarray") else warm
+        codes.values.copy_(torch.as_tensor(warm, dtype=X.dtype, device=X.device))
+    _solve(scaled_problem, codes, block_bytes, problem.warm is not None)
+    codes.values.mul_(1 / codes_power)
     if X.dtype == torch.float32 and X.device.type not in WITHOUT_FLOAT64:
         _polish(problem, codes, block_bytes)
-    is_open = codes.is_open.squeeze(1).nonzero().squeeze(1)
-    if len(is_open) > 0:
-        codes.values[is_open] = fista(_part(problem, is_open, codes.values))[0]
-    return codes.values, int(codes.n_entries.sum()) / n_samples
+    is_open = codes.is_open.squeeze(1)
+    converged = ~is_open.cpu().numpy()
+    rows = is_open.nonzero().squeeze(1)
+    if len(rows) > 0:
+        rest = fista(_part(problem, rows, codes.values))
+        codes.values[rows] = rest.codes
+        converged[~converged] = rest.converged
+    return Solution(codes.values, converged, int(codes.n_entries.sum()) / n_samples)
 
 
 def _as_tensors(problem: Problem) -> Problem:
@@ -246,24 +249,17 @@ def _part(problem: Problem, rows: Tensor, codes: Tensor) -> Problem:
 def _polish(problem: Problem, codes: Codes, block_bytes: int) -> None:
     """Solve once more in float64, from the atoms found, where float32 does not prove the gap."""
     is_doubtful = codes.is_open
-    if problem.linear is None:
+    if problem.has_gap:
         is_loose = codes.gap > problem.tol * codes.value
         is_doubtful = is_doubtful | (is_loose & (codes.gap.sum() > problem.tol * codes.value.sum()))
     rows = is_doubtful.squeeze(1).nonzero().squeeze(1)
     if len(rows) == 0:
         return
-    exact = replace(
-        problem,
-        X=double(problem.X),
-        D=double(problem.D),
-        penalty=double(problem.penalty),
-        linear=double(problem.linear),
-        gram=None,
-        warm=None,
-    )
-    better = _empty_codes(codes.values[rows].double())
-    _solve(_part(exact, rows, codes.values.double()), better, block_bytes, True)
-    codes.values[rows] = better.values.to(codes.values.dtype)
+    exact = problem.in_double(rows, codes.values[rows].double())
+    scaled_problem, codes_power = scaled(exact)
+    better = _empty_codes(scaled_problem.warm.clone())
+    _solve(scaled_problem, better, block_bytes, True)
+    codes.values[rows] = (better.values / codes_power).to(codes.values.dtype)
     codes.n_entries[rows] += better.n_entries
     codes.is_open[rows] = better.is_open
 
@@ -302,15 +298,15 @@ def _setting(problem: Problem) -> Setting:
     gram = F.pad(gram + ridge, (0, more, 0, more))
     penalty = F.pad(problem.penalty, (0, more), value=torch.inf)
     eps = torch.finfo(D.dtype).eps
-    has_linear = problem.linear is not None
+    has_gap = problem.has_gap
     return Setting(
         gram=gram,
         curvature=gram.diagonal().contiguous(),
         penalty=penalty,
         least_penalty=penalty.min(),
         positive=problem.positive,
-        tol=0.0 if has_linear else problem.tol,
-        flatness=max(problem.tol, 4 * eps) if has_linear else 0.0,
+        tol=problem.tol if has_gap else 0.0,
+        flatness=0.0 if has_gap else max(problem.tol, 4 * eps),
         least=256 * eps,
         accuracy=4 * eps * longest,
     )
@@ -323,9 +319,9 @@ def _start(problem: Problem, rows: slice, setting: Setting, n_slots: int) -> Sta
     b = X @ problem.D
     if problem.linear is not None:
         b -= problem.linear_of(rows)
-    square = finite_squares(X)[:, None]
+    square = (X * X).sum(1, keepdim=True)
     floor = setting.accuracy * square.sqrt()
-    if problem.linear is not None:
+    if setting.flatness > 0:
         floor = floor.maximum(setting.flatness * b.abs().amax(1, keepdim=True))
     counts = torch.zeros(n, 1, dtype=torch.int64, device=X.device)
     slots = torch.zeros(n, n_slots, dtype=torch.int64, device=X.device)

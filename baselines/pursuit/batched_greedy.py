@@ -21,10 +21,14 @@ for Python, 2024.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.pursuit.compiled import Array
+from baselines.pursuit.omp import SINGLE_PRECISION_ERROR, UNIT_NORM_EPS
+from baselines.pursuit.scale import require_finite
 from baselines.pursuit.threads import split_rows
 
 CHECK_STEPS = 4  # between two questions of the host how many samples go on
@@ -42,13 +46,10 @@ class Limits(NamedTuple):
         Square of the cosine below which a correlation is rounding.
     least_pivot
         Share of an atom's squared norm that must lie outside the span of the chosen atoms.
-    squared_error
-        Squared norm of the residual that is small enough.
     """
 
     accuracy: float
     least_pivot: float
-    squared_error: float
 
 
 class State(NamedTuple):
@@ -62,8 +63,8 @@ class State(NamedTuple):
         Of all atoms with the residuals, (n, n_atoms).
     floor
         Squared correlation with an atom of norm 1 that is rounding, (n,).
-    rest
-        Squared norms of the residuals, (n,).
+    rest, allowed
+        Squared norms of the residuals, and what finishes a code, (n,).
     running
         Whether a sample goes on, (n,).
     atoms, y
@@ -78,6 +79,7 @@ class State(NamedTuple):
     correlations: Tensor
     floor: Tensor
     rest: Tensor
+    allowed: Tensor
     running: Tensor
     atoms: Tensor
     y: Tensor
@@ -89,23 +91,24 @@ class State(NamedTuple):
         return State(*(values[which] for values in self))
 
 
-class Greedy(NamedTuple):
-    """Codes (n_samples, n_atoms) and the mean number of chosen atoms."""
+class Batch(NamedTuple):
+    """Codes (n_samples, n_atoms), whether each reached the error asked for, and mean non-zeros."""
 
     codes: Tensor
+    converged: Array
     n_iter: float
 
 
 def batched_omp(
     X: Tensor,
     D: Tensor,
-    n_nonzero: int,
+    n_nonzero: int | None = None,
     *,
-    max_error: float = 0.0,
+    max_error: float | None = None,
     recursive: bool = False,
     gram: Tensor | None = None,
     block_bytes: int | None = None,
-) -> Greedy:
+) -> Batch:
     """Reduce norm(x - D c) by one atom of c after the other, all coefficients refitted each time.
 
     A code is finished at `n_nonzero` atoms, at norm(x - D c) <= max_error, where the residual is 0,
@@ -118,7 +121,7 @@ def batched_omp(
     D
         Dictionary of the same type and device, shape (n_features, n_atoms).
     n_nonzero
-        Non-zeros of a code at most.
+        Non-zeros of a code at most, None for as many as it takes.
     max_error
         Norm of the residual at which a code is finished, in the units of X. Rounding decides below
         the share sqrt(eps) of the norm of a sample.
@@ -151,56 +154,89 @@ def batched_omp(
     """
     n_samples = len(X)
     n_atoms = D.shape[1]
-    width = min(n_nonzero, *D.shape)
+    width = min(D.shape) if n_nonzero is None else min(n_nonzero, *D.shape)
     codes = X.new_zeros(n_samples, n_atoms)
-    if width == 0 or n_samples == 0:
-        return Greedy(codes, 0.0)
+    if n_samples == 0:
+        return Batch(codes, np.ones(0, bool), 0.0)
+    eps = torch.finfo(X.dtype).eps
+    powers = powers_of_rows(X)
+    X = X / powers
+    squares = (X * X).sum(1)
+    allowed = torch.zeros_like(squares)
+    if max_error is not None:
+        allowed = (max_error / powers.squeeze(1)).square().minimum(squares)
+        share = (allowed > 0) & (allowed < SINGLE_PRECISION_ERROR * squares)
+        if X.dtype == torch.float32 and bool(share.any()):
+            batch = batched_omp(
+                (X * powers).double(),
+                D.double(),
+                n_nonzero,
+                max_error=max_error,
+                recursive=recursive,
+                block_bytes=block_bytes,
+            )
+            return batch._replace(codes=batch.codes.float())
+    heights = powers_of_rows(D.T)
+    lengths = torch.linalg.vector_norm(D.T / heights, dim=1) * heights.squeeze(1)
+    scale = torch.where(lengths > 0, 1 / lengths, 1)
+    if bool(((lengths - 1).abs() > UNIT_NORM_EPS * eps).any()):
+        D = D * scale
+        gram = None if gram is None else gram * scale * scale[:, None]
+    else:
+        scale = torch.ones_like(scale)
     if gram is None:
         gram = D.T @ D
-    eps = torch.finfo(X.dtype).eps
     accuracy = (8 * eps) ** 2 if X.dtype == torch.float64 else 1e-12
-    limits = Limits(accuracy, 64 * eps, max_error**2)
+    limits = Limits(accuracy, 64 * eps)
     if block_bytes is None:
         block_bytes = CPU_BLOCK_BYTES if X.device.type == "cpu" else BLOCK_BYTES
     n_wide = 5 if recursive else 3  # arrays (n_rows, n_atoms) at a time
     bytes_per_sample = X.element_size() * (n_wide * n_atoms + width * (width + 8))
     size = max(block_bytes // bytes_per_sample, 1)
-    n_chosen = X.new_zeros((), dtype=torch.int64)
+    n_chosen = torch.zeros((), dtype=torch.int64, device=X.device)
+    rests = squares.clone()
     for rows in split_rows(0, n_samples, size):
-        state = _start(X[rows], D, gram, width, limits, recursive)
-        n_chosen += _pursue(state, gram.contiguous(), limits, codes[rows])
-    return Greedy(codes, int(n_chosen) / n_samples)
+        state = _start(X[rows], D, gram, width, limits, allowed[rows], recursive)
+        n_chosen += _pursue(state, gram.contiguous(), limits, codes[rows], rests[rows])
+    converged = np.ones(n_samples, bool)
+    if max_error is not None:
+        converged = (rests <= allowed + accuracy * squares).cpu().numpy()
+    return Batch(codes * powers * scale, converged, int(n_chosen) / n_samples)
 
 
-def finite_squares(X: Tensor) -> Tensor:
-    """Compute norm(x)**2 of each row x of a tensor, (n_samples,).
+def powers_of_rows(A: Tensor) -> Tensor:
+    """Compute the power of two above the largest entry of each row, 1 for zeros, (n_rows, 1).
 
     Raises
     ------
     ValueError
-        If one is not finite.
+        If entries are not finite.
     """
-    squares = (X * X).sum(1)
-    if not bool(squares.isfinite().all()):
-        raise ValueError(
-            "encode: X has entries that are not finite, or too large to be squared;"
-            " expected finite samples"
-        )
-    return squares
+    sizes = A.abs().amax(1, keepdim=True)
+    require_finite(float(sizes.max()))
+    _, exponents = torch.frexp(sizes)
+    return torch.ldexp(torch.ones_like(sizes), exponents - (exponents > 0).to(exponents.dtype))
 
 
 def _start(
-    X: Tensor, D: Tensor, gram: Tensor, width: int, limits: Limits, recursive: bool
+    X: Tensor,
+    D: Tensor,
+    gram: Tensor,
+    width: int,
+    limits: Limits,
+    allowed: Tensor,
+    recursive: bool,
 ) -> State:
     """Return the state of a block of samples before its first step."""
     n = len(X)
-    squares = finite_squares(X)
+    squares = (X * X).sum(1)
     outside = gram.diagonal().repeat(n, 1) if recursive else X.new_empty(n, 0)
     return State(
         rows=torch.arange(n, device=X.device),
         correlations=X @ D,
         floor=limits.accuracy * squares,
         rest=squares,
+        allowed=allowed,
         running=torch.ones(n, dtype=torch.bool, device=X.device),
         atoms=torch.zeros(n, width, dtype=torch.int64, device=X.device),
         y=X.new_zeros(n, width),
@@ -209,8 +245,8 @@ def _start(
     )
 
 
-def _pursue(state: State, gram: Tensor, limits: Limits, codes: Tensor) -> Tensor:
-    """Write the codes of a block of samples; return how many atoms were chosen in all."""
+def _pursue(state: State, gram: Tensor, limits: Limits, codes: Tensor, rests: Tensor) -> Tensor:
+    """Write codes and squared residuals of a block; return how many atoms were chosen in all."""
     width = state.y.shape[1]
     diagonal = gram.diagonal().contiguous()
     scores = torch.empty_like(state.correlations)
@@ -222,11 +258,11 @@ def _pursue(state: State, gram: Tensor, limits: Limits, codes: Tensor) -> Tensor
                 break
             if n_running <= GATHER_SHARE * len(state.rows):
                 order = state.running.to(torch.uint8).argsort(descending=True, stable=True)
-                _write(state.take(order[n_running:]), k, codes)
+                _write(state.take(order[n_running:]), k, codes, rests)
                 state = state.take(order[:n_running])
                 scores = scores[:n_running]
         n_chosen += _step(state, k, gram, diagonal, limits, scores)
-    _write(state, width, codes)
+    _write(state, width, codes, rests)
     return n_chosen
 
 
@@ -254,7 +290,7 @@ def _step(
     correlation = g.gather(1, best)
     is_useful = correlation * correlation > state.floor[:, None] * square
     is_independent = pivot > limits.least_pivot * square
-    goes_on = state.running & (state.rest > limits.squared_error)
+    goes_on = state.running & (state.rest > state.allowed)
     state.running.copy_(goes_on & (is_useful & is_independent).squeeze(1))
     scale = torch.where(state.running[:, None], pivot.rsqrt(), 0)
     y = correlation * scale
@@ -273,8 +309,9 @@ def _step(
     return state.running.sum()
 
 
-def _write(state: State, k: int, codes: Tensor) -> None:
+def _write(state: State, k: int, codes: Tensor, rests: Tensor) -> None:
     """Write the codes F'y of samples with up to k atoms to their rows of `codes`."""
+    rests[state.rows] = state.rest
     weights = state.weights[:, :k, :k]
     coefficients = torch.bmm(weights.mT, state.y[:, :k, None]).squeeze(2)
     part = codes.new_zeros(len(coefficients), codes.shape[1])

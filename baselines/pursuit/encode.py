@@ -391,9 +391,7 @@ def _pursue(
     if is_tensor(data):
         from baselines.pursuit.batched_greedy import batched_omp
 
-        batch = batched_omp(
-            data, D, n_nonzero, max_error=max_error, recursive=recursive, gram=gram
-        )
+        batch = batched_omp(data, D, n_nonzero, max_error=max_error, recursive=recursive, gram=gram)
         codes = _present(batch.codes, X, sparse)
         return Encoding(codes, method, batch.n_iter, batch.converged)
     from baselines.pursuit.omp import omp

@@ -179,8 +179,9 @@ def test_batched_active_sets_satisfy_the_kkt_conditions(
     drawn: Drawn, block_bytes: int | None
 ) -> None:
     problem = drawn.problem(tol=1e-12, max_iter=10_000)
-    codes, n_iter = batched_active_set(problem, block_bytes)
-    encoding = Encoding(codes, "active_set", n_iter, problem)
+    found = batched_active_set(problem, block_bytes)
+    codes = found.codes
+    encoding = Encoding(codes, "active_set", found.n_iter, found.converged, problem)
     if len(drawn.X) == 0:
         assert codes.shape == (0, drawn.D.shape[1])
         return
@@ -220,9 +221,9 @@ def test_a_polish_in_double_precision_lowers_the_gap(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_active_sets_scale_with_the_samples(scale: float) -> None:
     X, D = single(*random_problem(8, 40, 16, 40))
-    lmbd = torch.full((40,), 0.2)
-    plain, _ = batched_active_set(Problem(X, D, lmbd))
-    scaled, _ = batched_active_set(Problem(scale * X, D, scale * lmbd))
+    lmbd = torch.full((40,), 0.2, dtype=torch.float64)
+    plain = batched_active_set(Problem(X, D, lmbd)).codes
+    scaled = batched_active_set(Problem(scale * X, D, scale * lmbd)).codes
     assert torch.equal(scaled != 0, plain != 0)
     torch.testing.assert_close(scaled / scale, plain, rtol=1e-4, atol=1e-5)
 
@@ -252,7 +253,9 @@ def test_active_sets_start_from_given_codes(sparse: bool) -> None:
 def test_fista_ends_what_active_sets_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     X, D = random_problem(10, 20, 16, 40)
     monkeypatch.setattr(active_sets, "MOST_STOPS", 0)  # every sample is given up at once
-    codes, n_iter = batched_active_set(Problem(*tensors(X, D), torch.full((40,), 0.2).double()))
+    lmbd = torch.full((40,), 0.2, dtype=torch.float64)
+    codes, converged, n_iter = batched_active_set(Problem(*tensors(X, D), lmbd))
+    assert converged.all()
     best = encode(X, D, lmbd=0.2, tol=1e-10).codes
     assert n_iter == 0
     np.testing.assert_allclose(codes.numpy() @ D.T, best @ D.T, atol=2e-2)
