@@ -211,9 +211,9 @@ def test_batched_active_sets_reach_the_gap_asked_for(lmbd: float, kind: Any) -> 
 
 def test_a_polish_in_double_precision_lowers_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     X, D = (array.astype(np.float32) for array in random_problem(7, 100, 32, 96))
-    polished = encode(X, D, lmbd=0.01, method="active_set")
+    polished = encode(X, D, lmbd=0.1, method="active_set")
     monkeypatch.setattr(active_sets, "WITHOUT_FLOAT64", ("cpu",))
-    plain = encode(X, D, lmbd=0.01, method="active_set")
+    plain = encode(X, D, lmbd=0.1, method="active_set")
     assert polished.gap < plain.gap
     assert polished.kkt <= plain.kkt
 
@@ -296,8 +296,8 @@ def test_greedy_pursuits_wait_for_the_device_every_few_steps(n_samples: int) -> 
         samples, atoms = X.to(DEVICE), D.to(DEVICE)
         mode.waits.clear()
         batched_omp(samples, atoms, 16)
-    # finite samples, steps 4, 8 and 12, and the number of atoms chosen
-    assert mode.waits == {"_local_scalar_dense": 5}
+    # finite samples and atoms, unit norms, steps 4, 8 and 12, and the number of atoms chosen
+    assert mode.waits == {"_local_scalar_dense": 7}
 
 
 @pytest.mark.parametrize("n_samples", [20, 200])
@@ -320,6 +320,6 @@ def test_active_sets_wait_for_the_device_once_a_round(
         mode.waits.clear()
         batched_active_set(problem)
     assert n_rounds < 30
-    assert mode.waits["_to_copy"] <= n_rounds  # samples at their end, and slots in use
-    # finite samples, samples left open, and the number of entries
-    assert sum(mode.waits.values()) <= n_rounds + 4
+    # in each round the samples at their end and the slots in use; at the end who converged
+    assert mode.waits["_to_copy"] <= n_rounds + 1
+    assert sum(mode.waits.values()) <= n_rounds + 10
