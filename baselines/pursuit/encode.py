@@ -14,7 +14,7 @@ from baselines.pursuit.compiled import Array
 from baselines.pursuit.objective import ArrayOrTensor, Problem, check, is_tensor
 
 GREEDY = ("omp", "ormp")
-METHODS = ("auto", "coordinate_descent", "fista", "ista", *GREEDY)
+METHODS = ("auto", "coordinate_descent", "active_set", "fista", "ista", *GREEDY)
 DEFAULT_TOL = 1e-6
 GRAM_ATOMS = 3072  # above, `encode_blocks` makes no Gram matrix for all blocks
 SINGLE = {"float32", "float16", "bfloat16"}  # types that single precision holds
@@ -122,9 +122,9 @@ def encode(
         Linear term, shape (n_atoms,) or (n_samples, n_atoms). Where it exceeds `lmbd` and alpha is
         0, dependent atoms make the problem unbounded, and `kkt` shows it.
     method
-        "coordinate_descent", the fastest on a CPU; "fista", also for other devices; "ista"; for
-        `n_nonzero` and `max_error` "omp", or "ormp", which takes the atom that lowers the error
-        most after the refit. "auto" chooses, and the result says what ran.
+        "coordinate_descent", the fastest on a CPU; "active_set", the fastest on other devices;
+        "fista"; "ista"; for `n_nonzero` and `max_error` "omp", or "ormp", which takes the atom that
+        lowers the error most after the refit. "auto" chooses, and the result says what ran.
     tol
         Total duality gap / total objective to stop at, None for 1e-6. With a linear term, or with
         atoms without penalty, the largest violation of an optimality condition for atoms of norm 1,
@@ -380,25 +380,28 @@ def _pursue(
     sparse: bool,
 ) -> Encoding:
     """Run a greedy pursuit; the codes are of the kind of `X`, or CSR."""
-    if not isinstance(data, np.ndarray):
-        raise ValueError(
-            f"encode: the greedy pursuits run on the CPU, X is on {data.device}; use X.cpu()"
-        )
     n_nonzero = _whole("n_nonzero", n_nonzero)
     if n_nonzero is not None and n_nonzero < 0:
         raise ValueError(f"encode: n_nonzero={n_nonzero} must be 0 or more")
     if max_error is not None:
         max_error = _number("max_error", max_error)
-    from baselines.pursuit.omp import omp
-
     if method == "auto":
         method = "omp"
+    recursive = method == "ormp"
+    if is_tensor(data):
+        from baselines.pursuit.batched_greedy import batched_omp
+
+        batch = batched_omp(data, D, n_nonzero, max_error=max_error, recursive=recursive, gram=gram)
+        codes = _present(batch.codes, X, sparse)
+        return Encoding(codes, method, batch.n_iter, batch.converged)
+    from baselines.pursuit.omp import omp
+
     found = omp(
         data,
         D,
         n_nonzero,
         max_error=max_error,
-        recursive=method == "ormp",
+        recursive=recursive,
         n_threads=n_threads,
         gram=gram,
     )
@@ -410,14 +413,17 @@ def _minimise(problem: Problem, method: str, X: ArrayOrTensor, sparse: bool) -> 
     """Run a pursuit of the whole objective; the codes are of the kind of `X`, or CSR."""
     on_cpu = isinstance(problem.X, np.ndarray)
     if method == "auto":
-        method = "coordinate_descent" if on_cpu else "fista"
+        method = "coordinate_descent" if on_cpu else "active_set"
     if method == "coordinate_descent":
         from baselines.pursuit.coordinate_descent import coordinate_descent as solve
 
         if not on_cpu:
             raise ValueError(
-                f"encode: coordinate_descent runs on the CPU, X is on {problem.X.device}; use fista"
+                f"encode: coordinate_descent runs on the CPU, X is on {problem.X.device};"
+                " use active_set"
             )
+    elif method == "active_set":
+        from baselines.pursuit.batched_active_set import batched_active_set as solve
     elif method == "fista":
         from baselines.pursuit.fista import fista as solve
     else:

@@ -121,7 +121,9 @@ def _dense(warm: ArrayOrTensor, X: ArrayOrTensor) -> ArrayOrTensor:
     """Copy codes, dense or CSR, to an array or tensor of the kind and type of `X`."""
     if isinstance(X, np.ndarray):
         return np.array(warm.toarray() if hasattr(warm, "toarray") else warm, X.dtype)
-    return X.new_tensor(warm)
+    import torch
+
+    return torch.as_tensor(warm, dtype=X.dtype, device=X.device).clone()
 
 
 def _solve(

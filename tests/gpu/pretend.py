@@ -71,8 +71,10 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any], waits: Counter[str]) 
         waits[name] += 1
     if name in MOVES and len({isinstance(leaf, Remote) for leaf in leaves}) > 1:
         waits[name] += 1
-    if remote and name in INDEXED and any(leaf.dtype == torch.bool for leaf in leaves):
-        waits["index by a mask"] += 1
+    if remote and name in INDEXED:
+        indices = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor)]
+        if any(index.dtype == torch.bool for index in indices):
+            waits["index by a mask"] += 1
     if name == "_to_copy" and stays and not remote:
         waits["to the device"] += 1
     if name == "_to_copy" and target is not None and not stays and remote:

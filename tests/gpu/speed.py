@@ -1,15 +1,26 @@
-"""Images a second of the networks, the cost of a Q-metric beside a ReLU, pursuits on the device."""
+"""Images a second of the networks, the cost of a Q-metric beside a ReLU, pursuits on the device.
+
+OMP stands beside orthogonal-matching-pursuit-gpu where that package is installed. It needs a C
+compiler to install (`pip install orthogonal-matching-pursuit-gpu==0.1.3`); its licence is
+BSD-3-Clause.
+"""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, get_args
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.features.patches import Whitening, extract
+from baselines.learning.learner import learn
+from baselines.learning.online import Online
+from baselines.pursuit.batched_greedy import batched_omp
 from baselines.pursuit.encode import encode
 from ddl_bench.api import Budget, Task
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
@@ -42,6 +53,23 @@ METRICS: dict[str, dict[str, Any]] = {
     "depthwise": {"kernel": 3, "structure": "depthwise"},
     "low-rank": {"kernel": 3, "structure": "low-rank", "rank": 8},
 }
+PEER = "orthogonal_matching_pursuit_gpu"  # BSD-3-Clause; compared with where it is installed
+
+
+class Size(NamedTuple):
+    """How large a greedy pursuit is."""
+
+    n_features: int
+    n_atoms: int
+    n_nonzero: int
+    n_samples: int
+
+
+GREEDY = {  # the configurations of the peer's own comparison
+    "image patches": Size(256, 1024, 32, 5000),
+    "faces": Size(8064, 1207, 30, 1200),
+    "audio": Size(512, 2048, 64, 5000),
+}
 
 
 def jobs(setting: Setting) -> Iterator[tuple[str, Job]]:
@@ -56,12 +84,18 @@ def jobs(setting: Setting) -> Iterator[tuple[str, Job]]:
         metric = QMetricReLU(8 if setting.tiny else 96, **options | {"n_steps": 2})
         yield f"Q-metric, {label}", partial(layer, setting, metric, options)
     for where, method in (
+        (setting.device, "active_set"),
         (setting.device, "fista"),
         (setting.device, "ista"),
         ("cpu", "fista"),
         ("cpu", "coordinate_descent"),
     ):
         yield f"{method} on {where}", partial(pursuit, setting, where, method)
+    for method in ("active_set", "fista"):
+        yield f"lasso of patches, {method}", partial(lasso, setting, method)
+    for label in GREEDY:
+        for method in ("omp", "ormp", *peers()):
+            yield f"{label}, {method}", partial(greedy, setting, label, method)
     modes: tuple[CompileMode, ...] = ("default", "reduce-overhead")
     for label in [] if setting.tiny else [it for it in networks if it not in NOT_COMPILED]:
         for mode in modes:
@@ -188,6 +222,72 @@ def pursuit(setting: Setting, where: str, method: str) -> dict[str, Any]:
         "relative_gap": found.gap,
         "kkt": found.kkt,
         "n_cpu_threads": len(os.sched_getaffinity(0)) if where == "cpu" else None,
+    }
+
+
+def lasso(setting: Setting, method: str) -> dict[str, Any]:
+    """Codes of 50,000 whitened 6x6 patches in 512 atoms learned from them, to a gap of 1e-6."""
+    n, n_atoms, n_iter = (300, 32, 5) if setting.tiny else (50_000, 512, 100)
+    task, _ = setting.images
+    generator = torch.Generator().manual_seed(0)
+    patches = extract(task.train.X[: n // 50 + 1], 6, 1)
+    patches = patches[torch.randperm(len(patches), generator=generator)[:n]]
+    X = Whitening.learn(patches, contrast=0.01, regulariser=0.1)(patches)
+    X = F.normalize(X, dim=1, eps=1e-6)
+    learner = Online(n_atoms=n_atoms, lmbd=0.2)
+    D = torch.from_numpy(learn(learner, X.numpy(), n_iter=n_iter).D)
+    X, D = X.to(setting.device), D.to(setting.device)
+    code = partial(encode, X, D, lmbd=0.2, method=method, max_iter=5000)
+    setting.peak_bytes()
+    encoding = code()
+    peak = setting.peak_bytes()
+    seconds = timed(setting, code, setting.device)
+    return {
+        "n_samples": len(X),
+        "n_features": X.shape[1],
+        "n_atoms": n_atoms,
+        "lmbd": 0.2,
+        "samples_per_s": len(X) / seconds,
+        "n_iter": encoding.n_iter,
+        "n_nonzero": int((encoding.codes != 0).sum()) / len(X),
+        "relative_gap": encoding.gap,
+        "kkt": encoding.kkt,
+        "peak_device_bytes": peak,
+    }
+
+
+def peers() -> list[str]:
+    """Names of the other implementations of OMP that are installed."""
+    return [f"{PEER}, {name}" for name in ("v0", "naive")] if find_spec(PEER) else []
+
+
+def greedy(setting: Setting, label: str, method: str) -> dict[str, Any]:
+    """Greedy codes of random samples in random atoms, by our pursuits or by the peer."""
+    size = Size(16, 40, 4, 50) if setting.tiny else GREEDY[label]
+    generator = torch.Generator().manual_seed(0)
+    D = F.normalize(torch.randn(size.n_features, size.n_atoms, generator=generator), dim=0)
+    X = torch.randn(size.n_samples, size.n_features, generator=generator)
+    X, D = X.to(setting.device), D.to(setting.device)
+    name, _, algorithm = method.partition(", ")
+
+    def code() -> Tensor:
+        if name == PEER:
+            options = {"normalize": False, "fit_intercept": False, "alg": algorithm}
+            found: Tensor = import_module(PEER).run_omp(D, X, size.n_nonzero, **options)
+            return found
+        return batched_omp(X, D, size.n_nonzero, recursive=name == "ormp").codes
+
+    setting.peak_bytes()
+    codes = code()
+    peak = setting.peak_bytes()
+    seconds = timed(setting, code, setting.device)
+    return {
+        **size._asdict(),
+        "method": name,
+        "samples_per_s": size.n_samples / seconds,
+        "n_nonzero_most": int((codes != 0).sum(1).max()),
+        "relative_error": float((X - codes @ D.T).norm() / X.norm()),
+        "peak_device_bytes": peak,
     }
 
 

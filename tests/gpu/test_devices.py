@@ -129,7 +129,7 @@ def test_what_is_mixed_is_found() -> None:
             there.numpy()
 
 
-@pytest.mark.parametrize("method", ["fista", "ista"])
+@pytest.mark.parametrize("method", ["active_set", "fista", "ista"])
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.5, "positive": True}])
 def test_pursuits_of_a_device_reach_the_optimum_of_the_cpu(
     method: str, options: dict[str, Any]

@@ -399,7 +399,7 @@ def test_a_gpu_reaches_the_same_objective(positive: bool) -> None:
     on_gpu = (torch.from_numpy(array).cuda() for array in (X, D))
     encoding = encode(*on_gpu, lmbd=0.3, positive=positive, tol=1e-9, max_iter=20_000)
     assert encoding.codes.is_cuda
-    assert encoding.method == "fista"
+    assert encoding.method == "active_set"
     best = encode(X, D, lmbd=0.3, positive=positive, **EXACT).codes
     value = objective(X, D, encoding.codes.cpu().numpy(), 0.3)
     assert value == pytest.approx(objective(X, D, best, 0.3), rel=1e-8)
