@@ -76,8 +76,8 @@ class ActiveSet(NamedTuple):
 class Move(NamedTuple):
     """Active atoms, atoms in `left`, and whether an atom was refused as a sum of active ones."""
 
-    k: int
-    n_left: int
+    k: Any
+    n_left: Any
     refused: bool
 
 
@@ -140,7 +140,7 @@ def add_outer(matrix: Array, v: Array, scale: Any, k: int) -> None:
 
 
 @compiled
-def leave(p: int, active: ActiveSet, k: int, n_left: int) -> int:
+def leave(p: Any, active: ActiveSet, k: Any, n_left: Any) -> Any:
     """Take the p-th of k active atoms out; the last one takes its place.
 
     Eliminating row p from the others leaves, without row and column p, the inverse of the smaller
@@ -230,8 +230,8 @@ def enter(
     penalty: Array,
     problem: Atoms,
     active: ActiveSet,
-    k: int,
-    n_left: int,
+    k: Any,
+    n_left: Any,
     tol: Any,
     least_curvature: Any,
 ) -> Move:
@@ -324,7 +324,7 @@ def inner(rows: Array, i: int, j: int) -> Any:
 
 
 @compiled
-def refine(active: ActiveSet, k: int, n_left: int) -> Move:
+def refine(active: ActiveSet, k: Any, n_left: Any) -> Move:
     """Add inverse @ u to the active coefficients, one step of iterative refinement.
 
     Where a coefficient would change its sign, the move ends there and its atom leaves.
