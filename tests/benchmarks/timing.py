@@ -1,13 +1,13 @@
 """Time one training step and one batch of predictions of any method, by its public interface.
 
-A step is the first `advance` on a small generated task, which warm-up has gone before: the one
-batch of a network, the whole fit of a method that trains in one go, the first dictionary and its
-readout of one that learns iteratively. Methods whose step takes seconds even so have few atoms and
+A step is the first `advance` on a small generated task: the one batch of a network, the whole fit
+of a method that trains in one go, the first dictionary and its readout of one that learns
+iteratively. Methods whose step takes seconds even so have few atoms and
 iterations: see `OPTIONS`.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ SHAPES = {"1x8x8": 64, "3x32x32": 32}
 
 ROUNDS = 3
 ROUNDS_S = 1.0  # after which no further round begins
+WARM_UP_S = 5.0  # that no compilation takes
 
 STACK: dict[str, Any] = {"n_atoms": 64, "n_samples": 2000, "stride": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -30,8 +31,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adl-sdl": {**STACK, "n_iter": 2},
     "d-ksvd": {"n_atoms": 30, "n_iter": 2},
     "ddl-greedy": STACK,
-    "dpl": {"n_atoms": 30, "n_iter": 2},
-    "lc-ksvd": {"n_atoms": 30, "n_iter": 2},
+    "dpl": {"n_atoms": 30, "n_iter": 1},
+    "lc-ksvd": {"n_atoms": 60, "n_iter": 2},
     "logistic": {"strengths": (1e-3,)},
     "sdl": STACK,
     "spams": STACK,
@@ -91,21 +92,21 @@ def times_of(name: str, shape: str) -> Times:
         classifiers[-1](task.train.X)
         return time.perf_counter() - begin
 
-    step()
-    step_s = min(seconds_in(step() for _ in range(ROUNDS)))
-    predict()
-    batch_s = min(seconds_in(predict() for _ in range(ROUNDS)))
-    return Times(step_s, batch_s / len(task.train))
+    return Times(least_seconds(step), least_seconds(predict) / len(task.train))
 
 
-def seconds_in(rounds: Iterator[float]) -> list[float]:
-    """Return the seconds of rounds, which end once they took `ROUNDS_S` together."""
+def least_seconds(timed: Callable[[], float]) -> float:
+    """Return the least time of some rounds, which end once they took `ROUNDS_S` together.
+
+    A first round, which may compile, is left out unless it takes longer than compiling would.
+    """
+    first = timed()
+    if first >= WARM_UP_S:
+        return first
     times: list[float] = []
-    for seconds in rounds:
-        times.append(seconds)
-        if sum(times) >= ROUNDS_S:
-            break
-    return times
+    while len(times) < ROUNDS and sum(times) < ROUNDS_S:
+        times.append(timed())
+    return min(times)
 
 
 @cache
