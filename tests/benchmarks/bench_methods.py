@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from ddl_bench.api import Skip
 from ddl_bench.registry import methods
-from reports.documentation import benchmarks
+from reports.speed import benchmarks
 from tests.benchmarks.timing import SHAPES, Times, times_of, yardstick
 
 MOST = 2.0  # times the committed time

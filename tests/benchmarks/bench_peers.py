@@ -109,6 +109,7 @@ def test_online_learning_beside_spams(benchmark: BenchmarkFixture) -> None:
     hold(benchmark, rounds, 2)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # it ends its descent
 def test_online_learning_beside_scikit_learn(benchmark: BenchmarkFixture) -> None:
     """Both learn from batches of 512; ours until it has the held-out objective of theirs."""
     held_out = patches()[: N_PATCHES // 10]

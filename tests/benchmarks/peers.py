@@ -91,8 +91,13 @@ def digit_atoms(n_atoms: int = 256) -> Array:
 
 def objective(X: Array, D: Array, codes: Any, lmbd: float) -> float:
     """Compute 0.5*norm(X - codes @ D.T)**2 + lmbd*norm1(codes), of dense or CSR codes."""
+    return 0.5 * squared_error(X, D, codes) + lmbd * float(abs(codes).sum())
+
+
+def squared_error(X: Array, D: Array, codes: Any) -> float:
+    """Compute norm(X - codes @ D.T)**2 in double precision, of dense or CSR codes."""
     R = X.astype(np.float64) - codes @ D.T.astype(np.float64)
-    return 0.5 * float(np.square(R).sum()) + lmbd * float(abs(codes).sum())
+    return float(np.square(R).sum())
 
 
 def spams_lasso(X: Array, D: Array, lmbd: float, positive: bool) -> Callable[[], Any]:
