@@ -33,17 +33,19 @@ def race(
     bar: float,
     n_rounds: int = 5,
     share: float = 1.0,
+    is_warm: bool = False,
 ) -> float:
-    """Alternate both; hold the median of their ratio, theirs / ours, against `bar`.
+    """Alternate both; hold the median of their ratio, theirs / ours, against `bar`; return it.
 
-    Theirs does a `share` of the work. Returns the ratio.
+    Theirs does a `share` of the work. Ours runs once before, unless it `is_warm`.
     """
     rounds: list[Round] = []
 
     def alternate() -> None:
         rounds.append(Round(seconds_of(ours), seconds_of(theirs) / share))
 
-    ours()
+    if not is_warm:
+        ours()
     benchmark.pedantic(alternate, rounds=n_rounds)
     return hold(benchmark, rounds, bar)
 
