@@ -162,9 +162,14 @@ def _steps(results: list[Result]) -> list[str]:
             if run is None:
                 texts += [ABSENT, ABSENT]
             else:
-                texts += [f"{1e3 * run['step_s']:.3g}", f"{1e6 * run['image_s']:.3g}"]
+                texts += [three_digits(1e3 * run["step_s"]), three_digits(1e6 * run["image_s"])]
         lines.append(f"| {method} | {' | '.join(texts)} |")
     return lines
+
+
+def three_digits(number: float) -> str:
+    """Return a number with three digits, or as a whole number where it has more."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def marked(number: str, is_missed: bool) -> str:

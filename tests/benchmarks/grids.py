@@ -13,7 +13,8 @@ from tests.benchmarks.peers import N_THREADS, objective, spams_lasso
 from tests.benchmarks.race import race, seconds_of
 
 RUN_S = 4.0  # of the slower library in one run, at most
-LONG_RUN_S = 1.0  # of the slower, from which there are fewer rounds
+LONG_RUN_S = 1.0  # of the slower, above which there are fewer rounds
+SHORT_RUN_S = 0.1  # of the slower, below which there are more
 LEAST_SAMPLES = 1000
 MOST_EXCESS = 1e-5  # of our objective above theirs, relative
 
@@ -53,7 +54,9 @@ def rounds_of(*trials: Trial) -> int:
     seconds = max(each.seconds for each in trials)
     if seconds > 2 * RUN_S:
         return 1
-    return 3 if seconds > LONG_RUN_S else 5
+    if seconds > LONG_RUN_S:
+        return 3
+    return 5 if seconds > SHORT_RUN_S else 15
 
 
 def lasso_cell(

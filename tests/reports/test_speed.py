@@ -90,7 +90,7 @@ def test_a_comparison_below_its_bar_is_marked(
 def test_a_method_has_its_times_for_each_shape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = {"step_s": 0.0125, "image_s": 3e-6}
+    times = {"step_s": 0.0125, "image_s": 1.2345e-3}
     results(
         monkeypatch,
         tmp_path,
@@ -101,6 +101,6 @@ def test_a_method_has_its_times_for_each_shape(
         "| method | 1x8x8: step (ms) | 1x8x8: image (µs)"
         " | 3x32x32: step (ms) | 3x32x32: image (µs) |",
         "| --- | ---: | ---: | ---: | ---: |",
-        "| a | - | - | 12.5 | 3 |",
-        "| b | 12.5 | 3 | - | - |",
+        "| a | - | - | 12.5 | 1,234 |",
+        "| b | 12.5 | 1,234 | - | - |",
     ]
