@@ -12,17 +12,16 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
 from ddl_bench import describe
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, number
+from reports import speed
 from reports.figures.error_curves import draw_errors
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-SPEED = RESULTS / "speed.json"
 UNROLLING = RESULTS / "unrolling.json"
 NAMES = (
     "cifar10-small",
@@ -41,7 +40,6 @@ PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S)  # name, text
 WIDTH = 100  # characters of a line
 NO_BREAK = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
-UNITS = {"ratio": "", "gigabytes": " GB", "seconds": " s"}  # of benchmarks without a rival
 
 
 def renew() -> list[str]:
@@ -92,47 +90,6 @@ def table(name: str) -> str:
         columns = [column for column in columns if column not in ("accuracy (%)", "official (%)")]
     present = [column for column in columns if column in shown]
     return str(shown[present].to_markdown(index=False, disable_numparse=True))
-
-
-def speeds() -> str:
-    """Return what docs/speed.md shows of us beside other libraries."""
-    runs = [run for run in benchmarks() if "ours_s" in run]
-    first = runs[0]
-    lines = [
-        f"{first['n_patches']:,} patches of {first['images']}, {first['threads']} threads, "
-        f"{first['cpu']}, {first['date']}.",
-        "",
-        "| comparison | ours (s) | theirs (s) | theirs / ours | bar |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for run in runs:
-        seconds = f"{run['ours_s']:.3g} | {run['theirs_s']:.3g}"
-        ratio = f"{run['ratio']:.2f} | {run['bar']:.3g}"
-        lines.append(f"| {title_of(run)} | {seconds} | {ratio} |")
-    return "\n".join(lines)
-
-
-def costs() -> str:
-    """Return what docs/speed.md shows of networks, memory and harness."""
-    lines = ["| what | measured | at most |", "| --- | ---: | ---: |"]
-    for run in benchmarks():
-        if "ours_s" not in run:
-            kind = next(kind for kind in UNITS if kind in run)
-            unit = UNITS[kind]
-            lines.append(f"| {title_of(run)} | {run[kind]:.3g}{unit} | {run['bar']:.3g}{unit} |")
-    return "\n".join(lines)
-
-
-def benchmarks() -> list[dict[str, Any]]:
-    """Return the committed results of the benchmarks."""
-    runs: list[dict[str, Any]] = json.loads(SPEED.read_text())["runs"]
-    return runs
-
-
-def title_of(run: dict[str, Any]) -> str:
-    """Return the name of a benchmark in words: "test_a_b[c]" is "a b: c"."""
-    name = str(run["name"]).removeprefix("test_").replace("_", " ")
-    return name.replace("[", ": ").replace("]", "")
 
 
 def draw_unrolling(folder: Path) -> None:
@@ -216,7 +173,14 @@ def accuracy_text(group: Group, link: str) -> str:
     return f"{accuracy} % on {group.dataset} ({', '.join(settings)}; {link})"
 
 
-MADE = {"speed": speeds, "costs": costs, "unrolling": unrolled, "methods": methods}
+MADE = {
+    "speed": speed.speeds,
+    "grids": speed.grids,
+    "costs": speed.costs,
+    "steps": speed.steps,
+    "unrolling": unrolled,
+    "methods": methods,
+}
 """Tables that are not of a run, by name."""
 
 

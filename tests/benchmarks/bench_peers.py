@@ -1,19 +1,17 @@
-"""Our pursuits and learners beside SPAMS, scikit-learn and dictlearn.
+"""Our pursuits and learners beside scikit-learn, SPAMS and dictlearn, on patches of images.
 
 Same samples, dictionary, threads and machine. `tox -e bench` runs the full sizes on generated
 images; DDL_BENCH_IMAGES names an .npz file with `x_train` of real ones, and DDL_BENCH_PATCHES the
 number of patches. test_peers.py runs the same comparisons small, without a clock.
 """
 
-import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from sklearn.decomposition import MiniBatchDictionaryLearning, sparse_encode
 
 from baselines.learning.ksvd import KSVD
 from baselines.learning.learner import first_atoms, learn
@@ -21,101 +19,14 @@ from baselines.learning.online import Online
 from baselines.pursuit import encode
 from baselines.pursuit.fista import BLOCK_ENTRIES, CHECK_ITERATIONS
 from baselines.pursuit.threads import over_blocks
-from tests.benchmarks.peers import (
-    IMAGES,
-    N_PATCHES,
-    N_THREADS,
-    dictionary,
-    objective,
-    patches,
-    spams_lasso,
-    spams_omp,
-    time_to,
-)
-
-
-class Round(NamedTuple):
-    """Seconds of both in one round."""
-
-    ours: float
-    theirs: float
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    """Return the wall time of a call."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def race(
-    benchmark: BenchmarkFixture,
-    ours: Callable[[], object],
-    theirs: Callable[[], object],
-    bar: float,
-    n_rounds: int = 5,
-    share: float = 1.0,
-) -> None:
-    """Alternate both; hold the median of their ratio, theirs / ours, against `bar`.
-
-    Theirs does a `share` of the work.
-    """
-    rounds: list[Round] = []
-
-    def alternate() -> None:
-        rounds.append(Round(seconds_of(ours), seconds_of(theirs) / share))
-
-    ours()
-    benchmark.pedantic(alternate, rounds=n_rounds)
-    hold(benchmark, rounds, bar)
-
-
-def hold(benchmark: BenchmarkFixture, rounds: list[Round], bar: float) -> None:
-    """Record the medians of both and of their ratio, and hold the ratio against the bar."""
-    ratio = statistics.median(each.theirs / each.ours for each in rounds)
-    ours = statistics.median(each.ours for each in rounds)
-    theirs = statistics.median(each.theirs for each in rounds)
-    images = Path(IMAGES or "generated").name
-    benchmark.extra_info.update(n_patches=N_PATCHES, images=images, threads=N_THREADS)
-    benchmark.extra_info.update(ours_s=ours, theirs_s=theirs, ratio=ratio, bar=bar)
-    print(
-        f"\n{benchmark.name}: ours {ours:.3f} s, theirs {theirs:.3f} s,"
-        f" ratio {ratio:.2f}, bar {bar}"
-    )
-    assert ratio >= bar
-
-
-@pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
-@pytest.mark.parametrize("lmbd", [0.2, 0.05, 0.5])
-@pytest.mark.parametrize("n_atoms", [512, 128, 2048, 6000])
-def test_lasso_beside_spams(
-    benchmark: BenchmarkFixture, n_atoms: int, lmbd: float, positive: bool
-) -> None:
-    X = patches()[: N_PATCHES * 512 // max(n_atoms, 512)]
-    D = dictionary(n_atoms)
-    is_main = (n_atoms, lmbd, positive) == (512, 0.2, True)
-    bar, n_rounds, excess = (6, 15, 1e-6) if is_main else (1, 5, 5e-6)
-    options: dict[str, Any] = {
-        "lmbd": lmbd,
-        "positive": positive,
-        "sparse": True,
-        "n_threads": N_THREADS,
-    }
-    single = encode(X, D, **options)
-    exact = encode(X.astype(np.float64), D.astype(np.float64), tol=1e-10, **options)
-    assert single.gap < 5e-6
-    least = objective(X, D, exact.codes, lmbd)
-    assert objective(X, D, single.codes, lmbd) <= least * (1 + excess)
-    theirs = spams_lasso(X, D, lmbd, positive)
-    race(benchmark, lambda: encode(X, D, **options), theirs, bar, n_rounds)
+from tests.benchmarks.peers import N_PATCHES, N_THREADS, dictionary, patches, time_to
+from tests.benchmarks.race import Round, hold, race, seconds_of
 
 
 # it runs out of iterations, and of time
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("algorithm", ["lasso_lars", "lasso_cd"])
 def test_lasso_beside_scikit_learn(benchmark: BenchmarkFixture, algorithm: str) -> None:
-    from sklearn.decomposition import sparse_encode
-
     X = patches()
     D = dictionary(512)
     rows = np.ascontiguousarray(D.T)
@@ -136,17 +47,6 @@ def test_lasso_beside_scikit_learn(benchmark: BenchmarkFixture, algorithm: str) 
         encode(X, D, lmbd=0.2, positive=True, sparse=True, n_threads=N_THREADS)
 
     race(benchmark, ours, theirs, 150, n_rounds=3, share=0.1)
-
-
-@pytest.mark.parametrize(("method", "bar"), [("omp", 2), ("ormp", 1)], ids=["omp", "ormp"])
-def test_omp_beside_spams(benchmark: BenchmarkFixture, method: str, bar: float) -> None:
-    X = patches()
-    D = dictionary(512)
-
-    def ours() -> None:
-        encode(X, D, n_nonzero=10, method=method, sparse=True, n_threads=N_THREADS)
-
-    race(benchmark, ours, spams_omp(X, D, 10), bar)
 
 
 def test_fista_beside_its_own_products(benchmark: BenchmarkFixture) -> None:
@@ -207,6 +107,44 @@ def test_online_learning_beside_spams(benchmark: BenchmarkFixture) -> None:
     learn(learner, X[:2000], n_iter=2)
     benchmark.pedantic(both, rounds=3)
     hold(benchmark, rounds, 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # it ends its descent
+def test_online_learning_beside_scikit_learn(benchmark: BenchmarkFixture) -> None:
+    """Both learn from batches of 512; ours until it has the held-out objective of theirs."""
+    held_out = patches()[: N_PATCHES // 10]
+    X = patches()[N_PATCHES // 10 :]
+    n_batches = 20
+    start = np.ascontiguousarray(first_atoms(X, 512, np.random.default_rng(0)).T)
+    learner = Online(n_atoms=512, lmbd=0.2, positive=True, n_threads=N_THREADS)
+    rounds: list[Round] = []
+
+    def both() -> None:
+        peer = MiniBatchDictionaryLearning(
+            n_components=512,
+            alpha=0.2,
+            fit_algorithm="cd",
+            positive_code=True,
+            batch_size=512,
+            dict_init=start,
+            n_jobs=N_THREADS,
+            random_state=0,
+        )
+        begin = time.perf_counter()
+        for k in range(n_batches):
+            peer.partial_fit(X[512 * k : 512 * (k + 1)])
+        theirs = time.perf_counter() - begin
+        rows = peer.components_  # of at most unit norm, where ours have unit norm
+        D = np.ascontiguousarray((rows / np.linalg.norm(rows, axis=1, keepdims=True)).T)
+        goal = learner.objective(held_out, D)
+        ours = time_to(
+            learner, X, lambda state: learner.objective(held_out, state.D) <= goal, most=600
+        )
+        rounds.append(Round(ours, theirs))
+
+    learn(learner, X[:2000], n_iter=2)
+    benchmark.pedantic(both, rounds=3)
+    hold(benchmark, rounds, 10)
 
 
 @pytest.mark.parametrize(

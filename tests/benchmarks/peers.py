@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from baselines.features.patches import Whitening, extract
@@ -22,6 +23,7 @@ from baselines.pursuit.threads import available_cores
 N_PATCHES = int(os.environ.get("DDL_BENCH_PATCHES", "50000"))
 N_THREADS = available_cores()
 IMAGES = os.environ.get("DDL_BENCH_IMAGES")  # an .npz file with `x_train`, or None to generate
+LEARNING_ITERATIONS = {512: 200, 2048: 100, 2**20: 10}  # of dictionaries with up to so many atoms
 
 
 @cache
@@ -49,7 +51,10 @@ def _images(n: int, rng: np.random.Generator) -> Tensor:
 
 @cache
 def dictionary(n_atoms: int, n: int = N_PATCHES) -> Array:
-    """Learn (108, n_atoms) from the patches: by SPAMS where it is installed and fast enough."""
+    """Learn (108, n_atoms) from the patches, for fewer iterations where each takes seconds.
+
+    SPAMS learns up to 512 atoms where it is installed.
+    """
     if n_atoms <= 512 and importlib.util.find_spec("spams"):
         spams = importlib.import_module("spams")
         D = spams.trainDL(
@@ -64,14 +69,35 @@ def dictionary(n_atoms: int, n: int = N_PATCHES) -> Array:
             verbose=False,
         )
         return np.ascontiguousarray(D)
+    n_iter = next(n_iter for most, n_iter in LEARNING_ITERATIONS.items() if n_atoms <= most)
     learner = Online(n_atoms=n_atoms, lmbd=0.2, positive=True)
-    return learn(learner, patches(n), n_iter=200 if n_atoms <= 512 else 100).D
+    return learn(learner, patches(n), n_iter=n_iter).D
+
+
+@cache
+def digit_rows() -> Array:
+    """Return scikit-learn's digits as rows of unit norm: (1797, 64), float32."""
+    rows = load_digits().data.astype(np.float32)
+    return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+@cache
+def digit_atoms(n_atoms: int = 256) -> Array:
+    """Draw some of the rows of digits as a dictionary, (64, n_atoms)."""
+    rows = digit_rows()
+    chosen = np.random.default_rng(0).choice(len(rows), n_atoms, replace=False)
+    return np.ascontiguousarray(rows[chosen].T)
 
 
 def objective(X: Array, D: Array, codes: Any, lmbd: float) -> float:
     """Compute 0.5*norm(X - codes @ D.T)**2 + lmbd*norm1(codes), of dense or CSR codes."""
+    return 0.5 * squared_error(X, D, codes) + lmbd * float(abs(codes).sum())
+
+
+def squared_error(X: Array, D: Array, codes: Any) -> float:
+    """Compute norm(X - codes @ D.T)**2 in double precision, of dense or CSR codes."""
     R = X.astype(np.float64) - codes @ D.T.astype(np.float64)
-    return 0.5 * float(np.square(R).sum()) + lmbd * float(abs(codes).sum())
+    return float(np.square(R).sum())
 
 
 def spams_lasso(X: Array, D: Array, lmbd: float, positive: bool) -> Callable[[], Any]:
