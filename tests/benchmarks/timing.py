@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from ddl_bench.api import Budget, Classifier, Task
-from ddl_bench.contract import toy_task
+from ddl_bench.contract.toys import toy_task
 from ddl_bench.registry import load_method
 
 SHAPES = {"1x8x8": 64, "3x32x32": 32}

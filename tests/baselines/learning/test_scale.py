@@ -252,6 +252,7 @@ def test_samples_far_apart_in_size_make_atoms_of_unit_norm(exponent: int, seed: 
         assert np.isfinite(learned.history).all()
 
 
+@pytest.mark.filterwarnings("ignore::baselines.pursuit.ConvergenceWarning")  # penalty is lost
 def test_a_stream_may_grow_and_may_begin_with_nothing() -> None:
     X = samples(n_samples=640).astype(np.float32)
     learner = learner_of("online", 1e-12)
