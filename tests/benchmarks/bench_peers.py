@@ -112,9 +112,9 @@ def test_online_learning_beside_spams(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # it ends its descent
 def test_online_learning_beside_scikit_learn(benchmark: BenchmarkFixture) -> None:
     """Both learn from batches of 512; ours until it has the held-out objective of theirs."""
-    held_out = patches()[: N_PATCHES // 10]
-    X = patches()[N_PATCHES // 10 :]
-    n_batches = 20
+    held_out = patches()[: N_PATCHES // 25]
+    X = patches()[N_PATCHES // 25 :]
+    n_batches = 8
     start = np.ascontiguousarray(first_atoms(X, 512, np.random.default_rng(0)).T)
     learner = Online(n_atoms=512, lmbd=0.2, positive=True, n_threads=N_THREADS)
     rounds: list[Round] = []
@@ -143,7 +143,7 @@ def test_online_learning_beside_scikit_learn(benchmark: BenchmarkFixture) -> Non
         rounds.append(Round(ours, theirs))
 
     learn(learner, X[:2000], n_iter=2)
-    benchmark.pedantic(both, rounds=3)
+    benchmark.pedantic(both, rounds=2)
     hold(benchmark, rounds, 10)
 
 
