@@ -5,7 +5,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,13 +15,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from baselines.layers import derivatives, implicit
+from baselines.layers.cnn_lista import CNNLISTANet
 from baselines.layers.convolutional import CodingLayer, Dictionary, unit_norm
 from baselines.layers.equilibrium import EquilibriumLayer, FixedPoint, equilibrium_codes
 from baselines.layers.implicit import ImplicitCoding, sparse_code
+from baselines.layers.unrolled import Form
 from baselines.methods.ddl import DDL
 from baselines.pursuit import threads
+from ddl_bench import registry
 from ddl_bench.api import Budget
 from ddl_bench.training.backbones import ConvolutionPlan
+from ddl_bench.training.method import NetworkMethod
 from tests.conftest import DIGITS
 
 pytestmark = [
@@ -305,3 +309,25 @@ def test_half_a_float_finds_its_bound() -> None:
 def test_other_devices_keep_their_types() -> None:
     with torch.autocast("cpu", torch.bfloat16), derivatives.without_autocast(torch.device("cpu")):
         assert (X[0, 0] @ X[0, 0]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_an_unrolled_layer_of_each_form_is_traced(form: Form) -> None:
+    torch.manual_seed(0)
+    net = CNNLISTANet(1, 3, [4, 6], n_atoms=5, n_steps=3, form=form).eval()
+    images = 255 * torch.rand(2, 1, 8, 8)
+    assert torch.equal(fx.symbolic_trace(net)(images), net(images))
+
+
+def test_networks_of_all_methods_are_traced() -> None:
+    X = DIGITS.train.X[:5]
+    n_networks = 0
+    for name in registry.methods():
+        method = registry.load_method(name)
+        if not issubclass(method, NetworkMethod):
+            continue
+        n_networks += 1
+        net = method().network(DIGITS).eval()
+        expected = net(X)
+        torch.testing.assert_close(fx.symbolic_trace(net)(X), expected, msg=name)
+    assert n_networks > 15
