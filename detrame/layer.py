@@ -2,10 +2,10 @@
 
 from math import inf
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 Structure = Literal["full", "depthwise", "low-rank"]
@@ -74,6 +74,8 @@ class QMetricReLU(nn.Module):
     tensor([[1., 0.]], grad_fn=<ViewBackward0>)
     """
 
+    is_constant: ClassVar[bool] = False  # whether the input is C, made by the layer before
+
     def __init__(
         self,
         channels: int,
@@ -118,7 +120,7 @@ class QMetricReLU(nn.Module):
     def project_(self) -> None:
         """Project on diag(W~) = 0, h in [0, 1] and b >= 0; an optimiser calls it after its step."""
         if self.rank is None:
-            self._diagonal(self.weight).zero_()
+            diagonal(self.weight).zero_()
         self.h.clamp_(0.0, 1.0)
         self.b.clamp_(min=0.0)
 
@@ -126,7 +128,7 @@ class QMetricReLU(nn.Module):
         """Return W~ as (channels, channels, kernel, kernel), whatever the structure."""
         if self.rank is not None:
             product = torch.einsum("cr,rkij->ckij", self.up[:, :, 0, 0], self.down)
-            self._diagonal(product).zero_()
+            diagonal(product).zero_()
             return product
         if self.structure == "depthwise":
             return self.weight[:, 0].movedim(0, -1).diag_embed().movedim((2, 3), (0, 1))
@@ -134,67 +136,132 @@ class QMetricReLU(nn.Module):
 
     def forward(self, Z: Tensor) -> Tensor:
         """Return the codes of Z in the shape of Z."""
-        self._check_input(Z)
-        if Z.ndim == 2:
-            return self.forward(Z[:, :, None, None]).flatten(1)
-        C = self._constant(Z)
-        self.n_steps_used = 1
-        if self.n_steps == 1:
-            return C.relu_()
-        U = C.relu()
-        while self.n_steps_used < self.n_steps:
-            previous = U
-            # In place: no gradient needs what the convolution made. Of a 1x1 layer's forward and
-            # backward pass at 96 channels of 32x32 this saves 16 to 20 % (one core), of a 3x3
-            # layer's 3 to 7 %.
-            U = self._mixed(U).add_(C).relu_()
-            self.n_steps_used += 1
-            if self.tol is not None and converged(U, previous, self.tol):
-                break
-        return U
-
-    def _check_input(self, Z: Tensor) -> None:
-        is_dense = Z.ndim == 2 and self.kernel == 1
-        if (is_dense or Z.ndim == 4) and Z.shape[1] == self.channels:
-            return
-        expected = f"(n, {self.channels}, height, width)"
-        if self.kernel == 1:
-            expected += f" or (n, {self.channels})"
-        raise ValueError(
-            f"QMetricReLU(channels={self.channels}): expected {expected}, got {tuple(Z.shape)}"
+        unrolled = unroll(
+            Z,
+            self.h,
+            self.b,
+            (self.weight,) if self.rank is None else (self.down, self.up),
+            n_steps=self.n_steps,
+            tol=self.tol,
+            is_constant=self.is_constant,
         )
+        if not isinstance(unrolled, fx.Proxy):  # which stands for it while torch.fx traces
+            self.n_steps_used = unrolled.n_steps
+        return unrolled[0]  # for torch.fx the last node of this module, unlike an attribute
 
-    def _constant(self, Z: Tensor) -> Tensor:
-        """C = h * Z - W~ Z - b."""
-        if self.rank is not None:
-            diagonal = (self.h + self._factors_diagonal())[:, None, None].to(Z.dtype)
-            return torch.addcmul(self._product(Z, -self.up, -self.b), Z, diagonal)
-        kernel = -self.weight
-        self._diagonal(kernel).add_(self.h)
-        return self._convolution(Z, kernel, -self.b)
 
-    def _mixed(self, U: Tensor) -> Tensor:
-        """W~ U, in memory of its own."""
-        if self.rank is not None:
-            diagonal = self._factors_diagonal()[:, None, None].to(U.dtype)
-            return self._product(U, self.up, None).addcmul_(U, diagonal, value=-1)
+class Unrolled(NamedTuple):
+    """Hold the codes after the last step, and the number of steps."""
+
+    codes: Tensor
+    n_steps: int
+
+
+def unroll(
+    Z: Tensor,
+    h: Tensor,
+    b: Tensor,
+    factors: tuple[Tensor, ...],
+    *,
+    n_steps: int,
+    tol: float | None,
+    is_constant: bool,
+) -> Unrolled:
+    """Compute the recursion of `QMetricReLU`; for torch.fx a call of it is one node.
+
+    Parameters
+    ----------
+    Z
+        The input, or C made of it where it `is_constant`.
+    h, b
+        Shapes (channels,).
+    factors
+        The weight of W~, or (down, up).
+    """
+    channels = len(h)
+    kernel = factors[0].shape[-1]
+    is_dense = Z.ndim == 2 and kernel == 1
+    if not (is_dense or Z.ndim == 4) or Z.shape[1] != channels:
+        expected = f"(n, {channels}, height, width)"
+        if kernel == 1:
+            expected += f" or (n, {channels})"
+        raise ValueError(
+            f"QMetricReLU(channels={channels}): expected {expected}, got {tuple(Z.shape)}"
+        )
+    maps = Z[:, :, None, None] if is_dense else Z
+    metric = Convolution(*factors) if len(factors) == 1 else LowRank(*factors)
+    C = maps if is_constant else metric.constant(maps, h, b)
+    U = C.relu_() if n_steps == 1 else C.relu()
+    n_done = 1
+    while n_done < n_steps:
+        previous = U
+        # In place: no gradient needs what the convolution made. Of a 1x1 layer's forward and
+        # backward pass at 96 channels of 32x32 this saves 16 to 20 % (one core), of a 3x3
+        # layer's 3 to 7 %.
+        U = metric.mixed(U).add_(C).relu_()
+        n_done += 1
+        if tol is not None and converged(U, previous, tol):
+            break
+    return Unrolled(U.flatten(1) if is_dense else U, n_done)
+
+
+fx.wrap("unroll")
+
+
+class Convolution(NamedTuple):
+    """W~ as a convolution, of all channels or, with one input channel, of each by itself."""
+
+    weight: Tensor
+
+    def constant(self, Z: Tensor, h: Tensor, b: Tensor) -> Tensor:
+        """Return C = h * Z - W~ Z - b."""
+        channels, inputs, side, _ = self.weight.shape
+        gain = h.diag_embed() if inputs == channels else h[:, None]
+        gain = F.pad(gain[:, :, None, None], 4 * [side // 2])
+        # In this order the sum has the memory format of the weight.
+        return self._convolution(Z, -self.weight + gain, -b)
+
+    def mixed(self, U: Tensor) -> Tensor:
+        """Return W~ U, in memory of its own."""
         return self._convolution(U, self.weight, None)
 
     def _convolution(self, V: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        groups = self.channels if self.structure == "depthwise" else 1
-        return F.conv2d(V, kernel, bias, padding=self.kernel // 2, groups=groups)
+        channels, inputs, side, _ = kernel.shape
+        return F.conv2d(V, kernel, bias, padding=side // 2, groups=channels // inputs)
+
+
+class LowRank(NamedTuple):
+    """W~ as `up` after `down`, less the diagonal of their product."""
+
+    down: Tensor
+    up: Tensor
+
+    def constant(self, Z: Tensor, h: Tensor, b: Tensor) -> Tensor:
+        """Return C = h * Z - W~ Z - b."""
+        scale = (h + self._diagonal())[:, None, None].to(Z.dtype)
+        return torch.addcmul(self._product(Z, -self.up, -b), Z, scale)
+
+    def mixed(self, U: Tensor) -> Tensor:
+        """Return W~ U, in memory of its own."""
+        scale = self._diagonal()[:, None, None].to(U.dtype)
+        return self._product(U, self.up, None).addcmul_(U, scale, value=-1)
 
     def _product(self, V: Tensor, up: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(F.conv2d(V, self.down, padding=self.kernel // 2), up, bias)
+        return F.conv2d(F.conv2d(V, self.down, padding=self.down.shape[-1] // 2), up, bias)
 
-    def _diagonal(self, kernel: Tensor) -> Tensor:
-        """The centre taps of each channel with itself, as a view."""
-        centre = kernel[:, :, self.kernel // 2, self.kernel // 2]
-        return centre[:, 0] if self.structure == "depthwise" else centre.diagonal()
+    def _diagonal(self) -> Tensor:
+        centre = self.down.shape[-1] // 2
+        return (self.up[:, :, 0, 0] * self.down[:, :, centre, centre].T).sum(1)
 
-    def _factors_diagonal(self) -> Tensor:
-        centre = self.down[:, :, self.kernel // 2, self.kernel // 2]
-        return (self.up[:, :, 0, 0] * centre.T).sum(1)
+
+def diagonal(kernel: Tensor) -> Tensor:
+    """Return the centre taps of each channel with itself, as a view.
+
+    The kernel is that of a convolution of all channels, or of each by itself.
+    """
+    channels, inputs, side, _ = kernel.shape
+    centre = kernel[:, :, side // 2, side // 2]
+    return centre.diagonal() if inputs == channels else centre[:, 0]
 
 
 @torch.no_grad()

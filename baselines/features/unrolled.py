@@ -102,7 +102,7 @@ class LISTANet(LISTALayer):
         X = X.to(self.W.dtype)
         filters = self.W @ self.matrix.T
         centred = filters - filters.mean(1, keepdim=True)
-        kernels = centred.view(len(filters), -1, self.patch, self.patch)
+        kernels = centred.view(filters.shape[0], -1, self.patch, self.patch)
         channel_means = torch.stack([X.mean(1), X.square().mean(1)], 1)
         moments = F.avg_pool2d(channel_means, self.patch, self.stride)
         variance = moments[:, 1:] - moments[:, :1].square()

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn import grad
 
 from ddl_bench.api import CodeStats
 from ddl_bench.training.network import Network
@@ -44,14 +45,19 @@ class Dictionary(NamedTuple):  # torch.compile follows it in all versions, unlik
         """Return D(codes), maps (n, channels, *sides), for codes (n, n_atoms, rows, columns)."""
         kernel = self.D.shape[-1]
         output_padding = []
-        for side, length in zip(sides, codes.shape[2:], strict=True):
-            covered = (length - 1) * self.stride - 2 * self.padding + kernel
-            output_padding.append(side - covered)
+        for axis in (0, 1):  # torch.fx cannot take a shape apart
+            covered = (codes.shape[2 + axis] - 1) * self.stride - 2 * self.padding + kernel
+            output_padding.append(sides[axis] - covered)
         return F.conv_transpose2d(codes, self.D, None, self.stride, self.padding, output_padding)
 
     def adjoint(self, X: Tensor) -> Tensor:
         """Return D'X, the inner product of each atom at each place with maps X."""
         return F.conv2d(X, self.D, None, self.stride, self.padding)
+
+    def in_filters(self, codes: Tensor, X: Tensor) -> Tensor:
+        """Return the gradient in the filters of the inner product of D(codes) and maps X."""
+        gradient: Tensor = grad.conv2d_weight(X, self.D.shape, codes, self.stride, self.padding)
+        return gradient
 
     def gradient(self, codes: Tensor, X: Tensor, *, alpha: float = 0.0) -> Tensor:
         """Return D'(D(codes) - X) + alpha * codes."""
@@ -70,7 +76,9 @@ class Dictionary(NamedTuple):  # torch.compile follows it in all versions, unlik
         frequencies (M. Riesz, 1914).
         """
         gap = -self.D.shape[-1] % self.stride
-        blocks = F.pad(self.D, (0, gap, 0, gap))
+        # Neither Fourier transforms nor eigenvalues take half a float32.
+        filters = self.D.to(torch.promote_types(self.D.dtype, torch.float32))
+        blocks = F.pad(filters, (0, gap, 0, gap))
         blocks = blocks.unflatten(3, (-1, self.stride)).unflatten(2, (-1, self.stride))
         # Each of the stride x stride grids of pixels as a channel.
         phases = blocks.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)

@@ -12,21 +12,23 @@ linear'c up to a constant. On the support S of c it solves
 Let g be the gradient of a loss in c, and v_S = (G_S + alpha I)^-1 g_S, v = 0 elsewhere. Then the
 gradients are v in b, -c v' in G (its symmetric part), -sign(c) * v in lmbd and -v'c in alpha; by
 the chain rule, D v in x, (x - D c) v' - (D v) c' in D and -v in the linear term. So the steps of
-the solver need not be kept.
+the solver need not be kept. They are formulas in c and v, and v solves a linear system, so that
+they have derivatives again.
 
 At a change of the support, where c has no derivative, they are those of the side on which the
 support is S. An atom of S that the atoms before it in S span is held at its value: its entry of v
 is 0, the others are solved for.
 """
 
+import math
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from baselines.layers.derivatives import LoopedFunction, solver_type, without_autocast
 from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.encode import encode
 from baselines.pursuit.threads import over_blocks
@@ -46,6 +48,7 @@ def sparse_code(
     linear: Tensor | float = 0.0,
     positive: bool = True,
     tol: float = TOL,
+    n_threads: int | None = None,
 ) -> Tensor:
     """Minimise 0.5*norm(X - codes @ D.T)**2 + sum(lmbd*abs(codes)) + ... over codes.
 
@@ -68,11 +71,14 @@ def sparse_code(
     tol
         KKT residual to stop at, relative to the largest abs(D'x - linear) of a sample. On its
         support a code is exact.
+    n_threads
+        Threads on the CPU; None for all cores that this process may use.
 
     Returns
     -------
     Tensor
-        Codes, shape (n_samples, n_atoms), differentiable in all tensors.
+        Codes, shape (n_samples, n_atoms), of the type of D; where that is half a float32, computed
+        in float32. They can be differentiated in all tensors, any number of times.
 
     Examples
     --------
@@ -84,78 +90,182 @@ def sparse_code(
     >>> D.grad.shape
     torch.Size([5, 9])
     """
-    with torch.autocast(X.device.type, enabled=False):
-        return _codes(X.to(D.dtype) @ D - linear, D, lmbd, alpha, positive, tol)
+    with without_autocast(X.device):
+        work_type = solver_type(D)
+        atoms = D.to(work_type)
+        codes = _codes(
+            X.to(work_type) @ atoms - linear, atoms, lmbd, alpha, positive, tol, n_threads
+        )
+        return codes.to(D.dtype)
 
 
 def _codes(
-    b: Tensor, D: Tensor, lmbd: Tensor, alpha: Tensor | float, positive: bool, tol: float
+    b: Tensor,
+    D: Tensor,
+    lmbd: Tensor,
+    alpha: Tensor | float,
+    positive: bool,
+    tol: float,
+    n_threads: int | None,
 ) -> Tensor:
     """Codes of samples with the correlations b (n_samples, n_atoms)."""
     penalty = lmbd.to(b).expand(b.shape[1])
-    ridge = torch.as_tensor(alpha).to(b)
-    codes: Tensor = SparseCode.apply(b, D.T @ D, penalty, ridge, positive, tol)
+    if not isinstance(alpha, Tensor):
+        alpha = torch.tensor(alpha, dtype=b.dtype, device=b.device)
+    ridge = alpha.to(b)
+    codes: Tensor = SparseCode.apply(b, D.T @ D, penalty, ridge, positive, tol, n_threads)
     return codes
 
 
-class SparseCode(torch.autograd.Function):
+class SparseCode(LoopedFunction):
     """Differentiate the codes of the module's docstring in b, G, lmbd and alpha.
 
-    Shapes are (n_samples, n_atoms), (n_atoms, n_atoms), (n_atoms,) and (). Kept are the codes,
-    whose supports say the rest, and nothing of the solver. It solves on torch's number of threads.
-    Where something is not finite, the codes are not either.
+    Shapes are (n_samples, n_atoms), (n_atoms, n_atoms), (n_atoms,) and (); G is symmetric. Kept are
+    the codes, whose supports say the rest, and nothing of the solver. Where something is not
+    finite, the codes are not either.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, b: Tensor, gram: Tensor, lmbd: Tensor, alpha: Tensor, positive: bool, tol: float
+        b: Tensor,
+        gram: Tensor,
+        lmbd: Tensor,
+        alpha: Tensor,
+        positive: bool,
+        tol: float,
+        n_threads: int | None,
     ) -> Tensor:
         """Return the codes."""
-        ctx.finite = bool((b.sum() + gram.sum() + lmbd.sum() + alpha).isfinite())
-        if not ctx.finite:  # a solver could go on for long
-            return torch.full_like(b, torch.nan)
-        options: dict[str, Any] = {
-            "lmbd": lmbd,
-            "alpha": float(alpha),
-            "positive": positive,
-            "linear": -b,
-            "tol": tol,
-        }
-        if b.device.type == "cpu":  # the pursuit looks at b and G alone: x and D may be 0
-            options["gram"] = gram.numpy()
-            options["n_threads"] = torch.get_num_threads()
-            D = b.new_zeros(1, b.shape[1])
-        else:  # any D with D'D = G
-            values, vectors = torch.linalg.eigh(gram)
-            D = values.clamp(min=0).sqrt()[:, None] * vectors.T
-        codes = encode(b.new_zeros(len(b), len(D)), D, **options).codes
-        ctx.save_for_backward(codes, gram, alpha)
-        return cast(Tensor, codes)
+        return cast(Tensor, solve_codes(b, gram, lmbd, alpha, positive, tol, n_threads))
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what the derivatives need."""
+        _, gram, _, alpha, *_, n_threads = inputs
+        ctx.save_for_backward(output, gram, alpha)
+        ctx.save_for_forward(output, gram, alpha)
+        ctx.n_threads = n_threads
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients in b, G, lmbd and alpha."""
-        if not ctx.finite:
-            return grad * torch.nan, None, None, None, None, None
         codes, gram, alpha = ctx.saved_tensors
-        solver = solve if grad.device.type == "cpu" else solve_padded
-        v = solver(codes, grad, gram, float(alpha))
         _, wants_gram, wants_lmbd, wants_alpha, *_ = ctx.needs_input_grad
-        in_gram = -(codes.T @ v) if wants_gram else None
-        in_lmbd = -(codes.sign() * v).sum(0) if wants_lmbd else None
-        in_alpha = -(codes * v).sum() if wants_alpha else None
-        return v, in_gram, in_lmbd, in_alpha, None, None
+        with without_autocast(grad.device):
+            v = SupportSolution.apply(grad, codes, gram, alpha, ctx.n_threads)
+            in_gram = -(codes.T @ v) if wants_gram else None
+            in_lmbd = -(codes.sign() * v).sum(0) if wants_lmbd else None
+            in_alpha = -(codes * v).sum() if wants_alpha else None
+        return v, in_gram, in_lmbd, in_alpha, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, b: Tensor, gram: Tensor, lmbd: Tensor, alpha: Tensor, *_: None) -> Tensor:
+        """Return the change of the codes for changes of b, G, lmbd and alpha."""
+        codes, G, ridge = ctx.saved_tensors
+        change = b - codes @ gram - codes.sign() * lmbd - alpha * codes
+        return cast(Tensor, SupportSolution.apply(change, codes, G, ridge, ctx.n_threads))
 
 
-def solve(codes: Tensor, grad: Tensor, gram: Tensor, alpha: float) -> Tensor:
+class SupportSolution(LoopedFunction):
+    """Differentiate the v of the module's docstring in g, G and alpha; the support is held.
+
+    (G_S + alpha I) dv_S = dg_S - dG_S v_S - dalpha * v_S, and the matrix is symmetric.
+    """
+
+    @staticmethod
+    def forward(
+        g: Tensor, codes: Tensor, gram: Tensor, alpha: Tensor, n_threads: int | None
+    ) -> Tensor:
+        """Return v, 0 off the support of codes."""
+        return cast(Tensor, solve_on_support(g, codes, gram, alpha, n_threads))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what the derivatives need."""
+        *_, codes, gram, alpha, n_threads = inputs
+        ctx.save_for_backward(output, codes, gram, alpha)
+        ctx.save_for_forward(output, codes, gram, alpha)
+        ctx.n_threads = n_threads
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients in g, G and alpha."""
+        v, codes, gram, alpha = ctx.saved_tensors
+        with without_autocast(grad.device):
+            u = SupportSolution.apply(grad, codes, gram, alpha, ctx.n_threads)
+            return u, None, -(u.T @ v), -(u * v).sum(), None
+
+    @staticmethod
+    def jvp(ctx: Any, g: Tensor, codes: None, gram: Tensor, alpha: Tensor, _: None) -> Tensor:
+        """Return the change of v for changes of g, G and alpha."""
+        v, held, G, ridge = ctx.saved_tensors
+        change = g - v @ gram - alpha * v
+        return cast(Tensor, SupportSolution.apply(change, held, G, ridge, ctx.n_threads))
+
+
+@torch.library.custom_op("baselines::solve_codes", mutates_args=())
+def solve_codes(
+    b: Tensor,
+    gram: Tensor,
+    lmbd: Tensor,
+    alpha: Tensor,
+    positive: bool,
+    tol: float,
+    n_threads: int | None,
+) -> Tensor:
+    """Compute the codes of `SparseCode`; torch.export and torch.compile do not look inside."""
+    if not bool((b.sum() + gram.sum() + lmbd.sum() + alpha).isfinite()):
+        return torch.full_like(b, torch.nan)  # a solver could go on for long
+    options: dict[str, Any] = {
+        "lmbd": lmbd,
+        "alpha": float(alpha),
+        "positive": positive,
+        "linear": -b,
+        "tol": tol,
+        "n_threads": n_threads,
+    }
+    if b.device.type == "cpu":  # the pursuit looks at b and G alone: x and D may be 0
+        options["gram"] = gram.numpy()
+        D = b.new_zeros(1, b.shape[1])
+    else:  # any D with D'D = G
+        values, vectors = torch.linalg.eigh(gram)
+        D = values.clamp(min=0).sqrt()[:, None] * vectors.T
+    return cast(Tensor, encode(b.new_zeros(len(b), len(D)), D, **options).codes)
+
+
+@torch.library.custom_op("baselines::solve_on_support", mutates_args=())
+def solve_on_support(
+    g: Tensor, codes: Tensor, gram: Tensor, alpha: Tensor, n_threads: int | None
+) -> Tensor:
+    """Compute the v of `SupportSolution`; not a number where a code is not."""
+    if not bool(codes.sum().isfinite()):
+        return torch.full_like(g, torch.nan)
+    if g.device.type == "cpu":
+        return solve(codes, g, gram, float(alpha), n_threads)
+    return solve_padded(codes, g, gram, float(alpha))
+
+
+@solve_codes.register_fake
+def _(b: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(b)
+
+
+@solve_on_support.register_fake
+def _(g: Tensor, codes: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(codes)
+
+
+def solve(
+    codes: Tensor, grad: Tensor, gram: Tensor, alpha: float, n_threads: int | None = None
+) -> Tensor:
     """Solve (G_S + alpha I) v_S = grad_S on the support S of each code; on the CPU.
 
-    Returns v, shape (n_samples, n_atoms) as codes and grad have, 0 off the support.
+    Returns v, shape (n_samples, n_atoms) as codes and grad have, 0 off the support. None of
+    `n_threads` takes all cores that this process may use.
     """
-    c = codes.numpy()
+    c = codes.contiguous().numpy()
     g = grad.contiguous().numpy()
-    G = gram.numpy()
+    G = gram.contiguous().numpy()
     v = np.empty_like(c)
     least = c.dtype.type(64 * np.finfo(c.dtype).eps)
     ridge = c.dtype.type(alpha)
@@ -167,7 +277,7 @@ def solve(codes: Tensor, grad: Tensor, gram: Tensor, alpha: float) -> Tensor:
         active = np.empty(n, np.int64)
         _solve(c[rows], g[rows], G, ridge, least, L, vectors, active, v[rows])
 
-    over_blocks(work, len(c), torch.get_num_threads())
+    over_blocks(work, len(c), n_threads)
     return torch.from_numpy(v)
 
 
@@ -245,6 +355,38 @@ def solve_padded(codes: Tensor, grad: Tensor, gram: Tensor, alpha: float) -> Ten
     return v
 
 
+def code_maps(
+    signals: Tensor,
+    D: Tensor,
+    lmbd: Tensor,
+    *,
+    alpha: Tensor,
+    linear: Tensor | None,
+    stride: int,
+    n_threads: int | None,
+) -> Tensor:
+    """Return the codes (n, n_atoms, rows, columns) of the patches of maps; see `ImplicitCoding`.
+
+    For torch.fx a call of it is one node.
+    """
+    n_features, n_atoms = D.shape
+    channels = signals.shape[1]
+    kernel = math.isqrt(n_features // channels)
+    with without_autocast(signals.device):
+        # D'x is a convolution: patches are not made.
+        atoms = D.to(solver_type(D))
+        filters = atoms.T.reshape(n_atoms, channels, kernel, kernel)
+        signals = signals.to(atoms.dtype)
+        b = F.conv2d(signals, filters, stride=stride, padding=kernel // 2).permute(0, 2, 3, 1)
+        if linear is not None:
+            b = b - linear
+        codes = _codes(b.flatten(0, 2), atoms, lmbd, alpha, True, TOL, n_threads)
+        return codes.view(b.shape).permute(0, 3, 1, 2).to(D.dtype)
+
+
+fx.wrap("code_maps")
+
+
 class ImplicitCoding(nn.Module):
     """Code each patch of maps (n, inputs, height, width): (n, outputs, rows, columns).
 
@@ -276,6 +418,11 @@ class ImplicitCoding(nn.Module):
         self.lmbd = nn.Parameter(penalties)
         self.linear = None if per_atom else nn.Parameter(torch.zeros(layer.outputs))
         self.alpha = nn.Parameter(torch.tensor(float(alpha)), requires_grad=not per_atom)
+        self.n_threads: int | None = None
+
+    def use_threads(self, n_threads: int) -> None:
+        """Solve on so many threads of the CPU; at first on all cores that the process may use."""
+        self.n_threads = n_threads
 
     @torch.no_grad()
     def project_(self) -> None:
@@ -286,7 +433,7 @@ class ImplicitCoding(nn.Module):
 
     def signals(self, maps: Tensor) -> Tensor:
         """Return maps as patches are cut from: normalised and scaled."""
-        return cast(Tensor, self.norm(maps) / len(self.D) ** 0.5)
+        return cast(Tensor, self.norm(maps) / self.D.shape[0] ** 0.5)
 
     def patches(self, signals: Tensor) -> Tensor:
         """Return the patches that are coded, (n, n_features, rows * columns).
@@ -298,16 +445,15 @@ class ImplicitCoding(nn.Module):
 
     def codes(self, signals: Tensor) -> Tensor:
         """Return the codes (n, outputs, rows, columns) of what `signals` returned."""
-        _, outputs, kernel, stride = self.layer
-        with torch.autocast(signals.device.type, enabled=False):
-            # D'x is a convolution: patches are not made.
-            filters = self.D.T.reshape(outputs, -1, kernel, kernel)
-            signals = signals.to(self.D.dtype)
-            b = F.conv2d(signals, filters, stride=stride, padding=kernel // 2).permute(0, 2, 3, 1)
-            if self.linear is not None:
-                b = b - self.linear
-            codes = _codes(b.flatten(0, 2), self.D, self.lmbd, self.alpha, True, TOL)
-        return codes.view(b.shape).permute(0, 3, 1, 2)
+        return code_maps(
+            signals,
+            self.D,
+            self.lmbd,
+            alpha=self.alpha,
+            linear=self.linear,
+            stride=self.layer.stride,
+            n_threads=self.n_threads,
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the codes of maps."""

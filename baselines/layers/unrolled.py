@@ -23,7 +23,7 @@ def soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
 
 def identity(n: int, like: Tensor) -> Tensor:
     """Make the identity matrix (n, n) where another tensor lies, and of its type."""
-    return torch.eye(n, dtype=like.dtype, device=like.device)
+    return like.new_ones(n).diag()
 
 
 class LISTALayer(nn.Module):
@@ -50,17 +50,18 @@ class LISTALayer(nn.Module):
         self.n_atoms = n_atoms
         self.n_steps = n_steps
         self.form = form
-        n_matrices = n_steps if form in ("untied", "coupled") else 1
-        W = torch.randn(n_atoms, n_features).repeat(n_matrices, 1) / n_features
+        self.n_matrices = n_steps if form in ("untied", "coupled") else 1
+        self.n_recurrences = max(self.n_matrices - 1, 1)
+        W = torch.randn(n_atoms, n_features).repeat(self.n_matrices, 1) / n_features
         self.W = nn.Parameter(W)
         if form == "tied":
             self.scale = nn.Parameter(torch.ones(()))
         elif form == "coupled":
             self.D = nn.Parameter(torch.zeros(n_features, n_atoms), requires_grad=False)
         else:
-            self.S = nn.Parameter(torch.zeros(max(n_matrices - 1, 1) * n_atoms, n_atoms))
-        n_thresholds = n_atoms if form == "shared" else n_steps * n_atoms
-        self.threshold = nn.Parameter(torch.zeros(n_thresholds))
+            self.S = nn.Parameter(torch.zeros(self.n_recurrences * n_atoms, n_atoms))
+        self.n_thresholds = 1 if form == "shared" else n_steps
+        self.threshold = nn.Parameter(torch.zeros(self.n_thresholds * n_atoms))
 
     @torch.no_grad()
     def start_from(self, D: Tensor, lmbd: float) -> None:
@@ -85,12 +86,14 @@ class LISTALayer(nn.Module):
     def recurrences(self) -> tuple[Tensor, ...]:
         """Return the S of each step from the second on, or the one of all of them."""
         if self.form in ("shared", "untied"):
-            return tuple(self.S.split(self.n_atoms))
+            S = self.S.split(self.n_atoms)
+            return tuple(S[t] for t in range(self.n_recurrences))
         eye = identity(self.n_atoms, self.W)
         if self.form == "tied":
             return (eye - self.scale * self.W @ self.W.T,)
         W = self.W.split(self.n_atoms)
-        return tuple(eye - each @ self.D for each in W[min(1, len(W) - 1) :])
+        later = range(self.n_matrices - self.n_recurrences, self.n_matrices)
+        return tuple(eye - W[t] @ self.D for t in later)
 
     @torch.no_grad()
     def dictionary(self) -> Tensor:
@@ -111,7 +114,7 @@ class LISTALayer(nn.Module):
         for t in range(1, self.n_steps):
             recurrence = F.conv2d(codes, kernels[(t - 1) % len(kernels)])
             codes = soft_threshold(
-                inputs[t % len(inputs)] + recurrence, thresholds[t % len(thresholds)]
+                inputs[t % self.n_matrices] + recurrence, thresholds[t % self.n_thresholds]
             )
         return codes
 

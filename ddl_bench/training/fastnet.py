@@ -6,7 +6,7 @@ The activation is an argument.
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ddl_bench.training.backbones import Activation, Normalise
@@ -68,12 +68,20 @@ class Whitened(nn.Module):
         return F.conv2d(self.normalise(X), self.weight, self.bias)
 
 
+def halved(U: Tensor) -> Tensor:
+    """Return the largest of each 2x2 pixels; maps of one pixel a side stay."""
+    return F.max_pool2d(U, 2) if min(U.shape[2:]) > 1 else U
+
+
+fx.wrap("halved")  # one node for torch.fx, which follows no condition on a shape
+
+
 class Halve(nn.Module):
     """The largest of each 2x2 pixels; maps of one pixel a side stay."""
 
     def forward(self, U: Tensor) -> Tensor:
         """Return maps of half the height and width."""
-        return F.max_pool2d(U, 2) if min(U.shape[2:]) > 1 else U
+        return halved(U)
 
 
 def norm(width: int) -> nn.Module:

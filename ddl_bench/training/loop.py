@@ -19,6 +19,7 @@ from ddl_bench.training.network import (
     Initialises,
     Network,
     Projects,
+    UsesThreads,
     on_device,
     snapshot,
     split_output,
@@ -43,7 +44,8 @@ class SGDTraining:
     ----------
     module
         Maps uint8 images to scores, or to `(scores, extra)`: see `split_output`. Its parts may
-        have `initialise`, `before_step` and `project_`: see `ddl_bench.training.network`.
+        have `initialise`, `before_step`, `project_` and `use_threads`: see
+        `ddl_bench.training.network`.
     task, budget
         As given to `Method.start`.
     recipe
@@ -93,6 +95,9 @@ class SGDTraining:
 
     def _begin(self, module: nn.Module) -> None:
         self._module = on_device(module, self._budget.device).train()
+        for part in module.modules():
+            if isinstance(part, UsesThreads):
+                part.use_threads(self._budget.threads)
         self._forward = self._module
         self._channels_last = wants_channels_last(module)
         self._optimisers = optimisers(module, self._recipe)

@@ -59,6 +59,21 @@ class Projects(Protocol):
         """Restore the constraints, in place, without a gradient."""
 
 
+@runtime_checkable
+class UsesThreads(Protocol):
+    """A module that computes on threads of its own, apart from those of torch.
+
+    Examples
+    --------
+    >>> class Solves(nn.Module):
+    ...     def use_threads(self, n_threads):
+    ...         self.n_threads = n_threads
+    """
+
+    def use_threads(self, n_threads: int, /) -> None:
+        """Use so many threads of the CPU from now on."""
+
+
 def split_output(output: Any) -> tuple[Tensor, Tensor | None]:
     """Return the scores and the auxiliary loss of what a network's forward returns.
 

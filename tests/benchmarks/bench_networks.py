@@ -19,6 +19,9 @@ from detrame.methods.plainnet import DeTraMePlainNet
 BATCH = 64
 ROUNDS = 5
 # Times the step of a ReLU network. With full metrics of 2 steps, operations are 3.89 and 1.6 times.
+# Convolutions take 95 % of a step. One autograd function for a metric, with the sum and the ReLU
+# inside of oneDNN's convolution, gained 0.2 %, torch.compile 1 %; the budget's precision=bfloat16
+# takes 0.54 of the time, 3.46 and 1.4 times that of the ReLU network (AVX512-BF16, one core).
 BARS = [
     pytest.param(
         {"kernel": "same"},

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.feature_extraction import create_feature_extractor
 
 import detrame
 from ddl_bench.training.backbones import PlainNet, ResNet
@@ -544,6 +545,20 @@ def normed(conv: nn.Module, _: nn.Module) -> None:
 
 def parametrised(conv: nn.Module, _: nn.Module) -> None:
     nn.utils.parametrizations.weight_norm(conv)
+
+
+@pytest.mark.parametrize("options", [{}, {"tol": 0.1, "n_steps": 5}, {"kernel": 3}])
+def test_features_of_a_converted_network_are_extracted(options: Any) -> None:
+    torch.manual_seed(0)
+    net = convert(torchvision.models.resnet18(num_classes=4), **options).eval()
+    X = torch.randn(2, 3, 32, 32)
+    inner = "q_metrics.layer2_0_relu_1"
+    features = create_feature_extractor(net, [inner, "flatten"])(X)
+    maps: list[Tensor] = []
+    net.get_submodule(inner).register_forward_hook(lambda *values: maps.append(values[-1]))
+    head = net.get_submodule("fc")
+    torch.testing.assert_close(head(features["flatten"]), net(X))
+    torch.testing.assert_close(next(iter(features.values())), maps[0])
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.spectral_norm` is deprecated")

@@ -1,5 +1,6 @@
 """The Q-metric ReLU against its definition and finite differences, in all structures."""
 
+import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.func import functional_call
+from torch import Tensor, fx, nn
+from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional as F
 
 from ddl_bench.api import Budget, Split, Task
@@ -273,6 +274,48 @@ def test_a_wrong_input_is_named(kernel: int, shape: tuple[int, ...]) -> None:
         ValueError, match=r"QMetricReLU\(channels=4\): expected \(n, 4, height, width\)"
     ):
         QMetricReLU(4, kernel)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("tol", [None, 0.1])
+@structures
+def test_it_is_one_node_for_a_tracer_and_steps_are_counted_outside(
+    structure: str, tol: float | None
+) -> None:
+    made = layer(3, 3, 4, structure, tol).float()
+    traced = pickle.loads(pickle.dumps(fx.symbolic_trace(nn.Sequential(made))))
+    assert [node.op for node in traced.graph.nodes].count("call_function") == 2, "and its codes"
+    assert made.n_steps_used == 0
+    for seed in (1, 2):
+        Z = 10 * signal(2, 3, 6, 6, seed=seed).float()
+        assert torch.equal(traced(Z), made(Z))
+    assert 2 <= made.n_steps_used <= 4
+    if tol is None:
+        sizes = {0: torch.export.Dim("n", min=2)}
+        exported = torch.export.export(made, (Z,), dynamic_shapes=(sizes,)).module()
+        torch.testing.assert_close(exported(Z.repeat(3, 1, 1, 1)), made(Z.repeat(3, 1, 1, 1)))
+        torch.compiler.reset()
+        compiled = torch.compile(made, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(Z), made(Z))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's forward mode
+@structures
+def test_derivatives_are_transformed_one_parameter_at_a_time(structure: str) -> None:
+    made = layer(3, 3, 3, structure)
+    Z = signal(2, 3, 4, 4)
+    values = {name: parameter.detach() for name, parameter in made.named_parameters()}
+    for name, value in values.items():
+
+        def energy(changed: Tensor, name: str = name) -> Tensor:
+            output: Tensor = functional_call(made, values | {name: changed}, (Z,))
+            return output.square().sum()
+
+        gradient = grad(energy)(value)
+        change = jvp(energy, (value,), (torch.ones_like(value),))[1]
+        torch.testing.assert_close(change, gradient.sum())
+        both = torch.stack([value, 0.9 * value])
+        expected = torch.stack([energy(each) for each in both])
+        torch.testing.assert_close(vmap(energy)(both), expected)
 
 
 def test_training_keeps_the_constraints_and_moves_the_metric() -> None:

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from baselines.layers.convolutional import CodingLayer, CodingNetwork, Dictionary, unit_norm
 from baselines.layers.equilibrium import (
-    EquilibriumCodes,
     EquilibriumLayer,
     FixedPoint,
     anderson_weights,
     equilibrium,
+    equilibrium_codes,
 )
 from baselines.layers.multilayer import BOUND_EVERY_STEPS, CodedMaps, Layout, MultiLayerNet
 from baselines.layers.residual import CodingResNet
@@ -330,17 +330,20 @@ def test_atoms_and_step_are_restored() -> None:
 # deq-sc
 
 
-def problem(stride: int = 1, n: int = 3, **options: Any) -> tuple[Tensor, Dictionary, FixedPoint]:
+def problem(
+    stride: int = 1, n: int = 3, **options: Any
+) -> tuple[Tensor, Dictionary, Tensor, FixedPoint]:
     dictionary = Dictionary(unit_norm(randn(5, 2, 3, 3)), stride, 1)
     values: dict[str, Any] = {"lmbd": 0.3, "alpha": 0.2, "n_iter": 500, "tol": 1e-12}
-    point = FixedPoint(step=1 / (dictionary.lipschitz() + 0.2), **(values | options))
-    return randn(n, 2, 6, 7, seed=1), dictionary, point
+    values |= options
+    step = 1 / (dictionary.lipschitz() + values["alpha"])
+    return randn(n, 2, 6, 7, seed=1), dictionary, step, FixedPoint(**values)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_equilibrium_is_the_minimiser(stride: int) -> None:
-    X, dictionary, point = problem(stride)
-    codes = equilibrium(X, dictionary, point)
+    X, dictionary, step, point = problem(stride)
+    codes = equilibrium(X, dictionary, step, point)
     # KKT: 0 where codes > 0, elsewhere not below 0.
     slope = dictionary.gradient(codes, X, alpha=point.alpha) + point.lmbd
     assert float(slope[codes > 0].abs().max()) < 1e-9
@@ -348,19 +351,19 @@ def test_the_equilibrium_is_the_minimiser(stride: int) -> None:
     assert 0.05 < float((codes > 0).double().mean()) < 0.95
 
 
-def unrolled(X: Tensor, D: Tensor, point: FixedPoint, n_steps: int) -> Tensor:
+def unrolled(X: Tensor, D: Tensor, step: Tensor, point: FixedPoint, n_steps: int) -> Tensor:
     dictionary = Dictionary(D, 1, 1)
-    codes = F.relu(point.step * (dictionary.adjoint(X) - point.lmbd))
+    codes = F.relu(step * (dictionary.adjoint(X) - point.lmbd))
     for _ in range(n_steps):
-        codes = dictionary.ista_step(codes, X, step=point.step, lmbd=point.lmbd, alpha=point.alpha)
+        codes = dictionary.ista_step(codes, X, step=step, lmbd=point.lmbd, alpha=point.alpha)
     return codes
 
 
 def test_codes_and_gradients_are_those_of_the_unrolled_layer_in_the_limit() -> None:
-    X, dictionary, point = problem()
+    X, dictionary, step, point = problem()
     leaves = X.requires_grad_(), dictionary.D.detach().requires_grad_()
-    found = EquilibriumCodes.apply(*leaves, 1, 1, point)
-    limit = unrolled(*leaves, point, 1500)
+    found = equilibrium_codes(*leaves, step, 1, 1, point)
+    limit = unrolled(*leaves, step, point, 1500)
     torch.testing.assert_close(found, limit, atol=1e-9, rtol=0)
     g = randn(*limit.shape, seed=5)
     ours, theirs = (torch.autograd.grad((g * codes).sum(), leaves) for codes in (found, limit))
@@ -368,16 +371,16 @@ def test_codes_and_gradients_are_those_of_the_unrolled_layer_in_the_limit() -> N
 
 
 def test_gradients_agree_with_differences() -> None:
-    X, dictionary, point = problem(tol=1e-13)
+    X, dictionary, step, point = problem(tol=1e-13)
     leaves = X[:1, :, :4, :3].clone().requires_grad_(), dictionary.D.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda X, D: EquilibriumCodes.apply(X, D, 1, 1, point), leaves, eps=1e-4
+        lambda X, D: equilibrium_codes(X, D, step, 1, 1, point), leaves, eps=1e-4
     )
 
 
 def test_memory_does_not_grow_with_iterations() -> None:
     def saved(n_iter: int, layer: Any) -> int:
-        X, dictionary, point = problem(n_iter=n_iter, tol=0.0)
+        X, dictionary, step, point = problem(n_iter=n_iter, tol=0.0)
         sizes: list[int] = []
 
         def keep(tensor: Tensor) -> Tensor:
@@ -385,24 +388,30 @@ def test_memory_does_not_grow_with_iterations() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            layer(X, dictionary.D.requires_grad_(), point)
+            layer(X, dictionary.D.requires_grad_(), step, point)
         return sum(sizes)
 
     implicit = [
-        saved(n, lambda X, D, point: EquilibriumCodes.apply(X, D, 1, 1, point))
+        saved(n, lambda X, D, step, point: equilibrium_codes(X, D, step, 1, 1, point))
         for n in (10, 100, 1000)
     ]
     assert implicit[0] == implicit[1] == implicit[2] > 0
-    steps = [saved(n, lambda X, D, point: unrolled(X, D, point, point.n_iter)) for n in (10, 100)]
+    steps = [
+        saved(n, lambda X, D, step, point: unrolled(X, D, step, point, point.n_iter))
+        for n in (10, 100)
+    ]
     assert steps[1] > 5 * steps[0] > 5 * implicit[0]
 
 
 def test_anderson_is_faster_than_plain_steps() -> None:
-    X, dictionary, point = problem(n_iter=79, tol=0.0)
-    point = replace(point, alpha=0.01, step=1 / (dictionary.lipschitz() + 0.01))
-
-    limit = equilibrium(X, dictionary, replace(point, n_iter=5000))
-    ours, plain = equilibrium(X, dictionary, point), unrolled(X, dictionary.D, point, 79)
+    X, dictionary, step, point = problem(n_iter=79, tol=0.0)
+    point = replace(point, alpha=0.01)
+    step = 1 / (dictionary.lipschitz() + 0.01)
+    limit = equilibrium(X, dictionary, step, replace(point, n_iter=5000))
+    ours, plain = (
+        equilibrium(X, dictionary, step, point),
+        unrolled(X, dictionary.D, step, point, 79),
+    )
     assert float((ours - limit).norm()) < float((plain - limit).norm()) / 100
 
 
@@ -410,12 +419,12 @@ def test_steps_never_grow_where_atoms_are_alike() -> None:
     dictionary = Dictionary(unit_norm(randn(16, 1, 3, 3, seed=2).abs()), 1, 1)
     X = 3 * randn(1, 1, 6, 6, seed=52)
     step = 0.9 / dictionary.lipschitz()
-    point = FixedPoint(step=step, lmbd=0.5, alpha=0.0, n_iter=1, tol=0.0)
+    point = FixedPoint(lmbd=0.5, alpha=0.0, n_iter=1, tol=0.0)
     lengths = []
     for n_iter in range(1, 41):
-        codes = equilibrium(X, dictionary, replace(point, n_iter=n_iter))
+        codes = equilibrium(X, dictionary, step, replace(point, n_iter=n_iter))
         lengths.append(
-            float((dictionary.ista_step(codes, X, step=point.step, lmbd=point.lmbd) - codes).norm())
+            float((dictionary.ista_step(codes, X, step=step, lmbd=point.lmbd) - codes).norm())
         )
     assert all(later <= 1.01 * earlier for earlier, later in pairwise(lengths))
     assert lengths[-1] < 0.2 * lengths[0]
@@ -433,10 +442,12 @@ def test_the_layer_takes_a_step_short_enough_for_its_ridge() -> None:
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
-    X, dictionary, point = problem(n=4, tol=1e-3)
+    X, dictionary, step, point = problem(n=4, tol=1e-3)
     X = X * torch.tensor([0.1, 1.0, 10.0, 0.0])[:, None, None, None]
-    alone = torch.cat([equilibrium(sample[None], dictionary, point) for sample in X])
-    torch.testing.assert_close(equilibrium(X, dictionary, point), alone, atol=1e-12, rtol=1e-9)
+    alone = torch.cat([equilibrium(sample[None], dictionary, step, point) for sample in X])
+    torch.testing.assert_close(
+        equilibrium(X, dictionary, step, point), alone, atol=1e-12, rtol=1e-9
+    )
 
 
 @given(st.integers(1, 6), st.integers(0, 10**6))

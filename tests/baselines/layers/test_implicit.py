@@ -257,7 +257,7 @@ def test_only_the_codes_are_kept() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            SparseCode.apply(X @ D, D.T @ D, lmbd, alpha, True, tol)
+            SparseCode.apply(X @ D, D.T @ D, lmbd, alpha, True, tol, 1)
         sizes = sorted(tensor.numel() for tensor in kept)
         assert sizes == sorted([50 * 20, 20 * 40, 20 * 40, 20 * 40, 50 * 40, 40 * 40, 1])
 
