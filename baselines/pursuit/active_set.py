@@ -36,12 +36,15 @@ class Atoms(NamedTuple):
         Of each atom, shape (n_atoms,).
     positive
         Whether only c >= 0 are allowed.
+    rank
+        As many atoms may be independent of each other.
     """
 
     gram: Array
     rows: Array
     ridge: Array
     positive: bool
+    rank: int
 
 
 class ActiveSet(NamedTuple):
@@ -280,11 +283,10 @@ def enter(
     for p in range(k):
         curvature -= h[p] * u[p]
         u[p] *= sign
-    n_features = problem.rows.shape[1]
     has_ridge = problem.ridge[j] > 0
     moved = np.float64(0)
     while True:
-        is_new = curvature > least_curvature * own and (k < n_features or has_ridge)
+        is_new = curvature > least_curvature * own and (k < problem.rank or has_ridge)
         step = violation / curvature if is_new else UNBOUNDED
         leaving = first_to_vanish(active, k, step)
         if leaving < 0:

@@ -20,7 +20,7 @@ scale, and no square overflows.
 """
 
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
@@ -209,16 +209,18 @@ def _prepare(problem: Problem) -> Setting:
     """Scale the atoms, and compute their Gram matrix where it pays."""
     kind = problem.X.dtype.type
     n_features, n_atoms = problem.D.shape
-    atom_powers = nearest_powers(norms_of(np.ascontiguousarray(problem.D.T)))
     D = problem.D
-    gram = problem.gram
+    gram: Any = problem.gram
+    gram_only = problem.is_gram_only
+    lengths = np.sqrt(gram.diagonal()) if gram_only else norms_of(np.ascontiguousarray(D.T))
+    atom_powers = nearest_powers(lengths)
     if (atom_powers != 1).any():
         shrink = 1 / atom_powers
         D = (D * shrink).astype(kind)
         gram = None if gram is None else (gram * shrink * shrink[:, None]).astype(kind)
     ridge = (problem.alpha / atom_powers / atom_powers).astype(kind)
     few_samples = gram is None and SAMPLES_PER_ATOM * n_atoms > len(problem.X)
-    if n_atoms > GRAM_ATOMS or few_samples:
+    if (n_atoms > GRAM_ATOMS and not gram_only) or few_samples:
         gram = np.empty((0, n_atoms), kind)
     elif gram is None:
         gram = gram_of(D, problem.n_threads)
@@ -226,11 +228,12 @@ def _prepare(problem: Problem) -> Setting:
     elif problem.alpha > 0:
         gram = gram + np.diag(ridge)
     penalty = problem.penalty / atom_powers
-    most_active = n_atoms if problem.alpha > 0 else min(n_atoms, n_features + SPARE_ATOMS)
+    rank = n_atoms if gram_only else min(n_atoms, n_features)
+    most_active = n_atoms if problem.alpha > 0 else min(n_atoms, rank + SPARE_ATOMS)
     return Setting(
         problem=problem,
         D=D,
-        atoms=Atoms(gram, np.ascontiguousarray(D.T), ridge, problem.positive),
+        atoms=Atoms(gram, np.ascontiguousarray(D.T), ridge, problem.positive, rank),
         atom_powers=atom_powers,
         penalty=penalty,
         limits=_limits(problem, penalty, ridge),
@@ -366,12 +369,15 @@ class Blocks:
             if len(which) == 0:
                 write_failed(samples.scales, setting.atom_powers, self.states, self.work, self.out)
                 return
-            R = np.empty((len(which), samples.X.shape[1]), self.kind)
-            squares = np.empty(len(which))
-            find_residuals(samples.X, which, setting.atoms, self.states, R, squares, self.work)
-            G = R @ setting.D
-            if samples.linear is not None:
-                G -= samples.linear[which]
+            squares = np.zeros(len(which))
+            if setting.problem.is_gram_only:
+                G = self.correlations_by_gram(samples, which)
+            else:
+                R = np.empty((len(which), samples.X.shape[1]), self.kind)
+                find_residuals(samples.X, which, setting.atoms, self.states, R, squares, self.work)
+                G = R @ setting.D
+                if samples.linear is not None:
+                    G -= samples.linear[which]
             descend_on_residuals(
                 G,
                 which,
@@ -394,6 +400,18 @@ class Blocks:
             if crowded.any() and not self.grow():
                 status[crowded] = FAILED
 
+    def correlations_by_gram(self, samples: "Samples", which: Array) -> Array:
+        """Compute the correlations of some samples in double precision, without the ridge."""
+        states = self.states
+        setting = self.setting
+        codes = np.zeros((len(which), setting.D.shape[1]))
+        for row, i in zip(codes, which, strict=True):
+            k = states.k[i]
+            row[states.atoms[states.slot[i], :k]] = states.c[states.slot[i], :k]
+        gram = setting.atoms.gram.astype(np.float64)
+        G = samples.B[which] - codes @ gram + codes * setting.atoms.ridge
+        return np.asarray(G, self.kind)
+
     def renew_inverses(self, which: Array) -> None:
         """Compute the inverse of some samples anew, where double precision has hope left."""
         states = self.states
@@ -407,6 +425,11 @@ class Blocks:
             active = states.atoms[slot, :k]
             # with a QR decomposition the condition number of the atoms counts, not its square
             atoms = self.setting.atoms
+            if self.setting.problem.is_gram_only:
+                block = atoms.gram[np.ix_(active, active)]
+                states.inverse[slot, :k, :k] = np.linalg.pinv(block, hermitian=True)
+                states.status[i] = WAITING
+                continue
             columns = np.vstack([atoms.rows[active].T, np.diag(np.sqrt(atoms.ridge[active]))])
             factor = np.linalg.pinv(np.linalg.qr(columns, mode="r"))
             states.inverse[slot, :k, :k] = factor @ factor.T

@@ -140,7 +140,8 @@ def encode(
         Codes to start from, (n_samples, n_atoms), dense or CSR.
     gram
         D'D, shape (n_atoms, n_atoms), where it is known. Coordinate descent needs none for more
-        than 3,072 atoms, the greedy pursuits make one.
+        than 3,072 atoms, the greedy pursuits make one. With X and D of zeros, `gram` and `linear`
+        alone state a problem, for coordinate descent.
 
     Returns
     -------

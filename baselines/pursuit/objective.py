@@ -110,6 +110,11 @@ class Problem:
         """
         return self.linear is None and (self.alpha > 0 or bool((self.penalty > 0).all()))
 
+    @property
+    def is_gram_only(self) -> bool:
+        """Whether `linear` and `gram` state the problem, and D is 0."""
+        return self.gram is not None and not bool(self.D.any())
+
     def in_double(self, rows: Any, warm: Any = None) -> "Problem":
         """Return the problem of some samples in double precision, to start from codes `warm`."""
         linear = self.linear
@@ -121,7 +126,7 @@ class Problem:
             D=double(self.D),
             linear=double(linear),
             warm=warm,
-            gram=None,
+            gram=double(self.gram) if self.is_gram_only else None,
         )
 
     def linear_of(self, rows: slice) -> ArrayOrTensor:
