@@ -167,6 +167,7 @@ class SparseLSTMNet(LISTANet):
     def __init__(self, *, memory: Memory, n_steps: int, n_atoms: int, **shape: Any) -> None:
         super().__init__(n_steps=n_steps, n_atoms=n_atoms, **shape)
         self.memory: Memory = memory
+        self.n_recurrences = 3  # those of the gates come before that of the step
         closed_W = torch.zeros_like(self.W).repeat(2, 1)
         closed_S = torch.zeros_like(self.S).repeat(2, 1)
         self.W = nn.Parameter(torch.cat([closed_W, self.W.detach()]))

@@ -299,6 +299,7 @@ def test_it_is_one_node_for_a_tracer_and_steps_are_counted_outside(
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's forward mode
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of vmap
 @structures
 def test_derivatives_are_transformed_one_parameter_at_a_time(structure: str) -> None:
     made = layer(3, 3, 3, structure)
