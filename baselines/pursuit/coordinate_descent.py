@@ -46,12 +46,12 @@ from baselines.pursuit.rounds import (
     find_residuals,
     write_failed,
 )
-from baselines.pursuit.scale import nearest_powers, norms_of, require_finite
+from baselines.pursuit.scale import measure, nearest_powers, norms_of, require_finite
 from baselines.pursuit.threads import gram_of, over_blocks
 
-BLOCK_SAMPLES = 256  # whose correlations with 512 atoms stay in a second-level cache
-BLOCK_BYTES = 2**24  # of correlations or of inverses, for larger dictionaries
-LEAST_BLOCK_SAMPLES = 16
+BLOCK_BYTES = 2**19  # of correlations, which stay in a second-level cache
+ACTIVE_BYTES = 2**25  # of the inverses of a block; only those of samples that wait are touched
+LEAST_BLOCK_SAMPLES = 64
 GRAM_ATOMS = 3072  # above, the Gram matrix no longer fits a cache, and products are faster
 FIRST_ATOMS = 128  # room for active atoms to begin with; doubled where a code needs more
 MOST_EXACT_ROUNDS = 50  # by the residual, in single precision; most samples need fewer than 10
@@ -250,6 +250,7 @@ def _limits(problem: Problem, penalty: Array, ridge: Array) -> Limits:
         tol=problem.tol if problem.has_gap else 0.0,
         flatness=0.0 if problem.has_gap else problem.tol,
         accuracy=float(4 * np.finfo(kind).eps),
+        rounding=float(np.finfo(kind).eps / 2) if kind is np.float32 else 0.0,
         least_curvature=kind(LEAST_CURVATURE[kind]),
         max_rounds=problem.max_iter,
         most_exact_rounds=MOST_EXACT_ROUNDS if kind is np.float32 else problem.max_iter,
@@ -264,8 +265,9 @@ class Blocks:
         self.kind = setting.D.dtype.type
         n_features, n_atoms = setting.D.shape
         room = min(setting.most_active, padded_size(FIRST_ATOMS))
-        bytes_of_sample = max(n_atoms, room**2) * setting.D.itemsize
-        n = int(np.clip(BLOCK_BYTES // bytes_of_sample, LEAST_BLOCK_SAMPLES, BLOCK_SAMPLES))
+        n = BLOCK_BYTES // (n_atoms * setting.D.itemsize)
+        most = ACTIVE_BYTES // (room**2 * setting.D.itemsize)
+        n = max(min(n, most), LEAST_BLOCK_SAMPLES)
         self.n_samples = n
         self.B = np.empty((n, n_atoms), self.kind)  # fresh pages would take as long as the product
         counts = np.zeros((7, n), np.int64)
@@ -292,31 +294,42 @@ class Blocks:
             np.zeros(1, np.int64),
         )
         self.work = empty_scratch(n_features, n_atoms, room, self.kind)
+        self.scales, self.norms, self.squares, self.zeros = np.zeros((4, n))
+        self.no_seeds = (np.zeros(n + 1, np.int64), np.zeros(0, np.int64))
 
     def solve(self, rows: slice) -> Part:
         """Solve for some samples, at most `n_samples`."""
         setting = self.setting
         X = setting.problem.X[rows]
-        norms = norms_of(X)
-        require_finite(norms)
-        scales = 1 / nearest_powers(norms)
-        if (scales != 1).any():
-            X = (X * scales[:, None]).astype(self.kind)
         n = len(X)
+        scales = self.scales[:n]
+        norms = self.norms[:n]
+        squares = self.squares[:n]
+        n_changed = measure(X, scales, norms, squares)
+        if n_changed < 0 or not np.isfinite(squares).all():
+            sizes = norms_of(X)
+            require_finite(sizes)
+            scales[:] = 1 / nearest_powers(sizes)
+            norms[:] = sizes * scales
+            squares[:] = np.square(norms)
+        if n_changed != 0:
+            X = (X * scales[:, None]).astype(self.kind)
         B = np.matmul(X, setting.D, out=self.B[:n])
         linear = None
-        linear_sizes = np.zeros(n)
+        linear_sizes = self.zeros[:n]
+        sizes = norms
         if setting.problem.linear is not None:
             linear = setting.problem.linear_of(rows) / setting.atom_powers * scales[:, None]
             linear_sizes = np.abs(linear).max(1)
+            sizes = np.maximum(norms, linear_sizes)
             B -= linear
         samples = Samples(
             X=X,
             B=B,
-            squares=np.square(norms * scales),
-            sizes=np.maximum(norms * scales, linear_sizes),
+            squares=squares,
+            sizes=sizes,
             scales=scales,
-            seeds=_seeds(setting.problem, rows),
+            seeds=self.seeds(rows),
             linear=linear,
             linear_sizes=linear_sizes,
         )
@@ -333,6 +346,15 @@ class Blocks:
             states.status[:] = WAITING
         self.descend_on_residuals(samples)
         return self.collect(n)
+
+    def seeds(self, rows: slice) -> tuple[Array, Array]:
+        """Return the non-zeros of the codes to start some samples from."""
+        warm = self.setting.problem.warm
+        if warm is None:
+            return self.no_seeds
+        codes = csr_array(warm[rows])
+        codes.sum_duplicates()
+        return codes.indptr.astype(np.int64), codes.indices.astype(np.int64)
 
     def descend_on_gram(self, samples: "Samples") -> None:
         """Descend by the Gram matrix as far as rounding allows."""
@@ -465,9 +487,11 @@ class Blocks:
         starts = self.out.starts[:n]
         n_used = int(self.out.used[0])
         first = np.cumsum(counts) - counts
-        order = np.arange(n_used) + np.repeat(starts - first, counts)
+        order: Any = slice(n_used)
+        if (starts != first).any():
+            order = np.arange(n_used) + np.repeat(starts - first, counts)
         return Part(
-            SparseRows(self.out.data[order], self.out.indices[order], counts),
+            SparseRows(self.out.data[order].copy(), self.out.indices[order].copy(), counts),
             self.states.converged[:n].copy(),
             self.states.status[:n] == FAILED,
             int(self.states.n_entries[:n].sum()),
@@ -502,12 +526,3 @@ class Samples(NamedTuple):
     seeds: tuple[Array, Array]
     linear: Array | None
     linear_sizes: Array
-
-
-def _seeds(problem: Problem, rows: slice) -> tuple[Array, Array]:
-    """Return the non-zeros of the codes to start some samples from."""
-    if problem.warm is None:
-        return np.zeros(rows.stop - rows.start + 1, np.int64), np.zeros(0, np.int64)
-    warm = csr_array(problem.warm[rows])
-    warm.sum_duplicates()
-    return warm.indptr.astype(np.int64), warm.indices.astype(np.int64)

@@ -44,6 +44,8 @@ class Limits(NamedTuple):
         Share of the largest correlation that no violation need exceed; 0 where there is a gap.
     accuracy
         Share of the norm of a sample, or of its residual, that rounding makes of correlations.
+    rounding
+        What rounding makes of codes in single precision, relative to their sum; 0 in double.
     least_curvature
         Share of its squared norm that an atom must add to the span of the active ones.
     max_rounds
@@ -57,6 +59,7 @@ class Limits(NamedTuple):
     tol: Any
     flatness: Any
     accuracy: Any
+    rounding: Any
     least_curvature: Any
     max_rounds: int
     most_exact_rounds: int
@@ -196,12 +199,15 @@ def _advance(
     value = smooth + l1
     if limits.tol > 0:
         gap = _relative_gap(largest, least_penalty, limits.least_ridge, n_atoms, value, l1)
-        if gap <= limits.tol:
+        # rounded codes c, of at most l1 / least_penalty in all, change D c by so much
+        change = limits.rounding * l1 / max(least_penalty, LEAST_OBJECTIVE)
+        survives = change * change <= ALLOWED * limits.tol * value
+        if gap <= limits.tol and survives:
             states.converged[i] = True
             return DONE
-        if largest <= noise:
+        if largest <= noise or (gap <= limits.tol and not survives):
             gap = _relative_gap(noise, least_penalty, limits.least_ridge, n_atoms, value, l1)
-            if gap <= ALLOWED * limits.tol:
+            if gap <= ALLOWED * limits.tol and survives:
                 states.converged[i] = True
                 return DONE
             return FAILED if exact else WAITING

@@ -1,13 +1,15 @@
 """Powers of two that bring samples and atoms to norms about 1, without a rounding error."""
 
+import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from baselines.pursuit.compiled import Array
+from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.objective import ArrayOrTensor, Problem, is_tensor, namespace
 
+SAFE_DOUBLE_SQUARE = 1e-280
 SAFE_SQUARE = 1e-25  # squared norms from it to its inverse are exact in single precision
 
 
@@ -39,6 +41,38 @@ def norms_of(rows: Array) -> Array:
         powers = nearest_powers(sizes)
         norms[~is_safe] = np.linalg.norm(rest / powers[:, None], axis=1) * powers
     return norms
+
+
+@compiled
+def measure(X: Array, scales: Array, norms: Array, squares: Array) -> int:
+    """Find the powers of two that bring the rows of X to norms about 1, and the norms then.
+
+    Returns
+    -------
+    How many rows the powers change, or -1 if a squared norm overflows or underflows. Squares of
+    rows that are not finite are not finite.
+    """
+    n_changed = 0
+    for i in range(len(X)):
+        square = np.float64(0)
+        for f in range(X.shape[1]):
+            x = np.float64(X[i, f])
+            square += x * x
+        scale: Any = np.float64(1)
+        if square < SAFE_DOUBLE_SQUARE:
+            for f in range(X.shape[1]):
+                if X[i, f] != 0:
+                    return -1
+        elif square <= 1 / SAFE_DOUBLE_SQUARE:
+            _, exponent = math.frexp(square)
+            scale = math.ldexp(1.0, -(exponent // 2))  # the square lies in 0.5 to 2 then
+        else:
+            return -1
+        n_changed += scale != 1
+        scales[i] = scale
+        squares[i] = square * scale * scale
+        norms[i] = np.sqrt(squares[i])
+    return n_changed
 
 
 def nearest_powers(norms: Array) -> Array:
