@@ -119,7 +119,12 @@ class Scratch(NamedTuple):
 
 @partial(compiled, inline=True)
 def _relative_gap(
-    violation: Any, least_penalty: Any, least_ridge: Any, n_atoms: int, value: Any, l1: Any
+    violation: Any,
+    least_penalty: Any,
+    least_ridge: Any,
+    n_atoms: int,
+    value: Any,
+    l1: Any,
 ) -> Any:
     """Bound the relative duality gap where no violation exceeds `violation`.
 
@@ -134,6 +139,156 @@ def _relative_gap(
     if least_ridge > 0:
         gap = min(gap, n_atoms * violation * violation / (2 * least_ridge))
     return gap / value
+
+
+class Progress(NamedTuple):
+    """Where a code stands.
+
+    Parameters
+    ----------
+    l1
+        The l1 term of the objective.
+    worst
+        The largest violation of an atom that is not active.
+    residual
+        The largest residual of the conditions of the active atoms.
+    chunk
+        Which chunk of atoms holds the worst.
+    """
+
+    l1: Any
+    worst: Any
+    residual: Any
+    chunk: Any
+
+
+@partial(compiled, inline=True)
+def _look(k: int, g: Array, positive: bool, active: ActiveSet, work: Scratch) -> Progress:
+    """Find the violations of all atoms from their correlations g, k of them active.
+
+    They become the scores, residuals of active atoms go to `active.u`, coefficients to `base`.
+    """
+    penalty = work.penalty
+    scores = work.scores
+    values = scores.values
+    c = active.c
+    u = active.u
+    if positive:
+        for j in range(len(g)):
+            values[j] = g[j] - penalty[j]
+    else:
+        for j in range(len(g)):
+            values[j] = abs(g[j]) - penalty[j]
+    l1 = np.float64(0)
+    residual = g.dtype.type(0)
+    for p in range(k):
+        j = active.atoms[p]
+        values[j] = -1
+        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
+        residual = max(residual, abs(u[p]))
+        l1 += penalty[j] * abs(c[p])
+        active.base[p] = c[p]
+    chunk = highest_chunk(scores)
+    worst = max(scores.peaks[chunk], g.dtype.type(0))
+    return Progress(l1, worst, residual, chunk)
+
+
+@partial(compiled, inline=True)
+def _is_reached(
+    progress: Progress,
+    smooth: Any,
+    size: Any,
+    noise: Any,
+    scale: Any,
+    n_atoms: int,
+    limits: Limits,
+) -> int:
+    """Tell whether what was asked for is reached: 1 if it is, 0 if not, -1 if rounding hides it.
+
+    Parameters
+    ----------
+    smooth
+        Objective without its l1 term.
+    size
+        What a violation is compared with where there is no gap.
+    noise
+        What rounding makes of correlations: a smaller violation is none.
+    scale
+        What the sample was multiplied by.
+    """
+    largest = max(progress.worst, progress.residual)
+    if limits.tol == 0:
+        if largest > max(noise, limits.flatness * size):
+            return 0
+        return 1 if noise <= ALLOWED * limits.flatness * size else -1
+    l1 = progress.l1
+    value = smooth + l1
+    least_penalty = limits.least_penalty * scale
+    # rounded codes c, of at most l1 / least_penalty in all, change D c by so much
+    change = limits.rounding * l1 / max(least_penalty, LEAST_OBJECTIVE)
+    survives = change * change <= ALLOWED * limits.tol * value
+    gap = _relative_gap(largest, least_penalty, limits.least_ridge, n_atoms, value, l1)
+    if gap <= limits.tol:
+        return 1 if survives else -1
+    if largest > noise:
+        return 0
+    gap = _relative_gap(noise, least_penalty, limits.least_ridge, n_atoms, value, l1)
+    return 1 if gap <= ALLOWED * limits.tol and survives else -1
+
+
+@partial(compiled, inline=True)
+def _enter_worst(
+    i: int,
+    g: Array,
+    progress: Progress,
+    floor: Any,
+    n_left: Any,
+    exact: bool,
+    problem: Atoms,
+    limits: Limits,
+    active: ActiveSet,
+    states: States,
+    work: Scratch,
+) -> int:
+    """Let the worst atom of each chunk enter if it is nearly as bad as the worst of all.
+
+    Returns what becomes of the sample.
+    """
+    scores = work.scores
+    cut = max(g.dtype.type(ENTRY_RATIO) * progress.worst, floor)
+    chunk = progress.chunk
+    n_queued = 0
+    for _ in range(len(scores.peaks)):
+        if scores.peaks[chunk] >= cut:
+            work.queue[n_queued] = peak_atom(scores, chunk)
+            n_queued += 1
+        chunk += 1
+        if chunk == len(scores.peaks):
+            chunk = 0
+    k = states.k[i]
+    status = RUNNING
+    for q in range(n_queued):
+        if k == len(active.inverse):
+            status = CROWDED
+            break
+        move = enter(
+            work.queue[q],
+            g,
+            work.penalty,
+            problem,
+            active,
+            k,
+            n_left,
+            floor,
+            limits.least_curvature,
+        )
+        k = move.k
+        n_left = move.n_left
+        states.n_entries[i] += 1
+        if move.refused:
+            status = SPOILT if exact else WAITING
+    states.k[i] = k
+    return status
 
 
 @partial(compiled, inline=True)
@@ -153,68 +308,15 @@ def _advance(
 ) -> int:
     """Judge sample i by its correlations g, and move on unless it is finished.
 
-    Parameters
-    ----------
-    smooth
-        Objective without its l1 term.
-    size
-        What a violation is compared with where there is no gap: the norm of the sample, or the
-        largest linear term.
-    noise
-        What rounding makes of g.
-    exact
-        Whether g comes from the residual, so that a move may trust it to `noise` alone.
-
-    Returns
-    -------
-    What becomes of the sample.
+    The parameters are those of `_is_reached`; `exact` tells that g comes from the residual. Returns
+    what becomes of the sample.
     """
-    penalty = work.penalty
-    scores = work.scores
-    values = scores.values
-    c = active.c
-    u = active.u
-    k = states.k[i]
-    if problem.positive:
-        for j in range(len(g)):
-            values[j] = g[j] - penalty[j]
-    else:
-        for j in range(len(g)):
-            values[j] = abs(g[j]) - penalty[j]
-    l1 = np.float64(0)
-    residual = g.dtype.type(0)
-    for p in range(k):
-        j = active.atoms[p]
-        values[j] = -1
-        u[p] = g[j] - (penalty[j] if c[p] > 0 else -penalty[j])
-        residual = max(residual, abs(u[p]))
-        l1 += penalty[j] * abs(c[p])
-        active.base[p] = c[p]
-    chunk = highest_chunk(scores)
-    worst = max(scores.peaks[chunk], g.dtype.type(0))
-    largest = max(worst, residual)
-    least_penalty = limits.least_penalty * scale
-    n_atoms = len(g)
-    floor = max(noise, limits.flatness * size)
-    value = smooth + l1
-    if limits.tol > 0:
-        gap = _relative_gap(largest, least_penalty, limits.least_ridge, n_atoms, value, l1)
-        # rounded codes c, of at most l1 / least_penalty in all, change D c by so much
-        change = limits.rounding * l1 / max(least_penalty, LEAST_OBJECTIVE)
-        survives = change * change <= ALLOWED * limits.tol * value
-        if gap <= limits.tol and survives:
-            states.converged[i] = True
-            return DONE
-        if largest <= noise or (gap <= limits.tol and not survives):
-            gap = _relative_gap(noise, least_penalty, limits.least_ridge, n_atoms, value, l1)
-            if gap <= ALLOWED * limits.tol and survives:
-                states.converged[i] = True
-                return DONE
-            return FAILED if exact else WAITING
-    elif largest <= floor:
-        states.converged[i] = noise <= ALLOWED * limits.flatness * size
-        if states.converged[i]:
-            return DONE
+    progress = _look(states.k[i], g, problem.positive, active, work)
+    reached = _is_reached(progress, smooth, size, noise, scale, len(g), limits)
+    if reached == 1:
+        states.converged[i] = True
+        return DONE
+    if reached == -1:
         return FAILED if exact else WAITING
     if states.n_rounds[i] >= limits.max_rounds:
         return DONE
@@ -224,50 +326,22 @@ def _advance(
         return WAITING
     states.n_rounds[i] += 1
     n_left = np.int64(0)
-    if 2 * residual > worst or exact:
-        if 2 * residual > worst and (not exact or 2 * residual > states.residual[i]):
-            states.n_vain[i] += 1
-            if states.n_vain[i] > MOST_REFINEMENTS:
-                states.n_vain[i] = 0
-                return SPOILT if exact else WAITING
-        else:
+    residual = progress.residual
+    is_spoilt = 2 * residual > progress.worst
+    if is_spoilt and (not exact or 2 * residual > states.residual[i]):
+        states.n_vain[i] += 1
+        if states.n_vain[i] > MOST_REFINEMENTS:
             states.n_vain[i] = 0
+            return SPOILT if exact else WAITING
+    elif is_spoilt or exact:
+        states.n_vain[i] = 0
+    if is_spoilt or exact:
         states.residual[i] = residual
-        move = refine(active, k, n_left)
-        k = move.k
+        move = refine(active, states.k[i], n_left)
+        states.k[i] = move.k
         n_left = move.n_left
-    cut = max(g.dtype.type(ENTRY_RATIO) * worst, floor)
-    n_queued = 0
-    for _ in range(len(scores.peaks)):
-        if scores.peaks[chunk] >= cut:
-            work.queue[n_queued] = peak_atom(scores, chunk)
-            n_queued += 1
-        chunk += 1
-        if chunk == len(scores.peaks):
-            chunk = 0
-    status = RUNNING
-    for q in range(n_queued):
-        if k == len(active.inverse):
-            status = CROWDED
-            break
-        move = enter(
-            work.queue[q],
-            g,
-            penalty,
-            problem,
-            active,
-            k,
-            n_left,
-            floor,
-            limits.least_curvature,
-        )
-        k = move.k
-        n_left = move.n_left
-        states.n_entries[i] += 1
-        if move.refused:
-            status = SPOILT if exact else WAITING
-    states.k[i] = k
-    return status
+    floor = max(noise, limits.flatness * size)
+    return _enter_worst(i, g, progress, floor, n_left, exact, problem, limits, active, states, work)
 
 
 @partial(compiled, inline=True)
@@ -438,7 +512,13 @@ def _start(
 
 @compiled
 def find_residuals(
-    X: Array, which: Array, problem: Atoms, states: States, R: Array, squares: Array, work: Scratch
+    X: Array,
+    which: Array,
+    problem: Atoms,
+    states: States,
+    R: Array,
+    squares: Array,
+    work: Scratch,
 ) -> None:
     """Compute the residual of each sample in `which`, and its squared norm, in double precision."""
     r = work.residual

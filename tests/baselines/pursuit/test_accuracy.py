@@ -3,9 +3,12 @@
 What is promised: a gap of ten times the tolerance at most, or a result that says otherwise.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_info
 
+import baselines
 from baselines.pursuit import ConvergenceWarning, Encoding, encode
 from baselines.pursuit.coordinate_descent import GRAM_ATOMS
 from baselines.pursuit.scale import nearest_powers, norms_of
@@ -390,3 +394,34 @@ def test_kernels_compile_where_nothing_can_be_written() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "1.0"), done.stderr
+
+
+def test_cached_kernels_notice_changes_in_the_files_of_functions_they_call(tmp_path: Path) -> None:
+    """Of two atoms as good the first is taken; after an edit of what does so, the second."""
+    root = Path(baselines.__file__).parents[1]
+    for name in ("baselines", "ddl_bench"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import numpy as np\n"
+        "from baselines.pursuit import encode\n"
+        "print(encode(np.ones((1, 2)), np.eye(2), n_nonzero=1).codes.tolist())\n"
+    )
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": str(tmp_path),
+    }
+
+    def run() -> str:
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+        )
+        return done.stdout.strip()
+
+    assert run() == "[[1.0, 0.0]]"
+    file = tmp_path / "baselines" / "pursuit" / "compiled.py"
+    source = file.read_text()
+    edited = source.replace("        j += 1\n    return j\n", "        j += 1\n    return j + 1\n")
+    assert edited != source
+    file.write_text(edited)
+    assert run() == "[[0.0, 1.0]]"
