@@ -16,6 +16,7 @@ from baselines.pursuit.compiled import Array
 T = TypeVar("T")
 
 BLOCK_SAMPLES = 2048  # large enough to make buffers worth their pages, small enough to share out
+SMALL_PRODUCT = 2**24  # multiplications that take less time than to start threads
 LEAST_SAMPLES = 32  # of a block, however many threads there are
 
 
@@ -99,6 +100,8 @@ def over_blocks(
 
 def gram_of(D: Array, n_threads: int | None) -> Array:
     """Compute D'D, shape (n_atoms, n_atoms)."""
+    if D.size * D.shape[1] < SMALL_PRODUCT:
+        n_threads = 1
     gram = np.empty((D.shape[1], D.shape[1]), D.dtype)
     over_blocks(lambda rows: np.matmul(D[:, rows].T, D, out=gram[rows]), len(gram), n_threads)
     return gram
