@@ -122,7 +122,8 @@ def _ratio(cell: Result | None) -> str:
         return ABSENT
     if not cell["equal"]:
         return "worse objective"
-    return marked(f"{cell['ratio']:.1f}", cell["ratio"] < cell["bar"])
+    ratio = marked(f"{cell['ratio']:.1f}", cell["ratio"] < cell["bar"])
+    return f"{ratio} (codes of SPAMS: not a number)" if cell.get("rival_failed") else ratio
 
 
 def costs() -> str:

@@ -1,10 +1,12 @@
 """Keep what docs/speed.md shows of benchmarks: `python -m tests.benchmarks.keep_speed FILE...`.
 
-Each FILE is what `tox -e bench -- --benchmark-json=FILE` writes. They replace all that was kept.
-What became slower or faster is printed, and what is no longer there.
+Each FILE is what `tox -e bench -- --benchmark-json=FILE` writes. Benchmarks that no FILE holds stay
+as they were measured before, unless the suite no longer has them. What became slower or faster is
+printed, and what is no longer there.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,23 @@ def keep_speed(*reports: str) -> None:
     """Write the committed results of the benchmarks, and renew the pages that show them."""
     before = benchmarks()
     runs = results_of(*reports)
+    fresh = {run["name"] for run in runs}
+    runs += [run for run in before if run["name"] not in fresh and _test_of(run) in suite()]
     for line in changes(before, runs):
         print(line)
     SPEED.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     renew()
+
+
+def suite() -> set[str]:
+    """Return the names of the tests in the files of the benchmarks."""
+    files = Path(__file__).parent.glob("bench_*.py")
+    return {name for file in files for name in re.findall(r"def (test_\w+)\(", file.read_text())}
+
+
+def _test_of(run: dict[str, Any]) -> str:
+    """Return the name of the test of a result, without its parameters."""
+    return str(run["name"]).partition("[")[0]
 
 
 def results_of(*reports: str) -> list[dict[str, Any]]:

@@ -117,7 +117,8 @@ def test_results_are_kept_and_changes_are_named(
 ) -> None:
     kept = tmp_path / "speed.json"
     old = {"step_s": 1.0, "image_s": 1.0, "yardstick_s": 0.5}
-    kept.write_text(json.dumps({"runs": [{"name": "gone"}, {"name": "method", **old}]}))
+    other = {"name": "test_times_of_a_method[a]", "cpu": "A", "date": "2026-01-01"}
+    kept.write_text(json.dumps({"runs": [{"name": "gone"}, other, {"name": "method", **old}]}))
     page = tmp_path / "page.md"
     page.write_text("<!-- table costs -->\n\n<!-- /table -->\n")
     monkeypatch.setattr(keep_speed, "SPEED", kept)
@@ -141,5 +142,6 @@ def test_results_are_kept_and_changes_are_named(
         "gone: no longer there",
         "method: step_s 2, now 2.5",
     ]
-    assert [run["name"] for run in speed.benchmarks()] == ["method", "test_cost"]
+    names = [run["name"] for run in speed.benchmarks()]
+    assert names == ["method", "test_cost", "test_times_of_a_method[a]"]
     assert "| cost | 2 | 3 |" in page.read_text()
