@@ -227,7 +227,8 @@ def _prepare(problem: Problem) -> Setting:
         gram[np.diag_indices(n_atoms)] += ridge
     elif problem.alpha > 0:
         gram = gram + np.diag(ridge)
-    penalty = problem.penalty / atom_powers
+    with np.errstate(over="ignore"):  # an infinite penalty is as good
+        penalty = problem.penalty / atom_powers
     rank = n_atoms if gram_only else min(n_atoms, n_features)
     most_active = n_atoms if problem.alpha > 0 else min(n_atoms, rank + SPARE_ATOMS)
     return Setting(

@@ -291,6 +291,10 @@ def require_real(name: str, A: Any) -> None:
         )
     if not (isinstance(A, np.ndarray) or is_tensor(A)):
         raise ValueError(f"encode: {name} is a {type(A).__name__}; expected an array or a tensor")
+    if is_tensor(A) and str(A.layout) != "torch.strided":
+        raise ValueError(
+            f"encode: {name} is a sparse tensor; expected a dense one: {name}.to_dense()"
+        )
     is_real = "complex" not in str(A.dtype) if is_tensor(A) else A.dtype.kind in "fiub"
     if not is_real:
         raise ValueError(f"encode: {name} has numbers of type {A.dtype}; expected real ones")
@@ -317,7 +321,7 @@ def _number(name: str, value: Any) -> float:
     if np.ndim(value) > 0:
         raise ValueError(f"encode: {name} has shape {np.shape(value)}; expected a number")
     try:
-        number = float(value)
+        number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = float("nan")
     if not 0 <= number < np.inf:
@@ -329,10 +333,9 @@ def _whole(name: str, value: Any) -> Any:
     """Return a whole number or None, or raise ValueError."""
     if value is None:
         return None
-    try:
+    if hasattr(value, "__index__") and not isinstance(value, bool):
         return operator.index(value)
-    except TypeError:
-        raise ValueError(f"encode: {name}={value!r} must be a whole number") from None
+    raise ValueError(f"encode: {name}={value!r} must be a whole number")
 
 
 def _penalty(lmbd: Any, X: ArrayOrTensor, D: ArrayOrTensor) -> ArrayOrTensor:

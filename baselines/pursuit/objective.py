@@ -198,7 +198,7 @@ def _violation(
 
 def _feasible(xp: Any, corr: ArrayOrTensor, high: ArrayOrTensor, low: ArrayOrTensor) -> Any:
     """Return the s nearest to 1 with low <= s*corr <= high, NaN where there is none: (n_rows,)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         to_high = high / corr
         to_low = low / corr
     upper = xp.amin(xp.where(corr > 0, to_high, xp.where(corr < 0, to_low, np.inf)), 1)
@@ -214,7 +214,13 @@ def check(
     n_threads: int | None = None,
 ) -> None:
     """Raise ValueError unless the arguments fit each other and the dictionary is finite."""
-    if X.ndim != 2 or D.ndim != 2 or X.shape[1] != D.shape[0]:
+    for name, A in (("X", X), ("D", D)):
+        if A.ndim != 2:
+            raise ValueError(
+                f"encode: {name} has shape {tuple(A.shape)}; expected two dimensions:"
+                " samples and features for X, features and atoms for D"
+            )
+    if X.shape[1] != D.shape[0]:
         raise ValueError(
             f"encode: X has shape {tuple(X.shape)}, D {tuple(D.shape)}; expected as many features"
         )

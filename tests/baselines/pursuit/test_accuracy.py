@@ -326,6 +326,10 @@ def test_whole_numbers_and_booleans_are_numbers() -> None:
         ({"linear": [0.0] * 3}, "linear is a list"),
         ({"gram": np.ma.masked_array(np.eye(3))}, "gram is a masked array"),
         ({"alpha": np.ones(3)}, r"alpha has shape \(3,\); expected a number"),
+        ({"X": torch.eye(3).to_sparse()}, r"X is a sparse tensor.*X\.to_dense\(\)"),
+        ({"X": np.ones(3)}, r"X has shape \(3,\); expected two dimensions"),
+        ({"lmbd": True}, "lmbd=True must be a finite number"),
+        ({"lmbd": None, "n_nonzero": True}, "n_nonzero=True must be a whole number"),
         ({"lmbd": "high"}, "lmbd='high' must be a finite number"),
         ({"lmbd": np.array([0.1, 0.2, np.inf])}, "lmbd has entries that are not finite"),
         ({"max_iter": np.inf}, "max_iter=inf must be a whole number"),
@@ -350,6 +354,7 @@ def test_a_penalty_beyond_single_precision_is_one() -> None:
     single = (X.astype(np.float32), D.astype(np.float32))
     for method in ("coordinate_descent", "fista"):
         assert not encode(*single, lmbd=1e300, method=method).codes.any()
+        assert not encode(X, D, lmbd=1e308, method=method).codes.any()
         small = encode(*single, lmbd=1e-300, alpha=0.1, method=method, max_iter=20_000)
         np.testing.assert_allclose(small.codes, encode(X, D, lmbd=0.0, alpha=0.1).codes, atol=1e-3)
 
