@@ -9,6 +9,7 @@ import numpy as np
 from baselines.pursuit.compiled import Array, compiled
 from baselines.pursuit.objective import ArrayOrTensor, Problem, is_tensor, namespace
 
+MOST_EXPONENT = 1000  # of a power of two whose inverse is not infinite
 SAFE_DOUBLE_SQUARE = 1e-280
 SAFE_SQUARE = 1e-25  # squared norms from it to its inverse are exact in single precision
 
@@ -82,6 +83,7 @@ def nearest_powers(norms: Array) -> Array:
     """
     fractions, exponents = np.frexp(norms)
     exponents = np.where(fractions < np.sqrt(0.5), exponents - 1, exponents)
+    exponents = np.clip(exponents, -MOST_EXPONENT, MOST_EXPONENT)
     powers: Array = np.where(norms > 0, np.ldexp(1.0, exponents), 1.0)
     return powers
 

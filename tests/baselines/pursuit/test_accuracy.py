@@ -138,6 +138,23 @@ def test_codes_follow_the_scale_of_samples_and_atoms(
 
 
 @pytest.mark.parametrize("options", PURSUITS)
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_samples_atoms_and_features_does_not_matter(
+    options: dict[str, Any], seed: int
+) -> None:
+    options = dict(options)
+    rng = np.random.default_rng(seed)
+    X, D = random_problem(seed % 1000, 10, 20, options.pop("n_atoms", 30))
+    samples = rng.permutation(len(X))
+    features = rng.permutation(len(D))
+    atoms = rng.permutation(D.shape[1])
+    wanted = encode(X, D, **options).codes
+    found = encode(X[samples][:, features], D[features][:, atoms], **options).codes
+    np.testing.assert_allclose(found, wanted[samples][:, atoms], atol=1e-4)
+
+
+@pytest.mark.parametrize("options", PURSUITS)
 def test_powers_of_two_change_no_bit(options: dict[str, Any]) -> None:
     options = dict(options)
     X, D = random_problem(3, 10, 20, options.pop("n_atoms", 30))
