@@ -99,6 +99,8 @@ class Setting(NamedTuple):
         Where the descent ends.
     most_active
         Atoms that may be active at a time.
+    gram_only
+        Whether `linear` and the Gram matrix alone state the problem.
     """
 
     problem: Problem
@@ -108,6 +110,7 @@ class Setting(NamedTuple):
     penalty: Array
     limits: Limits
     most_active: int
+    gram_only: bool
 
 
 def coordinate_descent(problem: Problem) -> Solution:
@@ -239,6 +242,7 @@ def _prepare(problem: Problem) -> Setting:
         penalty=penalty,
         limits=_limits(problem, penalty, ridge),
         most_active=padded_size(most_active),
+        gram_only=gram_only,
     )
 
 
@@ -393,7 +397,7 @@ class Blocks:
                 write_failed(samples.scales, setting.atom_powers, self.states, self.work, self.out)
                 return
             squares = np.zeros(len(which))
-            if setting.problem.is_gram_only:
+            if setting.gram_only:
                 G = self.correlations_by_gram(samples, which)
             else:
                 R = np.empty((len(which), samples.X.shape[1]), self.kind)
@@ -448,7 +452,7 @@ class Blocks:
             active = states.atoms[slot, :k]
             # with a QR decomposition the condition number of the atoms counts, not its square
             atoms = self.setting.atoms
-            if self.setting.problem.is_gram_only:
+            if self.setting.gram_only:
                 block = atoms.gram[np.ix_(active, active)]
                 states.inverse[slot, :k, :k] = np.linalg.pinv(block, hermitian=True)
                 states.status[i] = WAITING
