@@ -1,11 +1,13 @@
 """What tests share: a stub clock, a trained classifier, made-up rows, the command line."""
 
 import dataclasses
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from ddl_bench.api import Budget, Method, Task
@@ -20,6 +22,16 @@ ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "tests" / "plugins"
 DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
 EPOCHS = BudgetSpec(epochs=30, seconds=None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the locks of cores apart, so that several test runs on one machine do not wait."""
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ from ddl_bench.cli.output import (
     print_records,
 )
 from ddl_bench.harness.estimate import estimate
-from ddl_bench.harness.run import core_slots, run_folder
+from ddl_bench.harness.run import n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results import tensorboard as curves
@@ -40,7 +40,10 @@ def run(
     tensorboard: bool,
     as_json: bool,
 ) -> bool:
-    """Run a track with a live view and print its table; returns whether a cell failed."""
+    """Run a track with a live view and print its table.
+
+    Returns whether a cell failed, or is held by another runner and has no row.
+    """
     if tensorboard:
         curves.require()
     watcher = Console(stderr=True) if as_json else console
@@ -49,7 +52,7 @@ def run(
     folder = run_folder(track, out)
     if as_json:
         emit([row.model_dump(mode="json") for row in rows])
-    else:
+    elif rows:
         print_table(console, rows)
     paths = {"rows": folder / "cells"}
     if report and any(row.status == "ok" for row in rows):
@@ -58,7 +61,8 @@ def run(
         paths["tensorboard"] = curves.write(folder, rows)
     if not as_json:
         print_paths(console, paths)
-    return any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
+    failed = any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
+    return failed or not view.is_complete
 
 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
@@ -116,7 +120,7 @@ def dry_run(
         )
     print_records(console, f"{len(cells)} cells", records, as_json=as_json)
     if not as_json:
-        slots = len(core_slots(cells, jobs))
+        slots = n_slots(cells, jobs)
         console.print(f"about {total_s / slots / 60:.1f} minutes, {slots} at a time")
 
 

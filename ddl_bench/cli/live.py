@@ -1,6 +1,6 @@
 """The live view of a run in a terminal; plain lines where the output is no terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -40,6 +40,7 @@ class Live:
         )
         self._total: TaskID | None = None
         self._bars: dict[str, TaskID] = {}
+        self.is_complete = True  # no other runner holds cells
 
     def __enter__(self) -> "Live":
         if self._console.is_terminal:
@@ -74,6 +75,9 @@ class Live:
 
     def tick(self, jobs: Sequence[Job]) -> None:
         """Move the bars of the running cells."""
+        if self._total is not None:
+            phase = "" if jobs else "waiting for cores that other runs use"
+            self._progress.update(self._total, phase=phase)
         for job in jobs:
             if job.cell.id not in self._bars:
                 bar = self._progress.add_task(name(job.cell), total=100, phase="")
@@ -81,6 +85,16 @@ class Live:
             phase, fraction = job.progress()
             percent = round(100 * fraction) if phase == "training" else 0
             self._progress.update(self._bars[job.cell.id], completed=percent, phase=phase)
+
+    def held(self, holders: Mapping[str, str]) -> None:
+        """Say which runners hold the cells that have no row yet."""
+        self.is_complete = not holders
+        for who in sorted(set(holders.values())):
+            n_cells = list(holders.values()).count(who)
+            self._console.print(
+                f"  without a row: {n_cells} of the cells, held by {escape(who)}; "
+                "the same command shows them when they have ended"
+            )
 
 
 def name(cell: Cell) -> str:

@@ -1,70 +1,161 @@
 """Which runner works on which cell, so that of several runners on one folder one takes each cell.
 
 A claim is a file `CELL.claim.N`, created exclusively; the highest N holds. A claim whose runner is
-gone is overruled by creating N + 1, which only one of several rivals can do: nobody ever deletes
-what another may just have made.
+gone is overruled by creating N + 1, which only one of several rivals can do. After creating its
+file a runner looks again, and withdraws where a rival's is higher, or lower and still alive: two
+that meet may both withdraw, but never both hold. A runner that was overruled, because it was
+suspended for too long, finds that out before it writes anything.
 """
 
 import json
 import os
 import platform
-import time
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import psutil
-
-STALE_AFTER_S = 60.0  # without a sign of life, for runners on other machines
+STALE_AFTER_S = 180.0  # without a sign of life, for runners on other machines
 UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a killed runner
+BORN_FIELD = 19  # of /proc/PID/stat, counted after the name: start in clock ticks since boot
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A cell that this process holds until `release`."""
+    """A cell that this process holds until `release`.
+
+    Parameters
+    ----------
+    path
+        The file of the claim.
+    token
+        Tells this claim from a later one of the same file name.
+    """
 
     path: Path
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def keep_fresh(self) -> None:
         """Give a sign of life."""
         os.utime(self.path)
 
+    def is_held(self) -> bool:
+        """Whether no other runner has taken the cell over."""
+        stem, number = split_number(self.path)
+        overruled = self.path.with_name(f"{stem}.{number + 1}").exists()
+        return not overruled and read_holder(self.path).get("token") == self.token
+
     def release(self) -> None:
         """Let others claim the cell; the claim that holds goes last, so that rivals see it."""
-        stem, _, highest = self.path.name.rpartition(".")
-        for number in range(1, int(highest) + 1):
-            (self.path.parent / f"{stem}.{number}").unlink(missing_ok=True)
+        if not self.is_held():
+            return
+        stem, highest = split_number(self.path)
+        for number in range(1, highest + 1):
+            self.path.with_name(f"{stem}.{number}").unlink(missing_ok=True)
 
 
 def claim(work: Path, cell_id: str) -> Claim | None:
     """Claim a cell in the folder RUN/work; None where another living runner holds it."""
-    numbers = [int(path.name.rpartition(".")[2]) for path in work.glob(f"{cell_id}.claim.*")]
-    highest = max(numbers, default=0)
-    if highest and _is_held(work / f"{cell_id}.claim.{highest}"):
+    highest = max(numbers(work, cell_id), default=0)
+    if highest and is_alive(work / f"{cell_id}.claim.{highest}"):
         return None
-    path = work / f"{cell_id}.claim.{highest + 1}"
-    holder = {"host": platform.node(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+    taken = Claim(work / f"{cell_id}.claim.{highest + 1}")
     try:
-        with path.open("x") as file:
-            json.dump(holder, file)
+        with taken.path.open("x") as file:
+            json.dump({**this_process(), "token": taken.token}, file)
     except FileExistsError:
         return None
-    return Claim(path)
+    for number in numbers(work, cell_id):
+        rival = work / f"{cell_id}.claim.{number}"
+        if number > highest + 1 or (number <= highest and is_alive(rival)):
+            taken.path.unlink(missing_ok=True)
+            return None
+    return taken
 
 
-def _is_held(path: Path) -> bool:
-    """Whether the runner that made a claim is still there."""
+def holder(work: Path, cell_id: str) -> str:
+    """Say who holds a cell, for people: "process 12 on HOST"; empty where nobody does."""
+    for number in sorted(numbers(work, cell_id), reverse=True):
+        path = work / f"{cell_id}.claim.{number}"
+        if is_alive(path):
+            content = read_holder(path)
+            return f"process {content.get('pid', '?')} on {content.get('host', '?')}"
+    return ""
+
+
+def numbers(work: Path, cell_id: str) -> list[int]:
+    """List the numbers of the claims of a cell; files with other names are not claims."""
+    parts = [path.name.rpartition(".")[2] for path in work.glob(f"{cell_id}.claim.*")]
+    return [int(part) for part in parts if part.isdecimal()]
+
+
+def split_number(path: Path) -> tuple[str, int]:
+    """Split the name of a claim into what stands before its number, and the number."""
+    stem, _, number = path.name.rpartition(".")
+    return stem, int(number)
+
+
+def read_holder(path: Path) -> dict[str, Any]:
+    """Read who made a claim; empty where the file is missing, not yet written, or damaged."""
     try:
-        age_s = time.time() - path.stat().st_mtime
-        holder = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_alive(path: Path) -> bool:
+    """Whether the runner that made a claim is still there.
+
+    A runner of this machine, boot and process namespace is looked up; of any other the age of its
+    last sign of life is taken, by the clock of the file system.
+    """
+    content = read_holder(path)
+    is_written = {"pid", "born", "place"} <= content.keys()
+    if is_written and content["place"] == this_process()["place"]:
+        born: object = content["born"]
+        return born is not None and born == born_at(content["pid"])
+    try:
+        age_s = clock_of(path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return False
-    except ValueError:  # created and not yet written, or its writer was killed in between
-        return age_s < UNWRITTEN_FOR_S
-    if holder["host"] != platform.node():
-        return age_s < STALE_AFTER_S
+    return age_s < (STALE_AFTER_S if is_written else UNWRITTEN_FOR_S)
+
+
+def clock_of(folder: Path) -> float:
+    """Read the clock of a folder's file system, which may run on another machine, in seconds."""
+    probe = folder / f".clock.{platform.node()}.{os.getpid()}"
+    probe.touch()
+    os.utime(probe)
+    now = probe.stat().st_mtime
+    probe.unlink(missing_ok=True)
+    return now
+
+
+def this_process() -> dict[str, Any]:
+    """Describe this process so that others can tell whether it still runs.
+
+    Process numbers mean something only within one boot of a machine and one namespace: containers
+    may share the name of their machine.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    namespace = os.readlink("/proc/self/ns/pid")
+    pid = os.getpid()
+    return {
+        "host": platform.node(),
+        "place": f"{platform.node()} {boot} {namespace}",
+        "pid": pid,
+        "born": born_at(pid),
+    }
+
+
+def born_at(pid: object) -> int | None:
+    """When a process started, in clock ticks since boot; None if it is gone or a zombie."""
     try:
-        # A process of the same number that was born at another time is another process.
-        born = psutil.Process(holder["pid"]).create_time()
-        return abs(born - float(holder["born"])) < 1
-    except psutil.NoSuchProcess:
-        return False
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, *values = stat.rpartition(")")[2].split()
+    if state in ("Z", "X"):
+        return None
+    return int(values[BORN_FIELD - 1])

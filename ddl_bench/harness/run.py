@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.harness.claims import claim
+from ddl_bench.harness import cores
+from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
@@ -28,6 +29,9 @@ class View(Protocol):
     def tick(self, jobs: Sequence[Job]) -> None:
         """Look at the running cells; called many times a second."""
 
+    def held(self, holders: Mapping[str, str]) -> None:
+        """Learn which cells have no row because other runners hold them: who, by cell ID."""
+
 
 class Silent:
     """A view that shows nothing."""
@@ -39,6 +43,9 @@ class Silent:
         """Show nothing."""
 
     def tick(self, jobs: Sequence[Job]) -> None:
+        """Show nothing."""
+
+    def held(self, holders: Mapping[str, str]) -> None:
         """Show nothing."""
 
 
@@ -54,7 +61,8 @@ def run(
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
 
-    Several runners may share a run folder.
+    Several runners may share a run folder. Cells that another runner still holds at the end have
+    no row in what is returned.
 
     Parameters
     ----------
@@ -96,7 +104,7 @@ def run(
         cells,
         run_folder(track, out),
         rerun=rerun,
-        slots=core_slots(cells, jobs),
+        slots=n_slots(cells, jobs),
         view=view or Silent(),
     )
 
@@ -106,34 +114,31 @@ def run_folder(track: str, out: str | Path | None) -> Path:
     return Path(out) if out else Path("results") / Path(track).stem
 
 
-def core_slots(cells: Sequence[Cell], jobs: int | None) -> list[list[int]]:
-    """Return disjoint sets of cores, one for each cell that may run at the same time.
+def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:
+    """Return how many cells may run at the same time.
 
     Timings must not share a core, and only one cell at a time may use a GPU. Raises UserError where
     there are not enough cores.
     """
-    cores = sorted(os.sched_getaffinity(0))
+    n_cores = len(os.sched_getaffinity(0))
     threads = max(cell.threads for cell in cells)
-    if threads > len(cores):
-        raise UserError(
-            f"--threads {threads}: only {len(cores)} cores are available to this process"
-        )
-    possible = len(cores) // threads
+    if threads > n_cores:
+        raise UserError(f"--threads {threads}: only {n_cores} cores are available to this process")
+    possible = n_cores // threads
     if any(cell.machine.device != "cpu" for cell in cells):
         possible = 1
     if jobs is not None and not 1 <= jobs <= possible:
         raise UserError(
             f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads "
-            f"fit on {len(cores)} cores"
+            f"fit on {n_cores} cores"
         )
-    return [cores[slot * threads : (slot + 1) * threads] for slot in range(jobs or possible)]
+    return jobs or possible
 
 
 def run_cells(
-    cells: Sequence[Cell], folder: Path, *, rerun: str, slots: list[list[int]], view: View
+    cells: Sequence[Cell], folder: Path, *, rerun: str, slots: int, view: View
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
-    began = time.time()
     make_folders(folder)
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)
@@ -144,28 +149,102 @@ def run_cells(
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
+    queue = Queue(folder, waiting, earlier)
     running: list[Job] = []
     try:
-        while waiting or running:
-            busy = [job.cores for job in running]
-            for cores in slots:
-                if cores not in busy:
-                    job = start_next(waiting, folder, cores, began)
-                    if job is not None:
-                        running.append(job)
+        while queue.waiting or running or queue.look_again():
+            while len(running) < slots and queue.waiting:
+                job = queue.start_next(running)
+                if job is None:
+                    break
+                running.append(job)
             for job in list(running):
                 row = job.poll()
                 if row is not None:
-                    running.remove(job)
-                    job.claim.release()
                     view.finished(row)
+                if job.is_lost:
+                    queue.leave(job.cell)
+                if row is not None or job.is_lost:
+                    running.remove(job)
+                    job.release()
             view.tick(running)
             time.sleep(POLL_EVERY_S)
     finally:
         for job in running:  # stopped from outside: the cells under way will be run again
             job.kill()
-            job.claim.release()
-    return list(read_rows(folder, cell_of).values())
+            job.release()
+    rows = read_rows(folder, cell_of)
+    view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
+    return list(rows.values())
+
+
+class Queue:
+    """The cells of a run that wait for a worker, and those that other runners hold.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    waiting
+        Cells to run, in order.
+    earlier
+        Rows that were there before, by cell ID; any other row was written by another runner.
+    """
+
+    def __init__(self, folder: Path, waiting: list[Cell], earlier: Mapping[str, Row]) -> None:
+        self.waiting = waiting
+        self._folder = folder
+        self._earlier = earlier
+        self._elsewhere: list[Cell] = []
+        self._has_looked = False  # at what others hold, since a cell was started last
+
+    def leave(self, cell: Cell) -> None:
+        """Leave a cell to another runner."""
+        self._elsewhere.append(cell)
+
+    def look_again(self) -> bool:
+        """Take up the cells that others held; False if that was tried since the last start."""
+        if self._has_looked or not self._elsewhere:
+            return False
+        self._has_looked = True
+        self.waiting = self._elsewhere
+        self._elsewhere = []
+        return True
+
+    def start_next(self, running: Sequence[Job]) -> Job | None:
+        """Start the first cell that no other runner has taken or finished.
+
+        None where there is none, or where other runners of this machine use the cores.
+        """
+        busy = {core for job in running for core in job.cores}
+        free = sorted(os.sched_getaffinity(0) - busy)
+        while self.waiting:
+            cell = self.waiting[0]
+            taken = cores.take(free, cell.threads, cell.machine.device)
+            if taken is None:
+                return None
+            self.waiting.pop(0)
+            claimed = claim(self._folder / "work", cell.id)
+            if claimed is None:
+                self.leave(cell)
+            elif self._is_finished(cell.id):
+                claimed.release()
+            else:
+                self._has_looked = False
+                return Job(self._folder, cell, claimed, taken, self._earlier.get(cell.id))
+            taken.release()
+        return None
+
+    def _is_finished(self, cell_id: str) -> bool:
+        """Whether another runner has written a row since this one began."""
+        row = read_row(row_path(self._folder, cell_id))
+        return row is not None and row != self._earlier.get(cell_id)
+
+    def held(self) -> Iterator[tuple[str, str]]:
+        """Yield the cells that were left to other runners, and who holds them now."""
+        for cell in self._elsewhere:
+            who = holder(self._folder / "work", cell.id)
+            yield cell.id, who or "a runner that has just ended"
 
 
 def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
@@ -210,18 +289,3 @@ def chosen_again(rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Ro
         choice = nearest(rerun, ["failed", "all", *cells])
         raise UserError(f"--rerun {rerun!r}: no such cell in this run; {choice}")
     return chosen
-
-
-def start_next(waiting: list[Cell], folder: Path, cores: list[int], began: float) -> Job | None:
-    """Start the first waiting cell that no other runner has taken, or finished since `began`."""
-    while waiting:
-        cell = waiting.pop(0)
-        taken = claim(folder / "work", cell.id)
-        if taken is None:
-            continue
-        path = row_path(folder, cell.id)
-        if path.exists() and path.stat().st_mtime > began and read_row(path):
-            taken.release()
-            continue
-        return Job(folder, cell, taken, cores)
-    return None

@@ -14,6 +14,7 @@ import psutil
 from ddl_bench.files import write_atomically
 from ddl_bench.harness import progress
 from ddl_bench.harness.claims import Claim
+from ddl_bench.harness.cores import Taken
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
@@ -39,16 +40,23 @@ class Job:
     cell
         What the worker trains.
     claim
-        Keeps other runners off the cell; the caller releases it.
-    cores
-        CPU cores of the worker.
+        Keeps other runners off the cell.
+    taken
+        CPU cores of the worker, locked.
+    earlier
+        The row of the cell that was there before.
     """
 
-    def __init__(self, run: Path, cell: Cell, claim: Claim, cores: list[int]) -> None:
+    def __init__(
+        self, run: Path, cell: Cell, claim: Claim, taken: Taken, earlier: Row | None = None
+    ) -> None:
         self.run = run
         self.cell = cell
         self.claim = claim
-        self.cores = cores
+        self.cores = taken.cores
+        self.is_lost = False  # another runner has taken the cell over
+        self._taken = taken
+        self._earlier = earlier
         self.log = run / "work" / f"{cell.id}.log"
         self._row = run / "cells" / f"{cell.id}.json"
         self._progress = run / "work" / f"{cell.id}.progress.json"
@@ -73,6 +81,8 @@ class Job:
             ",".join(map(str, self.cores)),
             repr(self._spawned),
             str(os.getpid()),
+            str(self.claim.path),
+            self.claim.token,
         ]
         environment = {
             **os.environ,
@@ -114,9 +124,8 @@ class Job:
         limits = self.cell.limits
         if self.seconds - self._checked_s > CHECK_EVERY_S:
             self._checked_s = self.seconds
-            # Somebody may have deleted the folder; the row will be written all the same.
-            with contextlib.suppress(FileNotFoundError):
-                self.claim.keep_fresh()
+            if not self._holds_claim():
+                return None
             memory = self._memory()
             self._peak_memory = max(self._peak_memory, memory)
             if memory > limits.memory_gb * 1e9:
@@ -129,6 +138,22 @@ class Job:
             reason = f"still in phase {phase!r} after {limits.time_s:g} s, the hard limit"
             return self._failure("timeout", reason)
         return None
+
+    def _holds_claim(self) -> bool:
+        """Keep the claim fresh; give the cell up if another runner has taken it over."""
+        if not self.claim.path.parent.is_dir():
+            return True  # somebody has deleted the folder; the row will be written all the same
+        if self.claim.is_held():
+            self.claim.keep_fresh()
+            return True
+        self.is_lost = True
+        self.kill()
+        return False
+
+    def release(self) -> None:
+        """Leave the cell and the cores to others."""
+        self.claim.release()
+        self._taken.release()
 
     def kill(self) -> None:
         """End the worker and all its children: politely, then not."""
@@ -158,13 +183,17 @@ class Job:
                 total += process.memory_info().rss
         return total
 
-    def _ended(self, code: int) -> Row:
-        """Return the row that the worker wrote, or one that says how it ended without."""
+    def _ended(self, code: int) -> Row | None:
+        """Return the row that the worker wrote, or one that says how it ended without.
+
+        None where another runner has taken the cell over, so that nothing of it is overwritten.
+        """
         self._end_children()
         row = read_row(self._row)
-        # Not an older row of the same cell, which had failed.
-        if row is not None and row.cell.id == self.cell.id and row.started == self._started:
+        if row is not None and row != self._earlier:
             return row
+        if not self._holds_claim():
+            return None
         if code >= 0:
             reason = f"ended with exit code {code} and left no valid result"
         else:

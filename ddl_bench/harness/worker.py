@@ -1,4 +1,6 @@
-"""Run one cell: `python -m ddl_bench.harness.worker RUN CELL_ID CORES SPAWNED_AT PARENT`.
+"""Run one cell.
+
+    python -m ddl_bench.harness.worker RUN CELL_ID CORES SPAWNED_AT PARENT CLAIM TOKEN
 
 Only the standard library is imported before the cores and the parent's death signal are set.
 """
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main(run: Path, cell_id: str, cores: set[int], spawned: float, parent: int) -> None:
+def main(
+    run: Path,
+    cell_id: str,
+    cores: set[int],
+    spawned: float,
+    parent: int,
+    claim: tuple[Path, str],
+) -> None:
     """Run a cell, write its row, and end the process.
 
     Parameters
@@ -40,11 +49,14 @@ def main(run: Path, cell_id: str, cores: set[int], spawned: float, parent: int) 
         When the runner started this process, in seconds since the epoch.
     parent
         Process number of the runner.
+    claim
+        File and token of the runner's claim.
     """
     began = time.time()
     end_with_parent(parent)
     os.sched_setaffinity(0, cores)
 
+    from ddl_bench.harness.claims import Claim
     from ddl_bench.harness.clock import Phases
     from ddl_bench.harness.progress import Progress
     from ddl_bench.plan.cell import Cell
@@ -83,7 +95,10 @@ def main(run: Path, cell_id: str, cores: set[int], spawned: float, parent: int) 
         started=datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds"),
         provenance=metadata,
     )
-    write_row(run, row)
+    if Claim(*claim).is_held():
+        write_row(run, row)
+    else:
+        print("another runner has taken this cell over: its row counts", flush=True)
     if status == "ok":
         for path in work.glob(f"*{cell_id}.checkpoint*"):  # also one that a kill left half written
             path.unlink(missing_ok=True)
@@ -149,6 +164,7 @@ def classify(error: Exception) -> "tuple[Status, str]":
 
 
 if __name__ == "__main__":
-    _, run_folder, identifier, numbers, spawned_at, runner = sys.argv
+    _, run_folder, identifier, numbers, spawned_at, runner, claim_path, claim_token = sys.argv
     on_cores = {int(number) for number in numbers.split(",")}
-    main(Path(run_folder), identifier, on_cores, float(spawned_at), int(runner))
+    claim_of_runner = (Path(claim_path), claim_token)
+    main(Path(run_folder), identifier, on_cores, float(spawned_at), int(runner), claim_of_runner)

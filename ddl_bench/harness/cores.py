@@ -1,0 +1,73 @@
+"""Cores and GPUs of this machine that a cell has for itself, also beside other runners.
+
+Each is a file in the folder for temporary files, locked while a cell runs on it. The kernel ends
+the lock with the process, so a killed runner leaves nothing behind.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = "ddl-bench-cores"  # among the temporary files, shared by all users of this machine
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Cores that are locked, and the descriptors that hold the locks."""
+
+    cores: list[int]
+    descriptors: list[int]
+
+    def release(self) -> None:
+        """Let others take them."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None:
+    """Lock `n_cores` of the `free` cores, and a GPU; None where other runners leave too few."""
+    taken = Taken(cores=[], descriptors=[])
+    if device != "cpu" and not lock(device.replace(":", "-"), taken):
+        return None
+    for core in free:
+        if len(taken.cores) == n_cores:
+            return taken
+        if lock(f"core-{core}", taken):
+            taken.cores.append(core)
+    if len(taken.cores) == n_cores:
+        return taken
+    taken.release()
+    return None
+
+
+def lock(name: str, taken: Taken) -> bool:
+    """Lock a file of that name and add its descriptor; False where another process has it.
+
+    Where this machine has no folder for temporary files nothing can be locked, and all is free.
+    """
+    path = Path(tempfile.gettempdir()) / FOLDER / name
+    try:
+        descriptor = open_shared(path)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    taken.descriptors.append(descriptor)
+    return True
+
+
+def open_shared(path: Path) -> int:
+    """Open a file that any user may have made; only a missing one is created."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            path.parent.chmod(0o1777)
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
