@@ -70,7 +70,9 @@ def _git() -> dict[str, Any]:
     def git(*words: str) -> str:
         # Optional locks are those of the user's own work in this checkout.
         command = ["git", "--no-optional-locks", "-C", str(root), *words]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = subprocess.run(  # noqa: S603  a list of words, without a shell
+            command, capture_output=True, text=True, check=True
+        )
         return result.stdout.strip()
 
     try:
