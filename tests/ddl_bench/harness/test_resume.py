@@ -195,7 +195,14 @@ def test_a_mark_comes_back_with_its_curves(tmp_path: Path) -> None:
     assert phases.seconds == {"training": 3.0}
 
 
-JUNK = [b"", b"junk", saved()[:-200], saved(made_by={"format": 0}), saved(spent_s=os.getpid), saved(mark=[1])]
+JUNK = [
+    b"",
+    b"junk",
+    saved()[:-200],
+    saved(made_by={"format": 0}),
+    saved(spent_s=os.getpid),
+    saved(mark=[1]),
+]
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=["empty", "junk", "torn", "version", "code", "parts"])
