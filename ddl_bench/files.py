@@ -1,35 +1,155 @@
-"""Write files atomically, and read them again: both halves of each format."""
+"""Write files atomically, and read them again: of any kind, damaged or not, within bounds.
+
+What cannot be read is a UserError of one line, whatever the reason: a folder, a pipe or a device in
+place of a file, a loop of links, a missing permission, a name that no file can have, damage.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import os
+import stat
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ddl_bench.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
+MEMORY_SHARE = 0.5  # of the memory that is available, which what is read may take
+LONGEST_PROBLEM = 160  # characters of a library's message that are repeated
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that numpy writes
+ENCRYPTED = 0x1  # flag of a member of a zip file
+
+
+class DamagedFile(UserWarning):
+    """A file of a run cannot be read; it is left out, or made anew."""
+
+
+def warn_damaged(path: Path, problem: object) -> None:
+    """Warn that a file is left out. The command line prints one line for all of them."""
+    warnings.warn(f"{path}: {brief(problem)}", DamagedFile, stacklevel=3)
+
+
+def brief(problem: object, longest: int = LONGEST_PROBLEM) -> str:
+    """Write what went wrong on one line of bounded length; the type where there is no message."""
+    head = str(problem)[: 4 * longest]
+    text = " ".join(head.split()) or type(problem).__name__
+    return text if len(text) <= longest else f"{text[: longest - 4]} ..."
+
+
+@contextmanager
+def explained(path: str | Path, action: str = "cannot read") -> Iterator[None]:
+    """Turn a failure of the file system into a UserError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{name_of(path)}: {action}: {error.strerror or brief(error)}") from None
+    except ValueError as error:  # a name with a zero byte, or that the locale cannot write
+        raise UserError(f"{name_of(path)}: {action}: {brief(error)}") from None
+
+
+def name_of(path: str | Path) -> str:
+    """Write a path so that any terminal can show it, on one line, however long it is."""
+    text = str(path)
+    if len(text) > LONGEST_PROBLEM:
+        text = f"{text[: LONGEST_PROBLEM // 2]}...{text[-LONGEST_PROBLEM // 2 :]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user gave, `~` replaced by the home folder.
+
+    Raises UserError for the home of a user who does not exist.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name_of(text)}: {brief(error)}") from None
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file; a pipe or a device, which might never end, is refused.
+
+    Raises FileNotFoundError where there is none, and UserError for anything else.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or brief(error)
+        raise UserError(f"{name_of(path)}: cannot read: {reason}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{name_of(path)}: not a regular file; expected no folder, pipe or device")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
+    """Read a regular file of bounded size.
+
+    Parameters
+    ----------
+    path
+        The file.
+    most_bytes
+        The largest size; None for what memory allows.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    UserError
+        For anything else than a regular file, and for a larger one.
+    """
+    limit = memory_limit() if most_bytes is None else most_bytes
+    with open_regular(path) as file, explained(path):
+        check_size(path, os.fstat(file.fileno()).st_size, limit)
+        return file.read(limit)
+
+
+def memory_limit() -> int:
+    """Return how many bytes may be read at once: a share of the memory that is available."""
+    import psutil  # here, so that a worker reads its cell before it
+
+    return int(MEMORY_SHARE * psutil.virtual_memory().available)
+
+
+def check_size(what: object, n_bytes: int, limit: int) -> None:
+    """Raise UserError where something is larger than the limit."""
+    if n_bytes > limit:
+        size = f"{n_bytes / 1e6:,.0f} MB, the limit is {limit / 1e6:,.0f} MB"
+        raise UserError(f"{name_of(str(what))}: {size}")
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write under a temporary name, then rename: a reader sees the whole file or none.
 
-    Raises UserError where the file cannot be written.
+    A folder of that name is set aside. Raises UserError where the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f"{path.name}.{os.getpid()}.damaged"))
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        with suppress(OSError, ValueError):
+            temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or brief(error)
         consolation = "the rows written so far are kept"
-        raise UserError(f"{path}: cannot write: {error.strerror}; {consolation}") from error
+        raise UserError(f"{name_of(path)}: cannot write: {reason}; {consolation}") from error
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
@@ -41,11 +161,69 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the named arrays of an .npz file, none where it is missing; nothing is unpickled."""
+def read_arrays(path: Path, wanted: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Read named arrays of an .npz file; nothing is unpickled.
+
+    The sizes that the file claims are checked before anything is read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    wanted
+        Names of the arrays, of which some may be missing; None for all.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no file.
+    UserError
+        For a file that is damaged, not an .npz of plain arrays, or too large for the memory.
+    """
+    with open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return _read_members(archive, wanted)
+        except UserError as error:
+            raise UserError(f"{name_of(path)}: {error}") from None
+        except (Exception, MemoryError) as error:  # damage makes these libraries raise anything
+            text = f"cannot be read as an .npz file of plain arrays: {brief(error)}"
+            raise UserError(f"{name_of(path)}: {text}") from None
+
+
+def _read_members(archive: zipfile.ZipFile, wanted: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """Read arrays out of an open .npz file, after a look at the sizes of all of them."""
+    members = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if wanted is None or name in wanted:
+            members[name] = member
+    total = sum(member.file_size for member in members.values())
+    check_size("arrays", total, memory_limit())
+    return {name: _read_member(archive, member) for name, member in members.items()}
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """Read one array, whose header must claim exactly the bytes that the file holds of it."""
     import numpy as np
 
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    name = name_of(member.filename.removesuffix(".npy"))
+    if member.compress_type not in ZIP_METHODS or member.flag_bits & ENCRYPTED:
+        raise UserError(f"{name} is encrypted or compressed in a way that numpy does not write")
+    with archive.open(member) as stored:
+        version = np.lib.format.read_magic(stored)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise UserError(f"{name} has the unknown version {version} of numpy's format")
+        shape, fortran_order, dtype = read_header(stored)
+        if dtype.hasobject:
+            raise UserError(f"{name} holds Python objects; expected plain numbers or text")
+        claimed = math.prod(shape) * dtype.itemsize
+        present = member.file_size - stored.tell()
+        if claimed != present or min(shape, default=0) < 0:
+            raise UserError(f"{name} claims an array {shape} of {dtype}, and has {present:,} bytes")
+        content = bytearray(stored.read())
+    return np.ndarray(shape, dtype, content, order="F" if fortran_order else "C")

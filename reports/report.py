@@ -88,7 +88,7 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         "markdown": Text(
             "table.md", "\n\n".join(map(markdown, [table, *beside_paper.values()])) + "\n"
         ),
-        "csv": Text("table.csv", summary(rows).convert_dtypes().to_csv(index=False)),
+        "csv": Text("table.csv", csv(summary(rows))),
         "latex": Text("table.tex", latex(brief)),
     }
     for text in texts.values():
@@ -127,12 +127,30 @@ def inline(path: Path) -> Markup:
     names differ from those of other figures.
     """
     svg = path.read_text().replace(INK, "currentColor").replace(f"fill: {PAPER}", "fill: none", 1)
-    return Markup(re.sub(r'( id="|url\(#|href="#)', rf"\1{path.stem}-", svg[svg.index("<svg") :]))
+    own_names = rf"\g<1>{path.stem}-"  # a name may begin with a digit, so no \1
+    svg = re.sub(r'( id="|url\(#|href="#)', own_names, svg[svg.index("<svg") :])
+    return Markup(svg)  # noqa: S704  made by matplotlib, which escapes every text
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV, in which no text is a formula to a spreadsheet."""
+    return str(table.convert_dtypes().map(without_formula).to_csv(index=False))
+
+
+def without_formula(cell: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would compute; numbers stay."""
+    is_formula = isinstance(cell, str) and cell.lstrip().startswith(("=", "+", "-", "@"))
+    return f"'{cell}" if is_formula else cell
+
+
+def plain_markdown(text: str) -> str:
+    """Escape what Markdown would make a cell, a link, an image or HTML of."""
+    return re.sub(r"[|\[\]\\]", r"\\\g<0>", text).replace("<", "&lt;")
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a table of texts as Markdown."""
-    safe = table.map(lambda text: text.replace("|", "\\|").replace("<", "&lt;"))
+    safe = table.map(plain_markdown)
     return str(safe.to_markdown(index=False, disable_numparse=True))
 
 

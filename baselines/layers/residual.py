@@ -66,5 +66,6 @@ class CodingResNet(ClassMaps):
         """Return dictionary, signals and codes of the layer that sees the normalised images X."""
         signals = self.normalise(X)
         first = self.features[0]
-        assert isinstance(first, CodingLayer)
+        if not isinstance(first, CodingLayer):
+            raise TypeError("the first layer does not code")
         return FirstCodes(first.dictionary, signals, first(signals))

@@ -107,7 +107,8 @@ class CRATENet(nn.Module):
         """Return the last block's normalised tokens, their codes, and its dictionary."""
         before, codes = self.tokens(X)
         last = self.sparsify[-1]
-        assert isinstance(last, Sparsify)
+        if not isinstance(last, Sparsify):
+            raise TypeError("the last layer does not code")
         return Coded(last.norm(before).flatten(0, 1), codes.flatten(0, 1), last.D)
 
     def forward(self, X: Tensor) -> Tensor:

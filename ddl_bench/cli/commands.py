@@ -25,7 +25,7 @@ from ddl_bench.harness.run import n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results import tensorboard as curves
-from ddl_bench.results.rows import Row, load_rows
+from ddl_bench.results.rows import PERCENTAGES, Row, load_rows
 
 
 def run(
@@ -150,9 +150,6 @@ def show(console: Console, row: Row, *, as_json: bool) -> None:
     empty: tuple[object, ...] = (None, "", {}, [], ())
     shown = {name: value for name, value in facts.items() if value not in empty}
     print_facts(console, {name: with_unit(name, value) for name, value in shown.items()})
-
-
-PERCENTAGES = ("accuracy", "val_accuracy", "official_accuracy", "recovered")
 
 
 def with_unit(name: str, value: Any) -> Any:

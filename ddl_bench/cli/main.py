@@ -3,7 +3,6 @@
 import re
 import signal
 import sys
-import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ddl_bench.cli.output import Warned, steady_stdout, tell
 from ddl_bench.errors import UserError
+from ddl_bench.files import brief
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +28,7 @@ can be run; `ddl-bench COMMAND --help` explains each command.""",
 )
 console = Console()
 
+LONGEST_ERROR = 500  # characters
 LAST_RUN = Path("results/quick")
 
 WHAT = "What to run"
@@ -371,18 +373,23 @@ def predict(
             help="An image file, a folder of image files, or an .npz file with an array `x`."
         ),
     ],
+    plugin: Plugins = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Classify new images with a kept model.
 
-    Example:
+    Give the plugin whose method was trained by `--plugin`: a file that the model names is never
+    run on its word.
+
+    Examples:
 
     - `ddl-bench predict results/quick/models/3fa9c1d2e4b5.safetensors photos/`
+    - `ddl-bench predict model.safetensors photos/ --plugin my_method.py`
     """
     from ddl_bench.cli import output
     from ddl_bench.results.models import predict as classify
 
-    records = classify(model, images)
+    records = classify(model, images, tuple(plugin or ()))
     output.print_records(console, f"{len(records)} images", records, as_json=as_json)
 
 
@@ -478,28 +485,23 @@ def version(
         raise typer.Exit
 
 
-def one_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
-    """Write a warning as a line for users, without the place in the code that it comes from."""
-    return f"ddl-bench: {message}\n"
-
-
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2; a stop keeps the rows."""
-    warnings.formatwarning = one_line
+    stdout = steady_stdout()
+    warned = Warned()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     errors = Console(stderr=True, soft_wrap=True)
     try:
         app()
     except UserError as error:
-        message = " ".join(str(error).split())
+        message = brief(error, LONGEST_ERROR)
         errors.print(f"[red]ddl-bench:[/] {escape(message)}")
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("stopped; finished rows are kept, and the same command resumes the run")
         sys.exit(130)
+    finally:
+        sys.stdout.flush()
+        warned.summarise()
+        if stdout.problem:
+            tell(f"standard output: {stdout.problem}")

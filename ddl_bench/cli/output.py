@@ -1,17 +1,99 @@
 """Print records, facts and paths: as tables for people, as JSON for scripts."""
 
+import errno
+import io
 import json
+import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from ddl_bench.files import DamagedFile
+
+MOST_NAMED = 3  # damaged files that are named; the rest is counted
 KEY_WIDTH = 24  # characters
+
+
+class Patient(io.FileIO):
+    """A file that drops what cannot be written: a full disk or a closed pipe ends no run."""
+
+    problem = ""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, or drop them where that fails; a reader that has gone is no problem."""
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                raise
+            if error.errno != errno.EPIPE:
+                self.problem = str(error.strerror)
+            return len(data)
+
+
+def steady_stdout() -> Patient:
+    """Let standard output take any text: what its encoding lacks is replaced, failures are kept.
+
+    Returns the file below it, which knows of failures.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
+    sys.stdout.flush()
+    raw = Patient(sys.stdout.fileno(), "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=sys.stdout.encoding,
+        errors="replace",
+        line_buffering=raw.isatty(),
+    )
+    return raw
+
+
+class Warned:
+    """Show warnings as lines for users; those of damaged files as one line at the end."""
+
+    def __init__(self) -> None:
+        self.damaged: dict[str, None] = {}
+        warnings.simplefilter("always", DamagedFile)
+        warnings.showwarning = self.show
+
+    def show(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Take the place of `warnings.showwarning`."""
+        if issubclass(category, DamagedFile):
+            self.damaged[str(message)] = None
+        else:
+            tell(str(message))
+
+    def summarise(self) -> None:
+        """Print how many files were damaged, and the first of them."""
+        if not self.damaged:
+            return
+        first = list(self.damaged)[:MOST_NAMED]
+        more = len(self.damaged) - len(first)
+        rest = f"; and {more} more" if more else ""
+        advice = "`ddl-bench run` makes it anew"
+        tell(f"damaged and left out: {'; '.join(first)}{rest}; {advice}")
+
+
+def tell(text: str) -> None:
+    """Print a line of ours on standard error, where there is one."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"ddl-bench: {text}\n")
 
 
 def emit(thing: Any) -> None:

@@ -85,7 +85,7 @@ class Child:
         self._reader, writer = Pipe(duplex=False)
         command = [sys.executable, "-m", "ddl_bench.contract.worker", target, like or ""]
         command += [str(index), repr(limit_s), str(writer.fileno()), str(os.getpid())]
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603  a list of words, without a shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=STDERR,

@@ -1,6 +1,11 @@
 """A user's own images in a folder of class folders."""
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +14,12 @@ from PIL import Image
 from ddl_bench.data import ImageSet
 from ddl_bench.data.splits import cut
 from ddl_bench.errors import UserError
+from ddl_bench.files import brief, check_size, explained, memory_limit, name_of, open_regular
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Pillow would open a dozen more formats whatever the name says, and run Ghostscript for some.
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 64_000_000  # of an image
 TEST_SHARE = 1 / 5  # of the images, where the folder has no test part
 
 
@@ -26,12 +35,13 @@ def read(root: Path) -> ImageSet:
     UserError
         For a folder without images, a file that is no image, or images of unequal size.
     """
-    has_test = (root / "train").is_dir() and (root / "test").is_dir()
-    if has_test:
-        train_paths = _list_images(root / "train")
-        paths = train_paths + _list_images(root / "test")
-    else:
-        paths = _list_images(root)
+    with explained(root):
+        has_test = (root / "train").is_dir() and (root / "test").is_dir()
+        if has_test:
+            train_paths = _list_images(root / "train")
+            paths = train_paths + _list_images(root / "test")
+        else:
+            paths = _list_images(root)
     names, y = np.unique([path.parent.name for path in paths], return_inverse=True)
     if has_test:
         train, test = np.split(np.arange(len(y)), [len(train_paths)])
@@ -71,19 +81,54 @@ def pixels(paths: list[Path], mode: str | None = None) -> NDArray[np.uint8]:
         That names a file which is no such image, or has another size than the first.
     """
     images = list[NDArray[np.uint8]]()
+    limit = memory_limit()
     for path in paths:
+        name = name_of(path)
         try:
-            with Image.open(path) as image:
-                if mode is None:
-                    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-                if image.mode.startswith(("I", "F")):
-                    raise ValueError(f"mode {image.mode}; expected 8 bits a channel")
-                array = np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as an image: {error}") from None
+            with silent(), open_regular(path) as file:
+                array = _pixels_of(file, mode)
+        except FileNotFoundError:
+            raise UserError(f"{name}: no such file") from None
+        except (Exception, MemoryError) as error:  # damage makes its decoders raise anything
+            reason = brief(error).removeprefix(f"{name}: ")
+            raise UserError(f"{name} cannot be read as an image: {reason}") from None
         images.append(array)
+        if len(images) == 1:
+            mode = "L" if array.shape[2] == 1 else "RGB"
+            check_size("the images", len(paths) * array.nbytes, limit)
         if array.shape != images[0].shape:
             size = "{1}x{0}".format(*array.shape)
             expected = "{1}x{0}".format(*images[0].shape)
-            raise UserError(f"{path} is {size}; expected {expected} like {paths[0]}")
+            raise UserError(f"{name} is {size}; expected {expected} like {name_of(paths[0])}")
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+
+
+def _pixels_of(file: IO[bytes], mode: str | None) -> NDArray[np.uint8]:
+    """Decode one image as an array (height, width, channels), once its size is known."""
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            pixels = f"{image.width}x{image.height}"
+            raise ValueError(f"{pixels} pixels; at most {MOST_PIXELS:,} are read")
+        if mode is None:
+            mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"mode {image.mode}; expected 8 bits a channel")
+        return np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep Pillow and libtiff, which writes to standard error itself, from warning of an image.
+
+    What is wrong with the image is said in the error, or does not matter.
+    """
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

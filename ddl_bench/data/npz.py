@@ -2,14 +2,13 @@
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddl_bench.data import ImageSet
 from ddl_bench.errors import UserError
+from ddl_bench.files import name_of, read_arrays
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MOST_CHANNELS = 4  # more on the last axis, and no more on the second: the axes are in another order
@@ -32,7 +31,10 @@ def read(path: Path) -> ImageSet:
     UserError
         For a file that is no .npz, or an array that is missing or of another type or shape.
     """
-    arrays = _load(path)
+    try:
+        arrays = read_arrays(path, (*KEYS, "class_names", "mirror"))
+    except UserError as error:  # whoever asked for the file names it
+        raise UserError(str(error).removeprefix(f"{name_of(path)}: ")) from None
     for key in KEYS:
         if key not in arrays:
             raise UserError(f"has no array {key}; expected {', '.join(KEYS)}")
@@ -55,16 +57,16 @@ def read(path: Path) -> ImageSet:
         arrays["x_test"],
         np.searchsorted(values, arrays["y_test"]),
         class_names=tuple(map(str, names)),
-        mirror=bool(np.all(arrays.get("mirror", False))),
+        mirror=_truth("mirror", arrays.get("mirror", np.array(False))),
     )
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with ZipFile(path), np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in (*KEYS, "class_names", "mirror") if key in stored}
-    except (OSError, EOFError, ValueError, BadZipFile, ZlibError) as error:
-        raise UserError(f"cannot be read as an .npz file of plain arrays: {error}") from None
+def _truth(key: str, stored: NDArray[Any]) -> bool:
+    """Read true or false, also as 1 or 0; a text or a fraction would count as true unnoticed."""
+    if stored.size != 1 or stored.dtype.kind not in "biu" or stored.item() not in (0, 1):
+        text = f"{key} is {stored.dtype} {stored.tolist() if stored.size == 1 else stored.shape}"
+        raise UserError(f"{text}; expected true or false")
+    return bool(stored.item())
 
 
 def _channels_first(key: str, x: NDArray[Any]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ddl_bench.data import ImageSet, folder, npz
 from ddl_bench.errors import UserError, nearest
+from ddl_bench.files import brief, explained, name_of, user_path
 
 # A function of (data_dir, download). The first line of its docstring says what the data set is.
 Loader: TypeAlias = Callable[[Path, bool], ImageSet]
@@ -20,7 +21,7 @@ Md5s: TypeAlias = Mapping[str, str] | None
 
 def default_data_dir() -> Path:
     """Return the folder of published data sets: $DDL_BENCH_DATA, or else ~/.cache/ddl-bench."""
-    return Path(os.environ.get("DDL_BENCH_DATA", "~/.cache/ddl-bench")).expanduser()
+    return user_path(os.environ.get("DDL_BENCH_DATA", "~/.cache/ddl-bench"))
 
 
 def load(
@@ -51,23 +52,32 @@ def load(
     UserError
         For an unknown name, a missing or a damaged file; the message begins with `spec`.
     """
-    path = Path(spec).expanduser()
+    name = name_of(spec)
     try:
         if spec in datasets:
             images = datasets[spec](data_dir or default_data_dir(), download)
-        elif path.is_dir():
-            images = folder.read(path)
-        elif path.is_file() and path.suffix == ".npz":
-            images = npz.read(path)
         else:
-            raise UserError(
-                f"no such data set, file or folder; {nearest(spec, datasets)}, FILE.npz, FOLDER"
-            )
+            images = own_images(spec, datasets)
     except UserError as error:
-        raise UserError(f"{spec}: {error}") from None
+        raise UserError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
     if mirror is None:
         return images
     return replace(images, mirror=mirror)
+
+
+def own_images(spec: str, datasets: Mapping[str, Loader]) -> ImageSet:
+    """Read a user's own images, from an .npz file or a folder of class folders."""
+    path = user_path(spec)
+    with explained(spec):
+        if path.is_dir():
+            return folder.read(path)
+        if path.exists() and path.suffix == ".npz":
+            return npz.read(path)
+    choice = nearest(spec[:LONGEST_NAME], datasets)
+    raise UserError(f"no such data set, file or folder; {choice}, FILE.npz, FOLDER")
+
+
+LONGEST_NAME = 100  # characters of a name that the nearest valid one is looked for
 
 
 def published(
@@ -104,5 +114,5 @@ def published(
     try:
         fetch()
     except (OSError, RuntimeError, HTTPException) as error:
-        raise UserError(f"download of {file} to {data_dir} failed: {error}") from None
+        raise UserError(f"download of {file} to {data_dir} failed: {brief(error)}") from None
     return published(data_dir, file, md5, fetch, download=False)

@@ -1,8 +1,10 @@
 """What a killed worker leaves for the next one of its cell: RUN/work/ID.checkpoint.
 
 It is written between epochs, and holds the state of the training and all that was measured so far.
+In front stands the SHA-256 of the rest: torch would load other weights from a damaged file.
 """
 
+import hashlib
 import io
 import time
 from collections.abc import Callable
@@ -14,12 +16,13 @@ import torch
 
 from ddl_bench.api import Resumable, Training
 from ddl_bench.errors import UserError
-from ddl_bench.files import write_atomically
+from ddl_bench.files import brief, read_regular, write_atomically
 from ddl_bench.harness.clock import Phases
 
 EVERY_S = 30.0  # work that a kill may cost, besides the epoch under way
 SAVING_SHARE = 0.02  # of the time may go into saving, where that allows more than `EVERY_S` does
-MADE_BY = {"format": 2, "torch": str(torch.__version__)}  # another torch may round otherwise
+DIGEST_BYTES = hashlib.sha256().digest_size
+MADE_BY = {"format": 3, "torch": str(torch.__version__)}  # another torch may round otherwise
 
 
 class Point(NamedTuple):
@@ -112,21 +115,15 @@ class Checkpoint:
     def _load(self) -> dict[str, Any] | None:
         """Read what an earlier worker left; None where there is nothing to go on from."""
         try:
-            with torch.serialization.safe_globals([Mark, Point]):
-                content: dict[str, Any] = torch.load(
-                    self._path, map_location="cpu", weights_only=True
-                )
-            if content["made_by"] != MADE_BY:
-                raise ValueError(f"not made by {MADE_BY}")
+            return unpacked(read_regular(self._path))
         except FileNotFoundError:
             return None
-        except Exception as error:  # torn, of another version, or no checkpoint at all
+        except (Exception, MemoryError) as error:  # torn, of another version, or no checkpoint
             self._ignore(error)
             return None
-        return content
 
-    def _ignore(self, error: Exception) -> None:
-        print(f"{self._path}: checkpoint ignored: {error!r:.200}", flush=True)
+    def _ignore(self, error: BaseException) -> None:
+        print(f"{self._path}: checkpoint ignored: {brief(repr(error), 200)}", flush=True)
 
     def begin(self, start: Callable[[], Training], mark: Mark) -> tuple[Training, Mark]:
         """Start a training and bring it to `mark`, or leave it at its beginning where that fails.
@@ -137,7 +134,8 @@ class Checkpoint:
         if not mark.n_advances:
             return training, mark
         try:
-            assert isinstance(training, Resumable), "the method keeps no state"
+            if not isinstance(training, Resumable):
+                raise TypeError("the method keeps no state")
             training.load(mark.state["training"])
             torch.set_rng_state(mark.state["generator"])
         except Exception as error:
@@ -165,11 +163,49 @@ class Checkpoint:
                 "resumed": self.resumed,
                 "phases": self.phases.seconds,
             }
-            buffer = io.BytesIO()
-            torch.save(content, buffer)
             try:
-                write_atomically(self._path, buffer.getvalue())
+                write_atomically(self._path, packed(content))
             except UserError as error:  # the training is worth more than its checkpoint
                 print(f"no checkpoint: {error}", flush=True)
         self._last_saved = time.perf_counter()
         self._cost_s = self._last_saved - begin
+
+
+def packed(content: dict[str, Any]) -> bytes:
+    """Write the content of a checkpoint as bytes, its SHA-256 in front."""
+    buffer = io.BytesIO()
+    buffer.write(bytes(DIGEST_BYTES))
+    torch.save(content, buffer)
+    view = buffer.getbuffer()
+    view[:DIGEST_BYTES] = hashlib.sha256(view[DIGEST_BYTES:]).digest()
+    return view.tobytes()
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """Read what `packed` wrote; any other bytes raise an exception of some kind."""
+    payload = memoryview(data)[DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != data[:DIGEST_BYTES]:
+        raise ValueError("damaged: its SHA-256 is wrong")
+    with torch.serialization.safe_globals([Mark, Point]):
+        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    if content["made_by"] != MADE_BY:
+        raise ValueError(f"not made by {MADE_BY}")
+    check_content(content)
+    return dict(content)
+
+
+def check_content(content: dict[str, Any]) -> None:
+    """Raise TypeError for a checkpoint that is whole and holds something else than its parts."""
+    marks = [content["mark"]]
+    if content["best"] is not None:
+        marks.append(content["best"])
+    numbers = [content["spent_s"], content["resumed"], *content["phases"].values()]
+    for mark in marks:
+        if not isinstance(mark, Mark) or not isinstance(mark.state, dict):
+            raise TypeError("holds no mark")
+        numbers += [mark.index, mark.n_advances, mark.train_s, mark.evaluation_s]
+        for point in [*mark.curve, *mark.losses]:
+            numbers += [point.train_s, point.value, point.n_advances]
+    for number in numbers:
+        if not isinstance(number, int | float):
+            raise TypeError(f"holds {number!r} in place of a number")

@@ -85,7 +85,8 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         if best is None or trained.mark.curve[-1].value > best.mark.curve[-1].value:
             best = trained
             checkpoint.best = trained.mark
-    assert best is not None, "a grid has at least one point"
+    if best is None:
+        raise ValueError("a grid has at least one point")
     search_s = checkpoint.spent_s - best.mark.train_s if cell.grid else None
 
     with phases("evaluation"):

@@ -59,7 +59,8 @@ def _version(name: str) -> str | None:
 def _git() -> dict[str, Any]:
     """Commit of the checkout this package lies in, and whether tracked files differ from it.
 
-    None for an installed wheel, and where git is not installed.
+    None for an installed wheel, and where git is not installed or refuses, as it does in a checkout
+    of another user.
     """
     unknown = {"commit": None, "dirty": None}
     root = Path(__file__).resolve().parents[2]
@@ -67,16 +68,19 @@ def _git() -> dict[str, Any]:
         return unknown
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Optional locks are those of the user's own work in this checkout.
+        command = ["git", "--no-optional-locks", "-C", str(root), *words]
+        result = subprocess.run(  # noqa: S603  a list of words, without a shell
+            command, capture_output=True, text=True, check=True
+        )
         return result.stdout.strip()
 
     try:
         commit = git("rev-parse", "HEAD")
         changes = git("status", "--porcelain", "--untracked-files=no")
-    except OSError:
+    except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
         return unknown
-    return {"commit": commit or None, "dirty": bool(changes)}
+    return {"commit": commit, "dirty": bool(changes)}
 
 
 def _cpu() -> str:

@@ -131,7 +131,8 @@ class Cell(Strict):
     @property
     def threads(self) -> int:
         """Threads of the cell; a plan always fixes their number."""
-        assert self.machine.threads is not None, "a plan fixes the number of threads"
+        if self.machine.threads is None:
+            raise ValueError("a plan fixes the number of threads")
         return self.machine.threads
 
     def _hash(self, names: frozenset[str]) -> str:

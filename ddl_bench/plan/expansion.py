@@ -12,6 +12,7 @@ from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
+from ddl_bench.files import user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import DataEntry, MethodEntry, Track, grid_points, load_track, override
@@ -288,7 +289,7 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
         raise UserError(f"{entry.source}: {error}") from None
     source = entry.source
     if source not in known:
-        source = str(Path(source).resolve())
+        source = str(user_path(source).resolve())
     fields = {
         "dataset": source,
         "mirror": entry.mirror,

@@ -1,22 +1,33 @@
 """Keep trained classifiers in safetensors files, and predict with them on new images."""
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ddl_bench.api import Classifier, Keepable, Method, Restorable, Split, Task
 from ddl_bench.data.folder import pixels
 from ddl_bench.errors import UserError
-from ddl_bench.files import write_atomically
+from ddl_bench.files import (
+    brief,
+    check_size,
+    explained,
+    memory_limit,
+    name_of,
+    open_regular,
+    read_arrays,
+    write_atomically,
+)
 from ddl_bench.plan.cell import Cell
-from ddl_bench.registry import fields, load_method, make_method
+from ddl_bench.registry import fields, load_method, make_method, methods
 
 FORMAT = 1
 KEY = "ddl-bench"  # of our metadata in the file
@@ -46,52 +57,95 @@ def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
     write_atomically(path, save(state, {KEY: json.dumps(metadata)}))
 
 
-def load_model(path: str | Path) -> tuple[Classifier, Task]:
+def load_model(path: str | Path, plugins: Iterable[Path] = ()) -> tuple[Classifier, Task]:
     """Rebuild a kept classifier.
 
-    The task has no images; its class names and image shape are those of the model. Raises UserError
-    for a file that is missing or holds no kept model.
+    The task has no images; its class names and image shape are those of the model.
+
+    Parameters
+    ----------
+    path
+        The file of the model.
+    plugins
+        Python files with methods. A file that the model names is never imported on its word.
+
+    Raises
+    ------
+    UserError
+        For a file that is missing, damaged or holds no kept model, and where a plugin is needed.
     """
-    metadata, state = _read_file(Path(path))
+    path = Path(path)
+    name = name_of(path)
+    metadata, state = _read_file(path)
     if metadata.get("format") != FORMAT:
-        raise UserError(
-            f"{path}: not a model kept by this version of ddl-bench "
-            f"(format {metadata.get('format')})"
-        )
+        known = brief(metadata.get("format"))
+        raise UserError(f"{name}: not a model kept by this version of ddl-bench (format {known})")
+    try:
+        return _rebuild(metadata, state, tuple(plugins))
+    except UserError as error:
+        raise UserError(f"{name}: {brief(error, 300)}") from None
+    except (Exception, MemoryError) as error:  # whatever a damaged file makes of a method
+        text = brief(f"{type(error).__name__}: {error}")
+        raise UserError(f"{name}: damaged, or of another version: {text}") from None
+
+
+def _rebuild(
+    metadata: dict[str, Any], state: dict[str, Tensor], plugins: tuple[Path, ...]
+) -> tuple[Classifier, Task]:
+    """Make a method of a model's metadata, and its classifier of the arrays."""
     cell = Cell.model_validate(metadata["cell"])
-    plugins = [Path(plugin) for plugin in cell.plugins]
+    if cell.plugins and cell.method not in methods(plugins):
+        wanted = " ".join(f"--plugin {brief(plugin)}" for plugin in cell.plugins)
+        raise UserError(
+            f"its method {brief(cell.method, 40)!r} is of a plugin; if you trust that file, "
+            f"give it by {wanted}"
+        )
     method = make_method(load_method(cell.method, plugins), metadata["params"])
+    channels, height, width = metadata["image_shape"]
+    names = metadata["class_names"]
+    if not (names and all(isinstance(name, str) for name in names)):
+        raise UserError("its class names are not texts")
     empty = Split(
-        X=torch.empty(0, *metadata["image_shape"], dtype=torch.uint8),
+        X=torch.empty(0, channels, height, width, dtype=torch.uint8),
         y=torch.empty(0, dtype=torch.int64),
     )
     task = Task(
         name=cell.dataset,
-        class_names=tuple(metadata["class_names"]),
+        class_names=tuple(names),
         train=empty,
         val=empty,
-        mirror=metadata["mirror"],
+        mirror=bool(metadata["mirror"]),
     )
-    assert isinstance(method, Restorable), "save_model keeps restorable methods only"
+    if not isinstance(method, Restorable):
+        raise UserError(f"the method {cell.method} has no restore()")
     return method.restore(state, task), task
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the metadata and the arrays of a safetensors file."""
+    name = name_of(path)
     try:
+        with open_regular(path) as opened:
+            check_size(path, os.fstat(opened.fileno()).st_size, memory_limit())
         with safe_open(str(path), "pt") as file:
             metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            if not isinstance(metadata, dict):
+                raise UserError(f"{name}: its metadata is {type(metadata).__name__}, not a table")
             names = list(file.keys())
             return metadata, {name: file.get_tensor(name) for name in names}
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file; `ddl-bench run --keep-models` keeps models under RUN/models/"
+            f"{name}: no such file; `ddl-bench run --keep-models` keeps models under RUN/models/"
         ) from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from None
+    except (Exception, MemoryError) as error:  # its parsers raise many kinds
+        raise UserError(f"{name}: not a readable safetensors file: {brief(error)}") from None
 
 
-def predict(model: str | Path, images: str | Path) -> list[dict[str, Any]]:
+def predict(
+    model: str | Path, images: str | Path, plugins: Iterable[Path] = ()
+) -> list[dict[str, Any]]:
     """Classify new images with a kept model.
 
     Parameters
@@ -101,6 +155,8 @@ def predict(model: str | Path, images: str | Path) -> list[dict[str, Any]]:
     images
         An image file, a folder of image files, or an .npz file with an array `x` (or `x_test`):
         uint8, (n, height, width) or (n, height, width, channels).
+    plugins
+        Python files with methods, for the model of a plugin's method.
 
     Returns
     -------
@@ -112,10 +168,16 @@ def predict(model: str | Path, images: str | Path) -> list[dict[str, Any]]:
     UserError
         For files that cannot be read, or images of another size than the model takes.
     """
-    classifier, task = load_model(model)
+    classifier, task = load_model(model, plugins)
     names, X = _read_images(Path(images), task.image_shape)
-    with torch.no_grad():
-        scores, labels = classifier(X).max(1)
+    try:
+        with torch.no_grad():
+            scores, labels = classifier(X).max(1)
+    except (Exception, MemoryError) as error:
+        text = brief(f"{type(error).__name__}: {error}")
+        raise UserError(f"{name_of(model)}: cannot classify the images: {text}") from None
+    if labels.numel() and int(labels.max()) >= len(task.class_names):
+        raise UserError(f"{name_of(model)}: damaged: fewer class names than scores")
     return [
         {"image": name, "label": task.class_names[label], "score": score}
         for name, label, score in zip(names, labels.tolist(), scores.tolist(), strict=True)
@@ -124,22 +186,23 @@ def predict(model: str | Path, images: str | Path) -> list[dict[str, Any]]:
 
 def _read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], Tensor]:
     """Read images of a shape (channels, height, width), and the name of each."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder of images")
-    if path.suffix == ".npz":
-        X = _read_npz(path)
-        names = [f"{path.name}[{index}]" for index in range(len(X))]
-    else:
+    with explained(path):
+        if not path.exists():
+            raise UserError(f"{name_of(path)}: no such file or folder of images")
         files = [path]
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file())
         if not files:
-            raise UserError(f"{path}: the folder is empty; expected image files")
+            raise UserError(f"{name_of(path)}: the folder is empty; expected image files")
+    if path.suffix == ".npz":
+        X = _read_npz(path)
+        names = [f"{name_of(path.name)}[{index}]" for index in range(len(X))]
+    else:
         X = pixels(files, mode="L" if shape[0] == 1 else "RGB")
-        names = [str(file) for file in files]
+        names = [name_of(file) for file in files]
     if X.shape[1:] != shape:
         raise UserError(
-            f"{path}: images of shape {X.shape[1:]}, the model takes {shape} "
+            f"{name_of(path)}: images of shape {X.shape[1:]}, the model takes {shape} "
             "(channels, height, width)"
         )
     return names, torch.from_numpy(np.ascontiguousarray(X))
@@ -147,18 +210,16 @@ def _read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], Te
 
 def _read_npz(path: Path) -> np.ndarray:
     """Read the images of an .npz file as (n_images, channels, height, width)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            present = [key for key in ("x", "x_test") if key in file.files]
-            if not present:
-                contents = ", ".join(file.files) or "nothing"
-                raise UserError(f"{path}: expected an array `x` or `x_test`, found {contents}")
-            X: np.ndarray = file[present[0]]
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not a readable .npz file: {error}") from None
+    stored = read_arrays(path)
+    present = [key for key in ("x", "x_test") if key in stored]
+    if not present:
+        contents = brief(", ".join(stored)) if stored else "nothing"
+        raise UserError(f"{name_of(path)}: expected an array `x` or `x_test`, found {contents}")
+    X = stored[present[0]]
     if X.dtype != np.uint8 or X.ndim not in (3, 4):
         raise UserError(
-            f"{path}: expected uint8 images (n, height, width[, channels]), got {X.dtype} {X.shape}"
+            f"{name_of(path)}: expected uint8 images (n, height, width[, channels]), "
+            f"got {X.dtype} {X.shape}"
         )
     if X.ndim == 3:
         return X[:, None]

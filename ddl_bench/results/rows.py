@@ -7,10 +7,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.files import read_arrays, write_atomically
+from ddl_bench.files import (
+    brief,
+    explained,
+    name_of,
+    read_arrays,
+    read_regular,
+    warn_damaged,
+    write_atomically,
+)
 from ddl_bench.plan.cell import Cell, renewed
 
 if TYPE_CHECKING:
@@ -18,6 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 2
+LARGEST_ROW = 64_000_000  # bytes
+LONGEST_REASON = 2_000  # characters
+LARGEST_NUMBER = 1e18  # that can have been measured, in whatever unit
+PERCENTAGES = ("accuracy", "val_accuracy", "official_accuracy", "recovered")
 Status = Literal[
     "ok", "skipped", "not_installed", "failed", "diverged", "timeout", "oom", "crashed", "outdated"
 ]
@@ -118,6 +130,12 @@ class Row(BaseModel):
     started: str = ""
     provenance: dict[str, Any] = {}
 
+    @field_validator("reason")
+    @classmethod
+    def _cut(cls, reason: str) -> str:
+        """Keep the beginning of a reason: a method may put its whole data into a message."""
+        return brief(reason, LONGEST_REASON) if len(reason) > LONGEST_REASON else reason
+
 
 def write_row(run: Path, row: Row) -> None:
     """Write a row to RUN/cells/ID.json."""
@@ -128,17 +146,46 @@ def write_row(run: Path, row: Row) -> None:
 def read_row(path: Path) -> Row | None:
     """Read the row in a file; None where there is none, so that the cell is run again.
 
-    A torn file, and one whose name is not the ID of its row, hold none. Keys that a newer version
-    may have added are ignored.
+    A damaged file, one whose numbers cannot have been measured, and one whose name is not the ID of
+    its row hold none, and are warned of. Keys that a newer version may have added are ignored.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_regular(path, LARGEST_ROW))
         row = Row.model_validate(known(values, path.stem))
-    except (FileNotFoundError, IsADirectoryError):
+        check_numbers(row)
+    except FileNotFoundError:
         return None
-    except (UnicodeDecodeError, ValueError, AttributeError, TypeError, KeyError):
+    except RecursionError:
+        warn_damaged(path, "nested too deeply")
         return None
-    return row if row.cell.id == path.stem else None
+    except (UserError, ValueError, AttributeError, TypeError, KeyError, ArithmeticError) as error:
+        warn_damaged(path, damage_in(path, error))
+        return None
+    if row.cell.id != path.stem:
+        warn_damaged(path, f"its row is that of the cell {row.cell.id}")
+        return None
+    return row
+
+
+def damage_in(path: Path, error: Exception) -> str:
+    """Say what is wrong with the file of a row."""
+    if isinstance(error, UserError):
+        return str(error).removeprefix(f"{name_of(path)}: ")
+    return f"not a row: {brief(error)}"
+
+
+def check_numbers(row: Row) -> None:
+    """Raise UserError for numbers that cannot have been measured, such as an accuracy of 1e300."""
+    measured = dataclasses.asdict(row.measured)
+    for name, value in {**measured, **row.phases, "wall_s": row.wall_s}.items():
+        if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+            raise UserError(f"{name} is {value:g}, which cannot have been measured")
+    for name in PERCENTAGES:
+        if not 0 <= (measured.get(name) or 0) <= 100:
+            raise UserError(f"{name} is {measured[name]:g}; expected 0 to 100 percent")
+    for name, value in measured.items():
+        if name.startswith("n_") and (value or 0) < 0:
+            raise UserError(f"{name} is {value}; expected no negative number")
 
 
 def known(values: dict[str, Any], cell_id: str) -> dict[str, Any]:
@@ -163,11 +210,13 @@ def load_rows(run: Path) -> list[Row]:
     than the newest row of their line have the status `outdated`.
     """
     folder = run / "cells"
-    if not folder.is_dir():
-        runs = [path.parent.name for path in run.parent.glob("*/cells")]
-        choice = f", or choose a run: {nearest(run.name, runs)}" if runs else ""
-        raise UserError(f"no results in {run}: run `ddl-bench run` first{choice}")
-    read = [read_row(path) for path in folder.glob("*.json")]
+    with explained(folder):
+        if not folder.is_dir():
+            runs = [path.parent.name for path in run.parent.glob("*/cells")]
+            choice = f", or choose a run: {nearest(run.name, runs)}" if runs else ""
+            raise UserError(f"no results in {run}: run `ddl-bench run` first{choice}")
+        paths = [path for path in folder.iterdir() if path.suffix == ".json"]
+    read = map(read_row, paths)
     rows = [row for row in read if row is not None]
     rows.sort(key=lambda row: row.started)
     newest = {(row.cell.group, row.cell.seed): row for row in rows}
@@ -207,11 +256,62 @@ def load(run: str | Path) -> pd.DataFrame:
 
 
 def arrays(run: Path, cell_id: str) -> dict[str, np.ndarray]:
-    """Read what is kept beside a row; empty where nothing is.
+    """Read what is kept beside a row; empty where nothing is. Warns of what is damaged.
 
     `y_test`, `predictions`, `class_names`, `curve_*`, `loss_*`, `artefact_*`.
     """
-    return read_arrays(run / "cells" / f"{cell_id}.npz")
+    path = run / "cells" / f"{cell_id}.npz"
+    try:
+        stored = read_arrays(path)
+        check_arrays(stored)
+    except FileNotFoundError:
+        return {}
+    except UserError as error:
+        warn_damaged(path, damage_in(path, error))
+        return {}
+    return stored
+
+
+# Arrays that belong together: as many numbers in each.
+TOGETHER = (
+    ("y_test", "predictions"),
+    ("curve_seconds", "curve_accuracy", "curve_step"),
+    ("loss_seconds", "loss_mean", "loss_step"),
+)
+
+
+def check_arrays(stored: dict[str, np.ndarray]) -> None:
+    """Raise UserError for arrays that no row can have beside it."""
+    for names in TOGETHER:
+        present = [stored[name] for name in names if name in stored]
+        if any(array.ndim != 1 or array.dtype.kind not in "iuf" for array in present):
+            raise UserError(f"{', '.join(names)}: expected one number for each")
+        if len({len(array) for array in present}) > 1:
+            raise UserError(f"{', '.join(names)} differ in length")
+    for name in TOGETHER[0]:
+        if name not in stored:
+            raise UserError(f"has no array {name}")
+        if stored[name].dtype.kind not in "iu":
+            raise UserError(f"{name} is {stored[name].dtype}; expected integers")
+    if "curve_seconds" in stored and not {"curve_accuracy", "curve_split"} <= stored.keys():
+        raise UserError("has a curve without accuracy or split")
+    check_classes(stored)
+    atoms = stored.get("artefact_atoms")
+    if atoms is not None and (atoms.ndim != 4 or atoms.dtype.kind != "f" or not atoms.size):
+        raise UserError(f"artefact_atoms is {atoms.dtype} {atoms.shape}; expected images of atoms")
+
+
+def check_classes(stored: dict[str, np.ndarray]) -> None:
+    """Raise UserError for labels that have no class name, where classes have names."""
+    names = stored.get("class_names")
+    if names is None:
+        return
+    if names.ndim != 1:
+        raise UserError(f"class_names is {names.shape}; expected a list")
+    for key in TOGETHER[0]:
+        labels = stored[key]
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(names):
+            raise UserError(f"{key} has labels beyond the {len(names)} classes")
 
 
 def find_row(run: Path, wanted: str) -> Row:

@@ -246,7 +246,7 @@ def compare_groups(run: Path, a: Group, b: Group) -> Comparison:
         right = right_images(run, a, b)
         shared = {row.cell.seed for row in a.ok} & {row.cell.seed for row in b.ok}
         for seed in sorted(shared - right.keys()):
-            left_out.append(f"seed {seed}: predictions were not kept")
+            left_out.append(f"seed {seed}: predictions were not kept, or differ in their images")
     record = Comparison(
         dataset=a.dataset, a=a.name, b=b.name, seeds=tuple(right), left_out=tuple(left_out)
     )
@@ -279,7 +279,7 @@ def right_images(run: Path, a: Group, b: Group) -> dict[int, np.ndarray]:
     for seed in sorted(rows_a.keys() & rows_b.keys()):
         of_a = arrays(run, rows_a[seed].cell.id)
         of_b = arrays(run, rows_b[seed].cell.id)
-        if of_a and of_b:
+        if of_a and of_b and np.array_equal(of_a["y_test"], of_b["y_test"]):
             pair = [stored["predictions"] == stored["y_test"] for stored in (of_a, of_b)]
             right[seed] = np.array(pair)
     return right

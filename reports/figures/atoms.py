@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports.figures.outcomes import Outcomes
-from reports.figures.style import new_figure
+from reports.figures.style import best_panels, new_figure, note_panels
 
 MOST_ATOMS = 100  # of a method
 N_COLUMNS = 5
@@ -20,6 +20,8 @@ def draw_atoms(outcomes: Outcomes) -> Figure | None:
             shown[name] = atoms
     if not shown:
         return None
+    n_methods = len(shown)
+    shown = best_panels(shown)
     n_columns = min(max(len(shown), 2), N_COLUMNS)
     n_rows = -(-len(shown) // N_COLUMNS)
     figure = new_figure(3 * n_columns, 3.4 * n_rows, DPI)
@@ -29,6 +31,7 @@ def draw_atoms(outcomes: Outcomes) -> Figure | None:
         axes = figure.add_subplot(n_rows, min(n_columns, len(shown)), index, title=title)
         axes.imshow(mosaic(atoms, side), "gray", vmin=0, vmax=1, interpolation="none")
         axes.set_axis_off()
+    note_panels(figure, n_methods)
     return figure
 
 

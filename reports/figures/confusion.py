@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from seaborn.utils import axis_ticklabels_overlap, relative_luminance
 
 from reports.figures.outcomes import Outcomes
-from reports.figures.style import new_figure
+from reports.figures.style import best_panels, new_figure, note_panels
 
 N_COLUMNS = 3
 CLASSES = range(2, 13)  # more would not be legible
@@ -28,12 +28,15 @@ def draw_confusion(outcomes: Outcomes) -> Figure | None:
             shown[name] = arrays
     if not shown:
         return None
+    n_methods = len(shown)
+    shown = best_panels(shown)
     n_columns = min(len(shown), N_COLUMNS)
     n_rows = -(-len(shown) // N_COLUMNS)
     figure = new_figure(4 * n_columns, 3.9 * n_rows, DPI)
     for index, (name, arrays) in enumerate(shown.items(), 1):
         axes = figure.add_subplot(n_rows, n_columns, index, title=name)
         draw_matrix(axes, shares_of_classes(arrays))
+    note_panels(figure, n_methods)
     return figure
 
 

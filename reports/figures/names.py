@@ -66,7 +66,7 @@ def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -
         size = np.array(Text.get_window_extent(text).size)
         home = to_pixels(mean)
         others = spots[np.hypot(*(spots - home).T) > NEAR_PIXELS]
-        place = best_place(axes, list(places(home, size)), blocked, written, others)
+        place = best_place(axes, places(home, size), blocked, written, others)
         text.set_position(tuple(place.low - home))
         if text.arrow_patch is not None:
             text.arrow_patch.set_visible(place.radius > LONG_PIXELS)
@@ -86,7 +86,7 @@ def places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
 
 def best_place(
     axes: Axes,
-    candidates: list[Place],
+    candidates: Iterator[Place],
     blocked: np.ndarray,
     written: list[Place],
     others: np.ndarray,
@@ -96,27 +96,33 @@ def best_place(
     Where none is free, return the last.
     """
     nearest = None
+    frame = np.array(axes.bbox.extents)
+    lows = np.array([other.low for other in written]).reshape(-1, 2)
+    highs = np.array([other.high for other in written]).reshape(-1, 2)
     for place in candidates:
-        if not is_free(place, np.array(axes.bbox.extents), blocked, written):
+        if not is_free(place, frame, blocked, lows, highs):
             continue
         distances = np.hypot(*(place.line[:, None] - others).T)
         if (distances > NEAR_PIXELS).all():
             return place
         nearest = nearest or place
-    return nearest or candidates[-1]
+    return nearest or place
 
 
-def is_free(place: Place, frame: np.ndarray, blocked: np.ndarray, written: list[Place]) -> bool:
-    """Say whether a place is inside the frame, and covers no blocked point and no written name."""
+def is_free(
+    place: Place, frame: np.ndarray, blocked: np.ndarray, lows: np.ndarray, highs: np.ndarray
+) -> bool:
+    """Say whether a place is inside the frame, and covers no blocked point and no written name.
+
+    The corners of written names are `lows` and `highs`, shape (n_names, 2).
+    """
     if (place.low <= frame[:2]).any() or (place.high >= frame[2:]).any():
         return False
     above = blocked > place.low - MARGIN_PIXELS
     below = blocked < place.high + MARGIN_PIXELS
     if (above & below).all(axis=1).any():
         return False
-    for other in written:
-        if (place.low < other.high).all() and (place.high > other.low).all():
-            return False
-        if ((place.line > other.low) & (place.line < other.high)).all(axis=1).any():
-            return False
-    return True
+    if ((place.low < highs) & (place.high > lows)).all(axis=1).any():
+        return False
+    points = place.line[:, None]
+    return not ((points > lows) & (points < highs)).all(axis=2).any()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import seaborn as sns
@@ -18,6 +18,7 @@ YELLOW = "#ece133"
 SIZE_INCHES = (7, 4.4)
 SCREEN_DPI = 72  # at this resolution a pixel is a point
 PRINT_DPI = 200
+MOST_PANELS = 36  # of one method each; a figure of a hundred takes a gigabyte
 
 COLOURS = [
     colour
@@ -53,6 +54,17 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
         name: Look(colour, marker)
         for name, colour, marker in zip(names, cycle(COLOURS), cycle(MARKERS), strict=False)
     }
+
+
+def best_panels(shown: dict[str, Any]) -> dict[str, Any]:
+    """Keep what is shown of the most accurate methods, which come last, where they are many."""
+    return dict(list(shown.items())[-MOST_PANELS:])
+
+
+def note_panels(figure: Figure, n_methods: int) -> None:
+    """Say below a figure that it has no panel for some methods."""
+    if n_methods > MOST_PANELS:
+        figure.supxlabel(f"the {MOST_PANELS} most accurate of {n_methods} methods")
 
 
 @contextmanager

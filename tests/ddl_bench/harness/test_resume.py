@@ -1,6 +1,5 @@
 """A killed cell is resumed from its checkpoint and ends bit-identical; curves for TensorBoard."""
 
-import io
 import os
 import random
 import signal
@@ -21,7 +20,7 @@ from ddl_bench.api import Budget, Resumable, Training
 from ddl_bench.contract.toys import toy_task
 from ddl_bench.errors import UserError
 from ddl_bench.harness import checkpoint
-from ddl_bench.harness.checkpoint import MADE_BY, Checkpoint, Mark, Point
+from ddl_bench.harness.checkpoint import MADE_BY, Checkpoint, Mark, Point, packed
 from ddl_bench.harness.clock import Phases
 from ddl_bench.harness.run import Silent, View, run
 from ddl_bench.harness.supervise import Job
@@ -162,9 +161,27 @@ def saved(**changes: object) -> bytes:
         "resumed": 1,
         "phases": {},
     }
-    buffer = io.BytesIO()
-    torch.save(content | changes, buffer)
-    return buffer.getvalue()
+    return packed(content | changes)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_flipped_byte_is_never_loaded(
+    seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = torch.arange(100.0)
+    data = bytearray(saved(mark=Mark(n_advances=1, state={"training": weights})))
+    rng = np.random.default_rng(seed)
+    place = int(rng.integers(len(data)))
+    data[place] ^= int(rng.integers(1, 256))
+    (tmp_path / "x").write_bytes(data)
+    assert Checkpoint(tmp_path / "x", Phases({})).mark == Mark()
+    assert "SHA-256 is wrong" in capsys.readouterr().out
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "x")
+    assert Checkpoint(tmp_path / "x", Phases({})).mark == Mark()
+    assert "checkpoint ignored" in capsys.readouterr().out
 
 
 def test_a_mark_comes_back_with_its_curves(tmp_path: Path) -> None:
@@ -178,10 +195,17 @@ def test_a_mark_comes_back_with_its_curves(tmp_path: Path) -> None:
     assert phases.seconds == {"training": 3.0}
 
 
-JUNK = [b"", b"junk", saved()[:-200], saved(made_by={"format": 0}), saved(spent_s=os.getpid)]
+JUNK = [
+    b"",
+    b"junk",
+    saved()[:-200],
+    saved(made_by={"format": 0}),
+    saved(spent_s=os.getpid),
+    saved(mark=[1]),
+]
 
 
-@pytest.mark.parametrize("junk", JUNK, ids=["empty", "junk", "torn", "version", "code"])
+@pytest.mark.parametrize("junk", JUNK, ids=["empty", "junk", "torn", "version", "code", "parts"])
 def test_what_is_no_checkpoint_is_ignored(
     junk: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ddl_bench.files import DamagedFile
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import Measured, Row, frame, load_rows, read_row, write_row
@@ -55,18 +56,22 @@ def test_keys_of_a_newer_version_are_ignored(written: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"cell": 3}', '{"cell": {}}', "\xff"])
 def test_a_torn_file_holds_no_row(written: Path, text: str) -> None:
     written.write_text(text)
-    assert read_row(written) is None
+    with pytest.warns(DamagedFile, match=written.name):
+        assert read_row(written) is None
 
 
 def test_a_folder_holds_no_row(tmp_path: Path) -> None:
-    assert read_row(tmp_path) is None
+    with pytest.warns(DamagedFile, match="not a regular file"):
+        assert read_row(tmp_path) is None
 
 
 def test_a_misplaced_row_does_not_count(written: Path) -> None:
     copy = written.with_name("0123456789ab.json")
     copy.write_text(written.read_text())
-    assert read_row(copy) is None
-    assert len(load_rows(written.parents[1])) == 1
+    with pytest.warns(DamagedFile, match="its row is that of the cell"):
+        assert read_row(copy) is None
+    with pytest.warns(DamagedFile):
+        assert len(load_rows(written.parents[1])) == 1
 
 
 def test_rows_of_the_first_identity_are_shown_with_their_own_ids() -> None:
