@@ -29,6 +29,7 @@ can be run; `ddl-bench COMMAND --help` explains each command.""",
 console = Console()
 
 LONGEST_ERROR = 500  # characters
+MOST_SEEDS = 100_000
 LAST_RUN = Path("results/quick")
 
 WHAT = "What to run"
@@ -66,11 +67,14 @@ def seed_list(text: str | None) -> list[int] | None:
         return None
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise UserError(f"--seeds {text!r}: expected seeds such as 0,1,2 or 0-4")
-        last = match[2] or match[1]
-        seeds += range(int(match[1]), int(last) + 1)
+            given = f"--seeds {text!r:.80}"
+            raise UserError(f"{given}: expected seeds below 2**32, such as 0,1,2 or 0-4")
+        last = int(match[2] or match[1])
+        if last - int(match[1]) >= MOST_SEEDS:
+            raise UserError(f"--seeds {part}: at most {MOST_SEEDS:,} seeds in one run")
+        seeds += range(int(match[1]), last + 1)
     return seeds
 
 

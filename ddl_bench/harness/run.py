@@ -100,6 +100,7 @@ def run(
     elif options:
         raise UserError(f"run: {', '.join(options)} beside overrides; give one of them alone")
     cells = plan(track, overrides)
+    check_devices(cells)
     return run_cells(
         cells,
         run_folder(track, out),
@@ -112,6 +113,20 @@ def run(
 def run_folder(track: str, out: str | Path | None) -> Path:
     """Return the run folder of a track: `out`, or results/TRACK."""
     return Path(out) if out else Path("results") / Path(track).stem
+
+
+def check_devices(cells: Iterable[Cell]) -> None:
+    """Raise UserError where a cell is to run on a GPU that this machine does not have."""
+    names = {cell.machine.device for cell in cells} - {"cpu"}
+    if not names:
+        return
+    import torch  # here, so that runs without a GPU start sooner
+
+    n_devices = torch.cuda.device_count()
+    for name in sorted(names):
+        number = int(name.partition(":")[2] or 0)
+        if number >= n_devices:
+            raise UserError(f"--device {name}: torch sees {n_devices} CUDA devices on this machine")
 
 
 def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:

@@ -20,7 +20,7 @@ from pydantic import (
 from ddl_bench.api import Budget
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
-from ddl_bench.options import NotNegative
+from ddl_bench.options import NotNegative, Seed
 from ddl_bench.plan.identity import IDENTITY_VERSION
 
 # What determines a result besides its seed and the method's code: rows that agree in it are seeds
@@ -28,13 +28,14 @@ from ddl_bench.plan.identity import IDENTITY_VERSION
 SETTINGS = frozenset({"method", "params", "grid", "data", "splits", "budget", "machine", "mirror"})
 Precision = Literal["float32", "bfloat16"]
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-NUMBERS = (int, float, int | None, float | None, list[NotNegative])  # types of fields
+MOST = 1e9  # epochs, seconds, minutes or hours
+NUMBERS = (int, float, int | None, float | None, list[NotNegative], list[Seed])  # types of fields
 
 
 class Strict(BaseModel):
     """A frozen model in which an unknown key is an error, and so is a bool in place of a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -63,9 +64,9 @@ class BudgetSpec(Strict):
         """Read a budget from a command line: `40e` is 40 epochs; `90s`, `3m`, `1.5h` are times."""
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(e|epochs?|s|m|h)\s*", text)
         number = float(match[1]) if match else 0.0
-        if not match or number <= 0:
+        if not match or not 0 < number < MOST:
             examples = "such as 40e, 90s, 3m or 1.5h"
-            raise UserError(f"--budget {text!r}: expected epochs or a time, {examples}")
+            raise UserError(f"--budget {text!r:.80}: expected epochs or a time, {examples}")
         if match[2].startswith("e"):
             return cls(epochs=max(1, round(number)))
         return cls(seconds=number * SECONDS[match[2]])
@@ -152,6 +153,9 @@ class Cell(Strict):
             "device": self.machine.device,
             "threads": self.machine.threads,
             "precision": self.machine.precision,
+            "time_limit": self.limits.time_s,
+            "memory_limit_gb": self.limits.memory_gb,
+            "data_dir": self.data_dir or None,
         }
         options |= dataclasses.asdict(self.splits)
         words = ["ddl-bench", "run", self.track]

@@ -13,12 +13,15 @@ from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
 from ddl_bench.files import user_path
-from ddl_bench.plan.cell import BudgetSpec, Cell, Precision
+from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import DataEntry, MethodEntry, Track, grid_points, load_track, override
 from ddl_bench.registry import datasets, load_method, make_method, parse_spec
 
 OVERHEAD_S = 5.0  # what a cell needs besides its training, on two cores
+LIMIT_FACTOR = 1.5  # a hard limit that follows a budget in seconds is so many times the budget
+LIMIT_MARGIN_S = 60.0  # and so many seconds, for data, evaluation and slow last steps
+MOST_CELLS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,6 @@ def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
         "plugins": tuple(str(path.resolve()) for path in overrides.plugins),
         "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
         "machine": track.machine.model_copy(update={"threads": threads}),
-        "limits": track.limits,
         "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
     }
@@ -187,6 +189,12 @@ def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
     if splits.val_fraction == 0 and any(entry.grid for entry in entries):
         raise UserError(
             f"{track_name}: a grid is chosen on validation images: set val_fraction above 0"
+        )
+    n_cells = len(track.seeds) * len(data) * len(entries)
+    if n_cells > MOST_CELLS:
+        raise UserError(
+            f"{track_name}: {n_cells:,} cells; a run takes at most {MOST_CELLS:,}: "
+            "choose fewer seeds, methods or data sets"
         )
     cells = []
     for seed in track.seeds:
@@ -239,6 +247,7 @@ def method_fields(
         for point in grid_points(entry.grid):
             place = f"{track_name}: method {entry.title!r}"
             make_method(cls, entry.params | point, where=place)
+    budget = overrides.budget or entry.budget or track.budget
     return {
         "method": entry.name,
         "label": entry.title,
@@ -246,8 +255,38 @@ def method_fields(
         "grid": entry.grid,
         "paper": entry.paper,
         "source": source,
-        "budget": overrides.budget or entry.budget or track.budget,
+        "budget": budget,
+        "limits": limits_for(budget, entry, track, overrides),
     }
+
+
+def limits_for(
+    budget: BudgetSpec, entry: MethodEntry, track: Track, overrides: Overrides
+) -> Limits:
+    """Return the hard limits of a cell; the limit of time follows the budget of a user.
+
+    A time limit that a user gives is taken as it is. Raises UserError where it is below the budget.
+    """
+    limits = track.limits
+    n_points = len(list(grid_points(entry.grid)))
+    usual = entry.budget or track.budget
+    if budget.seconds:
+        training_s = n_points * budget.seconds
+        if "time_s" not in overrides.limits:
+            least_s = LIMIT_FACTOR * training_s + LIMIT_MARGIN_S
+            return limits.model_copy(update={"time_s": max(limits.time_s, least_s)})
+        if limits.time_s < training_s:
+            raise UserError(
+                f"--time-limit {limits.time_s:g}: {entry.title} is to train for {training_s:g} s, "
+                "its budget; give a higher limit or a smaller budget"
+            )
+    elif "time_s" not in overrides.limits and budget.epochs and budget != usual:
+        if usual.epochs:
+            time_s = limits.time_s * max(1.0, budget.epochs / usual.epochs)
+        else:
+            time_s = max(limits.time_s, Limits().time_s)
+        return limits.model_copy(update={"time_s": time_s})
+    return limits
 
 
 def chosen_datasets(track: Track, wanted: Sequence[str] | None) -> list[DataEntry]:

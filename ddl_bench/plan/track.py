@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.options import NotNegative
+from ddl_bench.options import Seed
 from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict
 from ddl_bench.registry import flat
 
@@ -68,7 +68,7 @@ class Track(Strict):
 
     name: str = Field(pattern=r"^[\w.-]+$")
     description: str = ""
-    seeds: list[NotNegative] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     budget: BudgetSpec
     machine: Machine = Machine()
     limits: Limits = Limits()

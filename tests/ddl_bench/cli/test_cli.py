@@ -187,7 +187,7 @@ def test_check_ends_with_1_where_a_rule_is_broken(tmp_path: Path) -> None:
             ["run", "--datasets", "digits[mirror=maybe]"],
             "the only option is mirror=true or mirror=false",
         ),
-        (["run", "--seeds", "a"], "expected seeds such as 0,1,2 or 0-4"),
+        (["run", "--seeds", "a"], "such as 0,1,2 or 0-4"),
         (["run", "--budget", "soon"], "such as 40e, 90s"),
         (["run", "--threads", "500"], "cores are available"),
         (["run", "--threads", "-1"], "--threads -1: Input should be greater than or equal to 1"),
@@ -239,3 +239,17 @@ def test_a_narrow_terminal_folds_no_word_of_a_heading() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "parameters" in text
     assert "detrame-plainnet-3" in text
+
+
+@pytest.mark.parametrize("text", ["0-4000000000", "0-" + "9" * 5000, "9" * 5000, "3-1"])
+def test_seeds_without_bounds_are_refused_at_once(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds") as refused:
+        ddl_bench(["run", "--dry-run", "--seeds", text])
+    assert len(str(refused.value)) < 200
+
+
+def test_a_gpu_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"--device cuda:90: torch sees \d+ CUDA devices"):
+        ddl_bench(["run", "--methods", "logistic", "--device", "cuda:90", "--out", out])
+    assert not out.exists()

@@ -182,14 +182,21 @@ def test_the_command_of_a_cell_plans_the_same_cell() -> None:
 
     (cell,) = plan(
         "quick",
-        Overrides(methods=["plainnet[depth=6]"], seeds=[4], machine={"precision": "bfloat16"}),
+        Overrides(
+            methods=["plainnet[depth=6]"],
+            seeds=[4],
+            machine={"precision": "bfloat16"},
+            limits={"time_s": 400.0, "memory_gb": 3.0},
+        ),
     )
     with patch.object(commands, "dry_run") as seen:
         CliRunner().invoke(
             cli.app, [*shlex.split(cell.command())[1:], "--dry-run"], catch_exceptions=False
         )
     _, track, _, overrides, _ = seen.call_args.args
-    assert [again.id for again in plan(track, overrides)] == [cell.id]
+    (again,) = plan(track, overrides)
+    assert again.id == cell.id
+    assert again.limits == cell.limits
 
 
 @pytest.mark.parametrize(
@@ -301,3 +308,43 @@ def test_a_grid_needs_validation_images(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="val_fraction above 0"):
         plan(str(path))
+
+
+def limit_of(**options: Any) -> float:
+    """The hard limit of time of the first cell of the track `quick`, whose own limit is 60 s."""
+    return plan("quick", Overrides.of(seeds=0, **options))[0].limits.time_s
+
+
+def test_the_hard_limit_follows_the_budget_of_a_user() -> None:
+    assert limit_of() == 60
+    assert limit_of(budget="30e") == 60
+    assert limit_of(budget="10e") == 60
+    assert limit_of(budget="90e") == 180
+    assert limit_of(budget="3m") > 1.4 * 180
+    assert limit_of(budget="3m", time_limit=200) == 200
+    with pytest.raises(UserError, match=r"--time-limit 100: .* 180 s, its budget"):
+        limit_of(budget="3m", time_limit=100)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan"])
+@pytest.mark.parametrize("option", ["time_limit", "memory_limit_gb"])
+def test_limits_are_finite(option: str, text: str) -> None:
+    with pytest.raises(UserError, match="finite"):
+        limit_of(**{option: float(text)})
+
+
+def test_a_budget_is_finite() -> None:
+    for text in ("9" * 400 + "h", "9" * 400 + "e"):
+        with pytest.raises(UserError, match="--budget"):
+            limit_of(budget=text)
+
+
+def test_seeds_are_those_that_numpy_takes() -> None:
+    assert len(plan("quick", Overrides.of(methods="sdl", seeds=2**32 - 1))) == 1
+    with pytest.raises(UserError, match="--seeds"):
+        plan("quick", Overrides.of(methods="sdl", seeds=2**32))
+
+
+def test_a_run_has_a_bounded_number_of_cells() -> None:
+    with pytest.raises(UserError, match="choose fewer"):
+        plan("quick", Overrides.of(seeds=range(200_000)))

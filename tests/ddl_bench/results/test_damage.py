@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,7 +230,7 @@ def test_mirror_is_true_or_false(tmp_path: Path, mirror: object) -> None:
 
 
 @pytest.mark.parametrize("mirror", [True, False, 0, 1, [True]])
-def test_mirror_may_be_a_number(tmp_path: Path, mirror: object) -> None:
+def test_mirror_may_be_a_number(tmp_path: Path, mirror: Any) -> None:
     path = tmp_path / "x.npz"
     good_data(path, mirror=mirror)
     assert npz.read(path).mirror == bool(np.all(mirror))
