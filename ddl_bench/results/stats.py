@@ -245,8 +245,10 @@ def compare_groups(run: Path, a: Group, b: Group) -> Comparison:
     else:
         right = right_images(run, a, b)
         shared = {row.cell.seed for row in a.ok} & {row.cell.seed for row in b.ok}
-        for seed in sorted(shared - right.keys()):
-            left_out.append(f"seed {seed}: predictions were not kept, or differ in their images")
+        lacking = sorted(shared - right.keys())
+        if lacking:
+            seeds = ", ".join(map(str, lacking))
+            left_out.append(f"seed {seeds}: predictions were not kept, or differ in their images")
     record = Comparison(
         dataset=a.dataset, a=a.name, b=b.name, seeds=tuple(right), left_out=tuple(left_out)
     )

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from ddl_bench import describe
+from ddl_bench import describe, registry
 from ddl_bench.results.groups import Group
 from reports.figures.outcomes import Outcomes, Point
 from reports.figures.panels import draw_panels
@@ -31,5 +31,7 @@ def draw_curves(outcomes: Outcomes) -> Figure | None:
 
 def families(groups: list[Group]) -> dict[str, str]:
     """Return the family of each line; methods of plugins are "other" unless they are installed."""
-    known = {record["name"]: record["family"] for record in describe.methods()}
-    return {group.name: known.get(group.cell.method) or "other" for group in groups}
+    known = registry.methods()
+    used = {group.cell.method for group in groups}
+    family_of = {name: describe.method(name)["family"] for name in used if name in known}
+    return {group.name: family_of.get(group.cell.method) or "other" for group in groups}

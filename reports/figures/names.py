@@ -17,6 +17,7 @@ ANGLES = np.pi * np.array(
 RADII_PIXELS = range(9, 200, 5)
 NEAR_PIXELS = 6  # between a line and a point that it does not lead to
 MARGIN_PIXELS = 5  # between a name and data
+MOST_EXACT = 2_000  # covered places; more are taken once a pixel
 LONG_PIXELS = 15  # a name farther from its point has a line to it
 
 
@@ -56,6 +57,8 @@ def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -
     """
     to_pixels = axes.transData.transform
     blocked = to_pixels(covered)
+    if len(blocked) > MOST_EXACT:
+        blocked = np.unique(blocked.round(), axis=0)
     spots = to_pixels(np.array(list(means.values())))
     written: list[Place] = []
     for name, mean in means.items():

@@ -63,7 +63,10 @@ def draw_points(
 def draw_lines(
     axes: Axes, lines: pd.DataFrame, colour: str, *, width: float, alpha: float | None = None
 ) -> None:
-    """Draw the points of one method, a line for each seed."""
+    """Draw the points of one method, a line for each seed that has several."""
+    lines = lines[lines.groupby("seed")["x"].transform("size") > 1]
+    if lines.empty:
+        return
     sns.lineplot(
         lines,
         x="x",

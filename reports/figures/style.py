@@ -18,7 +18,7 @@ YELLOW = "#ece133"
 SIZE_INCHES = (7, 4.4)
 SCREEN_DPI = 72  # at this resolution a pixel is a point
 PRINT_DPI = 200
-MOST_PANELS = 36  # of one method each; a figure of a hundred takes a gigabyte
+MOST_PANELS = 40  # of one method each; a figure of a hundred takes a gigabyte
 
 COLOURS = [
     colour

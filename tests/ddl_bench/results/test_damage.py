@@ -8,7 +8,6 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -230,7 +229,7 @@ def test_mirror_is_true_or_false(tmp_path: Path, mirror: object) -> None:
 
 
 @pytest.mark.parametrize("mirror", [True, False, 0, 1, [True]])
-def test_mirror_may_be_a_number(tmp_path: Path, mirror: Any) -> None:
+def test_mirror_may_be_a_number(tmp_path: Path, mirror: int | list[bool]) -> None:
     path = tmp_path / "x.npz"
     good_data(path, mirror=mirror)
     assert npz.read(path).mirror == bool(np.all(mirror))
