@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
+from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
@@ -57,6 +58,7 @@ def run(
     rerun: str = "",
     jobs: int | None = None,
     view: View | None = None,
+    fresh_process: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -80,6 +82,9 @@ def run(
         sharing.
     view
         Watches the run.
+    fresh_process
+        Start an interpreter for each cell, instead of forking a process that has imported the
+        libraries.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -107,6 +112,7 @@ def run(
         rerun=rerun,
         slots=n_slots(cells, jobs),
         view=view or Silent(),
+        fresh_process=fresh_process,
     )
 
 
@@ -151,7 +157,13 @@ def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:
 
 
 def run_cells(
-    cells: Sequence[Cell], folder: Path, *, rerun: str, slots: int, view: View
+    cells: Sequence[Cell],
+    folder: Path,
+    *,
+    rerun: str,
+    slots: int,
+    view: View,
+    fresh_process: bool = False,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
@@ -164,7 +176,8 @@ def run_cells(
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
-    queue = Queue(folder, waiting, earlier)
+    launcher = Launcher(is_fresh=fresh_process)
+    queue = Queue(folder, waiting, earlier, launcher)
     running: list[Job] = []
     try:
         while queue.waiting or running or queue.look_again():
@@ -188,6 +201,7 @@ def run_cells(
         for job in running:  # stopped from outside: the cells under way will be run again
             job.kill()
             job.release()
+        launcher.close()
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     return list(rows.values())
@@ -204,10 +218,19 @@ class Queue:
         Cells to run, in order.
     earlier
         Rows that were there before, by cell ID; any other row was written by another runner.
+    launcher
+        Starts the workers.
     """
 
-    def __init__(self, folder: Path, waiting: list[Cell], earlier: Mapping[str, Row]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        waiting: list[Cell],
+        earlier: Mapping[str, Row],
+        launcher: Launcher,
+    ) -> None:
         self.waiting = waiting
+        self._launcher = launcher
         self._folder = folder
         self._earlier = earlier
         self._elsewhere: list[Cell] = []
@@ -246,7 +269,13 @@ class Queue:
                 claimed.release()
             else:
                 self._has_looked = False
-                return Job(self._folder, cell, claimed, taken, self._earlier.get(cell.id))
+                earlier = self._earlier.get(cell.id)
+                try:
+                    return Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                except BaseException:
+                    claimed.release()
+                    taken.release()
+                    raise
             taken.release()
         return None
 

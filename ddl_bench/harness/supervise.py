@@ -3,31 +3,26 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
+from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
 from ddl_bench.harness import progress
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
+from ddl_bench.harness.launcher import Launcher
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
 GRACE_S = 2.0  # between the polite signal and the hard one
 CHECK_EVERY_S = 0.2  # memory of the worker, sign of life for other runners
 LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
-# Every library reads its own variable, at import; the worker is pinned to as many cores.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+LAST_BYTES = 4096  # of a log that are searched for the last line
+LONGEST_LOG = 8 * 2**20  # bytes; a log that grew beyond is cut to its end
 
 
 class Job:
@@ -43,12 +38,25 @@ class Job:
         Keeps other runners off the cell.
     taken
         CPU cores of the worker, locked.
+    launcher
+        Starts the worker.
     earlier
         The row of the cell that was there before.
+
+    Raises
+    ------
+    UserError
+        Where no file can be written in the run folder, or no process started.
     """
 
     def __init__(
-        self, run: Path, cell: Cell, claim: Claim, taken: Taken, earlier: Row | None = None
+        self,
+        run: Path,
+        cell: Cell,
+        claim: Claim,
+        taken: Taken,
+        launcher: Launcher,
+        earlier: Row | None = None,
     ) -> None:
         self.run = run
         self.cell = cell
@@ -60,44 +68,28 @@ class Job:
         self.log = run / "work" / f"{cell.id}.log"
         self._row = run / "cells" / f"{cell.id}.json"
         self._progress = run / "work" / f"{cell.id}.progress.json"
-        self._progress.unlink(missing_ok=True)
         self._peak_memory = 0
         self._checked_s = 0.0
-        content = cell.model_dump_json().encode()
-        write_atomically(run / "work" / f"{cell.id}.cell.json", content)
-        self._spawned = time.time()
-        started = datetime.fromtimestamp(self._spawned, UTC)
-        self._started = started.isoformat(timespec="milliseconds")
-        self._process = self._spawn()
-
-    def _spawn(self) -> "subprocess.Popen[bytes]":
-        """Start the worker in a process group of its own, its output in a log."""
-        command = [
-            sys.executable,
-            "-m",
-            "ddl_bench.harness.worker",
-            str(self.run),
-            self.cell.id,
+        try:
+            self._progress.unlink(missing_ok=True)
+            content = cell.model_dump_json().encode()
+            write_atomically(run / "work" / f"{cell.id}.cell.json", content)
+            self.log.write_bytes(b"")
+        except OSError as error:
+            raise UserError(f"{run}: cannot write there: {error.strerror or error}") from None
+        launcher.prepare(cell.threads, cell.machine.device)
+        self._spawned = time.monotonic()
+        self._started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        arguments = [
+            str(run),
+            cell.id,
             ",".join(map(str, self.cores)),
             repr(self._spawned),
-            str(os.getpid()),
-            str(self.claim.path),
-            self.claim.token,
+            self._started,
+            str(claim.path),
+            claim.token,
         ]
-        environment = {
-            **os.environ,
-            **dict.fromkeys(THREAD_VARIABLES, str(self.cell.threads)),
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic products on a GPU
-        }
-        with self.log.open("wb") as log:
-            return subprocess.Popen(  # noqa: S603  a list of words, without a shell
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+        self._process = launcher.start(arguments, self.log, cell.threads, cell.machine.device)
 
     @property
     def pid(self) -> int:
@@ -107,7 +99,7 @@ class Job:
     @property
     def seconds(self) -> float:
         """Seconds since the worker was started."""
-        return time.time() - self._spawned
+        return time.monotonic() - self._spawned
 
     def progress(self) -> progress.Seen:
         """Phase and share of training done, as the worker last wrote them."""
@@ -126,6 +118,7 @@ class Job:
             self._checked_s = self.seconds
             if not self._holds_claim():
                 return None
+            self._bound_log()
             memory = self._memory()
             self._peak_memory = max(self._peak_memory, memory)
             if memory > limits.memory_gb * 1e9:
@@ -203,10 +196,27 @@ class Job:
             reason += (
                 f" (often the kernel, for lack of memory; peak resident set that was seen: {peak})"
             )
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        if lines:
-            reason += f"; last output: {lines[-1][:LONGEST_OUTPUT]!r}"
+        last_line = self._last_line()
+        if last_line:
+            reason += f"; last output: {last_line[:LONGEST_OUTPUT]!r}"
         return self._failure("crashed", f"{reason}; log: {self.log}")
+
+    def _bound_log(self) -> None:
+        """Cut a log that has grown too long to its end; the worker appends to what is left."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > LONGEST_LOG:
+                content = last_bytes(self.log)
+                os.truncate(self.log, 0)
+                with self.log.open("ab") as log:
+                    log.write(b"[the output before was too long to keep]\n" + content)
+
+    def _last_line(self) -> str:
+        """Return the last line that the worker printed; empty where there is none."""
+        try:
+            lines = last_bytes(self.log).decode(errors="replace").strip().splitlines()
+        except OSError:  # somebody has deleted the folder
+            return ""
+        return lines[-1] if lines else ""
 
     def _end_children(self) -> None:
         """End children that outlived the worker, which would disturb the times of the next cell."""
@@ -224,5 +234,16 @@ class Job:
             measured=Measured(peak_memory=self._peak_memory or None),
             provenance={"command": self.cell.command()},
         )
-        write_row(self.run, row)
+        try:
+            write_row(self.run, row)
+        except OSError as error:
+            raise UserError(f"{self.run}: cannot write there: {error.strerror or error}") from None
         return row
+
+
+def last_bytes(path: Path) -> bytes:
+    """Read the end of a file, however long it is."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - LAST_BYTES))
+        return file.read(LAST_BYTES)

@@ -1,8 +1,9 @@
 """Run one cell.
 
-    python -m ddl_bench.harness.worker RUN CELL_ID CORES SPAWNED_AT PARENT CLAIM TOKEN
+    python -P -m ddl_bench.harness.worker RUN CELL_ID CORES SPAWNED_AT STARTED CLAIM TOKEN PARENT
 
-Only the standard library is imported before the cores and the parent's death signal are set.
+Only the standard library is imported before the cores and the parent's death signal are set,
+unless the worker is a fork of a process that has imported the rest, see `fork_server.py`.
 """
 
 import contextlib
@@ -16,7 +17,6 @@ import sys
 import time
 import traceback
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ddl_bench.results.rows import Status
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(
@@ -32,6 +33,7 @@ def main(
     cell_id: str,
     cores: set[int],
     spawned: float,
+    started: str,
     parent: int,
     claim: tuple[Path, str],
 ) -> None:
@@ -46,14 +48,17 @@ def main(
     cores
         CPU cores to run on.
     spawned
-        When the runner started this process, in seconds since the epoch.
+        When the runner started this process, in seconds of the monotonic clock.
+    started
+        The same as a date.
     parent
-        Process number of the runner.
+        Process number of the fork server, which ends with the runner.
     claim
         File and token of the runner's claim.
     """
-    began = time.time()
+    began = time.monotonic()
     end_with_parent(parent)
+    adopt_orphans()
     os.sched_setaffinity(0, cores)
 
     from ddl_bench.harness.claims import Claim
@@ -64,7 +69,7 @@ def main(
 
     work = run / "work"
     cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text())
-    phases = Phases({"start-up": began - spawned, "import": time.time() - began})
+    phases = Phases({"start-up": began - spawned, "import": time.monotonic() - began})
     outcome = Outcome()
     metadata: dict[str, Any] = {}
     status: Status = "ok"
@@ -89,10 +94,10 @@ def main(
         reason=reason,
         chosen=outcome.chosen,
         measured=replace(outcome.measured, peak_memory=peak_memory()),
-        wall_s=time.time() - spawned + outcome.earlier_s,
+        wall_s=time.monotonic() - spawned + outcome.earlier_s,
         resumed=outcome.resumed,
         phases=phases.seconds,
-        started=datetime.fromtimestamp(spawned, UTC).isoformat(timespec="milliseconds"),
+        started=started,
         provenance=metadata,
     )
     if Claim(*claim).is_held():
@@ -113,6 +118,12 @@ def end_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the runner is gone")
+
+
+def adopt_orphans() -> None:
+    """Have children whose parent ends become children of this process, where they are seen."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def peak_memory() -> int:
@@ -163,8 +174,19 @@ def classify(error: Exception) -> "tuple[Status, str]":
     return "failed", f"{type(error).__name__}: {text} ({Path(last.filename).name}:{last.lineno})"
 
 
+def start(arguments: list[str]) -> None:
+    """Run the cell that the command line of a worker names."""
+    run_folder, identifier, numbers, spawned, started, claim_path, token, parent = arguments
+    main(
+        Path(run_folder),
+        identifier,
+        {int(number) for number in numbers.split(",")},
+        float(spawned),
+        started,
+        int(parent),
+        (Path(claim_path), token),
+    )
+
+
 if __name__ == "__main__":
-    _, run_folder, identifier, numbers, spawned_at, runner, claim_path, claim_token = sys.argv
-    on_cores = {int(number) for number in numbers.split(",")}
-    claim_of_runner = (Path(claim_path), claim_token)
-    main(Path(run_folder), identifier, on_cores, float(spawned_at), int(runner), claim_of_runner)
+    start(sys.argv[1:])

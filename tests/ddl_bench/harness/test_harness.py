@@ -1,12 +1,13 @@
 """The harness: every end of a worker becomes a row, rows survive kills, budgets and limits hold."""
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
+from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.progress import Seen
 from ddl_bench.harness.run import Silent, make_folders, run
 from ddl_bench.harness.supervise import Job
@@ -238,12 +240,13 @@ def runner(track: str, out: Path) -> "subprocess.Popen[bytes]":
 
 
 def workers(out: Path) -> list[psutil.Process]:
-    """List the workers of a run folder, which is the first argument of each."""
+    """List the workers of a run folder and their children: their output is a log in there."""
     alive = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        if command[2:4] == ["ddl_bench.harness.worker", str(out)]:
-            alive.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            output = os.readlink(f"/proc/{process.pid}/fd/1")
+            if Path(output).is_relative_to(out / "work"):
+                alive.append(process)
     return alive
 
 
@@ -396,7 +399,13 @@ print(before, peak_memory())
     assert after - before == pytest.approx(1e8, rel=0.1)
 
 
-def start_job(track: str, out: Path) -> Job:
+@pytest.fixture
+def launcher() -> Iterator[Launcher]:
+    with Launcher() as launcher:
+        yield launcher
+
+
+def start_job(track: str, out: Path, launcher: Launcher) -> Job:
     """Start the only cell of a track as a runner does."""
     (cell,) = plan(track, OVERRIDES)
     make_folders(out)
@@ -404,7 +413,7 @@ def start_job(track: str, out: Path) -> Job:
     taken = cores.take([0], 1)
     assert claimed is not None
     assert taken is not None
-    return Job(out, cell, claimed, taken)
+    return Job(out, cell, claimed, taken, launcher)
 
 
 def take_over(job: Job, row: Row | None = None) -> None:
@@ -415,9 +424,9 @@ def take_over(job: Job, row: Row | None = None) -> None:
 
 
 def test_a_runner_that_was_overruled_gives_up_and_overwrites_nothing(
-    write_track: Callable[..., str], tmp_path: Path
+    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
 ) -> None:
-    job = start_job(write_track(*misbehave("hang")), tmp_path / "out")
+    job = start_job(write_track(*misbehave("hang")), tmp_path / "out", launcher)
     rival = Row(cell=job.cell, status="ok", started="by the other runner")
     take_over(job, rival)
     deadline = time.time() + 60
@@ -431,9 +440,9 @@ def test_a_runner_that_was_overruled_gives_up_and_overwrites_nothing(
 
 
 def test_a_worker_whose_runner_was_overruled_writes_no_row(
-    write_track: Callable[..., str], tmp_path: Path
+    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
 ) -> None:
-    job = start_job(write_track(*misbehave("ok")), tmp_path / "out")
+    job = start_job(write_track(*misbehave("ok")), tmp_path / "out", launcher)
     take_over(job)
     while workers(tmp_path / "out"):  # its runner is suspended, so nobody stops it
         time.sleep(0.05)
@@ -445,9 +454,9 @@ def test_a_worker_whose_runner_was_overruled_writes_no_row(
 
 
 def test_a_failed_worker_leaves_a_newer_row_as_it_is(
-    write_track: Callable[..., str], tmp_path: Path
+    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
 ) -> None:
-    job = start_job(write_track(*misbehave("killed")), tmp_path / "out")
+    job = start_job(write_track(*misbehave("killed")), tmp_path / "out", launcher)
     rival = Row(cell=job.cell, status="ok", started="by the other runner")
     write_row(tmp_path / "out", rival)
     row = None
