@@ -181,6 +181,7 @@ def test_a_step_of_the_clock_changes_no_row(
     assert 0 <= job.seconds < 60
     row = wait_for(job)
     assert row.status == "ok"
+    assert row.wall_s is not None
     assert 0 < row.wall_s < 60
 
 
