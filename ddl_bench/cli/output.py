@@ -46,7 +46,7 @@ def steady_stdout() -> Patient:
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
     sys.stdout.flush()
-    raw = Patient(sys.stdout.fileno(), "wb", closefd=False)
+    raw = Patient(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=sys.stdout.encoding,
@@ -86,7 +86,7 @@ class Warned:
         first = list(self.damaged)[:MOST_NAMED]
         more = len(self.damaged) - len(first)
         rest = f"; and {more} more" if more else ""
-        advice = "`ddl-bench run` makes it anew"
+        advice = "`ddl-bench run` makes rows anew, and --rerun ID what is kept beside one"
         tell(f"damaged and left out: {'; '.join(first)}{rest}; {advice}")
 
 
