@@ -5,9 +5,11 @@ package that does so is ignored, with a warning that names it; and a package tha
 imported fails alone, when one of its names is used.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import typing
@@ -115,12 +117,29 @@ def plugin(path: Path) -> ModuleType:
     sys.modules[name] = module
     make_importable(path.parent)
     try:
-        spec.loader.exec_module(module)
+        with guarded_import():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         line = getattr(error, "lineno", None) or line_in(path, error)
         text = f"{type(error).__name__}: {error}"
         raise UserError(f"--plugin {path}, line {line}: {text}") from error
     return module
+
+
+@contextlib.contextmanager
+def guarded_import() -> Iterator[None]:
+    """Turn an `os._exit` of an import into SystemExit, and its prints into lines on stderr."""
+    leave = os._exit
+
+    def refuse(code: int) -> typing.NoReturn:
+        raise SystemExit(f"os._exit({code})")
+
+    os._exit = refuse
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os._exit = leave
 
 
 def module_name(path: Path) -> str:
@@ -238,6 +257,18 @@ def datasets(plugins: Iterable[Path] = ()) -> dict[str, Loader]:
         refuse_taken(path, offered, known, "data set")
         known |= offered
     return known
+
+
+def plugins_for(method: str, dataset: str, plugins: Iterable[Path]) -> list[Path]:
+    """List the plugin files that offer a method or a data set: a cell imports these alone.
+
+    What the import of a plugin changes in its process then reaches no method of another file.
+    """
+    return [
+        path
+        for path in plugins
+        if method in methods_in(path) or dataset in getattr(plugin(path), "DATASETS", {})
+    ]
 
 
 def about_dataset(loader: Loader) -> str:

@@ -16,7 +16,7 @@ from ddl_bench.files import user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import DataEntry, MethodEntry, Track, grid_points, load_track, override
-from ddl_bench.registry import datasets, load_method, make_method, parse_spec
+from ddl_bench.registry import datasets, load_method, make_method, parse_spec, plugins_for
 
 OVERHEAD_S = 5.0  # what a cell needs besides its training, on two cores
 LIMIT_FACTOR = 1.5  # a hard limit that follows a budget in seconds is so many times the budget
@@ -175,7 +175,6 @@ def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
     threads = track.machine.threads or len(os.sched_getaffinity(0))
     is_file = track_name.endswith(".toml")
     shared = {
-        "plugins": tuple(str(path.resolve()) for path in overrides.plugins),
         "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
         "machine": track.machine.model_copy(update={"threads": threads}),
         "track": str(Path(track_name).resolve()) if is_file else track_name,
@@ -203,7 +202,15 @@ def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
                 if entry.only and images.stem not in entry.only:
                     continue
                 expected = expected_s(fields["budget"], entry, images.n_train)
-                cell = Cell(seed=seed, expected_s=expected, **fields, **images.fields, **shared)
+                needed = plugins_for(entry.name, images.fields["dataset"], overrides.plugins)
+                cell = Cell(
+                    seed=seed,
+                    expected_s=expected,
+                    plugins=tuple(str(path.resolve()) for path in needed),
+                    **fields,
+                    **images.fields,
+                    **shared,
+                )
                 cells.append(cell)
     if not cells:
         raise UserError(

@@ -12,9 +12,12 @@ from pydantic import Field, ValidationError
 
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError, nearest
+from ddl_bench.files import read_regular
 from ddl_bench.options import Seed
 from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict
 from ddl_bench.registry import flat
+
+MOST_BYTES = 1_000_000  # of a track file
 
 
 class MethodEntry(Strict):
@@ -93,13 +96,16 @@ def load_track(name: str) -> Track:
         valid = nearest(name, packaged())
         raise UserError(f"no track {name!r}: {valid}; or give the path of a .toml file")
     try:
-        return Track.model_validate(tomllib.loads(path.read_text()))
+        text = read_regular(path, MOST_BYTES).decode()
+        return Track.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         raise UserError(f"{path}: no such track file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
+        raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
 OPTIONS = {"time_s": "time-limit", "memory_gb": "memory-limit-gb"}  # of `run`, by key of a track

@@ -1,6 +1,7 @@
 """Names: never replaced in silence, and a broken package breaks itself alone."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -185,3 +186,24 @@ def test_the_face_of_the_package_imports_nothing_before_it_is_used() -> None:
     code = f"import sys, ddl_bench; ddl_bench.__version__; print({seen})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("statement", ["os._exit(0)", "sys.exit(0)", "raise SystemExit"])
+def test_a_plugin_that_exits_at_its_import_is_named(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "exits.py"
+    path.write_text(f"import os\nimport sys\n{statement}\n")
+    leave = os._exit
+    with pytest.raises(UserError, match=r"exits\.py, line 3: SystemExit"):
+        registry.plugin(path)
+    assert os._exit is leave
+
+
+def test_prints_of_an_import_do_not_reach_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prints.py"
+    path.write_text("print('hello')\n")
+    registry.plugin(path)
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert seen.err == "hello\n"

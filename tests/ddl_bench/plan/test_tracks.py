@@ -1,5 +1,6 @@
 """Tracks and plans: messages about wrong files, overrides, and the packaged tracks."""
 
+import os
 import re
 import typing
 from importlib.metadata import entry_points
@@ -348,3 +349,66 @@ def test_seeds_are_those_that_numpy_takes() -> None:
 def test_a_run_has_a_bounded_number_of_cells() -> None:
     with pytest.raises(UserError, match="choose fewer"):
         plan("quick", Overrides.of(seeds=range(200_000)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 20_000, "x = " + "9" * 5_000, "x = '" + "y" * 2_000_000 + "'", "x = '\udcff'"],
+    ids=["nested", "a long number", "a large file", "no UTF-8"],
+)
+def test_an_absurd_track_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"t\.toml") as caught:
+        plan(str(path))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_track_that_is_a_folder_or_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    for path in (folder, pipe):
+        with pytest.raises(UserError, match=path.name):
+            plan(str(path))
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Method:
+    name: ClassVar[str] = "{name}"
+
+    def start(self, task, budget):
+        raise NotImplementedError
+
+DATASETS = {{}}
+"""
+
+
+def test_a_cell_imports_only_the_plugins_that_it_needs(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(PLUGIN.format(name="mine"))
+    images = tmp_path / "images.py"
+    images.write_text(
+        "from ddl_bench.data.digits import digits\nDATASETS = {'my-digits': digits}\n"
+    )
+    cells = plan(
+        "quick",
+        Overrides.of(
+            methods=["logistic", "mine"],
+            datasets=["digits", "my-digits"],
+            seeds=0,
+            plugins=[mine, images],
+        ),
+    )
+    needed = {(cell.method, cell.dataset): cell.plugins for cell in cells}
+    assert needed == {
+        ("logistic", "digits"): (),
+        ("logistic", "my-digits"): (str(images),),
+        ("mine", "digits"): (str(mine),),
+        ("mine", "my-digits"): (str(mine), str(images)),
+    }
