@@ -131,8 +131,8 @@ def guarded_import() -> Iterator[None]:
     """Turn an `os._exit` of an import into SystemExit, and its prints into lines on stderr."""
     leave = os._exit
 
-    def refuse(code: int) -> typing.NoReturn:
-        raise SystemExit(f"os._exit({code})")
+    def refuse(status: int) -> typing.NoReturn:
+        raise SystemExit(f"os._exit({status})")
 
     os._exit = refuse
     try:
