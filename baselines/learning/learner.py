@@ -69,7 +69,7 @@ class Learned:
 
         Raises
         ------
-        OSError
+        UserError
             If the folder cannot be made or the file cannot be written.
         """
         arrays = {f"{MEMORY}{name}": array for name, array in self.memory.items()}
