@@ -216,8 +216,10 @@ def test_bad_input_is_one_line_and_code_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ddl-bench", *arguments])
     monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` puts another in its place
     with pytest.raises(SystemExit) as ended:
         cli.main()
+    sys.stdout.close()
     assert ended.value.code == 2
     output = capfd.readouterr().err
     assert message in output
