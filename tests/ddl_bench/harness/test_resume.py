@@ -1,5 +1,6 @@
 """A killed cell is resumed from its checkpoint and ends bit-identical; curves for TensorBoard."""
 
+import contextlib
 import os
 import random
 import signal
@@ -101,7 +102,8 @@ class Killer(Silent):
             path = job.run / "work" / f"{job.cell.id}.checkpoint"
             if path.exists() and path.stat().st_mtime > time.time() - job.seconds:
                 time.sleep(self.after_s)
-                os.killpg(job.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+                    os.killpg(job.pid, signal.SIGKILL)
 
 
 class Undisturbed(NamedTuple):
