@@ -7,6 +7,7 @@ that meet may both withdraw, but never both hold. A runner that was overruled, b
 suspended for too long, finds that out before it writes anything.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -14,6 +15,8 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ddl_bench.files import explained
 
 STALE_AFTER_S = 180.0  # without a sign of life, for runners on other machines
 UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a killed runner
@@ -36,8 +39,9 @@ class Claim:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def keep_fresh(self) -> None:
-        """Give a sign of life."""
-        os.utime(self.path)
+        """Give a sign of life; where that fails, other runners find the claim too old in time."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
 
     def is_held(self) -> bool:
         """Whether no other runner has taken the cell over."""
@@ -55,7 +59,15 @@ class Claim:
 
 
 def claim(work: Path, cell_id: str) -> Claim | None:
-    """Claim a cell in the folder RUN/work; None where another living runner holds it."""
+    """Claim a cell in the folder RUN/work; None where another living runner holds it.
+
+    Raises UserError where nothing can be written there, as on a full disk.
+    """
+    with explained(work, "cannot write there; the rows written so far are kept"):
+        return _claim(work, cell_id)
+
+
+def _claim(work: Path, cell_id: str) -> Claim | None:
     highest = max(numbers(work, cell_id), default=0)
     if highest and is_alive(work / f"{cell_id}.claim.{highest}"):
         return None
@@ -65,6 +77,9 @@ def claim(work: Path, cell_id: str) -> Claim | None:
             json.dump({**this_process(), "token": taken.token}, file)
     except FileExistsError:
         return None
+    except OSError:
+        taken.path.unlink(missing_ok=True)  # made, but the disk had no room for its content
+        raise
     for number in numbers(work, cell_id):
         rival = work / f"{cell_id}.claim.{number}"
         if number > highest + 1 or (number <= highest and is_alive(rival)):

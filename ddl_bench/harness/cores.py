@@ -23,8 +23,8 @@ class Taken:
 
     def release(self) -> None:
         """Let others take them."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
+        while self.descriptors:
+            os.close(self.descriptors.pop())
 
 
 def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None:

@@ -103,7 +103,7 @@ class Launcher:
         if not self._is_prepared:
             n_threads = self._ask({"prepare": True}).get("n_threads")
             self._is_prepared = n_threads == 1
-            if not self._is_prepared:
+            if n_threads is not None and not self._is_prepared:
                 self._is_fresh = True
                 print(
                     "ddl-bench: each cell gets a fresh interpreter, as an import started threads",

@@ -100,10 +100,10 @@ def main(
         started=started,
         provenance=metadata,
     )
-    if Claim(*claim).is_held():
-        write_row(run, row)
-    else:
+    if not Claim(*claim).is_held():
         print("another runner has taken this cell over: its row counts", flush=True)
+        os._exit(0)
+    write_row(run, row)
     if status == "ok":
         for path in work.glob(f"*{cell_id}.checkpoint*"):  # also one that a kill left half written
             path.unlink(missing_ok=True)

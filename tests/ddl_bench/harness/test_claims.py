@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ddl_bench.errors import UserError
 from ddl_bench.harness import claims, cores
 from ddl_bench.harness.claims import Claim, claim, holder, this_process
 
@@ -105,6 +106,37 @@ def test_a_damaged_claim_counts_for_seconds_alone(work: Path, content: str) -> N
     old = claims.clock_of(work) - claims.UNWRITTEN_FOR_S - 1
     os.utime(path, (old, old))
     assert claim(work, "cell") is not None
+
+
+def test_a_folder_that_has_gone_is_one_line(work: Path) -> None:
+    taken = claim(work, "cell")
+    assert taken is not None
+    taken.path.unlink()
+    taken.keep_fresh()
+    work.rmdir()
+    with pytest.raises(UserError, match="cannot write there; the rows"):
+        claim(work, "cell")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from ddl_bench.errors import UserError
+from ddl_bench.harness.claims import claim
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    claim(Path(sys.argv[1]), "cell")
+except UserError as error:
+    sys.exit(f"one line: {error}")
+"""
+
+
+def test_a_full_disk_leaves_no_claim_behind(work: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(work)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stderr.startswith("one line: ")
+    assert not list(work.glob("cell.claim.*"))
 
 
 def test_other_names_are_no_claims(work: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
-from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
-from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.progress import Seen
-from ddl_bench.harness.run import Silent, make_folders, run
+from ddl_bench.harness.run import Silent, checkpoint_path, make_folders, run
 from ddl_bench.harness.supervise import Job
-from ddl_bench.plan.cell import BudgetSpec, Limits, Machine
+from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import Measured, Row, load, load_rows, read_row, write_row
 from tests.conftest import PLUGINS
+from tests.ddl_bench.harness.conftest import StartJob
 
 PLUGIN = PLUGINS / "misbehaving.py"
 TRACK = """
@@ -403,21 +402,9 @@ print(before, peak_memory())
     assert after - before == pytest.approx(1e8, rel=0.1)
 
 
-@pytest.fixture
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
-def start_job(track: str, out: Path, launcher: Launcher) -> Job:
-    """Start the only cell of a track as a runner does."""
-    (cell,) = plan(track, OVERRIDES)
-    make_folders(out)
-    claimed = claim(out / "work", cell.id)
-    taken = cores.take([0], 1)
-    assert claimed is not None
-    assert taken is not None
-    return Job(out, cell, claimed, taken, launcher)
+def first_cell(track: str) -> Cell:
+    """Plan the first cell of a track."""
+    return plan(track, OVERRIDES)[0]
 
 
 def take_over(job: Job, row: Row | None = None) -> None:
@@ -428,9 +415,9 @@ def take_over(job: Job, row: Row | None = None) -> None:
 
 
 def test_a_runner_that_was_overruled_gives_up_and_overwrites_nothing(
-    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
+    write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
-    job = start_job(write_track(*misbehave("hang")), tmp_path / "out", launcher)
+    job = start_job(first_cell(write_track(*misbehave("hang"))), tmp_path / "out")
     rival = Row(cell=job.cell, status="ok", started="by the other runner")
     take_over(job, rival)
     deadline = time.time() + 60
@@ -444,24 +431,27 @@ def test_a_runner_that_was_overruled_gives_up_and_overwrites_nothing(
 
 
 def test_a_worker_whose_runner_was_overruled_writes_no_row(
-    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
+    write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
-    job = start_job(write_track(*misbehave("ok")), tmp_path / "out", launcher)
+    job = start_job(first_cell(write_track(*misbehave("ok"))), tmp_path / "out")
     take_over(job)
+    checkpoint = checkpoint_path(job.run, job.cell.id)
+    checkpoint.write_bytes(b"of the other runner")
     deadline = time.time() + 60
     while "another runner has taken this cell over" not in job.log.read_text():
         assert time.time() < deadline, "its runner is suspended, so nobody stops it"
         time.sleep(0.05)
     assert job.poll() is None
     job.release()
+    assert checkpoint.exists()
     assert job.is_lost
     assert not list((tmp_path / "out" / "cells").glob("*.json"))
 
 
 def test_a_failed_worker_leaves_a_newer_row_as_it_is(
-    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
+    write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
-    job = start_job(write_track(*misbehave("killed")), tmp_path / "out", launcher)
+    job = start_job(first_cell(write_track(*misbehave("killed"))), tmp_path / "out")
     rival = Row(cell=job.cell, status="ok", started="by the other runner")
     write_row(tmp_path / "out", rival)
     row = None

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from ddl_bench.harness.claims import claim
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.run import make_folders, run
 from ddl_bench.harness.supervise import Job
+from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import Row
 from tests.conftest import PLUGINS
+from tests.ddl_bench.harness.conftest import StartJob
 
 PLUGIN = PLUGINS / "untidy.py"
 OVERRIDES = Overrides(plugins=(PLUGIN,))
@@ -48,21 +50,9 @@ def write_track(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-@pytest.fixture
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
-def start_job(track: str, out: Path, launcher: Launcher) -> Job:
-    """Start the first cell of a track as a runner does."""
-    cell = plan(track, OVERRIDES)[0]
-    make_folders(out)
-    claimed = claim(out / "work", cell.id)
-    taken = cores.take([0], 1)
-    assert claimed is not None
-    assert taken is not None
-    return Job(out, cell, claimed, taken, launcher)
+def first_cell(track: str) -> Cell:
+    """Plan the first cell of a track."""
+    return plan(track, OVERRIDES)[0]
 
 
 def wait_for(job: Job) -> Row:
@@ -128,9 +118,9 @@ def test_a_fork_sees_what_a_fresh_interpreter_sees(
 
 
 def test_children_in_sessions_of_their_own_end_with_the_cell(
-    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
+    write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
-    row = wait_for(start_job(write_track("session"), tmp_path / "out", launcher))
+    row = wait_for(start_job(first_cell(write_track("session")), tmp_path / "out"))
     assert row.status == "ok"
     assert not sleepers(611)
 
@@ -156,11 +146,11 @@ def test_children_in_sessions_of_their_own_end_with_a_killed_runner(
 def test_a_long_log_is_cut_to_its_end(
     write_track: Callable[..., str],
     tmp_path: Path,
-    launcher: Launcher,
+    start_job: StartJob,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(supervise, "LONGEST_LOG", 2**20)
-    job = start_job(write_track("flood"), tmp_path / "out", launcher)
+    job = start_job(first_cell(write_track("flood")), tmp_path / "out")
     row = wait_for(job)
     assert row.status == "crashed"
     assert "last output: 'the last line'" in row.reason
@@ -172,10 +162,10 @@ def test_a_step_of_the_clock_changes_no_row(
     step_s: int,
     write_track: Callable[..., str],
     tmp_path: Path,
-    launcher: Launcher,
+    start_job: StartJob,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = start_job(write_track("wait"), tmp_path / "out", launcher)
+    job = start_job(first_cell(write_track("wait")), tmp_path / "out")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + step_s)
     assert 0 <= job.seconds < 60
@@ -204,14 +194,14 @@ def test_a_run_folder_that_vanishes_is_one_line(
 
 
 def test_a_cell_whose_fork_server_dies_is_a_row_and_the_next_one_runs(
-    write_track: Callable[..., str], tmp_path: Path, launcher: Launcher
+    write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
     track = write_track("wait", "look")
-    job = start_job(track, tmp_path / "out", launcher)
+    job = start_job(first_cell(track), tmp_path / "out")
     parent = psutil.Process(job.pid).parent()
     assert parent is not None
     parent.send_signal(signal.SIGKILL)
     row = wait_for(job)
     assert row.status == "crashed"
     assert "SIGKILL" in row.reason
-    assert wait_for(start_job(track, tmp_path / "next", launcher)).status == "ok"
+    assert wait_for(start_job(first_cell(track), tmp_path / "next")).status == "ok"
