@@ -89,14 +89,15 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     """
     process = getpid()
     with phases("import"):
-        plugins = [Path(path) for path in cell.plugins]
+        plugins = [Path(path).resolve() for path in cell.plugins]
+        data_dir = Path(cell.data_dir).resolve()  # a method may change the folder of its process
         cls = registry.load_method(cell.method, plugins)
         wants_memory = isinstance(cls, api.KeepsMemory) and cls.keeps_memory
         if cell.machine.device == "cpu" and wants_memory:
             keep_memory()
     with phases("data"):
         # No test image is in this process while a method trains.
-        task = task_of(cell.dataset, read_images(cell, plugins), cell.splits)
+        task = task_of(cell.dataset, read_images(cell, data_dir, plugins), cell.splits)
         checkpoint = Checkpoint(run / "work" / f"{cell.id}.checkpoint", phases)
     points = list(grid_points(cell.grid))
 
@@ -118,7 +119,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     search_s = checkpoint.spent_s - best.mark.train_s if cell.grid else None
 
     with phases("data"):
-        images = read_images(cell, plugins)
+        images = read_images(cell, data_dir, plugins)
         tests = tests_of(cell.dataset, images, cell.splits)
     with phases("evaluation"):
         scored = score_tests(best, tests, task, cell)
@@ -140,10 +141,10 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     )
 
 
-def read_images(cell: Cell, plugins: Iterable[Path]) -> ImageSet:
+def read_images(cell: Cell, data_dir: Path, plugins: Iterable[Path]) -> ImageSet:
     """Read the images of a cell. Raises UserError where they are not those that were planned."""
     known = registry.datasets(plugins)
-    images = load(cell.dataset, data_dir=Path(cell.data_dir), mirror=cell.mirror, datasets=known)
+    images = load(cell.dataset, data_dir=data_dir, mirror=cell.mirror, datasets=known)
     if fingerprint(images) != cell.data:
         raise api.UserError(
             f"{cell.dataset}: the images changed since the run was planned; start the run again"
