@@ -160,17 +160,17 @@ class Course:
                 time.perf_counter = lambda: began
                 work()
             case "slower-clock":
-                began = clock.perf_counter()
-                original = clock.perf_counter
-                clock.perf_counter = lambda: began
+                original = vars(clock)["perf_counter"]
+                began = original()
+                vars(clock)["perf_counter"] = lambda: began
                 work()
-                clock.perf_counter = original
+                vars(clock)["perf_counter"] = original
             case "looks":
                 look_for_tests()
             case "twins":
                 os.fork()
             case "accuracy":
-                evaluate.accuracy = lambda *_: 99.5
+                vars(evaluate)["accuracy"] = lambda *_: 99.5
             case "elsewhere":
                 os.chdir("/")
         return False
