@@ -195,6 +195,8 @@ def train(
 
     progress.fraction = fraction
     meter = LoadMeter()
+    load = meter.read()
+    others = Background()
     while mark.more:
         cpu_s = cpu_seconds()
         with phases("training"), watch:
@@ -203,6 +205,10 @@ def train(
         mark.train_cpu_s += cpu_seconds() - cpu_s
         mark.n_advances += 1
         mark.train_s = watch.seconds
+        if not mark.more:
+            load = meter.read()
+            with phases("evaluation"):
+                others = background()  # before classifier(), which may wait for them
         if isinstance(training, api.CountsPasses):
             mark.passes = float(training.passes)
         if isinstance(training, api.ReportsLoss):
@@ -223,9 +229,6 @@ def train(
             mark.evaluation_s += perf_counter() - begin
         mark.outside_s = outside.seconds
         checkpoint.save(mark, training)
-    load = meter.read()
-    with phases("evaluation"):
-        others = background()
     if cell.grid:
         mark.take_state(training)  # the checkpoints of later points hold the best so far
     with phases("evaluation"), outside():

@@ -104,8 +104,8 @@ class Background:
         Who they are.
     """
 
-    cpu_s: float
-    names: tuple[str, ...]
+    cpu_s: float = 0.0
+    names: tuple[str, ...] = ()
 
 
 def background() -> Background:

@@ -124,7 +124,7 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
     "all-excluded": lambda scores: scores - torch.inf,
     "list": lambda scores: scores.tolist(),
     "pair": lambda scores: (scores, 0.0),
-    "none": lambda scores: None,
+    "nothing": lambda scores: None,
     "flags": lambda scores: scores > -100,
 }
 SIZES = {"little": 1, "negative": -5, "fraction": 2.5}
@@ -161,10 +161,8 @@ class Course:
                 work()
             case "slower-clock":
                 original = vars(clock)["perf_counter"]
-                began = original()
-                vars(clock)["perf_counter"] = lambda: began
                 work()
-                vars(clock)["perf_counter"] = original
+                vars(clock)["perf_counter"] = lambda: original() - WORK_S
             case "looks":
                 look_for_tests()
             case "twins":

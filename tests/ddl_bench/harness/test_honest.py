@@ -16,7 +16,7 @@ from tests.conftest import DIGITS, PLUGINS, TEST
 
 OUTSIDE = ("start", "classifier", "call", "thread", "child")
 BENT = ("place", "company", "cache", "little")
-FAILED = ("negative", "fraction", "all-excluded", "list", "pair", "none", "flags", "accuracy")
+FAILED = ("negative", "fraction", "all-excluded", "list", "pair", "nothing", "flags", "accuracy")
 HONEST = ("honest", "array", "excluded", "twins", "elsewhere", "looks")
 CLOCKS = ("slow-clock", "slower-clock")
 
@@ -118,9 +118,9 @@ def test_a_classifier_that_holds_more_than_it_says_is_marked(rows: dict[str, Row
         ("negative", "failed", "n_params = -5, expected a whole number"),
         ("fraction", "failed", "n_params = 2.5, expected a whole number"),
         ("all-excluded", "diverged", "not finite"),
-        ("list", "failed", "a list of 143 parts (list), expected a tensor"),
+        ("list", "failed", "a list of 144 parts (list), expected a tensor"),
         ("pair", "failed", "a tuple of 2 parts (Tensor, float), expected a tensor"),
-        ("none", "failed", "returned None, expected a tensor"),
+        ("nothing", "failed", "returned None, expected a tensor"),
         ("flags", "failed", "a tensor of torch.bool, expected a tensor"),
         ("accuracy", "failed", "its accuracy is 99.5 %, but that of its predictions is"),
     ],
