@@ -191,7 +191,8 @@ class Job:
         self._end_children()
         row = read_row(self._row)
         if row is not None and row != self._earlier:
-            return self._verified(row, seconds)
+            is_ours = row.started == self._started or (code == 0 and self._holds_claim())
+            return self._verified(row, seconds) if is_ours else row
         if not self._holds_claim():
             return None
         if code >= 0:
