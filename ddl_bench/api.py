@@ -194,7 +194,8 @@ class CodeStats:
 class Classifier(Protocol):
     """A trained snapshot. Preprocessing belongs to it, so that its time is measured.
 
-    The harness scores all test images in one call: split them where memory is short.
+    The harness scores images in a random order, in batches of 1 to 1,000. The scores of an image
+    must not depend on the others in its batch.
     """
 
     def __call__(self, X: Tensor, /) -> Tensor:

@@ -15,6 +15,7 @@ from rich.progress import (
 
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
+from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Row
 
 MARKS = {
@@ -112,6 +113,7 @@ def line(row: Row) -> str:
         f"  {MARKS['ok']:<12} {name(row.cell)}: "
         f"{measured.accuracy:.2f} % after {measured.train_s:.1f} s of training"
     )
-    if measured.over_budget:
-        text += " [yellow](over its budget)[/]"
+    marked = marks(measured)
+    if marked:
+        text += f" [yellow]({escape('; '.join(marked.values()))})[/]"
     return text

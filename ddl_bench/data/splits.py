@@ -94,6 +94,13 @@ def cut(y: NDArray[np.int64], n: int, stream: int = 0) -> Cut:
     return Cut(rest=np.sort(by_class[stays]), cut_off=np.sort(by_class[~stays]))
 
 
+class Tests(NamedTuple):
+    """Images that no method sees: the test split, and the published test images where apart."""
+
+    test: Split
+    official: Split | None
+
+
 class Parts(NamedTuple):
     """Images of one run: the task, its test split, and the published test images where apart."""
 
@@ -112,9 +119,14 @@ def split(name: str, images: ImageSet, splits: Splits) -> Parts:
     UserError
         Where no test image, or no training image of some class, is left.
     """
+    task = task_of(name, images, splits)
+    return Parts(task, *tests_of(name, images, splits))
+
+
+def task_of(name: str, images: ImageSet, splits: Splits) -> Task:
+    """Cut the training and validation images out of a data set, see `split`."""
     moved = splits.test_from_train
     n_train = max(len(images.y_train) - moved, 0)
-    x_train, x_moved = np.split(images.x_train, [n_train])
     y_train, y_moved = np.split(images.y_train, [n_train])
     lost = np.setdiff1d(y_moved, y_train)
     if len(lost):
@@ -122,26 +134,34 @@ def split(name: str, images: ImageSet, splits: Splits) -> Parts:
             f"{name}: test_from_train={moved} of {len(images.y_train)} images "
             f"leaves no training image of class {images.class_names[lost[0]]!r}"
         )
-    published = _at_most(splits.limit_test, images.x_test, images.y_test)
-    test = _at_most(splits.limit_test, x_moved, y_moved) if moved else published
-    if not len(test):
-        raise UserError(
-            f"{name}: no test images; take some of the training images by test_from_train"
-        )
-    available = _at_most(splits.limit_train, x_train, y_train)
+    available = _at_most(splits.limit_train, images.x_train[:n_train], y_train)
     # Every class keeps an image to train on.
     n_spare = len(available) - len(set(available.y.tolist()))
     n_val = min(round(splits.val_fraction * len(available)), n_spare)
     rest, held_out = cut(available.y.numpy(), n_val, stream=VALIDATION_STREAM)
-    task = Task(
+    return Task(
         name=name,
         class_names=images.class_names,
         train=Split(X=available.X[rest], y=available.y[rest]),
         val=Split(X=available.X[held_out], y=available.y[held_out]),
         mirror=images.mirror,
     )
+
+
+def tests_of(name: str, images: ImageSet, splits: Splits) -> Tests:
+    """Cut the test images out of a data set, see `split`."""
+    moved = splits.test_from_train
+    n_train = max(len(images.y_train) - moved, 0)
+    published = _at_most(splits.limit_test, images.x_test, images.y_test)
+    test = published
+    if moved:
+        test = _at_most(splits.limit_test, images.x_train[n_train:], images.y_train[n_train:])
+    if not len(test):
+        raise UserError(
+            f"{name}: no test images; take some of the training images by test_from_train"
+        )
     has_official = moved and len(published)
-    return Parts(task, test, published if has_official else None)
+    return Tests(test, published if has_official else None)
 
 
 def _at_most(limit: int | None, x: NDArray[np.uint8], y: NDArray[np.int64]) -> Split:

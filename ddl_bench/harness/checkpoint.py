@@ -6,10 +6,10 @@ In front stands the SHA-256 of the rest: torch would load other weights from a d
 
 import hashlib
 import io
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from ddl_bench.harness.clock import Phases
 EVERY_S = 30.0  # work that a kill may cost, besides the epoch under way
 SAVING_SHARE = 0.02  # of the time may go into saving, where that allows more than `EVERY_S` does
 DIGEST_BYTES = hashlib.sha256().digest_size
-MADE_BY = {"format": 3, "torch": str(torch.__version__)}  # another torch may round otherwise
+MADE_BY = {"format": 4, "torch": str(torch.__version__)}  # another torch may round otherwise
 
 
 class Point(NamedTuple):
@@ -45,6 +45,13 @@ class Mark:
         Whether training goes on.
     n_advances, train_s, passes
         Calls of `advance`, seconds of training, and passes through the training images so far.
+    train_cpu_s
+        CPU time of training.
+    outside_s
+        Seconds spent in `start` and `classifier`.
+    scoring_s, n_scored
+        Seconds spent in scoring, and images that were scored; a small batch counts as one that is
+        timed.
     evaluation_s
         Seconds spent on the curve.
     curve
@@ -59,6 +66,10 @@ class Mark:
     more: bool = True
     n_advances: int = 0
     train_s: float = 0.0
+    train_cpu_s: float = 0.0
+    outside_s: float = 0.0
+    scoring_s: float = 0.0
+    n_scored: int = 0
     evaluation_s: float = 0.0
     passes: float | None = None
     curve: list[Point] = field(default_factory=list)
@@ -100,7 +111,7 @@ class Checkpoint:
         self.resumed = 0
         self.earlier_s = 0.0
         self._path = path
-        self._last_saved = time.perf_counter()
+        self._last_saved = perf_counter()
         self._cost_s = SAVING_SHARE  # so that the first is due after a second
         content = self._load()
         if content:
@@ -149,7 +160,7 @@ class Checkpoint:
 
     def save(self, mark: Mark, training: Training) -> None:
         """Write `mark` and what came before it, if it is time and the training can be resumed."""
-        begin = time.perf_counter()
+        begin = perf_counter()
         due_s = min(EVERY_S, self._cost_s / SAVING_SHARE)
         if not isinstance(training, Resumable) or begin - self._last_saved < due_s:
             return
@@ -167,7 +178,7 @@ class Checkpoint:
                 write_atomically(self._path, packed(content))
             except UserError as error:  # the training is worth more than its checkpoint
                 print(f"no checkpoint: {error}", flush=True)
-        self._last_saved = time.perf_counter()
+        self._last_saved = perf_counter()
         self._cost_s = self._last_saved - begin
 
 
@@ -204,6 +215,7 @@ def check_content(content: dict[str, Any]) -> None:
         if not isinstance(mark, Mark) or not isinstance(mark.state, dict):
             raise TypeError("holds no mark")
         numbers += [mark.index, mark.n_advances, mark.train_s, mark.evaluation_s]
+        numbers += [mark.train_cpu_s, mark.outside_s, mark.scoring_s, mark.n_scored]
         for point in [*mark.curve, *mark.losses]:
             numbers += [point.train_s, point.value, point.n_advances]
     for number in numbers:

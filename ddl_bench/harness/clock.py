@@ -1,12 +1,18 @@
-"""Honest time: a stopwatch that waits for the device, deadlines, and timed predictions."""
+"""Honest time: a stopwatch that waits for the device, deadlines, and timed predictions.
 
-import time
+The clock is taken at import, before any method is loaded: whoever replaces `time.perf_counter`
+later does not slow it.
+"""
+
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import ExitStack, contextmanager
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ddl_bench.api import Classifier
@@ -36,7 +42,7 @@ class Stopwatch:
 
     def __enter__(self) -> None:
         synchronize(self._device)
-        self._since = time.perf_counter()
+        self._since = perf_counter()
 
     def __exit__(self, *_: object) -> None:
         synchronize(self._device)
@@ -49,7 +55,7 @@ class Stopwatch:
         since = self._since
         if since is None:
             return self._sum_s
-        return self._sum_s + (time.perf_counter() - since)
+        return self._sum_s + (perf_counter() - since)
 
 
 class CellDeadline:
@@ -95,22 +101,70 @@ class Phases:
     def __call__(self, name: str) -> Iterator[None]:
         """Time a phase."""
         self.current = name
-        begin = time.perf_counter()
+        begin = perf_counter()
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - begin)
+            self.add(name, perf_counter() - begin)
 
     def add(self, name: str, seconds: float) -> None:
         """Add seconds to a phase."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
+class OutsideClock:
+    """Sums the wall time of what a method does outside of `advance`: `with outside(): ...`.
+
+    The time that numba and torch take to compile does not count.
+
+    Parameters
+    ----------
+    device
+        Where the method runs; the clock waits for it.
+    seconds
+        Where the sum begins.
+    """
+
+    def __init__(self, device: str, *, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self._device = device
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Add the time of a block, without what was compiled in it."""
+        compiled_s = torch_compiling_s()
+        compiled: list[float] = []
+        begin = perf_counter()
+        with ExitStack() as stack:
+            if "numba" in sys.modules:
+                from numba.core import event
+
+                stack.enter_context(event.install_timer("numba:compile", compiled.append))
+            yield
+            synchronize(self._device)
+        passed_s = perf_counter() - begin
+        compiled_s = torch_compiling_s() - compiled_s + sum(compiled)
+        self.seconds += max(0.0, passed_s - compiled_s)
+
+
+def torch_compiling_s() -> float:
+    """Return how long torch has compiled in this process, in seconds."""
+    if "torch._dynamo" not in sys.modules:
+        return 0.0
+    from torch._dynamo.utils import calculate_time_spent
+
+    return float(calculate_time_spent()["total_wall_time"])
+
+
 class Timing(NamedTuple):
-    """Seconds to score an image: median and interquartile range over repeated runs."""
+    """Seconds to score an image: median and interquartile range over repeated runs.
+
+    `agreement` is the share of images that were given the class that they had before.
+    """
 
     median_s: float
     iqr_s: float
+    agreement: float
 
 
 def time_inference(
@@ -118,36 +172,53 @@ def time_inference(
     X: Tensor,
     device: str,
     *,
+    n_images: int | None = None,
     min_s: float = 0.3,
     min_runs: int = 5,
     max_s: float = 20,
 ) -> Timing:
     """Time how long a classifier takes to score a batch, in seconds for each image of it.
 
-    One run is discarded. Images start and scores end in host memory, so transfers count.
+    One run is discarded. Images start and scores end in host memory, so transfers count. Each run
+    has other images, in another order and with other last bits, so that no answer can be kept from
+    an earlier run.
 
     Parameters
     ----------
     classifier
         Scores the images.
     X
-        The batch, shape (n_images, channels, height, width), uint8.
+        The images, shape (n, channels, height, width), uint8.
     device
         Where the classifier runs.
+    n_images
+        Images in a batch; None for all.
     min_s, min_runs
         Runs are repeated until both are reached.
     max_s
         A very slow classifier stops after so many seconds with the runs that it has.
     """
     times_s: list[float] = []
-    classifier(X)
-    begin = time.perf_counter()
-    while len(times_s) < min_runs or time.perf_counter() - begin < min_s:
+    n_agreed = 0
+    expected = predictions_of(classifier(X))
+    rng = np.random.default_rng(0)
+    begin = perf_counter()
+    while len(times_s) < min_runs or perf_counter() - begin < min_s:
+        chosen = torch.from_numpy(rng.permutation(len(X))[:n_images])
+        noise = torch.from_numpy(rng.integers(2, size=X[chosen].shape, dtype=np.uint8))
+        batch = X[chosen] ^ noise
         watch = Stopwatch(device)
         with watch:
-            classifier(X)
-        times_s.append(watch.seconds / len(X))
-        if time.perf_counter() - begin > max_s:
+            scores = classifier(batch)
+        times_s.append(watch.seconds / len(batch))
+        n_agreed += int((predictions_of(scores) == expected[chosen]).sum())
+        if perf_counter() - begin > max_s:
             break
     low, median, high = np.percentile(times_s, [25, 50, 75])
-    return Timing(float(median), float(high - low))
+    agreement = n_agreed / (len(times_s) * len(batch))
+    return Timing(float(median), float(high - low), agreement)
+
+
+def predictions_of(scores: Tensor | NDArray[Any]) -> Tensor:
+    """Return the class of the highest score of each image, in host memory."""
+    return torch.as_tensor(scores).argmax(1).cpu()

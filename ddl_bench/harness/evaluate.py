@@ -1,10 +1,12 @@
 """Train and measure one cell: the harness pulls the method along, and it alone scores."""
 
-import time
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os import getpid
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +17,34 @@ from ddl_bench import api, registry
 from ddl_bench.data import ImageSet, fingerprint
 from ddl_bench.data.planted import recovered
 from ddl_bench.data.sources import load
-from ddl_bench.data.splits import Parts, split
+from ddl_bench.data.splits import Tests, task_of, tests_of
 from ddl_bench.files import write_arrays
 from ddl_bench.harness.checkpoint import Checkpoint, Mark, Point
-from ddl_bench.harness.clock import CellDeadline, Phases, Stopwatch, time_inference
+from ddl_bench.harness.clock import (
+    CellDeadline,
+    OutsideClock,
+    Phases,
+    Stopwatch,
+    time_inference,
+)
+from ddl_bench.harness.load import Background, Load, LoadMeter, background, cpu_seconds
 from ddl_bench.harness.progress import Progress
+from ddl_bench.harness.scoring import (
+    BATCH_IMAGES,
+    accuracy,
+    depends_on_company,
+    scores_of,
+)
+from ddl_bench.harness.sizes import checked_size, numbers_held
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import save_model
 from ddl_bench.results.rows import Measured, Outcome
 from ddl_bench.training.memory import keep_memory
 
-BATCH_IMAGES = 256  # scored at a time where predictions are timed
+TIMED_IMAGES = 256  # scored at a time where predictions are timed
+SCORING_FACTOR = 2.0  # scoring that takes longer than so many times the timed one is not scoring
+LEAST_AGREEMENT = 0.5  # share of images that have their class also while predictions are timed
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
 OVERRUN_FACTOR = 1.05  # a training is over its budget beyond this, and more than
 OVERRUN_S = 3.0  # so many seconds
@@ -39,6 +57,15 @@ class Trained:
     method: api.Method
     classifier: api.Classifier
     mark: Mark
+    load: Load
+    background: Background
+
+
+class Scored(NamedTuple):
+    """Scores of the test images, and whether they depend on the other images in a batch."""
+
+    scores: Tensor
+    is_dependent: bool
 
 
 def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outcome:
@@ -60,21 +87,23 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     Skip, Diverged, UserError
         As the method raises them; any other exception is a mistake of the method.
     """
+    process = getpid()
     with phases("import"):
-        plugins = [Path(path) for path in cell.plugins]
+        plugins = [Path(path).resolve() for path in cell.plugins]
+        data_dir = Path(cell.data_dir).resolve()  # a method may change the folder of its process
         cls = registry.load_method(cell.method, plugins)
         wants_memory = isinstance(cls, api.KeepsMemory) and cls.keeps_memory
         if cell.machine.device == "cpu" and wants_memory:
             keep_memory()
     with phases("data"):
-        images = read_images(cell, plugins)
-        parts = split(cell.dataset, images, cell.splits)
+        # No test image is in this process while a method trains.
+        task = task_of(cell.dataset, read_images(cell, data_dir, plugins), cell.splits)
         checkpoint = Checkpoint(run / "work" / f"{cell.id}.checkpoint", phases)
     points = list(grid_points(cell.grid))
 
     def train_point(mark: Mark) -> Trained:
         method = registry.make_method(cls, cell.params | points[mark.index])
-        return train(method, parts.task, cell, mark, checkpoint, progress, n_points=len(points))
+        return train(method, task, cell, mark, checkpoint, progress, n_points=len(points))
 
     best = train_point(checkpoint.best) if checkpoint.best else None
     first = checkpoint.mark.index
@@ -89,17 +118,21 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         raise ValueError("a grid has at least one point")
     search_s = checkpoint.spent_s - best.mark.train_s if cell.grid else None
 
+    with phases("data"):
+        images = read_images(cell, data_dir, plugins)
+        tests = tests_of(cell.dataset, images, cell.splits)
     with phases("evaluation"):
-        scores = scores_of(best.classifier, parts.test.X, parts.task)
-        values = measure(best, parts, scores, cell)
-        arrays = arrays_of(best, parts, scores)
+        scored = score_tests(best, tests, task, cell)
+        values = measure(best, tests, scored, task, cell)
+        arrays = arrays_of(best, tests, scored.scores, task)
         share = recovered_share(arrays, images)
     measured = Measured(**values, search_s=search_s, recovered=share, data_note=images.note)
+    leave_if_forked(process)
     with phases("saving"):
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
             path = run / "models" / f"{cell.id}.safetensors"
-            save_model(path, best.classifier, best.method, cell, parts.task)
+            save_model(path, best.classifier, best.method, cell, task)
     return Outcome(
         measured=measured,
         chosen=points[best.mark.index],
@@ -108,10 +141,10 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     )
 
 
-def read_images(cell: Cell, plugins: Iterable[Path]) -> ImageSet:
+def read_images(cell: Cell, data_dir: Path, plugins: Iterable[Path]) -> ImageSet:
     """Read the images of a cell. Raises UserError where they are not those that were planned."""
     known = registry.datasets(plugins)
-    images = load(cell.dataset, data_dir=Path(cell.data_dir), mirror=cell.mirror, datasets=known)
+    images = load(cell.dataset, data_dir=data_dir, mirror=cell.mirror, datasets=known)
     if fingerprint(images) != cell.data:
         raise api.UserError(
             f"{cell.dataset}: the images changed since the run was planned; start the run again"
@@ -146,10 +179,13 @@ def train(
     n_points
         Points of the grid, of which this training is one.
     """
+    process = getpid()
     budget = cell.budget_for_method()
     phases = checkpoint.phases
-    with phases("warm-up"):
+    outside = OutsideClock(cell.machine.device, seconds=mark.outside_s)
+    with phases("warm-up"), outside():
         training, mark = checkpoint.begin(lambda: method.start(task, budget), mark)
+    leave_if_forked(process)
     watch = Stopwatch(cell.machine.device, seconds=mark.train_s)
     deadline = CellDeadline(watch, budget.seconds)
 
@@ -158,101 +194,154 @@ def train(
         return (mark.index + min(1.0, done)) / n_points
 
     progress.fraction = fraction
+    meter = LoadMeter()
+    load = meter.read()
+    others = Background()
     while mark.more:
+        cpu_s = cpu_seconds()
         with phases("training"), watch:
             mark.more = training.advance(deadline) and not deadline.expired()
+        leave_if_forked(process)
+        mark.train_cpu_s += cpu_seconds() - cpu_s
         mark.n_advances += 1
         mark.train_s = watch.seconds
+        if not mark.more:
+            load = meter.read()
+            with phases("evaluation"):
+                others = background()  # before classifier(), which may wait for them
         if isinstance(training, api.CountsPasses):
             mark.passes = float(training.passes)
         if isinstance(training, api.ReportsLoss):
             mark.add_to(mark.losses, training.loss)
         is_cheap = mark.evaluation_s <= CURVE_SHARE * mark.train_s
-        if len(task.val) and (is_cheap or not mark.more):
-            begin = time.perf_counter()
+        is_scored = len(task.val) > 0 and (is_cheap or not mark.more)
+        is_first = mark.n_advances == 1
+        if is_scored or is_first:
+            begin = perf_counter()
             with phases("evaluation"):
-                scores = scores_of(training.classifier(), task.val.X, task)
-                mark.add_to(mark.curve, accuracy(scores, task.val.y))
-            mark.evaluation_s += time.perf_counter() - begin
+                with outside():
+                    classifier = training.classifier()
+                if is_first:
+                    checked_size(classifier)  # a mistake is found before the rest of the training
+                if is_scored:
+                    scores = timed_scores(classifier, task.val.X, task, cell, mark)
+                    mark.add_to(mark.curve, accuracy(scores, task.val.y))
+            mark.evaluation_s += perf_counter() - begin
+        mark.outside_s = outside.seconds
         checkpoint.save(mark, training)
     if cell.grid:
         mark.take_state(training)  # the checkpoints of later points hold the best so far
-    return Trained(method=method, classifier=training.classifier(), mark=mark)
+    with phases("evaluation"), outside():
+        classifier = training.classifier()
+    mark.outside_s = outside.seconds
+    return Trained(method=method, classifier=classifier, mark=mark, load=load, background=others)
 
 
-def scores_of(classifier: api.Classifier, X: Tensor, task: api.Task) -> Tensor:
-    """Score images and check the scores.
+def leave_if_forked(process: int) -> None:
+    """End a copy of the worker that a method made and that came back: one writes the row."""
+    if getpid() != process:
+        os._exit(0)
 
-    Raises ValueError for scores of another shape and for images that were changed, Diverged for
-    scores that are not finite.
-    """
-    before = X.sum(dtype=torch.int64)
-    with torch.no_grad():
-        scores = classifier(X)
-    expected = (len(X), task.n_classes)
-    if scores.shape != expected:
-        shape = tuple(scores.shape)
-        raise ValueError(f"the classifier returned scores of shape {shape}, expected {expected}")
-    if not torch.isfinite(scores).all():
-        raise api.Diverged("the classifier returned scores that are not finite")
-    if X.sum(dtype=torch.int64) != before:
-        raise ValueError("the classifier changed the images it was given")
+
+def timed_scores(
+    classifier: api.Classifier, X: Tensor, task: api.Task, cell: Cell, mark: Mark
+) -> Tensor:
+    """Score images, and note how long that takes."""
+    begin = perf_counter()
+    scores = scores_of(classifier, X, task, cell.seed)
+    mark.scoring_s += perf_counter() - begin
+    n_full, n_rest = divmod(len(X), BATCH_IMAGES)
+    mark.n_scored += n_full * BATCH_IMAGES
+    if n_rest:
+        mark.n_scored += max(n_rest, TIMED_IMAGES)
     return scores
 
 
-def accuracy(scores: Tensor, y: Tensor) -> float:
-    """Compute the top-1 accuracy in percent."""
-    return 100 * float((scores.argmax(1).cpu() == y).double().mean())
+def score_tests(trained: Trained, tests: Tests, task: api.Task, cell: Cell) -> Scored:
+    """Score the test images, some of them again alone and in other company."""
+    X = tests.test.X
+    scores = timed_scores(trained.classifier, X, task, cell, trained.mark)
+    is_dependent = depends_on_company(
+        trained.classifier,
+        X,
+        scores,
+        task,
+        seed=cell.seed,
+        precision=cell.machine.precision,
+    )
+    return Scored(scores, is_dependent)
 
 
-def measure(trained: Trained, parts: Parts, scores: Tensor, cell: Cell) -> dict[str, Any]:
+def measure(
+    trained: Trained, tests: Tests, scored: Scored, task: api.Task, cell: Cell
+) -> dict[str, Any]:
     """Measure a trained classifier; returns fields of `Measured`.
 
     Parameters
     ----------
     trained
         The training run.
-    parts
-        The task, the test images, and the official ones where these are apart.
-    scores
-        Of the test images.
+    tests
+        The test images, and the official ones where these are apart.
+    scored
+        Scores of the test images.
+    task
+        Training and validation images.
     cell
         Knows the device and the budget.
     """
-    task, test, official = parts
+    test, official = tests
     classifier = trained.classifier
     mark = trained.mark
     device = cell.machine.device
     n_train = len(task.train)
-    batch = test.X[:BATCH_IMAGES]
+    batch = test.X[:TIMED_IMAGES]
+    meter = LoadMeter()
     timing = time_inference(classifier, batch, device)
+    latency = time_inference(classifier, batch, device, n_images=1)
+    load = meter.read()
+    scoring_s = SCORING_FACTOR * mark.n_scored * timing.median_s
     values: dict[str, Any] = {
         "n_train": n_train,
         "n_val": len(task.val),
         "n_test": len(test),
-        "accuracy": accuracy(scores, test.y),
+        "accuracy": accuracy(scored.scores, test.y),
         "val_accuracy": mark.curve[-1].value if mark.curve else None,
+        "batch_dependent": scored.is_dependent,
+        "stale_answers": min(timing.agreement, latency.agreement) < LEAST_AGREEMENT,
         "train_s": mark.train_s,
         "train_s_per_image": mark.train_s / n_train,
         "passes": mark.passes,
         "over_budget": is_over_budget(mark.train_s, cell.budget.seconds),
+        "outside_s": mark.outside_s + max(0.0, mark.scoring_s - scoring_s),
+        "background_cpu_s": trained.background.cpu_s,
+        "background": ", ".join(trained.background.names),
+        "train_cpu_s": mark.train_cpu_s,
+        "train_others": trained.load.others,
+        "train_switches": trained.load.n_switches,
+        "test_cpu_share": load.cpu_s / load.wall_s,
+        "test_others": load.others,
+        "test_switches": load.n_switches,
+        "load_average": os.getloadavg()[0],
         "test_s_per_image": timing.median_s,
         "test_s_per_image_iqr": timing.iqr_s,
-        "test_latency_s": time_inference(classifier, test.X[:1], device).median_s,
+        "test_latency_s": latency.median_s,
         "test_batch": len(batch),
         "flops_per_image": flops(classifier, test.X[:1]),
     }
     if mark.passes:
         values["train_s_per_image_pass"] = mark.train_s / (n_train * mark.passes)
     if official is not None:
-        values["official_accuracy"] = accuracy(scores_of(classifier, official.X, task), official.y)
+        scores = scores_of(classifier, official.X, task, cell.seed)
+        values["official_accuracy"] = accuracy(scores, official.y)
         values["n_official"] = len(official)
     if device.startswith("cuda"):
         values["peak_device_memory"] = torch.cuda.max_memory_allocated(device)
-    size = api.size_of(classifier)
+    size = checked_size(classifier)
     values["n_params"] = size.n_params
     values["n_stored"] = size.n_stored
     values["n_buffers"] = size.n_buffers
+    values["n_held"] = numbers_held(classifier)
     values["size_reason"] = size.reason
     if isinstance(classifier, api.HasCodes):
         stats = classifier.code_stats(batch)
@@ -278,13 +367,15 @@ def flops(classifier: api.Classifier, X: Tensor) -> int | None:
     return counter.get_total_flops() or None
 
 
-def arrays_of(trained: Trained, parts: Parts, scores: Tensor) -> dict[str, np.ndarray]:
+def arrays_of(
+    trained: Trained, tests: Tests, scores: Tensor, task: api.Task
+) -> dict[str, np.ndarray]:
     """Collect the arrays that are kept beside a row: predictions, curves, what can be drawn."""
     mark = trained.mark
     arrays = {
-        "y_test": parts.test.y.numpy().astype(np.int32),
+        "y_test": tests.test.y.numpy().astype(np.int32),
         "predictions": scores.argmax(1).cpu().numpy().astype(np.int32),
-        "class_names": np.array(parts.task.class_names),
+        "class_names": np.array(task.class_names),
         "curve_split": np.array("validation"),
         **columns("curve", "accuracy", mark.curve),
         **columns("loss", "mean", mark.losses),

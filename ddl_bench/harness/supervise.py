@@ -7,7 +7,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
@@ -15,6 +17,7 @@ from ddl_bench.harness import progress
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.verify import labels_of, verified
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
@@ -77,6 +80,9 @@ class Job:
             self.log.write_bytes(b"")
         except OSError as error:
             raise UserError(f"{run}: cannot write there: {error.strerror or error}") from None
+        self._labels: NDArray[np.int64] | None = None
+        with contextlib.suppress(UserError):  # the worker says what is wrong with its images
+            self._labels = labels_of(cell)
         launcher.prepare(cell.threads, cell.machine.device)
         self._spawned = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -181,10 +187,12 @@ class Job:
 
         None where another runner has taken the cell over, so that nothing of it is overwritten.
         """
+        seconds = self.seconds
         self._end_children()
         row = read_row(self._row)
         if row is not None and row != self._earlier:
-            return row
+            is_ours = row.started == self._started or (code == 0 and self._holds_claim())
+            return self._verified(row, seconds) if is_ours else row
         if not self._holds_claim():
             return None
         if code >= 0:
@@ -200,6 +208,15 @@ class Job:
         if last_line:
             reason += f"; last output: {last_line[:LONGEST_OUTPUT]!r}"
         return self._failure("crashed", f"{reason}; log: {self.log}")
+
+    def _verified(self, row: Row, seconds: float) -> Row:
+        """Check what the worker wrote; what is wrong with it is written into the row."""
+        if self._labels is None:
+            return row
+        checked = verified(row, self.run, self._labels, seconds)
+        if checked is not row and self._holds_claim():
+            write_row(self.run, checked)
+        return checked
 
     def _bound_log(self) -> None:
         """Cut a log that has grown too long to its end; the worker appends to what is left."""

@@ -14,10 +14,11 @@ import re
 import resource
 import signal
 import sys
-import time
 import traceback
 from dataclasses import replace
+from os import getpid
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def main(
     claim
         File and token of the runner's claim.
     """
-    began = time.monotonic()
+    began = monotonic()
+    process = getpid()
     end_with_parent(parent)
     adopt_orphans()
     os.sched_setaffinity(0, cores)
@@ -67,9 +69,12 @@ def main(
     from ddl_bench.plan.cell import Cell
     from ddl_bench.results.rows import Outcome, Row, write_row
 
+    run = run.resolve()  # a method may change the folder of its process
+    claim_path, token = claim
+    claim_path = claim_path.resolve()
     work = run / "work"
     cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text())
-    phases = Phases({"start-up": began - spawned, "import": time.monotonic() - began})
+    phases = Phases({"start-up": began - spawned, "import": monotonic() - began})
     outcome = Outcome()
     metadata: dict[str, Any] = {}
     status: Status = "ok"
@@ -86,6 +91,8 @@ def main(
         except Exception as error:
             traceback.print_exc()
             status, reason = classify(error)
+    if getpid() != process:  # a copy that a method made: one process writes the row
+        os._exit(0)
     with contextlib.suppress(Exception):
         metadata["command"] = cell.command()
     row = Row(
@@ -94,13 +101,13 @@ def main(
         reason=reason,
         chosen=outcome.chosen,
         measured=replace(outcome.measured, peak_memory=peak_memory()),
-        wall_s=time.monotonic() - spawned + outcome.earlier_s,
+        wall_s=monotonic() - spawned + outcome.earlier_s,
         resumed=outcome.resumed,
         phases=phases.seconds,
         started=started,
         provenance=metadata,
     )
-    if not Claim(*claim).is_held():
+    if not Claim(claim_path, token).is_held():
         print("another runner has taken this cell over: its row counts", flush=True)
         os._exit(0)
     write_row(run, row)

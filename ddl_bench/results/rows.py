@@ -48,6 +48,32 @@ class Measured:
         On the data set's own test images, where `test_from_train` replaced them.
     search_s
         Training of the grid points that were not chosen.
+    batch_dependent
+        Images have other scores alone, or among other images, by more than rounding.
+    stale_answers
+        While predictions were timed, most images had another class: answers were kept.
+    n_held
+        Numbers in the arrays of the classifier's `state`, counted by the harness.
+    train_cpu_s
+        CPU time inside `advance`, of all threads and of children that ended.
+    outside_s
+        What a method did off the clock: `start` and every `classifier`, without compiling, and
+        scoring beyond twice the time that its images take when they are timed.
+    background_cpu_s, background
+        CPU time of threads and children that still computed in a pause after the training, and
+        which they were.
+    unaccounted_s
+        Seconds of the runner's clock that the worker's clock lacks; None below one second.
+    train_others, test_others
+        Share of the cell's cores, 0 to 1, that others used during training, and while predictions
+        were timed.
+    train_switches, test_switches
+        How often the kernel took a core away from the worker meanwhile.
+    test_cpu_share
+        CPU time / wall time while predictions were timed.
+    load_average
+        Of the machine after the timing: processes that computed or waited for a core, over a
+        minute.
     recovered
         Share of the atoms that the images are made of, where these are known.
     """
@@ -70,6 +96,20 @@ class Measured:
     passes: float | None = None
     search_s: float | None = None
     over_budget: bool = False
+    batch_dependent: bool = False
+    stale_answers: bool = False
+    n_held: int | None = None
+    train_cpu_s: float | None = None
+    outside_s: float | None = None
+    background_cpu_s: float | None = None
+    background: str = ""
+    unaccounted_s: float | None = None
+    train_others: float | None = None
+    test_others: float | None = None
+    train_switches: int | None = None
+    test_switches: int | None = None
+    test_cpu_share: float | None = None
+    load_average: float | None = None
     test_s_per_image: float | None = None
     test_s_per_image_iqr: float | None = None
     test_latency_s: float | None = None

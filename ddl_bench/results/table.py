@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ddl_bench.results.groups import Group, gather
+from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats import mean_interval
 
@@ -185,12 +186,12 @@ def summary_line(group: Group) -> dict[str, str | float]:
 
 
 def notes(group: Group) -> list[str]:
-    """List what a reader of a line must know: missing seeds, overrun budgets, unknown sizes."""
-    texts = []
-    if group.missing:
-        texts.append(group.missing)
-    if any(row.measured.over_budget for row in group.ok):
-        texts.append("over its time budget")
+    """List what a reader of a line must know: missing seeds, bent numbers, unknown sizes."""
+    texts = [group.missing] if group.missing else []
+    marked: dict[str, str] = {}
+    for row in group.ok:
+        marked = marks(row.measured) | marked
+    texts += marked.values()
     reasons = {row.measured.size_reason for row in group.ok if row.measured.size_reason}
     return texts + [f"size unknown: {reason}" for reason in sorted(reasons)]
 

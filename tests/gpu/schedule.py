@@ -11,7 +11,7 @@ import torch
 
 from ddl_bench.api import Budget, CountsPasses, Resumable
 from ddl_bench.harness.clock import CellDeadline, Stopwatch, synchronize
-from ddl_bench.harness.evaluate import accuracy, scores_of
+from ddl_bench.harness.scoring import accuracy, scores_of
 from ddl_bench.registry import load_method, make_method
 from tests.gpu import archives
 from tests.gpu.rows import Row

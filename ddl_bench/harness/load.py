@@ -1,0 +1,161 @@
+"""Who used the cores: the process, what it left behind, and everybody else.
+
+The functions of the clock are taken at import, before any method is loaded.
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from time import perf_counter, sleep
+
+import psutil
+
+PAUSE_S = 0.05  # after the training, in which nothing of it may be at work
+BUSY_SHARE = 0.3  # of the pause that a thread or a process must compute to be named
+IDLE_FIELDS = (3, 4)  # of a line of /proc/stat: idle, and waiting for a disk
+GUEST_FIELDS = 8  # fields from here on are counted in others, see proc(5)
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended, in seconds."""
+    used = 0.0
+    for who in (RUSAGE_SELF, RUSAGE_CHILDREN):
+        usage = getrusage(who)
+        used += usage.ru_utime + usage.ru_stime
+    return used
+
+
+def busy_seconds(cores: set[int]) -> float | None:
+    """Return how long some cores have computed for anybody, in seconds; None where unknown."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return None
+    ticks = 0
+    for line in lines:
+        name, *fields = line.split()
+        number = name.removeprefix("cpu")
+        if number.isdecimal() and name != number and int(number) in cores:
+            for index, field in enumerate(fields[:GUEST_FIELDS]):
+                if index not in IDLE_FIELDS:
+                    ticks += int(field)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What happened on the cores of this process during a span of time.
+
+    Parameters
+    ----------
+    wall_s, cpu_s
+        Wall time, and CPU time of this process and its children that ended.
+    others
+        Share of its cores that others used, 0 to 1; None where that is unknown.
+    n_switches
+        How often the kernel took a core away from this process.
+    """
+
+    wall_s: float
+    cpu_s: float
+    others: float | None
+    n_switches: int
+
+
+class LoadMeter:
+    """Measures the load from its making until `read`."""
+
+    def __init__(self) -> None:
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        self._busy_s = busy_seconds(self._cores)
+        self._n_switches = getrusage(RUSAGE_SELF).ru_nivcsw
+        self._cpu_s = cpu_seconds()
+        self._began_s = perf_counter()
+
+    def read(self) -> Load:
+        """Return the load so far."""
+        wall_s = perf_counter() - self._began_s
+        cpu_s = cpu_seconds() - self._cpu_s
+        n_switches = getrusage(RUSAGE_SELF).ru_nivcsw - self._n_switches
+        return Load(wall_s=wall_s, cpu_s=cpu_s, others=self._others(), n_switches=n_switches)
+
+    def _others(self) -> float | None:
+        """Share of the cores that others used; the CPU time of running children is not theirs."""
+        busy_s = busy_seconds(self._cores)
+        if busy_s is None or self._busy_s is None or not self._cores:
+            return None
+        wall_s = perf_counter() - self._began_s
+        ours_s = cpu_seconds() - self._cpu_s + sum(children_seconds().values())
+        share = (busy_s - self._busy_s - ours_s) / (len(self._cores) * max(wall_s, 1e-9))
+        return min(1.0, max(0.0, share))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """Threads and children that computed while nothing of a method should.
+
+    Parameters
+    ----------
+    cpu_s
+        Their CPU time in a pause of `PAUSE_S`.
+    names
+        Who they are.
+    """
+
+    cpu_s: float = 0.0
+    names: tuple[str, ...] = ()
+
+
+def background() -> Background:
+    """Pause, and see which threads and children of this process compute meanwhile."""
+    before = workers_seconds()
+    sleep(PAUSE_S)
+    cpu_s = 0.0
+    names = []
+    for name, seconds in workers_seconds().items():
+        used_s = seconds - before.get(name, 0.0)
+        if used_s > BUSY_SHARE * PAUSE_S:
+            cpu_s += used_s
+            names.append(name)
+    return Background(cpu_s=cpu_s, names=tuple(names))
+
+
+def workers_seconds() -> dict[str, float]:
+    """Return the CPU time of every thread but this one, and of every child, by their names."""
+    titles = {thread.native_id: thread.name for thread in threading.enumerate()}
+    own = threading.get_native_id()
+    seconds = children_seconds()
+    for task in list_tasks(os.getpid()):
+        number = int(task.name)
+        if number != own:
+            title = titles.get(number, "of native code")
+            seconds[f"thread {number} {title}"] = task_seconds(task)
+    return seconds
+
+
+def children_seconds() -> dict[str, float]:
+    """Return the CPU time of every child that runs, with its own children, by their names."""
+    seconds = {}
+    for child in psutil.Process().children(recursive=True):
+        tasks = list_tasks(child.pid)
+        if tasks:
+            seconds[f"process {child.pid}"] = sum(map(task_seconds, tasks))
+    return seconds
+
+
+def list_tasks(pid: int) -> list[Path]:
+    """List the folders of the threads of a process; none where it is gone."""
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def task_seconds(task: Path) -> float:
+    """Return the CPU time of a thread, in seconds."""
+    try:
+        return int((task / "schedstat").read_text().split()[0]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0

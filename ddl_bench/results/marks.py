@@ -1,0 +1,85 @@
+"""What a reader must know of a row: where a method or the machine may have bent its numbers."""
+
+import math
+
+from ddl_bench.results.rows import Measured
+
+OUTSIDE_SHARE = 0.2  # of the training time that a method may spend off the clock, and
+OUTSIDE_S = 0.5  # so many seconds
+OTHERS_SHARE = 0.2  # of the cores that others may use
+CPU_SHARE = 0.9  # CPU time / wall time on a core of one's own
+SHORTEST_S = 0.3  # trainings below are too short to say how loaded the machine was
+CHANCE_FACTOR = 6.0  # standard errors between the accuracies on test and validation images, and
+CHANCE_POINTS = 10.0  # so many points of percent
+
+
+def marks(measured: Measured) -> dict[str, str]:
+    """Say what is wrong with the numbers of a row, by the column that shows it."""
+    texts = {}
+    if measured.over_budget:
+        texts["over_budget"] = "over its time budget"
+    if is_outside(measured):
+        texts["outside_s"] = f"{measured.outside_s:.1f} s outside of advance"
+    if measured.background:
+        texts["background"] = f"still at work after the training: {measured.background}"
+    if measured.unaccounted_s is not None:
+        texts["unaccounted_s"] = f"its clock lacks {measured.unaccounted_s:.1f} s"
+    if measured.batch_dependent:
+        texts["batch_dependent"] = "scores depend on the other images, or on chance"
+    if measured.stale_answers:
+        texts["stale_answers"] = "answers of other images while it was timed"
+    if claims_too_little(measured):
+        texts["n_held"] = f"holds {measured.n_held:,} numbers, more than it says"
+    if is_above_validation(measured):
+        texts["val_accuracy"] = "test accuracy far above validation"
+    if is_loaded(training_share(measured), measured.train_others):
+        texts["train_others"] = loaded("training", training_share(measured))
+    if is_loaded(measured.test_cpu_share, measured.test_others):
+        texts["test_others"] = loaded("timing", measured.test_cpu_share)
+    return texts
+
+
+def is_outside(measured: Measured) -> bool:
+    """Whether a method did too much off the clock."""
+    if measured.outside_s is None or measured.train_s is None:
+        return False
+    return measured.outside_s > max(OUTSIDE_S, OUTSIDE_SHARE * measured.train_s)
+
+
+def claims_too_little(measured: Measured) -> bool:
+    """Whether a classifier holds more numbers than it says."""
+    if measured.n_held is None or measured.n_stored is None:
+        return False
+    return measured.n_held > measured.n_stored + (measured.n_buffers or 0)
+
+
+def is_above_validation(measured: Measured) -> bool:
+    """Whether test images are classified better than validation images, beyond chance."""
+    if measured.accuracy is None or measured.val_accuracy is None:
+        return False
+    n_val = measured.n_val or 0
+    n_test = measured.n_test or 0
+    if not n_val or not n_test:
+        return False
+    right = (measured.accuracy * n_test + measured.val_accuracy * n_val) / (n_test + n_val) / 100
+    error = 100 * math.sqrt(right * (1 - right) * (1 / n_val + 1 / n_test))
+    return measured.accuracy - measured.val_accuracy > max(CHANCE_FACTOR * error, CHANCE_POINTS)
+
+
+def training_share(measured: Measured) -> float | None:
+    """Return CPU time / wall time of the training; None where it was too short to say."""
+    if measured.train_cpu_s is None or not measured.train_s or measured.train_s < SHORTEST_S:
+        return None
+    return measured.train_cpu_s / measured.train_s
+
+
+def is_loaded(cpu_share: float | None, others: float | None) -> bool:
+    """Whether a process waited for cores that others used."""
+    if cpu_share is None or others is None:
+        return False
+    return cpu_share < CPU_SHARE and others > OTHERS_SHARE
+
+
+def loaded(span: str, cpu_share: float | None) -> str:
+    """Write that the machine was loaded."""
+    return f"loaded machine in {span}: CPU/wall {cpu_share:.2f}"

@@ -1,0 +1,193 @@
+"""What a method cannot bend unnoticed: its times, its scores, its sizes, its row."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ddl_bench.harness import scoring
+from ddl_bench.harness.run import run
+from ddl_bench.harness.scoring import as_scores, depends_on_company, scores_of
+from ddl_bench.results.marks import marks
+from ddl_bench.results.rows import Measured, Row, load_rows
+from tests.conftest import DIGITS, PLUGINS, TEST
+
+OUTSIDE = ("start", "classifier", "call", "thread", "child")
+BENT = ("place", "company", "cache", "little")
+FAILED = ("negative", "fraction", "all-excluded", "list", "pair", "nothing", "flags", "accuracy")
+HONEST = ("honest", "array", "excluded", "twins", "elsewhere", "looks")
+CLOCKS = ("slow-clock", "slower-clock")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    """The row of each way, by its name, from a folder that is given by a relative path."""
+    folder = tmp_path_factory.mktemp("honest")
+    ways = (*OUTSIDE, *BENT, *FAILED, *HONEST, *CLOCKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(
+            "quick",
+            "out",
+            methods=[f"dishonest[way={way}]" for way in ways],
+            plugins=[PLUGINS / "dishonest.py"],
+            seeds=[0],
+            budget="2e",
+            threads=1,
+        )
+    by_label = {row.cell.params["way"]: row for row in load_rows(folder / "out")}
+    assert set(by_label) == set(ways)
+    return by_label
+
+
+def marked(row: Row) -> set[str]:
+    """Columns that mark a row, without those of a loaded machine."""
+    return set(marks(row.measured)) - {"train_others", "test_others"}
+
+
+@pytest.mark.parametrize("way", OUTSIDE)
+def test_learning_off_the_clock_is_marked(rows: dict[str, Row], way: str) -> None:
+    row = rows[way]
+    assert row.status == "ok", row.reason
+    assert row.measured.train_s is not None
+    assert row.measured.train_s < 0.5
+    assert row.measured.outside_s is not None
+    assert row.measured.outside_s > 0.8
+    assert "outside_s" in marked(row)
+
+
+@pytest.mark.parametrize(("way", "name"), [("thread", "learner"), ("child", "process")])
+def test_what_works_on_after_the_training_is_named(
+    rows: dict[str, Row], way: str, name: str
+) -> None:
+    assert name in rows[way].measured.background
+    assert "background" in marked(rows[way])
+
+
+@pytest.mark.parametrize("way", HONEST)
+def test_honest_methods_are_not_marked(rows: dict[str, Row], way: str) -> None:
+    row = rows[way]
+    assert row.status == "ok", row.reason
+    assert not marked(row)
+    assert row.measured.accuracy is not None
+    assert row.measured.accuracy > 70
+
+
+def test_the_cpu_time_of_training_is_recorded(rows: dict[str, Row]) -> None:
+    assert rows["honest"].measured.train_cpu_s is not None
+    assert rows["honest"].measured.train_cpu_s > 0.3
+    assert rows["honest"].measured.train_s == pytest.approx(1.5, rel=0.3)
+
+
+def test_a_replaced_clock_of_python_slows_nothing(rows: dict[str, Row]) -> None:
+    measured = rows["slow-clock"].measured
+    assert measured.train_s == pytest.approx(1.5, rel=0.3)
+
+
+def test_a_slowed_clock_of_the_harness_is_noticed_by_the_runner(rows: dict[str, Row]) -> None:
+    measured = rows["slower-clock"].measured
+    assert measured.train_s is not None
+    assert measured.train_s < 0.5
+    assert measured.unaccounted_s == pytest.approx(1.5, rel=0.5)
+    assert "unaccounted_s" in marked(rows["slower-clock"])
+
+
+def test_place_and_company_in_a_batch_do_not_help(rows: dict[str, Row]) -> None:
+    assert rows["place"].measured.accuracy == pytest.approx(10, abs=6)
+    assert marked(rows["place"]) >= {"batch_dependent"}
+    assert marked(rows["company"]) >= {"batch_dependent"}
+
+
+def test_kept_answers_show_no_time(rows: dict[str, Row]) -> None:
+    measured = rows["cache"].measured
+    assert measured.test_s_per_image is not None
+    is_noticed = measured.stale_answers or measured.test_s_per_image > 0.01 / 256
+    assert is_noticed
+
+
+def test_a_classifier_that_holds_more_than_it_says_is_marked(rows: dict[str, Row]) -> None:
+    assert rows["little"].measured.n_held == 640
+    assert marked(rows["little"]) == {"n_held"}
+
+
+@pytest.mark.parametrize(
+    ("way", "status", "reason"),
+    [
+        ("negative", "failed", "n_params = -5, expected a whole number"),
+        ("fraction", "failed", "n_params = 2.5, expected a whole number"),
+        ("all-excluded", "diverged", "not finite"),
+        ("list", "failed", "a list of 144 parts (list), expected a tensor"),
+        ("pair", "failed", "a tuple of 2 parts (Tensor, float), expected a tensor"),
+        ("nothing", "failed", "returned None, expected a tensor"),
+        ("flags", "failed", "a tensor of torch.bool, expected a tensor"),
+        ("accuracy", "failed", "its accuracy is 99.5 %, but that of its predictions is"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_reason(
+    rows: dict[str, Row], way: str, status: str, reason: str
+) -> None:
+    row = rows[way]
+    assert row.status == status
+    assert reason in row.reason
+
+
+@pytest.mark.parametrize("way", ["negative", "fraction", "pair"])
+def test_mistakes_are_found_after_the_first_step(rows: dict[str, Row], way: str) -> None:
+    assert rows[way].phases["training"] < 0.5
+
+
+class Rowwise:
+    """Scores of each image alone: its first pixels."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, X: Tensor) -> Tensor:
+        self.batches.append(len(X))
+        return X.flatten(1)[:, 20:30].double()
+
+
+def test_scores_come_back_in_the_order_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "BATCH_IMAGES", 100)
+    classifier = Rowwise()
+    scores = scores_of(classifier, TEST.X, DIGITS, seed=3)
+    assert torch.equal(scores, TEST.X.flatten(1)[:, 20:30].double())
+    assert classifier.batches == [100, 100, 100, 60]
+    assert not depends_on_company(classifier, TEST.X, scores, DIGITS)
+
+
+def test_rounding_is_no_dependence_on_company() -> None:
+    def rounds(X: Tensor) -> Tensor:
+        scores = X.flatten(1)[:, 20:30].double()
+        scores[:, 3] = -torch.inf
+        return scores * (1 + 1e-5 * len(X))
+
+    scores = scores_of(rounds, TEST.X, DIGITS)
+    assert not depends_on_company(rounds, TEST.X[:10], scores[:10], DIGITS)
+
+
+def test_arrays_and_excluded_classes_are_scores() -> None:
+    scores = np.array([[0.0, -np.inf], [1.0, 2.0]])
+    assert torch.equal(as_scores(scores, (2, 2)), torch.from_numpy(scores))
+
+
+def test_a_test_accuracy_far_above_validation_is_marked() -> None:
+    found = Measured(n_val=143, n_test=360, val_accuracy=10.0, accuracy=100.0)
+    assert "val_accuracy" in marks(found)
+    assert not marks(replace(found, accuracy=15.0))
+
+
+def test_a_loaded_machine_is_marked_and_an_idle_or_a_waiting_one_is_not() -> None:
+    loaded = Measured(train_s=5.0, train_cpu_s=3.0, train_others=0.4)
+    assert marks(loaded) == {"train_others": "loaded machine in training: CPU/wall 0.60"}
+    assert not marks(Measured(train_s=5.0, train_cpu_s=4.9, train_others=0.03))
+    assert not marks(Measured(train_s=5.0, train_cpu_s=0.1, train_others=0.03)), "it slept"
+    assert marks(Measured(test_cpu_share=0.5, test_others=0.5)).keys() == {"test_others"}
+
+
+def test_rows_say_where_the_time_of_a_cell_went(rows: dict[str, Row]) -> None:
+    measured = rows["honest"].measured
+    for name in ("train_others", "test_others", "test_cpu_share", "load_average"):
+        assert getattr(measured, name) is not None, name
