@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ddl_bench.harness.clock import CellDeadline, Phases, Stopwatch, time_infere
 from ddl_bench.harness.progress import Progress
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
-from ddl_bench.results.models import save_model
+from ddl_bench.results.models import keep_model
 from ddl_bench.results.rows import Measured, Outcome
 from ddl_bench.training.memory import keep_memory
 
@@ -99,7 +99,8 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
             path = run / "models" / f"{cell.id}.safetensors"
-            save_model(path, best.classifier, best.method, cell, parts.task)
+            note = keep_model(path, best.classifier, best.method, cell, parts.task)
+            measured = replace(measured, model_note=note)
     return Outcome(
         measured=measured,
         chosen=points[best.mark.index],

@@ -48,6 +48,8 @@ class Measured:
         On the data set's own test images, where `test_from_train` replaced them.
     search_s
         Training of the grid points that were not chosen.
+    model_note
+        Why no model is kept, where one was to be.
     recovered
         Share of the atoms that the images are made of, where these are known.
     """
@@ -80,6 +82,7 @@ class Measured:
     reconstruction: float | None = None
     recovered: float | None = None
     data_note: str = ""
+    model_note: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

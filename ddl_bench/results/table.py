@@ -191,6 +191,7 @@ def notes(group: Group) -> list[str]:
         texts.append(group.missing)
     if any(row.measured.over_budget for row in group.ok):
         texts.append("over its time budget")
+    texts += sorted({row.measured.model_note for row in group.ok if row.measured.model_note})
     reasons = {row.measured.size_reason for row in group.ok if row.measured.size_reason}
     return texts + [f"size unknown: {reason}" for reason in sorted(reasons)]
 
