@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from ddl_bench.api import Method
 from ddl_bench.errors import UserError, nearest
@@ -91,7 +91,8 @@ def distribution_of(entry: EntryPoint) -> str:
 def load_entry(entry: EntryPoint) -> Any:
     """Import what an entry point names; any failure is an ImportError that says which package."""
     try:
-        return entry.load()
+        with guarded_import():
+            return entry.load()
     except ModuleNotFoundError:
         raise
     except (Exception, SystemExit) as error:
@@ -297,6 +298,8 @@ def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
 
 def fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     """List the options of a method, or the settings of such an option, by name."""
+    if not dataclasses.is_dataclass(cls):
+        return {}
     every = dataclasses.fields(cls)
     return {field.name: field for field in every if field.init}
 
@@ -307,17 +310,13 @@ def make_method(cls: type[Method], params: Mapping[str, Any], where: str = "") -
     Raises UserError that names the option, its value and what was expected.
     """
     place = f"{where}: " if where else ""
-    try:
-        hints = typing.get_type_hints(cls, include_extras=True)
-    except (NameError, AttributeError, TypeError) as error:
-        text = f"the type of an option cannot be resolved: {error}"
-        raise UserError(f"{place}{cls.name}: {text}") from None
+    hints = hints_of(cls, place)
     values = {}
     for key, value in nested(params).items():
         if key not in fields(cls):
             choice = nearest_option(key, cls)
             raise UserError(f"{place}{cls.name} has no option {key!r}: {choice}")
-        adapter = TypeAdapter(hints[key], config=leniency(hints[key]))
+        adapter = adapter_of(cls, key, hints[key], place)
         try:
             values[key] = adapter.validate_python(value)
         except ValidationError as error:
@@ -328,8 +327,26 @@ def make_method(cls: type[Method], params: Mapping[str, Any], where: str = "") -
             raise UserError(f"{place}{cls.name}, option {name!r}: {text}")
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # a plugin's own checks may raise anything
         raise UserError(f"{place}{cls.name}: {error}") from None
+
+
+def hints_of(cls: type[Any], place: str = "") -> dict[str, Any]:
+    """Return the types of a method's options. Raises UserError where one cannot be resolved."""
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except Exception as error:  # an annotation may be any expression
+        text = f"the type of an option cannot be resolved: {error}"
+        raise UserError(f"{place}{cls.name}: {text}") from None
+
+
+def adapter_of(cls: type[Any], key: str, hint: Any, place: str = "") -> TypeAdapter[Any]:
+    """Return what checks an option. Raises UserError for a type that cannot be checked."""
+    try:
+        return TypeAdapter(hint, config=leniency(hint))
+    except PydanticUserError:
+        text = f"values of {key!r} cannot be checked against {hint}"
+        raise UserError(f"{place}{cls.name}: {text}; use int, float, str or bool") from None
 
 
 def leniency(hint: Any) -> ConfigDict | None:
@@ -418,11 +435,32 @@ def flat(params: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+def split_list(text: str) -> list[str]:
+    r"""Split a list of a command line at its commas, but not within brackets or after a backslash.
+
+    Examples
+    --------
+    >>> split_list(r"a, b[x=1,y=2], one\,two.npz")
+    ['a', 'b[x=1,y=2]', 'one,two.npz']
+    """
+    parts = re.split(r"(?<!\\),(?![^\[]*\])", text)
+    return [part.strip().replace("\\,", ",") for part in parts if part.strip()]
+
+
+def list_item(text: str) -> str:
+    """Write one item so that `split_list` finds it again."""
+    if split_list(text) == [text]:
+        return text
+    return text.replace(",", "\\,")
+
+
+def parse_spec(text: str, read: Callable[[str], Any] | None = None) -> tuple[str, dict[str, Any]]:
     """Split `name[key=value, ...]`, as given on a command line, into the name and its options.
 
-    A key `a.b` sets `b` within option `a`, see `nested`.
+    A key `a.b` sets `b` within option `a`, see `nested`. `read` makes values of texts; None: as
+    `plain` does.
     """
+    read = read or plain
     if not text.endswith("]") or "[" not in text:
         return text, {}
     name, _, inner = text[:-1].partition("[")
@@ -434,7 +472,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         key = key.strip()
         if key in options:
             raise UserError(f"{text!r}: {key!r} is given twice; give it once")
-        options[key] = plain(value.strip())
+        options[key] = read(value.strip())
     return name, nested(options)
 
 
@@ -449,3 +487,31 @@ def plain(value: str) -> Any:
         except ValueError:
             continue
     return value
+
+
+def spelled(cls: type[Method], text: str) -> dict[str, Any]:
+    """Return the options of `name[key=value, ...]`, as texts where an option takes nothing else.
+
+    So `none`, `nan`, `1` and `true` can be given to an option that is a text.
+    """
+    _, values = parse_spec(text)
+    _, texts = parse_spec(text, read=str)
+    hints = hints_of(cls)
+    return {key: _spelled(hints.get(key, Any), value, texts[key]) for key, value in values.items()}
+
+
+def _spelled(hint: Any, value: Any, text: Any) -> Any:
+    if isinstance(value, Mapping):
+        inner = options_class(hint)
+        hints = hints_of(inner) if inner else {}
+        return {key: _spelled(hints.get(key, Any), each, text[key]) for key, each in value.items()}
+    return text if not _takes(hint, value) and _takes(hint, text) else value
+
+
+def _takes(hint: Any, value: Any) -> bool:
+    """Whether an option of a type can have a value."""
+    try:
+        made = TypeAdapter(hint, config=leniency(hint)).validate_python(value)
+    except (ValidationError, PydanticUserError):
+        return False
+    return not list(converted_booleans("", value, made))

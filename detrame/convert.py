@@ -1,6 +1,7 @@
 """Q-metric ReLUs in place of the ReLUs of any network that torch.fx can trace."""
 
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd
 
 from detrame.layer import QMetricReLU
-from detrame.tracing import Mode, copied, examine, trace
+from detrame.tracing import Mode, copied, copy_hooks, examine, trace
 
 ADDITION = (operator.add, operator.iadd, torch.add, "add", "add_")
 ACTIVATIONS = {
@@ -96,7 +97,8 @@ def convert(
     U = ReLU(Z) becomes `n_steps` steps of equation (9) of the DeTraMe-Net paper, which start as a
     ReLU. Each call of a ReLU gets a Q-metric ReLU of its own. `model` stays as it is: its weights
     are copied, under their names; beside them are `q_metrics.NAME.*`. `print(net.report)` shows the
-    names. Activation checkpointing is undone.
+    names. Activation checkpointing is undone. The hooks of a ReLU are those of its Q-metric ReLU.
+    A network without a ReLU that could be replaced gives a warning.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ def convert(
     ------
     ValueError
         For a network that cannot be copied or traced, that takes another way in training, or that
-        needs an `example`; for options out of range.
+        needs an `example`; for hooks that the result would not have; for options out of range.
 
     Examples
     --------
@@ -134,13 +136,19 @@ def convert(
     caller = f"convert({type(model).__name__})"
     root = copied(model, caller).eval()
     graph = trace(root, caller)
-    follow_mode(graph, trace(copied(model, caller).train(), caller), caller)
+    training = trace(copied(model, caller).train(), caller)
+    try:
+        follow_mode(graph, training, caller)
+    except ValueError as error:
+        raise ValueError(f"{error}{advice_on_heads(model)}") from None
     metrics: nn.ModuleDict = getattr(root, "q_metrics", None) or nn.ModuleDict()
     root.q_metrics = metrics
     root._mode = Mode()
     examine(root, graph, example, caller)
     report = []
-    for node, candidate in list(sites(graph)):
+    nodes = dict(sites(graph))
+    candidates = nodes.values()
+    for node, candidate in nodes.items():
         name = candidate.name
         while name in metrics:
             name += "_"
@@ -150,12 +158,37 @@ def convert(
         report.append(site)
         if not site.reason:
             metric = QMetricReLU(site.channels, kernel_of(site, kernel), n_steps, **options)
+            carry_hooks(node, metric)
             metrics[site.name] = metric.to(node.meta["like"])
             with graph.inserting_after(node):
                 call = graph.call_module(f"q_metrics.{site.name}", (node.all_input_nodes[0],))
                 node.replace_all_uses_with(call)
             graph.erase_node(node)
+    if not metrics and all(site.reason for site in candidates):
+        text = f"{caller}: 0 of {len(report)} activations are Q-metric ReLUs; the report says why"
+        warnings.warn(text, stacklevel=2)
     return assemble(root, graph, model, Report(report))
+
+
+class AfterChange:
+    """A forward hook of a ReLU in place, which sees its input only after the change."""
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self._hook = hook
+
+    def __call__(self, part: nn.Module, inputs: tuple[Tensor, ...], *others: Any) -> Any:
+        return self._hook(part, (inputs[0].relu(),), *others)
+
+
+def carry_hooks(node: fx.Node, metric: QMetricReLU) -> None:
+    """Let a Q-metric ReLU run the hooks of the module whose call it replaces."""
+    layer = node.meta.get("layer")
+    if layer is None:
+        return
+    copy_hooks(layer, metric)
+    if changes_in_place(node):
+        hooks = metric._forward_hooks
+        hooks.update({key: AfterChange(hook) for key, hook in hooks.items()})
 
 
 def check_options(where: object, kernel: object) -> None:
@@ -231,6 +264,14 @@ def follow_mode(graph: fx.Graph, training: fx.Graph, caller: str) -> None:
         if line != wanted:
             place = node or other
             raise ValueError(f"{caller}: its forward takes another way in training, at {place}")
+
+
+def advice_on_heads(model: nn.Module) -> str:
+    """Return what to do about auxiliary heads, which run in training alone; "" without any."""
+    heads = [name for name, _ in model.named_children() if name.lower().startswith("aux")]
+    if not heads:
+        return ""
+    return f"; build it without its auxiliary heads {', '.join(heads)}, by aux_logits=False"
 
 
 def text_of(node: fx.Node | None) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from detrame.layer import QMetricReLU
-from detrame.tracing import copied, examine, trace
+from detrame.tracing import copied, examine, has_hooks, trace
 
 MERGED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Layers that an affine map of their channels can become part of."""
@@ -46,7 +46,7 @@ def fold(model: nn.Module, *, example: Tensor | tuple[Any, ...] | None = None) -
     Batch norm becomes part of the convolution or linear layer before it. So does the first step of
     a Q-metric ReLU of kernel 1, C = (diag(h) - W~) Z - b. Larger metrics stay, because the zeros
     that they see around Z are not those around the image. So does what follows a layer whose output
-    has another reader, and so do layers with forward hooks.
+    has another reader, and so do layers with hooks.
 
     Parameters
     ----------
@@ -64,7 +64,8 @@ def fold(model: nn.Module, *, example: Tensor | tuple[Any, ...] | None = None) -
     Raises
     ------
     ValueError
-        In training mode, and for a network that cannot be copied or traced, or needs an `example`.
+        In training mode, for a network that cannot be copied or traced, or needs an `example`, and
+        for hooks that the result would not have.
 
     Examples
     --------
@@ -126,7 +127,7 @@ def can_take(first: nn.Module, layer: nn.Module) -> bool:
         return False
     if isinstance(layer, QMetricReLU) and getattr(first, "groups", 1) > 1:
         return False  # a metric mixes channels of different groups
-    return not any(part._forward_hooks or part._forward_pre_hooks for part in (layer, first))
+    return not (has_hooks(layer) or has_hooks(first))
 
 
 def channel_map_of(layer: nn.Module) -> ChannelMap | None:

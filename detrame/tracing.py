@@ -1,7 +1,9 @@
 """Trace networks as graphs of torch.fx, with the shapes of what flows through them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -10,6 +12,21 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from detrame.layer import QMetricReLU
+
+CALL_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+"""Attributes of a module with the hooks that its calls run, the two for forward passes first."""
+
+STATE_HOOKS = (
+    "_state_dict_pre_hooks",
+    "_state_dict_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+HOOK_OPTIONS = (
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
 
 IMAGE_SIDES_PIXELS = (32, 28, 8, 16, 64, 96, 128, 224, 256, 299)
 """Sides of images to try as the input of a network, the usual ones first."""
@@ -62,14 +79,107 @@ def copied(model: nn.Module, caller: str) -> nn.Module:
     """Copy a network. Raises ValueError, which begins with `caller`, where that is impossible."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"{caller}: must be an nn.Module")
+    refuse_wrappers(model, caller)
     if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         raise ValueError(
             f"{caller}: run the network once before, its lazy layers have no weights yet"
         )
+    for name in (*CALL_HOOKS, *STATE_HOOKS):
+        for hook in getattr(model, name).values():
+            raise ValueError(
+                f"{caller}: its hook {name_of(hook)} would be lost; remove it, and register it on "
+                "the network that is returned"
+            )
     try:
         return copy.deepcopy(model)
     except Exception as error:  # the caller's code may raise anything
         raise ValueError(f"{caller}: it cannot be copied, {error!r:.200}") from error
+
+
+def refuse_wrappers(model: nn.Module, caller: str) -> None:
+    """Raise ValueError where a network, or a part of it, is wrapped or compiled; says what to do.
+
+    `caller` begins the message.
+    """
+    function = caller.partition("(")[0]
+    for path, part in model.named_modules():
+        name = f"net.{path}" if path else "net"
+        if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = f"{name}.module"
+        elif type(part).__name__ == "OptimizedModule":  # importing its module takes seconds
+            inner = f"{name}._orig_mod"
+        elif isinstance(part, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{caller}: {name} is a ScriptModule; {function} the network that it was made of, "
+                "then script the result"
+            )
+        else:
+            continue
+        raise ValueError(
+            f"{caller}: {name} wraps a network in {type(part).__name__}; {function} that network, "
+            f"as in {function}({inner}), then wrap the result"
+        )
+
+
+def name_of(hook: Callable[..., Any]) -> str:
+    """Return the name of a hook."""
+    return str(getattr(hook, "__qualname__", type(hook).__name__))
+
+
+def has_hooks(part: nn.Module) -> bool:
+    """Say whether calls of a module run hooks."""
+    return any(getattr(part, name) for name in CALL_HOOKS)
+
+
+def copy_hooks(source: nn.Module, target: nn.Module) -> None:
+    """Let calls of `target` run the hooks of `source`."""
+    for name in (*CALL_HOOKS, *HOOK_OPTIONS):
+        getattr(target, name).update(getattr(source, name))
+    vars(target)["_is_full_backward_hook"] = source._is_full_backward_hook
+
+
+class LostHook(Exception):
+    """A hook of a module would be lost in a trace; the message names it."""
+
+
+@contextmanager
+def watched_hooks(model: nn.Module, tracer: fx.Tracer) -> Iterator[None]:
+    """Raise LostHook where a trace would lose a hook of a module that is no node of the graph.
+
+    What a forward hook returns becomes part of the graph. One that returns nothing acts on
+    something else, and would run once, while the network is traced. Backward hooks would not run.
+    """
+    originals: list[tuple[dict[int, Any], dict[int, Any]]] = []
+
+    def watch(path: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(hook)
+        def watched(*arguments: Any, **options: Any) -> Any:
+            returned = hook(*arguments, **options)
+            if returned is None:
+                raise LostHook(lost(path, hook))
+            return returned
+
+        return watched
+
+    try:
+        for path, part in model.named_modules():
+            if not path or tracer.is_leaf_module(part, path):
+                continue
+            for hook in [*part._backward_pre_hooks.values(), *part._backward_hooks.values()]:
+                raise LostHook(lost(path, hook))
+            for hooks in (part._forward_pre_hooks, part._forward_hooks):
+                originals.append((hooks, dict(hooks)))
+                hooks.update({key: watch(path, hook) for key, hook in hooks.items()})
+        yield
+    finally:
+        for hooks, before in originals:
+            hooks.update(before)
+
+
+def lost(path: str, hook: Callable[..., Any]) -> str:
+    """Say which hook of a part would be lost, and what to do."""
+    advice = "remove it, or let it return the new value"
+    return f"the hook {name_of(hook)} of {path} would be lost; {advice}"
 
 
 def trace(model: nn.Module, caller: str) -> fx.Graph:
@@ -80,8 +190,12 @@ def trace(model: nn.Module, caller: str) -> fx.Graph:
     for part in model.modules():
         if getattr(part, "memory_efficient", False):  # torchvision's name for such checkpoints
             vars(part)["memory_efficient"] = False
+    tracer = Tracer()
     try:
-        return Tracer().trace(model)
+        with watched_hooks(model, tracer):
+            return tracer.trace(model)
+    except LostHook as error:
+        raise ValueError(f"{caller}: {error}") from None
     except Exception as error:  # the caller's code runs on symbols and may raise anything
         advice = "take the parts that it can, as in net.features = convert(net.features)"
         raise ValueError(f"{caller}: torch.fx cannot trace it, {error!r:.200}; {advice}") from error

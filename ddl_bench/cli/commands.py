@@ -113,6 +113,7 @@ def dry_run(
                 "data set": Path(cell.dataset).name,
                 "seed": cell.seed,
                 "budget": cell.budget.as_option(),
+                "limit_s": cell.limits.time_s,
                 "expected_s": round(expected_s, 1),
                 "from": basis,
                 "cell": cell.id,

@@ -13,11 +13,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from ddl_bench.files import brief
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Row
 
+LONGEST_REASON = 300  # characters
 MARKS = {
     "ok": "[green]ok[/]",
     "skipped": "[yellow]skipped[/]",
@@ -107,7 +109,7 @@ def line(row: Row) -> str:
     """Say in one line how a cell ended."""
     if row.status != "ok":
         mark = MARKS.get(row.status, f"[red]{row.status}[/]")
-        return f"  {mark} {name(row.cell)}: {escape(row.reason)}"
+        return f"  {mark} {name(row.cell)}: {escape(brief(row.reason, LONGEST_REASON))}"
     measured = row.measured
     text = (
         f"  {MARKS['ok']:<12} {name(row.cell)}: "

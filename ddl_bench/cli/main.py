@@ -54,11 +54,10 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def words(text: str | None) -> list[str] | None:
-    """Split at commas outside of brackets: `a,b[x=1,y=2]` is two."""
-    if not text:
-        return None
-    parts = re.split(r",(?![^\[]*\])", text)
-    return [part.strip() for part in parts if part.strip()]
+    """Split at commas outside of brackets: `a,b[x=1,y=2]` is two. None stays."""
+    from ddl_bench.registry import split_list
+
+    return split_list(text) if text else None
 
 
 def seed_list(text: str | None) -> list[int] | None:

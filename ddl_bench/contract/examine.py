@@ -1,5 +1,6 @@
 """Try all rules of the contract on one class, in this process."""
 
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -46,9 +47,11 @@ def examine(
         Called with each rule before it is tried.
     """
     before = set(psutil.Process().children(recursive=True))
+    folder = Path.cwd()
     try:
         yield from _findings(cls, shapes, Examiner(limit_s, announce))
     finally:
+        os.chdir(folder)
         for child in set(psutil.Process().children(recursive=True)) - before:
             child.kill()
 

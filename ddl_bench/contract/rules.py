@@ -5,13 +5,16 @@ The message of `Broken` says what to mend, that of `NotTried` why nothing was tr
 
 import dataclasses
 import inspect
+import os
 import time
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from torch import Tensor
@@ -19,6 +22,7 @@ from torch import Tensor
 from ddl_bench.api import (
     Budget,
     Classifier,
+    Deadline,
     Keepable,
     Method,
     Restorable,
@@ -41,6 +45,10 @@ MOST_ADVANCES = 10_000
 CHANCE = 100 / 3
 MARGIN = 25  # percentage points above chance that a method must reach
 ALONE = 4  # images that are scored alone, too
+OUTSIDE_SHARE = 0.2  # of the CPU time inside advance() that a method may use outside of it
+OUTSIDE_S = 0.5  # and so many seconds, for what every method does once
+PAUSE_S = 0.4  # after advance(), in which nothing of a method may compute
+BUSY_S = 0.05  # CPU time that the process may use meanwhile
 
 
 class Broken(Exception):
@@ -65,7 +73,16 @@ def train(
     Broken
         Where `advance` always wants more.
     """
-    training = method.start(task, budget)
+    return pull(method.start(task, budget), budget, after_step=after_step)
+
+
+def pull(
+    training: Training,
+    budget: Budget,
+    *,
+    after_step: Callable[[Training], object] = lambda training: None,
+) -> Training:
+    """Pull a training to its end as `train` does."""
     watch = Stopwatch("cpu")
     deadline = CellDeadline(watch, budget.seconds)
     for _ in range(MOST_ADVANCES):
@@ -79,15 +96,30 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A classifier trained on a toy task, and the names of what training changed of its images."""
+    """A classifier trained on a toy task, and what training changed besides.
+
+    Parameters
+    ----------
+    classifier, toy
+        The classifier and its task.
+    changed
+        Names of the images that are not as they were.
+    folder
+        The folder to which the method moved its process; "" for none.
+    """
 
     classifier: Classifier
     toy: Toy
     changed: list[str]
+    folder: str
+
+
+def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Trained:
+    return _trained_once(cls, shape, budget)
 
 
 @cache
-def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Trained:
+def _trained_once(cls: type[Method], shape: Shape, budget: Budget) -> Trained:
     small = shape == SHAPES[0]
     # Methods must do without validation images, too.
     toy = make_toy(shape) if small else make_toy(shape, n=48, val=0)
@@ -98,10 +130,16 @@ def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Tr
         "the test images": toy.test.X,
     }
     copies = {name: tensor.clone() for name, tensor in images.items()}
-    classifier = train(cls(), toy.task, budget).classifier()
-    classifier(toy.test.X)
+    before = os.getcwd()
+    try:
+        classifier = train(cls(), toy.task, budget).classifier()
+        classifier(toy.test.X)
+    finally:
+        after = os.getcwd()
+        os.chdir(before)
+    folder = "" if after == before else after
     changed = [name for name, tensor in images.items() if not torch.equal(tensor, copies[name])]
-    return Trained(classifier, toy, changed)
+    return Trained(classifier, toy, changed, folder)
 
 
 def has_form(cls: type[Method]) -> None:
@@ -119,7 +157,7 @@ def has_types(cls: type[Method]) -> None:
     """Whether values of all options can be checked against their annotations."""
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
-    except (NameError, AttributeError, TypeError) as error:
+    except Exception as error:  # an annotation may be any expression
         raise Broken(f"{error}: import at the top of the file what annotations name") from None
     for name in fields(cls):
         try:
@@ -150,14 +188,99 @@ def trains(cls: type[Method], shape: Shape, budget: Budget) -> None:
     if not isinstance(scores, Tensor) or scores.shape != wanted:
         kind = getattr(scores, "shape", type(scores).__name__)
         raise Broken(f"expected a tensor of shape {wanted}, got {kind}")
-    if not torch.isfinite(scores).all():
-        raise Broken("some scores are not finite")
+    if not torch.isfinite(scores.amax(1)).all():  # -inf excludes a class
+        raise Broken("some images have scores that are not finite")
     spread = range(0, len(test), len(test) // ALONE)  # the first, the last and some between
     alone = torch.cat([trained.classifier(test.X[i : i + 1]) for i in spread])
-    if not torch.allclose(alone, scores[list(spread)], rtol=1e-3, atol=1e-3):
+    if not _alike(alone, scores[list(spread)]):
         raise Broken(
             "an image scored alone gets other scores than in a batch (batch statistics at test"
             " time?)"
+        )
+
+
+def _alike(scores: Tensor, others: Tensor) -> bool:
+    """Whether scores differ by rounding alone."""
+    return torch.allclose(scores, others, rtol=1e-3, atol=1e-3)
+
+
+def _follows(cls: type[Method], shape: Shape) -> None:
+    trained = _trained(cls, shape)
+    images = trained.toy.test.X.clone()
+    scores = trained.classifier(images).clone()
+    images.copy_(images.flip(0))  # the same tensor with other contents
+    if not _alike(trained.classifier(images), scores.flip(0)):
+        raise Broken("other images in the same places get the old scores: keep no answers")
+    company = torch.cat([images[:1]] * 8 + [images[1:4]])
+    if not _alike(trained.classifier(company)[-3:], scores.flip(0)[1:4]):
+        raise Broken("an image gets other scores beside other images, or in another place")
+
+
+def _stays(cls: type[Method], shape: Shape) -> None:
+    folder = _trained(cls, shape).folder
+    if folder:
+        raise Broken(f"it moved the process to {folder}: do not call os.chdir")
+
+
+class Metered:
+    """A training that counts the CPU time inside `advance`."""
+
+    def __init__(self, training: Training) -> None:
+        self.inside_s = 0.0
+        self._training = training
+
+    def advance(self, deadline: Deadline) -> bool:
+        """Advance, and count."""
+        began = cpu_seconds()
+        more = self._training.advance(deadline)
+        self.inside_s += cpu_seconds() - began
+        return more
+
+    def classifier(self) -> Classifier:
+        """Return the classifier so far."""
+        return self._training.classifier()
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process, all its threads, and its children, in seconds."""
+    times = os.times()
+    seconds = times.user + times.system + times.children_user + times.children_system
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            used = child.cpu_times()
+            seconds += used.user + used.system
+    return seconds
+
+
+def _on_the_clock(cls: type[Method], shape: Shape) -> None:
+    toy = make_toy(shape)
+    _trained(cls, shape)  # what is compiled once is compiled by now
+    began = cpu_seconds()
+    metered = Metered(cls().start(toy.task, TO_THE_END))
+    pull(metered, TO_THE_END)
+    classifier = metered.classifier()
+    classifier(toy.test.X)
+    first = cpu_seconds()
+    classifier(toy.test.X)
+    scoring_s = cpu_seconds() - first
+    outside_s = first - began - metered.inside_s - scoring_s
+    if outside_s > max(OUTSIDE_S, OUTSIDE_SHARE * metered.inside_s):
+        raise Broken(
+            f"it computes {outside_s:.1f} s in start(), classifier() or the first scoring, and "
+            f"{metered.inside_s:.1f} s in advance(): learn in advance() alone, which is timed"
+        )
+
+
+def _rests(cls: type[Method], shape: Shape) -> None:
+    train(cls(), make_toy(shape).task, TO_THE_END)
+    time.sleep(PAUSE_S)  # threads of libraries may wait busily for a moment
+    began = cpu_seconds()
+    time.sleep(PAUSE_S)
+    used = cpu_seconds() - began
+    if used > BUSY_S:
+        raise Broken(
+            f"a thread or child computes for {used:.2f} s in {PAUSE_S} s after advance() returned:"
+            " end it, or wait for it, in advance()"
         )
 
 
@@ -282,6 +405,10 @@ FORM: dict[str, Callable[[type[Method]], None]] = {
 RULES: dict[str, Callable[[type[Method], Shape], None]] = {
     "learns more than chance on three easy classes": _learns,
     "leaves the images it is given unchanged": _unchanged,
+    "scores images alike in any place and company, and keeps no answers": _follows,
+    "learns in advance() alone": _on_the_clock,
+    "computes nothing after advance() has returned": _rests,
+    "stays in the folder of its process": _stays,
     "gives the same scores for the same seed, also when evaluated in between": _repeats,
     "keeps a snapshot as it was while training goes on": _snapshot,
     "counts its own size rightly": _size,

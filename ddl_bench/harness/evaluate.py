@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
 from time import perf_counter
@@ -38,7 +38,7 @@ from ddl_bench.harness.scoring import (
 from ddl_bench.harness.sizes import checked_size, numbers_held
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
-from ddl_bench.results.models import save_model
+from ddl_bench.results.models import keep_model
 from ddl_bench.results.rows import Measured, Outcome
 from ddl_bench.training.memory import keep_memory
 
@@ -132,7 +132,8 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
             path = run / "models" / f"{cell.id}.safetensors"
-            save_model(path, best.classifier, best.method, cell, task)
+            note = keep_model(path, best.classifier, best.method, cell, task)
+            measured = replace(measured, model_note=note)
     return Outcome(
         measured=measured,
         chosen=points[best.mark.index],

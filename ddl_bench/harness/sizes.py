@@ -29,14 +29,18 @@ def checked_size(classifier: api.Classifier) -> api.Size:
 
 
 def numbers_held(classifier: api.Classifier) -> int | None:
-    """Count the numbers in the arrays of a classifier's `state()`; None where it has none.
+    """Count the numbers in the arrays of a classifier's `state()`; None where there are none.
 
     An array that has several names counts once.
     """
     if not isinstance(classifier, api.Keepable):
         return None
+    try:
+        arrays = list(classifier.state().values())
+    except Exception:  # only keeping the model needs them, and says what is wrong
+        return None
     sizes: dict[tuple[int, tuple[int, ...]], int] = {}
-    for tensor in classifier.state().values():
+    for tensor in arrays:
         if isinstance(tensor, Tensor):
             sizes[tensor.data_ptr(), tuple(tensor.shape)] = tensor.numel()
     return sum(sizes.values())

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -22,13 +23,14 @@ from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.options import NotNegative, Seed
 from ddl_bench.plan.identity import IDENTITY_VERSION
+from ddl_bench.registry import list_item
 
 # What determines a result besides its seed and the method's code: rows that agree in it are seeds
 # of one line of the table. The only place where this list stands.
 SETTINGS = frozenset({"method", "params", "grid", "data", "splits", "budget", "machine", "mirror"})
 Precision = Literal["float32", "bfloat16"]
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-MOST = 1e9  # epochs, seconds, minutes or hours
+MOST = 10**9  # epochs or seconds
 NUMBERS = (int, float, int | None, float | None, list[NotNegative], list[Seed])  # types of fields
 
 
@@ -50,8 +52,8 @@ class Strict(BaseModel):
 class BudgetSpec(Strict):
     """How much a cell may train: `epochs` or `seconds`, exactly one of them."""
 
-    epochs: int | None = Field(None, ge=1)
-    seconds: float | None = Field(None, gt=0)
+    epochs: int | None = Field(None, ge=1, lt=MOST)
+    seconds: float | None = Field(None, gt=0, lt=MOST)
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -63,20 +65,24 @@ class BudgetSpec(Strict):
     def parse(cls, text: str) -> Self:
         """Read a budget from a command line: `40e` is 40 epochs; `90s`, `3m`, `1.5h` are times."""
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(e|epochs?|s|m|h)\s*", text)
-        number = float(match[1]) if match else 0.0
-        if not match or not 0 < number < MOST:
+        unit = match[2] if match else "s"
+        amount = float(match[1]) * SECONDS.get(unit, 1) if match else 0.0
+        if not 0 < amount < MOST:
             examples = "such as 40e, 90s, 3m or 1.5h"
             raise UserError(f"--budget {text!r:.80}: expected epochs or a time, {examples}")
-        if match[2].startswith("e"):
-            return cls(epochs=max(1, round(number)))
-        return cls(seconds=number * SECONDS[match[2]])
+        if unit.startswith("e"):
+            return cls(epochs=max(1, round(amount)))
+        return cls(seconds=amount)
 
     def __str__(self) -> str:
         return f"{self.epochs} epochs" if self.epochs else f"{self.seconds:g} s"
 
     def as_option(self) -> str:
         """Write the budget as the command line takes it: `40e` or `90s`."""
-        return f"{self.epochs}e" if self.epochs else f"{self.seconds:g}s"
+        if self.epochs:
+            return f"{self.epochs}e"
+        exact = Decimal(repr(self.seconds)).normalize()  # all digits, and no exponent
+        return f"{exact:f}s"
 
 
 class Machine(Strict):
@@ -146,8 +152,8 @@ class Cell(Strict):
         if self.mirror is not None:
             dataset += f"[mirror={str(self.mirror).lower()}]"
         options: dict[str, Any] = {
-            "methods": self.label,
-            "datasets": dataset,
+            "methods": list_item(self.label),
+            "datasets": list_item(dataset),
             "seeds": self.seed,
             "budget": self.budget.as_option(),
             "device": self.machine.device,
@@ -164,6 +170,8 @@ class Cell(Strict):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         for path in self.plugins:
             words += ["--plugin", path]
+        if self.keep_model:
+            words.append("--keep-models")
         return shlex.join(words)
 
     def budget_for_method(self) -> Budget:

@@ -1,8 +1,12 @@
 """Expand a track and the user's overrides to a list of checked cells."""
 
 import dataclasses
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,13 +19,31 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import code_identity
-from ddl_bench.plan.track import DataEntry, MethodEntry, Track, grid_points, load_track, override
-from ddl_bench.registry import datasets, load_method, make_method, parse_spec, plugins_for
+from ddl_bench.plan.track import (
+    DataEntry,
+    MethodEntry,
+    Track,
+    grid_points,
+    load_track,
+    n_points,
+    override,
+)
+from ddl_bench.registry import (
+    datasets,
+    flat,
+    load_method,
+    make_method,
+    parse_spec,
+    plugins_for,
+    spelled,
+)
 
 OVERHEAD_S = 5.0  # what a cell needs besides its training, on two cores
 LIMIT_FACTOR = 1.5  # a hard limit that follows a budget in seconds is so many times the budget
 LIMIT_MARGIN_S = 60.0  # and so many seconds, for data, evaluation and slow last steps
 MOST_CELLS = 1_000_000
+MOST_POINTS = 10_000  # of a grid, each of which is checked
+NEEDS_NO_FILES = re.compile(r"digits|planted-.*")  # data sets that are made or installed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +132,7 @@ class Overrides:
         return cls(
             methods=several(methods),
             datasets=None if sources is None else [str(source) for source in sources],
-            seeds=several(seeds),
+            seeds=bounded(seeds),
             budget=None if budget is None else budget_of(budget),
             machine=given(machine),
             limits=given({"time_s": time_limit, "memory_gb": memory_limit_gb}),
@@ -129,6 +151,16 @@ def several(values: Any) -> list[Any] | None:
     if isinstance(values, Iterable) and not isinstance(values, str):
         return list(values)
     return [values]
+
+
+def bounded(seeds: int | Iterable[int] | None) -> list[int] | None:
+    """Return seeds as a list. Raises UserError for too many, without making them all."""
+    if not isinstance(seeds, Iterable):
+        return several(seeds)
+    first = list(islice(seeds, MOST_CELLS + 1))
+    if len(first) > MOST_CELLS:
+        raise UserError(f"--seeds: more than {MOST_CELLS:,}; choose fewer")
+    return first
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,17 +202,38 @@ def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
     Raises UserError, before anything runs, for unknown names, wrong options or ranges, missing
     data, and a grid without validation images.
     """
-    overrides = overrides or Overrides()
+    with unchanged_process():
+        return _plan(track_name, overrides or Overrides())
+
+
+@contextmanager
+def unchanged_process() -> Iterator[None]:
+    """Undo what imports of plugins change of this process and its workers would inherit."""
+    environment = dict(os.environ)
+    folder = os.open(".", os.O_PATH)
+    cores = os.sched_getaffinity(0)
+    try:
+        yield
+    finally:
+        if os.sched_getaffinity(0) != cores:
+            os.sched_setaffinity(0, cores)
+        os.fchdir(folder)
+        os.close(folder)
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+
+
+def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     track = override(load_track(track_name), changes(overrides))
     threads = track.machine.threads or len(os.sched_getaffinity(0))
     is_file = track_name.endswith(".toml")
     shared = {
-        "data_dir": str((overrides.data_dir or default_data_dir()).resolve()),
         "machine": track.machine.model_copy(update={"threads": threads}),
         "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
     }
-    entries = chosen_methods(track, overrides.methods)
+    entries = chosen_methods(track, overrides)
     methods = [method_fields(entry, track, track_name, overrides) for entry in entries]
     splits = chosen_splits(track, overrides)
     sources = chosen_datasets(track, overrides.datasets)
@@ -228,16 +281,25 @@ def changes(overrides: Overrides) -> dict[str, Any]:
     return values
 
 
-def chosen_methods(track: Track, wanted: Sequence[str] | None) -> list[MethodEntry]:
+def chosen_methods(track: Track, overrides: Overrides) -> list[MethodEntry]:
     """Return the entries of a track that a user asked for, and new ones for other methods."""
-    if wanted is None:
+    if overrides.methods is None:
         return track.methods
-    chosen = []
-    for text in wanted:
-        named = [entry for entry in track.methods if text in (entry.title, entry.name)]
-        name, params = parse_spec(text)
-        chosen += named or [MethodEntry(name=name, label=text, params=params)]
+    chosen: list[MethodEntry] = []
+    for text in overrides.methods:
+        labelled = [entry for entry in track.methods if entry.title == text]
+        named = labelled or [entry for entry in track.methods if entry.name == text]
+        chosen += named or [new_method(text, overrides.plugins)]
     return chosen
+
+
+def new_method(text: str, plugins: Iterable[Path]) -> MethodEntry:
+    """Make the entry of a method that is no part of the track, of `name[key=value, ...]`."""
+    name, params = parse_spec(text)
+    if params:
+        with suppress(ImportError):  # the worker says what is missing: a row `not_installed`
+            params = spelled(load_method(name, plugins), text)
+    return MethodEntry(name=name, label=text, params=params)
 
 
 def method_fields(
@@ -245,6 +307,8 @@ def method_fields(
 ) -> dict[str, Any]:
     """Return the fields of a cell that come from its method, whose options are checked."""
     source = ""
+    place = f"{track_name}: method {entry.title!r}"
+    check_grid(entry, place)
     try:
         cls = load_method(entry.name, overrides.plugins)
     except ImportError:
@@ -252,8 +316,13 @@ def method_fields(
     else:
         source = code_identity(cls)
         for point in grid_points(entry.grid):
-            place = f"{track_name}: method {entry.title!r}"
+            check_finite(entry.params | point, place)
             make_method(cls, entry.params | point, where=place)
+        if overrides.keep_models and not hasattr(cls, "restore"):
+            raise UserError(
+                f"--keep-models: {entry.title} cannot be kept, as it has no restore(); "
+                "run it without --keep-models"
+            )
     budget = overrides.budget or entry.budget or track.budget
     return {
         "method": entry.name,
@@ -267,6 +336,20 @@ def method_fields(
     }
 
 
+def check_grid(entry: MethodEntry, place: str) -> None:
+    """Raise UserError for a grid of too many points, before any of them is made."""
+    count = n_points(entry.grid)
+    if count > MOST_POINTS:
+        raise UserError(f"{place}: its grid has {count:,} points; at most {MOST_POINTS:,}")
+
+
+def check_finite(params: Mapping[str, Any], place: str) -> None:
+    """Raise UserError for an option that is inf or nan, which no row could hold."""
+    for key, value in flat(params).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{place}: option {key!r} = {value}: expected a finite number")
+
+
 def limits_for(
     budget: BudgetSpec, entry: MethodEntry, track: Track, overrides: Overrides
 ) -> Limits:
@@ -275,10 +358,9 @@ def limits_for(
     A time limit that a user gives is taken as it is. Raises UserError where it is below the budget.
     """
     limits = track.limits
-    n_points = len(list(grid_points(entry.grid)))
     usual = entry.budget or track.budget
     if budget.seconds:
-        training_s = n_points * budget.seconds
+        training_s = n_points(entry.grid) * budget.seconds
         if "time_s" not in overrides.limits:
             least_s = LIMIT_FACTOR * training_s + LIMIT_MARGIN_S
             return limits.model_copy(update={"time_s": max(limits.time_s, least_s)})
@@ -302,12 +384,21 @@ def chosen_datasets(track: Track, wanted: Sequence[str] | None) -> list[DataEntr
         return track.datasets
     chosen = []
     for text in wanted:
-        source, options = parse_spec(text)
+        source, options = parse_source(text)
         if options.keys() - {"mirror"} or not isinstance(options.get("mirror", True), bool):
             raise UserError(f"--datasets {text!r}: the only option is mirror=true or mirror=false")
         named = [entry for entry in track.datasets if entry.source == source and not options]
         chosen += named or [DataEntry(source=source, **options)]
     return chosen
+
+
+def parse_source(text: str) -> tuple[str, dict[str, Any]]:
+    """Split `source[mirror=true]`; the name of a file or folder may have brackets of its own."""
+    head, bracket, _ = text.rpartition("[")
+    if not (bracket and text.endswith("]")) or os.path.exists(user_path(text)):
+        return text, {}
+    _, options = parse_spec(text[len(head) :])
+    return head, options
 
 
 def chosen_splits(track: Track, overrides: Overrides) -> Splits:
@@ -334,10 +425,14 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
     except ValueError as error:
         raise UserError(f"{entry.source}: {error}") from None
     source = entry.source
+    data_dir = ""
     if source not in known:
         source = str(user_path(source).resolve())
+    elif not NEEDS_NO_FILES.fullmatch(source):
+        data_dir = str(folder.resolve())
     fields = {
         "dataset": source,
+        "data_dir": data_dir,
         "mirror": entry.mirror,
         "data": fingerprint(images),
         "splits": splits,
@@ -347,9 +442,9 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
 
 def expected_s(budget: BudgetSpec, entry: MethodEntry, n_train: int) -> float | None:
     """Expected seconds of a cell: its budget, or the track's figure for an image and a pass."""
-    n_points = len(list(grid_points(entry.grid)))
+    count = n_points(entry.grid)
     if budget.seconds:
-        return n_points * budget.seconds + OVERHEAD_S
+        return count * budget.seconds + OVERHEAD_S
     if entry.ms_per_image is None or budget.epochs is None:
         return None
-    return n_points * entry.ms_per_image * 1e-3 * n_train * budget.epochs + OVERHEAD_S
+    return count * entry.ms_per_image * 1e-3 * n_train * budget.epochs + OVERHEAD_S

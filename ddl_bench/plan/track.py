@@ -1,6 +1,7 @@
 """A track: a TOML file that says what to run."""
 
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -163,6 +164,11 @@ def valid_keys(parents: list[int | str]) -> list[str]:
         return list(Splits.__dataclass_fields__)
     model = parts[names[-1]] if names else Track
     return list(model.model_fields)
+
+
+def n_points(grid: Mapping[str, list[Any]]) -> int:
+    """Count the combinations of a grid without making them."""
+    return math.prod(len(values) for values in grid.values())
 
 
 def grid_points(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:

@@ -57,6 +57,20 @@ def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
     write_atomically(path, save(state, {KEY: json.dumps(metadata)}))
 
 
+def keep_model(path: Path, classifier: Classifier, method: Method, cell: Cell, task: Task) -> str:
+    """Write a classifier as `save_model` does; return why that is impossible, "" if it is not.
+
+    No failure of it loses what was measured.
+    """
+    try:
+        save_model(path, classifier, method, cell, task)
+    except UserError as error:
+        return f"no model kept: {brief(error, 300)}"
+    except Exception as error:  # `state` of a plugin may do anything
+        return f"no model kept: {brief(f'{type(error).__name__}: {error}', 300)}"
+    return ""
+
+
 def load_model(path: str | Path, plugins: Iterable[Path] = ()) -> tuple[Classifier, Task]:
     """Rebuild a kept classifier.
 

@@ -74,6 +74,8 @@ class Measured:
     load_average
         Of the machine after the timing: processes that computed or waited for a core, over a
         minute.
+    model_note
+        Why no model is kept, where one was to be.
     recovered
         Share of the atoms that the images are made of, where these are known.
     """
@@ -120,6 +122,7 @@ class Measured:
     reconstruction: float | None = None
     recovered: float | None = None
     data_note: str = ""
+    model_note: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

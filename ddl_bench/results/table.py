@@ -192,6 +192,7 @@ def notes(group: Group) -> list[str]:
     for row in group.ok:
         marked = marks(row.measured) | marked
     texts += marked.values()
+    texts += sorted({row.measured.model_note for row in group.ok if row.measured.model_note})
     reasons = {row.measured.size_reason for row in group.ok if row.measured.size_reason}
     return texts + [f"size unknown: {reason}" for reason in sorted(reasons)]
 

@@ -1,10 +1,12 @@
 """Every registered method keeps the contract; and the contract finds what is broken."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +72,8 @@ class Mean:
     def __init__(self, means: Tensor, fault: str = "") -> None:
         self.means = means
         self.fault = fault
+        self.answers: dict[int, Tensor] = {}
+        self.n_calls = 0
 
     def size(self) -> Size:
         n = self.means.numel()
@@ -85,7 +89,17 @@ class Mean:
             flat = flat - flat.mean(0)
         if self.fault == "place":
             flat[len(flat) // 2 :] = 0
-        return -torch.cdist(flat, self.means)
+        if self.fault == "company" and len(flat.unique(dim=0)) < len(flat):
+            flat = flat - flat.mean(0)
+        self.n_calls += 1
+        if self.fault == "call" and self.n_calls == 1:
+            compute(0.8)
+        scores = -torch.cdist(flat, self.means)
+        if self.fault == "masked":
+            scores[:, 0] = -torch.inf
+        if self.fault == "answers" and len(X) > 1:
+            return self.answers.setdefault(X.data_ptr(), scores)
+        return scores
 
 
 class KeptMean(Mean):
@@ -93,6 +107,21 @@ class KeptMean(Mean):
 
     def state(self) -> dict[str, Tensor]:
         return {"means": self.means.flatten()[1:] if self.fault == "state" else self.means}
+
+
+def compute(seconds: float) -> None:
+    """Use CPU time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+class Late(OneShot):
+    """Learns when it is asked for the classifier."""
+
+    def classifier(self) -> Classifier:
+        compute(0.8)
+        return super().classifier()
 
 
 @dataclass(frozen=True)
@@ -115,6 +144,13 @@ class Faulty:
 
         def fit() -> Classifier:
             learned = means()
+            if self.fault == "thread":
+                threading.Thread(target=compute, args=(2.0,), daemon=True).start()
+            if self.fault == "child":
+                busy = ["-c", "while True: pass"]
+                os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, *busy])  # until check ends
+            if self.fault == "folder":
+                os.chdir("/")
             if self.fault == "hang":
                 while True:
                     time.sleep(0.05)
@@ -133,6 +169,10 @@ class Faulty:
                 yield shared
                 shared.means = shared.means * 0.5
 
+        if self.fault == "start":
+            compute(0.8)
+        if self.fault == "classifier":
+            return Late(fit)
         return Stepwise(steps) if self.fault == "snapshot" else OneShot(fit)
 
 
@@ -155,10 +195,23 @@ def faulty(fault: str, name: str = "faulty") -> type[Faulty]:
         ("constant", "learns more than chance"),
         ("snapshot", "keeps a snapshot"),
         ("picky", "trains on some"),
+        ("answers", "keeps no answers"),
+        ("company", "in any place and company"),
+        ("start", "learns in advance() alone"),
+        ("classifier", "learns in advance() alone"),
+        ("call", "learns in advance() alone"),
+        ("thread", "computes nothing after"),
+        ("child", "computes nothing after"),
+        ("folder", "stays in the folder"),
     ],
 )
 def test_the_contract_finds_a_fault(fault: str, rule: str) -> None:
     assert any(rule in text for text in broken(check(faulty(fault), "1x8x8")))
+
+
+def test_a_score_of_minus_infinity_excludes_a_class() -> None:
+    texts = broken(check(faulty("masked"), "1x8x8"))
+    assert not any("finite" in text for text in texts)
 
 
 def test_a_sound_method_breaks_no_rule_and_what_is_not_tried_says_why() -> None:
@@ -193,7 +246,7 @@ def test_a_method_that_hangs_is_bounded_and_its_findings_come_one_by_one() -> No
     assert time.perf_counter() - began < 20
     (hung,) = broken(iter(rest))
     assert "still running after 0.5 s" in hung
-    assert {each.status for each in rest[-7:]} == {"skipped"}
+    assert {each.status for each in rest[-11:]} == {"skipped"}
 
 
 def test_children_of_a_method_are_ended() -> None:
@@ -318,7 +371,7 @@ def test_a_plugin_that_forks_is_checked_once(tmp_path: Path) -> None:
     path = tmp_path / "forks.py"
     path.write_text(f"import os\nos.fork()\n{DEADLY.format(act='os.fork(); return None')}")
     rules = [each.rule for each in check(str(path), "1x8x8")]
-    assert len(rules) == len(set(rules)) == 2 * 11
+    assert len(rules) == len(set(rules)) == 2 * 15
 
 
 def test_shapes_of_data_sets() -> None:

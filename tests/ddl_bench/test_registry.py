@@ -181,6 +181,15 @@ def test_a_broken_package_breaks_itself_alone(install: Install) -> None:
         registry.datasets()["bang"](Path(), False)
 
 
+def test_a_package_that_ends_the_process_or_prints_is_named(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("ending", "import os\nprint('hi')\nos._exit(0)", methods="ends = ending_module:Ends")
+    with pytest.raises(registry.BrokenPackage, match=r"ending: ending_module:Ends .*os\._exit"):
+        registry.load_method("ends")
+    assert capsys.readouterr().out == ""
+
+
 def test_the_face_of_the_package_imports_nothing_before_it_is_used() -> None:
     seen = "sorted({'torch', 'numpy'} & {*sys.modules})"
     code = f"import sys, ddl_bench; ddl_bench.__version__; print({seen})"

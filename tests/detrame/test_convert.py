@@ -267,7 +267,8 @@ def test_what_is_left_is_named_with_its_reason() -> None:
     )
     assert [site.reason[:22] for site in convert(sequence).report] == ["its input has 3 dimens", ""]
     last = nn.Sequential(nn.Linear(3, 6), nn.ReLU())
-    (site,) = convert(last, example=torch.zeros(1, 5, 5, 3)).report
+    with pytest.warns(UserWarning, match="0 of 1"):
+        (site,) = convert(last, example=torch.zeros(1, 5, 5, 3)).report
     assert site.reason == "its channels come last"
 
 
@@ -575,3 +576,112 @@ def test_layers_with_hooks_are_not_merged(change: Any, layer: nn.Module) -> None
     folded = fold(original.eval())
     assert_same(folded(X), original(X))
     assert type(folded.get_submodule("1")) is type(layer)
+
+
+def add_one(part: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0] + 1,)
+
+
+def double(part: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    return 2 * output
+
+
+def look(part: nn.Module, inputs: object, output: object) -> None:
+    """Look at what passes, and change nothing."""
+
+
+def nested() -> nn.Sequential:
+    inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), inner)
+
+
+@pytest.mark.parametrize("function", [convert, fold])
+@pytest.mark.parametrize("path", ["0", "1", "2", "3", "3.0", "3.1", "3.2"])
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda part: part.register_forward_pre_hook(add_one),
+        lambda part: part.register_forward_hook(double),
+        lambda part: part.register_forward_hook(
+            lambda part, inputs, options, output: 3 * output, with_kwargs=True
+        ),
+    ],
+)
+def test_hooks_that_change_values_stay(function: Any, path: str, register: Any) -> None:
+    original = randomise(nested()).eval()
+    register(original.get_submodule(path))
+    X = images(2, 3, 5, 5)
+    changed = function(original)
+    assert_same(changed(X), original(X))
+    assert_same(copy.deepcopy(changed)(X), original(X))
+
+
+@pytest.mark.parametrize("function", [convert, fold])
+@pytest.mark.parametrize("path", ["0", "1", "2", "3.0", "3.1", "3.2"])
+@pytest.mark.parametrize("kind", ["forward", "full_backward"])
+def test_hooks_that_look_at_a_layer_are_called(function: Any, path: str, kind: str) -> None:
+    calls: list[nn.Module] = []
+    original = randomise(nested()).eval()
+    register = getattr(original.get_submodule(path), f"register_{kind}_hook")
+    register(lambda part, *values: calls.append(part))
+    changed = function(original)
+    calls.clear()
+    changed(images(2, 3, 5, 5).requires_grad_()).sum().backward()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("function", [convert, fold])
+@pytest.mark.parametrize(
+    ("path", "register", "name"),
+    [
+        ("", lambda part: part.register_forward_pre_hook(add_one), "hook add_one"),
+        ("", lambda part: part.register_forward_hook(look), "hook look"),
+        ("", lambda part: part.register_full_backward_hook(look), "hook look"),
+        ("", lambda part: part.register_full_backward_pre_hook(look), "hook look"),
+        ("", lambda part: part.register_load_state_dict_post_hook(look), "hook look"),
+        ("3", lambda part: part.register_forward_hook(look), "hook look of 3"),
+        ("3", lambda part: part.register_full_backward_hook(look), "hook look of 3"),
+    ],
+)
+def test_a_hook_that_would_be_lost_is_named(
+    function: Any, path: str, register: Any, name: str
+) -> None:
+    original = nested().eval()
+    register(original.get_submodule(path))
+    with pytest.raises(ValueError, match=rf"{function.__name__}\(Sequential\): .*{name} would"):
+        function(original)
+
+
+def test_a_hook_of_a_relu_in_place_sees_its_input_after_the_change() -> None:
+    original = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
+    original[1].register_forward_hook(lambda part, inputs, output: output + 2 * inputs[0])
+    X = images(2, 3, 5, 5)
+    assert_same(convert(original)(X), original(X))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize("function", [convert, fold])
+@pytest.mark.parametrize(
+    ("wrap", "advice"),
+    [
+        (nn.DataParallel, r"\(net\.module\), then wrap"),
+        (torch.compile, r"\(net\._orig_mod\), then wrap"),
+        (torch.jit.script, "the network that it was made of, then script"),
+        (lambda net: nn.Sequential(nn.DataParallel(net)), r"\(net\.0\.module\), then wrap"),
+    ],
+)
+def test_a_wrapped_network_gets_advice_that_fits(function: Any, wrap: Any, advice: str) -> None:
+    with pytest.raises(ValueError, match=function.__name__ + ".*" + advice):
+        function(wrap(nested().eval()))
+
+
+def test_auxiliary_heads_get_advice_that_fits() -> None:
+    googlenet = torchvision.models.googlenet
+    with pytest.raises(ValueError, match="auxiliary heads aux1, aux2, by aux_logits=False"):
+        convert(googlenet(init_weights=False))
+    assert convert(googlenet(init_weights=False, aux_logits=False)).report
+
+
+def test_a_network_without_a_relu_gives_a_warning() -> None:
+    with pytest.warns(UserWarning, match=r"convert\(Sequential\): 0 of 1 activations"):
+        convert(nn.Sequential(nn.Linear(3, 3), nn.GELU()))

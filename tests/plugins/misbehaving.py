@@ -148,3 +148,25 @@ def _no_data(data_dir: object, download: bool) -> object:
 
 
 DATASETS = {"nothing": _no_data}
+
+
+class Stateless(Constant):
+    """Has arrays that cannot be had."""
+
+    def state(self) -> dict[str, Tensor]:
+        raise RuntimeError("no state today")
+
+
+@dataclass(frozen=True)
+class Unkeepable:
+    """Says that it can be kept, which shows to be wrong at the end."""
+
+    name: ClassVar[str] = "unkeepable"
+    has_state: bool = False
+
+    def start(self, task: Task, budget: Budget) -> Training:
+        kind = Stateless if self.has_state else Constant
+        return OneShot(lambda: kind(task.n_classes))
+
+    def restore(self, state: dict[str, Tensor], task: Task) -> Classifier:
+        return Constant(task.n_classes)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ddl_bench.cli import main as cli
 from ddl_bench.cli.commands import print_table
+from ddl_bench.cli.live import line
 from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
@@ -255,3 +256,13 @@ def test_a_gpu_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"--device cuda:90: torch sees \d+ CUDA devices"):
         ddl_bench(["run", "--methods", "logistic", "--device", "cuda:90", "--out", out])
     assert not out.exists()
+
+
+def test_a_long_reason_is_cut_where_it_is_shown() -> None:
+    row = make_row(make_cell("a"), status="failed", reason="word " * 20_000)
+    assert len(line(row)) < 500
+
+
+def test_a_dry_run_shows_the_hard_limit() -> None:
+    text = ddl_bench(["run", "--methods", "sdl", "--budget", "3m", "--dry-run", "--json"])
+    assert {record["limit_s"] for record in json.loads(text)} == {330.0}

@@ -25,6 +25,7 @@ from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import Measured, Row, load, load_rows, read_row, write_row
+from ddl_bench.results.table import summary
 from tests.conftest import PLUGINS
 from tests.ddl_bench.harness.conftest import StartJob
 
@@ -327,6 +328,33 @@ def test_a_row_of_junk_is_run_again(write_track: Callable[..., str], tmp_path: P
     with pytest.warns(DamagedFile, match="not a row"):
         (again,) = run(track, tmp_path, overrides=overrides)
     assert again.status == "ok"
+
+
+def test_a_model_that_cannot_be_kept_costs_no_result(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track(
+        '{ name = "unkeepable" }', '{ name = "unkeepable", params = { has_state = true } }'
+    )
+    rows = run(track, tmp_path, plugins=PLUGIN, keep_models=True)
+    assert [row.status for row in rows] == ["ok", "ok"]
+    notes = [row.measured.model_note for row in rows]
+    assert "cannot be kept" in notes[0]
+    assert "RuntimeError: no state today" in notes[1]
+    assert all(notes[0] in note or notes[1] in note for note in summary(rows)["note"])
+
+
+def test_a_row_under_the_name_of_another_cell_is_run_again(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track(*equal_methods(2))
+    first, second = run(track, tmp_path, overrides=OVERRIDES)
+    path = tmp_path / "cells" / f"{second.cell.id}.json"
+    path.write_text((tmp_path / "cells" / f"{first.cell.id}.json").read_text())
+    with pytest.warns(DamagedFile, match="its row is that of the cell"):
+        rows = run(track, tmp_path, overrides=OVERRIDES)
+    assert [row.cell.id for row in rows] == [first.cell.id, second.cell.id]
+    assert rows[0] == first
 
 
 def test_cell_id_hashes_what_matters_and_nothing_else(

@@ -2,16 +2,22 @@
 
 import os
 import re
+import shlex
 import typing
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from ddl_bench.cli import commands
+from ddl_bench.cli import main as cli
 from ddl_bench.errors import UserError
 from ddl_bench.harness.estimate import estimate
-from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.plan.cell import BudgetSpec, Cell
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.plan.track import Track, load_track, packaged
 from ddl_bench.registry import METHODS, fields, load_method, make_method, methods, parse_spec
@@ -172,32 +178,89 @@ def test_a_wrong_override_names_the_option(option: str, overrides: dict[str, Any
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_of_a_cell_plans_the_same_cell() -> None:
-    import shlex
-    from unittest.mock import patch
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
 
-    from typer.testing import CliRunner
+@dataclass(frozen=True)
+class Method:
+    name: ClassVar[str] = "{name}"
+    {field}
 
-    from ddl_bench.cli import commands
-    from ddl_bench.cli import main as cli
+    def start(self, task, budget):
+        raise NotImplementedError
 
-    (cell,) = plan(
-        "quick",
-        Overrides(
-            methods=["plainnet[depth=6]"],
-            seeds=[4],
-            machine={"precision": "bfloat16"},
-            limits={"time_s": 400.0, "memory_gb": 3.0},
-        ),
-    )
+DATASETS = {{}}
+"""
+
+
+def planned_by(command: str) -> list[Cell]:
+    """Read a recorded command as the command line does, and plan it."""
     with patch.object(commands, "dry_run") as seen:
-        CliRunner().invoke(
-            cli.app, [*shlex.split(cell.command())[1:], "--dry-run"], catch_exceptions=False
-        )
+        words = shlex.split(command)[1:]
+        CliRunner().invoke(cli.app, [*words, "--dry-run"], catch_exceptions=False)
     _, track, _, overrides, _ = seen.call_args.args
-    (again,) = plan(track, overrides)
-    assert again.id == cell.id
-    assert again.limits == cell.limits
+    return plan(track, overrides)
+
+
+TRACK_OF_COMMANDS = """
+name = "commands"
+budget = {{ epochs = 3 }}
+splits = {{ limit_train = 100, val_fraction = 0.25 }}
+[[datasets]]
+source = "digits"
+[[datasets]]
+source = "{folder}/a, b[1].npz"
+mirror = false
+[[methods]]
+name = "sdl"
+[[methods]]
+name = "sdl"
+label = "sdl, long"
+params = {{ n_atoms = 20 }}
+budget = {{ seconds = 0.0000123456789 }}
+[[methods]]
+name = "sdl"
+label = "sdl [grid, of two"
+grid = {{ n_atoms = [10, 20] }}
+[[methods]]
+name = "mine"
+params = {{ text = "none" }}
+"""
+
+
+def test_the_command_of_a_cell_plans_the_same_cell(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (200, 6, 6), dtype=np.uint8)
+    labels = np.arange(200) % 3
+    path = tmp_path / "a, b[1].npz"
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    plugin = tmp_path / "my plugin, too.py"
+    plugin.write_text(PLUGIN.format(name="mine", field='text: str = "x"'))
+    track = tmp_path / "t.toml"
+    track.write_text(TRACK_OF_COMMANDS.format(folder=tmp_path))
+    choices: dict[str, list[Any]] = {
+        "seeds": [0, 7, 2**32 - 1],
+        "budget": [None, "17e", "0.3333333333333333s", "1.1h"],
+        "precision": [None, "bfloat16"],
+        "threads": [None, 1],
+        "memory_limit_gb": [None, 0.1 + 0.2],
+        "time_limit": [None, 1e5 / 3],
+        "limit_test": [None, 30],
+        "keep_models": [False, True],
+        "data_dir": [None, tmp_path / "data, here"],
+        "methods": [None, "sdl[n_atoms=7]", "mine[text=nan]"],
+    }
+    for _ in range(12):
+        options = {
+            name: values[generator.integers(len(values))] for name, values in choices.items()
+        }
+        if options["methods"] is None or "mine" in options["methods"]:
+            options["keep_models"] = False
+        cells = plan(str(track), Overrides.of(plugins=plugin, **options))
+        assert cells
+        for cell in cells:
+            assert planned_by(cell.command()) == [cell]
 
 
 @pytest.mark.parametrize(
@@ -374,24 +437,9 @@ def test_a_track_that_is_a_folder_or_a_pipe_is_refused_at_once(tmp_path: Path) -
             plan(str(path))
 
 
-PLUGIN = """
-from dataclasses import dataclass
-from typing import ClassVar
-
-@dataclass(frozen=True)
-class Method:
-    name: ClassVar[str] = "{name}"
-
-    def start(self, task, budget):
-        raise NotImplementedError
-
-DATASETS = {{}}
-"""
-
-
 def test_a_cell_imports_only_the_plugins_that_it_needs(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text(PLUGIN.format(name="mine"))
+    mine.write_text(PLUGIN.format(name="mine", field=""))
     images = tmp_path / "images.py"
     images.write_text(
         "from ddl_bench.data.digits import digits\nDATASETS = {'my-digits': digits}\n"
@@ -412,3 +460,80 @@ def test_a_cell_imports_only_the_plugins_that_it_needs(tmp_path: Path) -> None:
         ("mine", "digits"): (str(mine),),
         ("mine", "my-digits"): (str(mine), str(images)),
     }
+
+
+def test_a_plugin_changes_nothing_of_the_process_that_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "meddles.py"
+    lines = "import os\nos.environ['OMP_DYNAMIC'] = 'x'\nos.chdir('/')\nos.environ.pop('HOME')\n"
+    path.write_text(lines + PLUGIN.format(name="meddles", field=""))
+    before = dict(os.environ)
+    plan("quick", Overrides.of(methods="meddles", plugins=path))
+    assert dict(os.environ) == before
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("text", ["nan", "none", "1", "true", "1e3", "inf"])
+@pytest.mark.parametrize("hint", ["str", "str | int"])
+def test_a_text_may_look_like_another_value(tmp_path: Path, text: str, hint: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN.format(name="mine", field=f'text: {hint} = "x"'))
+    (cell,) = plan("quick", Overrides.of(methods=f"mine[text={text}]", plugins=path, seeds=0))
+    numbers = {"1": 1, "1e3": 1000.0} if "int" in hint else {}
+    assert cell.params == {"text": numbers.get(text, text)}
+
+
+@pytest.mark.parametrize(
+    ("field", "spec", "words"),
+    [
+        ("", "mine[x=1]", "no option 'x'"),
+        ("x: 'Missing' = 1", "mine[x=1]", "cannot be resolved"),
+        ("x: 'int |' = 1", "mine[x=1]", "cannot be resolved"),
+        ("x: float = 1.0", "mine[x=inf]", "finite"),
+        ("x: 'type(dataclass)' = dataclass", "mine[x=1]", "cannot be checked"),
+    ],
+)
+def test_a_strange_class_of_a_plugin_is_one_clear_line(
+    tmp_path: Path, field: str, spec: str, words: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN.format(name="mine", field=field))
+    with pytest.raises(UserError, match=words):
+        plan("quick", Overrides.of(methods=spec, plugins=path))
+    if not field:
+        path = tmp_path / "bare.py"
+        path.write_text(PLUGIN.format(name="mine", field="").replace("@dataclass(frozen=True)", ""))
+        with pytest.raises(UserError, match=words):
+            plan("quick", Overrides.of(methods=spec, plugins=path))
+
+
+def test_a_model_that_cannot_be_kept_is_found_by_the_plan() -> None:
+    plan("quick", Overrides.of(methods="sdl", keep_models=True))
+    with pytest.raises(UserError, match=r"--keep-models: dpl cannot be kept"):
+        plan("quick", Overrides.of(methods=["sdl", "dpl"], keep_models=True))
+
+
+def test_grids_and_seeds_are_counted_before_they_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    values = list(range(100))
+    grid = f"{{ n_atoms = {values}, lmbd = {values}, n_iter = {values}, lr = {values} }}"
+    path.write_text(
+        "name = 't'\nbudget = { epochs = 1 }\n[[datasets]]\nsource = 'digits'\n"
+        f"[[methods]]\nname = 'sdl'\ngrid = {grid}\n"
+    )
+    with pytest.raises(UserError, match="100,000,000 points; at most 10,000"):
+        plan(str(path))
+    with pytest.raises(UserError, match="--seeds: more than 1,000,000"):
+        Overrides.of(seeds=range(10**12))
+
+
+def test_a_label_wins_over_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(
+        "name = 't'\nbudget = { epochs = 1 }\n[[datasets]]\nsource = 'digits'\n"
+        "[[methods]]\nname = 'sdl'\n[[methods]]\nname = 'sdl'\nlabel = 'other'\n"
+    )
+    assert [cell.label for cell in plan(str(path), Overrides.of(methods="sdl"))] == ["sdl"]
+    assert [cell.label for cell in plan(str(path), Overrides.of(methods="other"))] == ["other"]
