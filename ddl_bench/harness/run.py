@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ddl_bench.errors import UserError, nearest
+from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.launcher import Launcher
@@ -173,6 +174,7 @@ def run_cells(
     if rerun != "failed":  # a failed cell is resumed from its checkpoint
         for cell_id in again:
             checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+    again |= with_torn_arrays(folder, earlier)
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
@@ -295,6 +297,17 @@ def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
     """Read the rows of cells, by ID, of those that have one."""
     rows = {cell_id: read_row(row_path(folder, cell_id)) for cell_id in cell_ids}
     return {cell_id: row for cell_id, row in rows.items() if row is not None}
+
+
+def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
+    """Return the cells whose kept predictions were cut off, as by a copy that was not completed."""
+    torn = set()
+    for cell_id in cell_ids:
+        path = folder / "cells" / f"{cell_id}.npz"
+        if is_torn(path):
+            warn_damaged(path, "not a whole .npz file; its cell is run again")
+            torn.add(cell_id)
+    return torn
 
 
 def row_path(folder: Path, cell_id: str) -> Path:

@@ -71,7 +71,9 @@ class BudgetSpec(Strict):
             examples = "such as 40e, 90s, 3m or 1.5h"
             raise UserError(f"--budget {text!r:.80}: expected epochs or a time, {examples}")
         if unit.startswith("e"):
-            return cls(epochs=max(1, round(amount)))
+            if not amount.is_integer():
+                raise UserError(f"--budget {text!r:.80}: expected a whole number of epochs")
+            return cls(epochs=round(amount))
         return cls(seconds=amount)
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Expand a track and the user's overrides to a list of checked cells."""
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
-from ddl_bench.files import user_path
+from ddl_bench.files import name_of, user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import (
@@ -238,6 +239,8 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     splits = chosen_splits(track, overrides)
     sources = chosen_datasets(track, overrides.datasets)
     data = [read_data(source, splits, overrides) for source in sources]
+    for fields in (shared, *methods, *(images.fields for images in data)):
+        check_texts(fields)
     if splits.val_fraction == 0 and any(entry.grid for entry in entries):
         raise UserError(
             f"{track_name}: a grid is chosen on validation images: set val_fraction above 0"
@@ -407,6 +410,17 @@ def chosen_splits(track: Track, overrides: Overrides) -> Splits:
         return dataclasses.replace(track.splits, **overrides.splits)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def check_texts(fields: Mapping[str, Any]) -> None:
+    """Raise UserError for a name that is not UTF-8, which no row could hold."""
+    for value in fields.values():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{name_of(str(value))}: its name is not UTF-8, which no row could hold; rename it"
+            ) from None
 
 
 def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -752,6 +753,19 @@ def test_folder_of_classes_alone_gives_a_fixed_fifth_to_the_test(tmp_path: Path)
     assert (images.x_train[:, 0] == x[train]).all()
     assert (images.x_test[:, 0] == x[test]).all()
     assert fingerprint(read(tmp_path)) == fingerprint(images)
+
+
+def test_names_of_classes_that_are_not_utf8_are_written_out(tmp_path: Path) -> None:
+    for number, image in enumerate(photos(20, (4, 4))):
+        save(tmp_path / ("ant" if number < 10 else "bee") / f"{number:02}.png", image)
+    try:
+        (tmp_path / "bee").rename(tmp_path / os.fsdecode(b"b\xe8e"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    images = read(tmp_path)
+    assert images.class_names == ("ant", r"b\udce8e")
+    with pytest.raises(UserError, match="class name"):
+        replace(images, class_names=("ant", "b\udce8e"))
 
 
 def test_folder_takes_its_mode_from_the_first_image(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import DamagedFile
+from ddl_bench.files import DamagedFile, is_torn
 from ddl_bench.harness.claims import claim
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.harness.progress import Seen
@@ -328,6 +328,23 @@ def test_a_row_of_junk_is_run_again(write_track: Callable[..., str], tmp_path: P
     with pytest.warns(DamagedFile, match="not a row"):
         (again,) = run(track, tmp_path, overrides=overrides)
     assert again.status == "ok"
+
+
+def test_a_cell_with_torn_arrays_is_run_again(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track(*misbehave("ok"))
+    overrides = Overrides(plugins=(PLUGIN,))
+    (row,) = run(track, tmp_path, overrides=overrides)
+    arrays = tmp_path / "cells" / f"{row.cell.id}.npz"
+    whole = arrays.read_bytes()
+    arrays.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(DamagedFile, match="run again"):
+        (again,) = run(track, tmp_path, overrides=overrides)
+    assert again.started != row.started
+    assert not is_torn(arrays)
+    arrays.unlink()  # as in rows that are published without them
+    assert run(track, tmp_path, overrides=overrides) == [again]
 
 
 def test_a_model_that_cannot_be_kept_costs_no_result(
