@@ -40,6 +40,7 @@ def run(
     *,
     rerun: str,
     jobs: int | None,
+    fresh_process: bool,
     report: bool,
     tensorboard: bool,
     as_json: bool,
@@ -55,7 +56,15 @@ def run(
     view = Live(watcher)
     try:
         with view:
-            rows = run_track(track, out, overrides=overrides, rerun=rerun, jobs=jobs, view=view)
+            rows = run_track(
+                track,
+                out,
+                overrides=overrides,
+                rerun=rerun,
+                jobs=jobs,
+                view=view,
+                fresh_process=fresh_process,
+            )
     except Stopped:
         print_rows(console, view.rows, as_json=as_json)
         print_stopped(watcher, view, folder)

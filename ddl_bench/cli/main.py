@@ -158,6 +158,14 @@ def run(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    fresh_process: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-process",
+            help="Start an interpreter for each cell, instead of forking a prepared process.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     limit_train: Annotated[
         int | None,
         typer.Option(
@@ -294,6 +302,7 @@ def run(
         overrides,
         rerun=rerun,
         jobs=jobs,
+        fresh_process=fresh_process,
         report=report,
         tensorboard=tensorboard,
         as_json=as_json,
