@@ -107,6 +107,13 @@ class Live:
             percent = round(100 * fraction) if phase == "training" else 0
             self._progress.update(self._bars[job.cell.id], completed=percent, phase=phase)
 
+    def lacks_cores(self, users: Sequence[int]) -> None:
+        """Say that a cell waits for cores, and for whom."""
+        text = "a cell waits for cores that other runs on this machine use"
+        if users:
+            text += f": process {', '.join(map(str, users))}"
+        self._console.print(text, soft_wrap=True, highlight=False)
+
     def held(self, holders: Mapping[str, str]) -> None:
         """Say which runners hold the cells that have no row yet."""
         self.is_complete = not holders
