@@ -1,7 +1,6 @@
 """The command line. Each command is a few lines around a documented function of the package."""
 
 import re
-import signal
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.cli.output import Warned, steady_stdout, tell
+from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief
 
@@ -158,6 +158,14 @@ def run(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    fresh_process: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-process",
+            help="Start an interpreter for each cell, instead of forking a prepared process.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     limit_train: Annotated[
         int | None,
         typer.Option(
@@ -294,6 +302,7 @@ def run(
         overrides,
         rerun=rerun,
         jobs=jobs,
+        fresh_process=fresh_process,
         report=report,
         tensorboard=tensorboard,
         as_json=as_json,
@@ -489,21 +498,29 @@ def version(
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line and exit code 2; a stop keeps the rows."""
+    """Run the command line: a user's mistake is one line and exit code 2, a stop one and 128 + N.
+
+    N is the number of the signal, so that Ctrl-C ends with 130.
+    """
     stdout = steady_stdout()
     warned = Warned()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    errors = Console(stderr=True, soft_wrap=True)
+    STOPS.watch()
     try:
         app()
+    except Stopped:
+        STOPS.end()
     except UserError as error:
+        if STOPS.number:  # something has made an error of the stop
+            STOPS.end()
         message = brief(error, LONGEST_ERROR)
-        errors.print(f"[red]ddl-bench:[/] {escape(message)}")
+        Console(stderr=True, soft_wrap=True).print(f"[red]ddl-bench:[/] {escape(message)}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("stopped; finished rows are kept, and the same command resumes the run")
-        sys.exit(130)
+    except Exception:
+        if STOPS.number:
+            STOPS.end()
+        raise
     finally:
+        STOPS.ignore()
         sys.stdout.flush()
         warned.summarise()
         if stdout.problem:

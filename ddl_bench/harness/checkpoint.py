@@ -182,6 +182,15 @@ class Checkpoint:
         self._cost_s = self._last_saved - begin
 
 
+def resumes_after_s(path: Path) -> float | None:
+    """Return the seconds of training that a checkpoint holds; None where there is no sound one."""
+    try:
+        content = unpacked(read_regular(path))
+    except (Exception, MemoryError):  # as for a worker, which ignores it
+        return None
+    return float(content["spent_s"] + content["mark"].train_s)
+
+
 def packed(content: dict[str, Any]) -> bytes:
     """Write the content of a checkpoint as bytes, its SHA-256 in front."""
     buffer = io.BytesIO()

@@ -6,11 +6,15 @@ the lock with the process, so a killed runner leaves nothing behind.
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+LOCKS = Path("/proc/locks")  # of this machine: all that are held, see proc(5)
+FLOCK = re.compile(r"\d+: FLOCK +\S+ +\S+ +(?P<pid>-?\d+) +\S+:(?P<inode>\d+) ")
 FOLDER = "ddl-bench-cores"  # among the temporary files, shared by all users of this machine
 
 
@@ -43,13 +47,42 @@ def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None
     return None
 
 
+def users(cores: Iterable[int], device: str = "cpu") -> list[int]:
+    """List the processes that lock some of these cores, or the GPU, as far as the kernel tells.
+
+    Processes of another container hold locks, but have no number here.
+    """
+    names = [f"core-{core}" for core in cores]
+    if device != "cpu":
+        names.append(device.replace(":", "-"))
+    inodes = set()
+    for name in names:
+        with suppress(OSError):
+            inodes.add(path_of(name).stat().st_ino)
+    try:
+        locks = LOCKS.read_text().splitlines()
+    except OSError:
+        return []
+    pids = set()
+    for line in locks:
+        match = FLOCK.match(line)
+        if match and int(match["inode"]) in inodes:
+            pids.add(int(match["pid"]))
+    return sorted(pid for pid in pids if pid > 0)
+
+
+def path_of(name: str) -> Path:
+    """Return the file that is locked for a core or a GPU."""
+    return Path(tempfile.gettempdir()) / FOLDER / name
+
+
 def lock(name: str, taken: Taken) -> bool:
     """Lock a file of that name and add its descriptor; False where another process has it.
 
     Where this machine has no folder for temporary files nothing can be locked, and all is free.
     """
-    path = Path(tempfile.gettempdir()) / FOLDER / name
     try:
+        path = path_of(name)
         descriptor = open_shared(path)
     except OSError:
         return True

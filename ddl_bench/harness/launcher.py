@@ -72,6 +72,11 @@ class Launcher:
         self._connection: Connection | None = None
         self._codes: dict[int, int | None] = {}
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether workers get fresh interpreters that could be forks."""
+        return self._is_fresh
+
     def __enter__(self) -> "Launcher":
         return self
 
@@ -97,8 +102,7 @@ class Launcher:
         if self._server is None or self._server.poll() is not None:
             self.close()
             self._start()
-        may_fork = threads == 1 and device == "cpu" and sys.platform == "linux"
-        if self._is_fresh or not may_fork:
+        if self._is_fresh or not may_fork(threads, device):
             return False
         if not self._is_prepared:
             n_threads = self._ask({"prepare": True}).get("n_threads")
@@ -187,6 +191,11 @@ class Launcher:
     def _take(self, message: Mapping[str, Any]) -> None:
         """Note the end of a worker."""
         self._codes[int(message["ended"])] = int(message["code"])
+
+
+def may_fork(threads: int, device: str) -> bool:
+    """Whether a worker can be a fork: only one of one thread on a CPU."""
+    return threads == 1 and device == "cpu" and sys.platform == "linux"
 
 
 def receive(connection: Connection) -> dict[str, Any]:

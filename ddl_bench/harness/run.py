@@ -31,6 +31,9 @@ class View(Protocol):
     def tick(self, jobs: Sequence[Job]) -> None:
         """Look at the running cells; called many times a second."""
 
+    def lacks_cores(self, users: Sequence[int]) -> None:
+        """Learn, once in a run, that a cell waits for cores that these other processes use."""
+
     def held(self, holders: Mapping[str, str]) -> None:
         """Learn which cells have no row because other runners hold them: who, by cell ID."""
 
@@ -45,6 +48,9 @@ class Silent:
         """Show nothing."""
 
     def tick(self, jobs: Sequence[Job]) -> None:
+        """Show nothing."""
+
+    def lacks_cores(self, users: Sequence[int]) -> None:
         """Show nothing."""
 
     def held(self, holders: Mapping[str, str]) -> None:
@@ -181,11 +187,15 @@ def run_cells(
     launcher = Launcher(is_fresh=fresh_process)
     queue = Queue(folder, waiting, earlier, launcher)
     running: list[Job] = []
+    has_waited = False
     try:
         while queue.waiting or running or queue.look_again():
             while len(running) < slots and queue.waiting:
                 job = queue.start_next(running)
                 if job is None:
+                    if queue.waiting and not has_waited:
+                        has_waited = True
+                        view.lacks_cores(queue.core_users(running))
                     break
                 running.append(job)
             for job in list(running):
@@ -256,8 +266,7 @@ class Queue:
 
         None where there is none, or where other runners of this machine use the cores.
         """
-        busy = {core for job in running for core in job.cores}
-        free = sorted(os.sched_getaffinity(0) - busy)
+        free = free_cores(running)
         while self.waiting:
             cell = self.waiting[0]
             taken = cores.take(free, cell.threads, cell.machine.device)
@@ -281,6 +290,10 @@ class Queue:
             taken.release()
         return None
 
+    def core_users(self, running: Sequence[Job]) -> list[int]:
+        """List the processes that use the cores, or the GPU, that the next cell waits for."""
+        return cores.users(free_cores(running), self.waiting[0].machine.device)
+
     def _is_finished(self, cell_id: str) -> bool:
         """Whether another runner has written a row since this one began."""
         row = read_row(row_path(self._folder, cell_id))
@@ -291,6 +304,12 @@ class Queue:
         for cell in self._elsewhere:
             who = holder(self._folder / "work", cell.id)
             yield cell.id, who or "a runner that has just ended"
+
+
+def free_cores(running: Iterable[Job]) -> list[int]:
+    """List the cores of this process that none of its cells uses."""
+    busy = {core for job in running for core in job.cores}
+    return sorted(os.sched_getaffinity(0) - busy)
 
 
 def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:

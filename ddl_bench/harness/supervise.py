@@ -95,6 +95,7 @@ class Job:
             str(claim.path),
             claim.token,
         ]
+        self._command = cell.command(fresh_process=launcher.is_fresh)
         self._process = launcher.start(arguments, self.log, cell.threads, cell.machine.device)
 
     @property
@@ -249,7 +250,7 @@ class Job:
             started=self._started,
             wall_s=self.seconds,
             measured=Measured(peak_memory=self._peak_memory or None),
-            provenance={"command": self.cell.command()},
+            provenance={"command": self._command},
         )
         try:
             write_row(self.run, row)

@@ -148,7 +148,7 @@ class Cell(Strict):
         values = self.model_dump(mode="json", include=set(names))
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
-    def command(self) -> str:
+    def command(self, *, fresh_process: bool = False) -> str:
         """Return the command line that runs this cell again."""
         dataset = self.dataset
         if self.mirror is not None:
@@ -174,6 +174,8 @@ class Cell(Strict):
             words += ["--plugin", path]
         if self.keep_model:
             words.append("--keep-models")
+        if fresh_process:
+            words.append("--fresh-process")
         return shlex.join(words)
 
     def budget_for_method(self) -> Budget:

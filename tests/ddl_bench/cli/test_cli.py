@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
 from ddl_bench.cli.commands import print_table
 from ddl_bench.cli.live import line
@@ -18,6 +19,7 @@ from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.rows import Row
 from tests.conftest import ddl_bench, make_cell, make_row
 
 VERBS = ["run", "report", "show", "compare", "predict", "methods", "datasets", "tracks", "check"]
@@ -261,6 +263,21 @@ def test_a_gpu_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> 
 def test_a_long_reason_is_cut_where_it_is_shown() -> None:
     row = make_row(make_cell("a"), status="failed", reason="word " * 20_000)
     assert len(line(row)) < 500
+
+
+@pytest.mark.parametrize("flags", [[], ["--fresh-process"]])
+def test_a_fresh_interpreter_for_each_cell_is_asked_for(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def record(*_: object, **options: object) -> list[Row]:
+        asked.append(options["fresh_process"])
+        return []
+
+    monkeypatch.setattr(commands, "run_track", record)
+    ddl_bench(["run", "--no-report", *flags])
+    assert asked == [bool(flags)]
 
 
 def test_a_dry_run_shows_the_hard_limit() -> None:
