@@ -25,6 +25,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from ddl_bench.api import Method
 from ddl_bench.errors import UserError, nearest
+from ddl_bench.files import recordable
 
 METHODS = "ddl_bench.methods"
 DATASETS = "ddl_bench.datasets"
@@ -145,7 +146,7 @@ def guarded_import() -> Iterator[None]:
 
 def module_name(path: Path) -> str:
     """The name of a plugin's module: files of one name in two folders are two modules."""
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(recordable(path).encode()).hexdigest()[:8]
     return f"{PLUGIN_PREFIX}{path.stem}_{digest}"
 
 

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ddl_bench.cli.output import Warned, steady_stdout, tell
+from ddl_bench.cli.output import Warned, open_closed_streams, steady_stderr, steady_stdout, tell
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief
+from ddl_bench.files import brief, explained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -502,10 +502,13 @@ def main() -> None:
 
     N is the number of the signal, so that Ctrl-C ends with 130.
     """
+    open_closed_streams()
     stdout = steady_stdout()
+    steady_stderr()
     warned = Warned()
     STOPS.watch()
     try:
+        require_folder()
         app()
     except Stopped:
         STOPS.end()
@@ -525,3 +528,9 @@ def main() -> None:
         warned.summarise()
         if stdout.problem:
             tell(f"standard output: {stdout.problem}")
+
+
+def require_folder() -> None:
+    """Raise UserError where the current folder has been deleted: libraries fail to load there."""
+    with explained("the current folder", "has gone; change to another one"):
+        Path.cwd()

@@ -60,7 +60,7 @@ def users(cores: Iterable[int], device: str = "cpu") -> list[int]:
         with suppress(OSError):
             inodes.add(path_of(name).stat().st_ino)
     try:
-        locks = LOCKS.read_text().splitlines()
+        locks = LOCKS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     pids = set()

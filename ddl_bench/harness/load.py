@@ -34,7 +34,7 @@ def cpu_seconds() -> float:
 def busy_seconds(cores: set[int]) -> float | None:
     """Return how long some cores have computed for anybody, in seconds; None where unknown."""
     try:
-        lines = Path("/proc/stat").read_text().splitlines()
+        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     ticks = 0
@@ -179,6 +179,6 @@ def list_tasks(pid: int) -> list[Path]:
 def task_seconds(task: Path) -> float:
     """Return the CPU time of a thread, in seconds."""
     try:
-        return int((task / "schedstat").read_text().split()[0]) / 1e9
+        return int((task / "schedstat").read_text(encoding="utf-8").split()[0]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0

@@ -70,14 +70,14 @@ class Progress:
 def write(path: Path, text: str) -> None:
     """Replace the file at once. It need not survive a crash, so nothing waits for the disk."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def read(path: Path) -> Seen:
     """Read the progress of a worker; "starting" before it has written any."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return Seen(str(content["phase"]), float(content["fraction"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Seen("starting", 0.0)

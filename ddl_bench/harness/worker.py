@@ -78,7 +78,7 @@ def main(
     claim_path, token = claim
     claim_path = claim_path.resolve()
     work = run / "work"
-    cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text())
+    cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text(encoding="utf-8"))
     phases = Phases({"start-up": began - spawned, "import": monotonic() - began})
     outcome = Outcome()
     metadata: dict[str, Any] = {}
@@ -145,7 +145,8 @@ def peak_memory() -> int:
 
     The kernel's `ru_maxrss` begins at the size of the parent, so it is the second choice.
     """
-    match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    match = re.search(r"^VmHWM:\s*(\d+) kB", status, re.M)
     if match:
         return 1024 * int(match[1])
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

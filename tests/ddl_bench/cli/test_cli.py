@@ -219,10 +219,12 @@ def test_bad_input_is_one_line_and_code_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ddl-bench", *arguments])
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` puts another in its place
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` puts others in their place
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     sys.stdout.close()
+    sys.stderr.close()
     assert ended.value.code == 2
     output = capfd.readouterr().err
     assert message in output
