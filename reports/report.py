@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import write_atomically
+from ddl_bench.files import explained, write_atomically
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import Row, load_rows
 from ddl_bench.results.stats import Comparison, compare_groups, corrected
@@ -58,6 +58,9 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
     if not rows:
         raise UserError(f"{run}: no finished cell to report; run `ddl-bench run` first")
     folder = out or run / "report"
+    with explained(folder, "cannot write there"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "figures").mkdir(exist_ok=True)
     groups = gather(rows)
     table = display(rows)
     beside_paper = paper.tables(groups)

@@ -1,9 +1,6 @@
 """How the kernels of the pursuits are compiled, and the inner loops that they share."""
 
 import hashlib
-import os
-import stat
-import tempfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +13,6 @@ from numpy.typing import NDArray
 Array = NDArray[Any]  # of float32 or float64, unless a docstring says otherwise
 F = TypeVar("F", bound=Callable[..., Any])
 
-PRIVATE = 0o700  # mode of a folder
 CHUNK_ATOMS = 64  # atoms that share a peak: with 512 atoms the best of 32, 64 and 128
 
 
@@ -54,30 +50,10 @@ def _enable_cache(dispatcher: Any) -> None:
     """
     try:
         dispatcher.enable_caching()
-    except RuntimeError:  # neither the package nor the home can be written, as in a container
-        folder = private_folder()
-        if folder is None:  # each process compiles
-            return
-        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-        dispatcher.enable_caching()
+    except RuntimeError:  # nowhere to write, as in a read-only container: each process compiles
+        return
     file = dispatcher._cache._cache_file
     file._source_stamp = (file._source_stamp, _stamp_of_kernels())
-
-
-@cache
-def private_folder() -> Path | None:
-    """Return a folder for temporary files that nobody else can write; None where there is none.
-
-    Machine code that another user had left there would be run.
-    """
-    folder = Path(tempfile.gettempdir()) / f"ddl-bench-numba-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError:
-        return None
-    is_ours = status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == PRIVATE
-    return folder if is_ours and stat.S_ISDIR(status.st_mode) else None
 
 
 @cache

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ddl_bench.cli.caches import provide_caches
 from ddl_bench.cli.output import Warned, open_closed_streams, steady_stderr, steady_stdout, tell
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
@@ -509,6 +510,7 @@ def main() -> None:
     STOPS.watch()
     try:
         require_folder()
+        provide_caches()
         app()
     except Stopped:
         STOPS.end()

@@ -3,7 +3,6 @@
 Each command ends with a result or with one clear line.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddl_bench.cli.caches import PRIVATE, provide_caches
 from ddl_bench.errors import UserError
 from tests.conftest import ROOT, ddl_bench
 
@@ -102,28 +102,32 @@ def test_a_name_that_rows_cannot_hold_is_one_line(option: str, tmp_path: Path) -
         ddl_bench(["run", "--methods", "nearest-mean", "--dry-run", option, path])
 
 
-CACHED = """
-import json, tempfile
-import numba
-from numba.core import caching
-caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]
-from baselines.pursuit import compiled
-print(json.dumps([str(numba.config.CACHE_DIR), tempfile.gettempdir()]))
-"""
-
-
-@pytest.mark.parametrize("is_open", [False, True])
-def test_machine_code_is_cached_in_a_private_folder_where_nothing_else_can_be_written(
-    is_open: bool, tmp_path: Path
+@pytest.mark.parametrize("mode", [0o700, 0o777])
+def test_caches_go_to_a_private_folder_where_the_home_cannot_be_written(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / f"ddl-bench-numba-{os.getuid()}"
-    if is_open:
-        folder.mkdir()
-        folder.chmod(0o777)
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    environment.pop("NUMBA_CACHE_DIR", None)
-    output = subprocess.check_output([sys.executable, "-c", CACHED], env=environment)
-    cache, temporary = json.loads(output)
-    assert temporary == str(tmp_path)
-    expected = "" if is_open else str(folder)  # others could write into an open one
-    assert cache == expected
+    folder = tmp_path / f"ddl-bench-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(mode)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that what was there comes back
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("MPLCONFIGDIR", "mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    provide_caches()
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/caches")
+    provide_caches()
+    if mode == PRIVATE:
+        assert os.environ["NUMBA_CACHE_DIR"] == str(folder / "numba")
+    else:
+        assert "NUMBA_CACHE_DIR" not in os.environ, "others could put machine code there"
+    assert os.environ["MPLCONFIGDIR"] == "mine"
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write there: Not a directory"):
+        ddl_bench(["report", "--run", RUN, "--out", tmp_path / "file" / "report"])
