@@ -79,15 +79,6 @@ def user_path(text: str | Path) -> Path:
         raise UserError(f"{name_of(text)}: {brief(error)}") from None
 
 
-def recordable(path: Path) -> str:
-    """Write a path as rows hold it. Raises UserError for a name that is not UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{name_of(path)}: its name is not UTF-8; rename it") from None
-    return str(path)
-
-
 def open_regular(path: Path) -> IO[bytes]:
     """Open a regular file; a pipe or a device, which might never end, is refused.
 
@@ -158,11 +149,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         if path.is_dir() and not path.is_symlink():
             path.rename(path.with_name(f"{path.name}.{os.getpid()}.damaged"))
         temporary.replace(path)
-    except BaseException as error:
+    except (OSError, ValueError) as error:
         with suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
-        if not isinstance(error, (OSError, ValueError)):
-            raise
         reason = getattr(error, "strerror", None) or brief(error)
         consolation = "the rows written so far are kept"
         raise UserError(f"{name_of(path)}: cannot write: {reason}; {consolation}") from error

@@ -25,7 +25,6 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from ddl_bench.api import Method
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.files import recordable
 
 METHODS = "ddl_bench.methods"
 DATASETS = "ddl_bench.datasets"
@@ -146,7 +145,7 @@ def guarded_import() -> Iterator[None]:
 
 def module_name(path: Path) -> str:
     """The name of a plugin's module: files of one name in two folders are two modules."""
-    digest = hashlib.sha256(recordable(path).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return f"{PLUGIN_PREFIX}{path.stem}_{digest}"
 
 

@@ -17,7 +17,7 @@ from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
-from ddl_bench.files import name_of, recordable, user_path
+from ddl_bench.files import name_of, user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import (
@@ -231,7 +231,7 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     is_file = track_name.endswith(".toml")
     shared = {
         "machine": track.machine.model_copy(update={"threads": threads}),
-        "track": recordable(Path(track_name).resolve()) if is_file else track_name,
+        "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
     }
     entries = chosen_methods(track, overrides)
@@ -262,7 +262,7 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
                 cell = Cell(
                     seed=seed,
                     expected_s=expected,
-                    plugins=tuple(recordable(path.resolve()) for path in needed),
+                    plugins=tuple(str(path.resolve()) for path in needed),
                     **fields,
                     **images.fields,
                     **shared,
@@ -441,9 +441,9 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
     source = entry.source
     data_dir = ""
     if source not in known:
-        source = recordable(user_path(source).resolve())
+        source = str(user_path(source).resolve())
     elif not NEEDS_NO_FILES.fullmatch(source):
-        data_dir = recordable(folder.resolve())
+        data_dir = str(folder.resolve())
     fields = {
         "dataset": source,
         "data_dir": data_dir,

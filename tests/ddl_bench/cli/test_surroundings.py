@@ -98,7 +98,7 @@ def test_a_name_that_rows_cannot_hold_is_one_line(option: str, tmp_path: Path) -
         y = np.arange(40) % 2
         with path.open("wb") as file:
             np.savez(file, x_train=images, y_train=y, x_test=images, y_test=y)
-    with pytest.raises(UserError, match="its name is not UTF-8; rename it"):
+    with pytest.raises(UserError, match="its name is not UTF-8, which no row could hold"):
         ddl_bench(["run", "--methods", "nearest-mean", "--dry-run", option, path])
 
 
