@@ -201,6 +201,7 @@ def train(
     with phases("warm-up"), outside():
         training, mark = checkpoint.begin(lambda: method.start(task, budget), mark)
     leave_if_forked(process)
+    progress.is_resumable = isinstance(training, api.Resumable)
     watch = Stopwatch(cell.machine.device, seconds=mark.train_s)
     deadline = CellDeadline(watch, budget.seconds)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
-from ddl_bench.harness import progress
+from ddl_bench.harness import progress, stop
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.launcher import Launcher
@@ -66,6 +66,8 @@ class Job:
         self.claim = claim
         self.cores = taken.cores
         self.is_lost = False  # another runner has taken the cell over
+        self.is_asked = False  # to stop
+        self.is_stopped = False  # as it was asked to, without a row
         self._taken = taken
         self._earlier = earlier
         self.log = run / "work" / f"{cell.id}.log"
@@ -150,6 +152,13 @@ class Job:
         self.kill()
         return False
 
+    def ask_to_stop(self) -> None:
+        """Ask the worker to save a checkpoint after its epoch and to end."""
+        if not self.is_asked:
+            self.is_asked = True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, stop.SIGNAL)
+
     def release(self) -> None:
         """Leave the cell and the cores to others."""
         self.claim.release()
@@ -158,12 +167,12 @@ class Job:
     def kill(self) -> None:
         """End the worker and all its children: politely, then not."""
         processes = self._processes()
-        for stop in (signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, stop)
+                os.killpg(self.pid, number)
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(stop)
+                    process.send_signal(number)
             _, processes = psutil.wait_procs(processes, timeout=GRACE_S)
         self._process.wait()
 
@@ -186,7 +195,8 @@ class Job:
     def _ended(self, code: int) -> Row | None:
         """Return the row that the worker wrote, or one that says how it ended without.
 
-        None where another runner has taken the cell over, so that nothing of it is overwritten.
+        None where it stopped as it was asked to, and where another runner has taken the cell over,
+        so that nothing of it is overwritten.
         """
         seconds = self.seconds
         self._end_children()
@@ -195,6 +205,9 @@ class Job:
             is_ours = row.started == self._started or (code == 0 and self._holds_claim())
             return self._verified(row, seconds) if is_ours else row
         if not self._holds_claim():
+            return None
+        if self.is_asked:
+            self.is_stopped = True
             return None
         if code >= 0:
             reason = f"ended with exit code {code} and left no valid result"
