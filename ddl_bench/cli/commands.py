@@ -26,6 +26,7 @@ from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.harness.estimate import estimate
 from ddl_bench.harness.run import checkpoint_path, n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
+from ddl_bench.harness.stop import Shift, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results import tensorboard as curves
@@ -41,6 +42,7 @@ def run(
     rerun: str,
     jobs: int | None,
     fresh_process: bool,
+    shift: Shift,
     report: bool,
     tensorboard: bool,
     as_json: bool,
@@ -55,7 +57,7 @@ def run(
     watcher = Console(stderr=True) if as_json else console
     view = Live(watcher)
     try:
-        with view:
+        with view, shift.listening():
             rows = run_track(
                 track,
                 out,
@@ -64,12 +66,16 @@ def run(
                 jobs=jobs,
                 view=view,
                 fresh_process=fresh_process,
+                shift=shift,
             )
     except Stopped:
         print_rows(console, view.rows, as_json=as_json)
         print_stopped(watcher, view, folder)
         raise typer.Exit(STOPS.code) from None
     print_rows(console, rows, as_json=as_json)
+    failed = any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
+    if shift.is_over():
+        return failed
     try:
         paths = write_pages(folder, rows, report=report, tensorboard=tensorboard)
     except Stopped:
@@ -78,8 +84,14 @@ def run(
         raise typer.Exit(STOPS.code) from None
     if not as_json:
         print_paths(console, paths)
-    failed = any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
     return failed or not view.is_complete
+
+
+def shift_of(text: str | None) -> Shift:
+    """Return the time of a runner: as the user says, or else that of the Slurm job it is in."""
+    if text is None:
+        return Shift(seconds_of_job())
+    return Shift(read_duration("--for", text))
 
 
 def print_rows(console: Console, rows: Sequence[Row], *, as_json: bool) -> None:
@@ -119,10 +131,10 @@ def print_stopped(console: Console, view: Live, folder: Path) -> None:
 
 def rest_of(job: Job, folder: Path) -> str:
     """Say where a cell was stopped, and where it will go on."""
-    phase, fraction = job.progress()
-    where = f"stopped at {100 * fraction:.0f} % of its training"
-    if phase != "training":
-        where = f"stopped in phase {phase or 'starting'!r}"
+    seen = job.progress()
+    where = f"stopped at {100 * seen.fraction:.0f} % of its training"
+    if seen.phase != "training":
+        where = f"stopped in phase {seen.phase or 'starting'!r}"
     path = checkpoint_path(folder, job.cell.id)
     seconds = None
     if path.exists():

@@ -48,6 +48,7 @@ class Live:
         self._stack = ExitStack()
         self.is_complete = True  # no other runner holds cells
         self.total: int | None = None  # cells of the plan, once there is one
+        self.n_left = 0  # cells for which the time was too short
         self.rows: list[Row] = []
         self.running: list[Job] = []
 
@@ -103,8 +104,9 @@ class Live:
             if job.cell.id not in self._bars:
                 bar = self._progress.add_task(name(job.cell), total=100, phase="")
                 self._bars[job.cell.id] = bar
-            phase, fraction = job.progress()
-            percent = round(100 * fraction) if phase == "training" else 0
+            seen = job.progress()
+            percent = round(100 * seen.fraction) if seen.phase == "training" else 0
+            phase = "stopping" if job.is_asked else seen.phase
             self._progress.update(self._bars[job.cell.id], completed=percent, phase=phase)
 
     def lacks_cores(self, users: Sequence[int]) -> None:
@@ -122,6 +124,15 @@ class Live:
             self._console.print(
                 f"  without a row: {n_cells} of the cells, held by {escape(who)}; "
                 "the same command shows them when they have ended"
+            )
+
+    def left(self, cells: Sequence[Cell]) -> None:
+        """Say that the time of this runner was over before all cells were done."""
+        self.n_left = len(cells)
+        if cells:
+            self._console.print(
+                f"  the time of this runner is over: {count(len(cells))} left for the next one; "
+                "the same command goes on"
             )
 
 

@@ -208,6 +208,15 @@ def run(
             rich_help_panel=IMAGES,
         ),
     ] = False,
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Work for so long (3h50m, 90s), then have cells save a checkpoint and end; "
+            "the same command goes on from there. In a Slurm job: until shortly before its end.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -304,6 +313,7 @@ def run(
         rerun=rerun,
         jobs=jobs,
         fresh_process=fresh_process,
+        shift=commands.shift_of(for_),
         report=report,
         tensorboard=tensorboard,
         as_json=as_json,

@@ -11,12 +11,14 @@ from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import Row, read_row
 
 POLL_EVERY_S = 0.02
+SURE_FACTOR = 1.5  # times the expected seconds: a cell that has so long is sure to end
 
 
 class View(Protocol):
@@ -37,6 +39,9 @@ class View(Protocol):
     def held(self, holders: Mapping[str, str]) -> None:
         """Learn which cells have no row because other runners hold them: who, by cell ID."""
 
+    def left(self, cells: Sequence[Cell]) -> None:
+        """Learn which cells have no row because the time of the runner is over."""
+
 
 class Silent:
     """A view that shows nothing."""
@@ -56,6 +61,9 @@ class Silent:
     def held(self, holders: Mapping[str, str]) -> None:
         """Show nothing."""
 
+    def left(self, cells: Sequence[Cell]) -> None:
+        """Show nothing."""
+
 
 def run(
     track: str = "quick",
@@ -66,6 +74,7 @@ def run(
     jobs: int | None = None,
     view: View | None = None,
     fresh_process: bool = False,
+    shift: Shift | None = None,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -92,6 +101,9 @@ def run(
     fresh_process
         Start an interpreter for each cell, instead of forking a process that has imported the
         libraries.
+    shift
+        The time that this runner has; None for as long as there are cells. Before its end running
+        cells are asked to save a checkpoint, from which the next runner goes on.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -120,6 +132,7 @@ def run(
         slots=n_slots(cells, jobs),
         view=view or Silent(),
         fresh_process=fresh_process,
+        shift=shift or Shift(),
     )
 
 
@@ -170,7 +183,8 @@ def run_cells(
     rerun: str,
     slots: int,
     view: View,
-    fresh_process: bool = False,
+    fresh_process: bool,
+    shift: Shift,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
@@ -189,26 +203,17 @@ def run_cells(
     running: list[Job] = []
     has_waited = False
     try:
-        while queue.waiting or running or queue.look_again():
+        while (queue.waiting or running or queue.look_again()) and not shift.is_over():
             while len(running) < slots and queue.waiting:
-                job = queue.start_next(running)
+                job = queue.start_next(running, shift.remaining_s())
                 if job is None:
                     if queue.waiting and not has_waited:
                         has_waited = True
                         view.lacks_cores(queue.core_users(running))
                     break
                 running.append(job)
-            for job in list(running):
-                row = job.poll()
-                if row is not None:
-                    view.finished(row)
-                if job.is_lost:
-                    queue.leave(job.cell)
-                if row is not None or job.is_lost:
-                    running.remove(job)
-                    job.release()
-            view.tick(running)
-            time.sleep(POLL_EVERY_S)
+            settle(running, queue, view)
+        stop_in_order(running, queue, view, shift.stop_within_s)
     finally:
         for job in running:  # stopped from outside: the cells under way will be run again
             job.kill()
@@ -216,7 +221,42 @@ def run_cells(
         launcher.close()
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
+    view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
+
+
+def settle(running: list[Job], queue: "Queue", view: View) -> None:
+    """Look at the running cells once, and take those that are over out of the list."""
+    for job in list(running):
+        row = job.poll()
+        if row is not None:
+            view.finished(row)
+        if job.is_lost:
+            queue.leave(job.cell)
+        if job.is_stopped:
+            queue.set_aside(job.cell)
+        if row is not None or job.is_lost or job.is_stopped:
+            running.remove(job)
+            job.release()
+        elif job.must_be_resumable and job.progress().is_resumable is False:
+            queue.note_not_resumable(job.cell)
+            job.ask_to_stop()
+    view.tick(running)
+    time.sleep(POLL_EVERY_S)
+
+
+def stop_in_order(running: list[Job], queue: "Queue", view: View, within_s: float) -> None:
+    """Ask the running cells to save a checkpoint and to end; those that take longer are killed."""
+    for job in running:
+        job.ask_to_stop()
+    end = time.monotonic() + within_s
+    while running and time.monotonic() < end:
+        settle(running, queue, view)
+    for job in running:
+        job.kill()
+        queue.set_aside(job.cell)
+        job.release()
+    running.clear()
 
 
 class Queue:
@@ -246,11 +286,25 @@ class Queue:
         self._folder = folder
         self._earlier = earlier
         self._elsewhere: list[Cell] = []
+        self._set_aside: list[Cell] = []
+        self._not_resumable: set[str] = set()  # names of methods
         self._has_looked = False  # at what others hold, since a cell was started last
 
     def leave(self, cell: Cell) -> None:
         """Leave a cell to another runner."""
         self._elsewhere.append(cell)
+
+    def set_aside(self, cell: Cell) -> None:
+        """Leave a cell to a later runner, which has more time."""
+        self._set_aside.append(cell)
+
+    def note_not_resumable(self, cell: Cell) -> None:
+        """Note that cells of this method are not worth starting unless they fit."""
+        self._not_resumable.add(cell.method)
+
+    def left(self) -> list[Cell]:
+        """List the cells that are left to later runners."""
+        return self.waiting + self._set_aside
 
     def look_again(self) -> bool:
         """Take up the cells that others held; False if that was tried since the last start."""
@@ -261,13 +315,21 @@ class Queue:
         self._elsewhere = []
         return True
 
-    def start_next(self, running: Sequence[Job]) -> Job | None:
+    def start_next(self, running: Sequence[Job], remaining_s: float) -> Job | None:
         """Start the first cell that no other runner has taken or finished.
 
         None where there is none, or where other runners of this machine use the cores.
+
+        Parameters
+        ----------
+        running
+            The cells that run already.
+        remaining_s
+            Seconds until the runner stops. Cells that take longer come last, and are stopped at
+            once where their method cannot be resumed.
         """
         free = free_cores(running)
-        while self.waiting:
+        while self._put_fitting_first(remaining_s):
             cell = self.waiting[0]
             taken = cores.take(free, cell.threads, cell.machine.device)
             if taken is None:
@@ -282,13 +344,26 @@ class Queue:
                 self._has_looked = False
                 earlier = self._earlier.get(cell.id)
                 try:
-                    return Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                    job = Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                    job.must_be_resumable = needed_s(cell) > remaining_s
+                    return job
                 except BaseException:
                     claimed.release()
                     taken.release()
                     raise
             taken.release()
         return None
+
+    def _put_fitting_first(self, remaining_s: float) -> bool:
+        """Bring the first cell that fits to the front; False where no cell is worth starting."""
+        for index, cell in enumerate(self.waiting):
+            if needed_s(cell) <= remaining_s:
+                self.waiting.insert(0, self.waiting.pop(index))
+                return True
+        hopeless = [cell for cell in self.waiting if cell.method in self._not_resumable]
+        self._set_aside += hopeless
+        self.waiting = [cell for cell in self.waiting if cell not in hopeless]
+        return bool(self.waiting)
 
     def core_users(self, running: Sequence[Job]) -> list[int]:
         """List the processes that use the cores, or the GPU, that the next cell waits for."""
@@ -304,6 +379,13 @@ class Queue:
         for cell in self._elsewhere:
             who = holder(self._folder / "work", cell.id)
             yield cell.id, who or "a runner that has just ended"
+
+
+def needed_s(cell: Cell) -> float:
+    """Return how many seconds a cell is sure to end in, for the choice of cells that fit."""
+    if cell.expected_s is None:
+        return cell.limits.time_s
+    return min(cell.limits.time_s, SURE_FACTOR * cell.expected_s)
 
 
 def free_cores(running: Iterable[Job]) -> list[int]:

@@ -7,10 +7,12 @@ the signal itself.
 
 import math
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from ddl_bench.errors import UserError
@@ -20,6 +22,9 @@ EXIT_CODE = 75  # of a worker that has stopped; EX_TEMPFAIL of sysexits.h: try a
 WITHIN_S = 60.0  # that workers have to end their epochs
 LONGEST_SHARE = 0.2  # of the time on a machine, for that
 ASK_WITHIN_S = 10.0  # the answer of squeue
+NUMBER = r"(\d+\.?\d*)"
+DURATION = rf"(?:{NUMBER}d)?(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s)?"
+LONGEST_S = 1e9
 
 
 class StopRequest:
@@ -55,6 +60,17 @@ class Shift:
     def ask(self, *_: object) -> None:
         """Ask the runner to stop; also a handler of signals."""
         self._is_asked = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Stop in order at the signal of Slurm's tools, and, where time is limited, at SIGTERM."""
+        signals = {SIGNAL} if self.seconds is None else {SIGNAL, signal.SIGTERM}
+        earlier = {number: signal.signal(number, self.ask) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
 
     def remaining_s(self) -> float:
         """Seconds in which cells may run, before the time that stopping takes."""
@@ -108,23 +124,16 @@ def ask_squeue(job: str) -> str:
     return lines[0] if done.returncode == 0 and lines else ""
 
 
-def read_duration(text: str) -> float:
+def read_duration(option: str, text: str) -> float:
     """Read a time such as `3h50m`, `90s` or `2d`; returns seconds.
 
     Raises UserError for anything else.
     """
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    rest = text.strip()
+    match = re.fullmatch(DURATION, text.strip())
     total = 0.0
-    for unit, seconds in units.items():
-        head, found, tail = rest.partition(unit)
-        if not found:
-            continue
-        try:
-            total += float(head) * seconds
-        except ValueError:
-            break
-        rest = tail
-    if rest or not 0 < total < math.inf:
-        raise UserError(f"{text!r:.80}: expected a time such as 3h50m, 90s or 2d")
+    if match:
+        for value, unit_s in zip(match.groups(), (86400, 3600, 60, 1), strict=True):
+            total += float(value or 0) * unit_s
+    if not 0 < total < LONGEST_S:
+        raise UserError(f"{option} {text!r:.80}: expected a time such as 3h50m, 90s or 2d")
     return total

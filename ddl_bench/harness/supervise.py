@@ -68,6 +68,7 @@ class Job:
         self.is_lost = False  # another runner has taken the cell over
         self.is_asked = False  # to stop
         self.is_stopped = False  # as it was asked to, without a row
+        self.must_be_resumable = False  # it needs more time than the runner has
         self._taken = taken
         self._earlier = earlier
         self.log = run / "work" / f"{cell.id}.log"
