@@ -38,6 +38,7 @@ TRAINING = "How to train"
 IMAGES = "Which images"
 LIMITS = "Hard limits"
 OUTPUT = "What to keep and show"
+MACHINES = "On many machines"
 
 JSON_HELP = "Print JSON for scripts instead of text for people."
 PLUGIN_HELP = "Also take methods and data sets from this Python file; may be repeated."
@@ -80,6 +81,7 @@ def seed_list(text: str | None) -> list[int] | None:
 
 @app.command()
 def run(
+    context: typer.Context,
     track: Annotated[
         str,
         typer.Argument(help="The name of a track (`ddl-bench tracks` lists them) or a .toml file."),
@@ -265,6 +267,59 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=OUTPUT)
     ] = False,
+    engine: Annotated[
+        Literal["slurm", "local"] | None,
+        typer.Option(
+            help="Start runners that share the run folder and take cells from it, as an array of "
+            "Slurm jobs or as processes of this machine, and return. With --dry-run: print the "
+            "script for sbatch.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    runners: Annotated[
+        int, typer.Option(help="Start so many runners.", rich_help_panel=MACHINES)
+    ] = 1,
+    time: Annotated[
+        str,
+        typer.Option(
+            help="Give each runner so long (4h, 90m); cells that are not done by then are "
+            "continued by later runners.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = "1h",
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            help="Give each runner so many cores. Without it: those of one cell.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(help="The --mem of each Slurm job, as in 16G.", rich_help_panel=MACHINES),
+    ] = "",
+    partition: Annotated[
+        str, typer.Option(help="The Slurm partition.", rich_help_panel=MACHINES)
+    ] = "",
+    gres: Annotated[
+        str,
+        typer.Option(help="The --gres of each Slurm job, as in gpu:1.", rich_help_panel=MACHINES),
+    ] = "",
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A line of shell to run before each runner, as in 'module load python'; may be "
+            "repeated.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another option of sbatch, as in account=physics; may be repeated.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
 ) -> None:
     """Train and measure methods on data sets; print the table and write the report.
 
@@ -278,6 +333,7 @@ def run(
     - `ddl-bench run`: seven methods on digits
     - `ddl-bench run --methods sdl,"plainnet[depth=6]" --seeds 0-4`: other methods and seeds
     - `ddl-bench run --datasets my-images.npz --budget 3m`: your images, three minutes a training
+    - `ddl-bench run table1 --engine slurm --runners 8 --time 4h`: as an array of Slurm jobs
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
     from ddl_bench.cli import commands
@@ -302,6 +358,24 @@ def run(
         download=download,
         keep_models=keep_models,
     )
+    if engine:
+        from ddl_bench.cli import machines
+
+        wanted = machines.Wanted(
+            engine=engine,
+            runners=runners,
+            time=time,
+            partition=partition,
+            gres=gres,
+            cpus=cpus,
+            memory=memory,
+            setup=setup or (),
+            sbatch=sbatch or (),
+        )
+        machines.start(
+            console, context, track, out, overrides, wanted, dry_run=dry_run, as_json=as_json
+        )
+        return
     if dry_run:
         commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
         return
@@ -319,6 +393,22 @@ def run(
         as_json=as_json,
     )
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def cancel(
+    run: Annotated[Path, typer.Argument(help="The run folder.")] = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """End the runners that `run --engine` has started; cells keep their checkpoints.
+
+    Example:
+
+    - `ddl-bench cancel results/table1`
+    """
+    from ddl_bench.cli import machines
+
+    machines.cancel(console, run, as_json=as_json)
 
 
 @app.command()

@@ -10,20 +10,23 @@ import re
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from ddl_bench import machine
 
 LOCKS = Path("/proc/locks")  # of this machine: all that are held, see proc(5)
 FLOCK = re.compile(r"\d+: FLOCK +\S+ +\S+ +(?P<pid>-?\d+) +\S+:(?P<inode>\d+) ")
 FOLDER = "ddl-bench-cores"  # among the temporary files, shared by all users of this machine
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Taken:
-    """Cores that are locked, and the descriptors that hold the locks."""
+    """Cores and a GPU that are locked, and the descriptors that hold the locks."""
 
-    cores: list[int]
-    descriptors: list[int]
+    cores: list[int] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+    gpu: str = ""
 
     def release(self) -> None:
         """Let others take them."""
@@ -32,10 +35,16 @@ class Taken:
 
 
 def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None:
-    """Lock `n_cores` of the `free` cores, and a GPU; None where other runners leave too few."""
-    taken = Taken(cores=[], descriptors=[])
-    if device != "cpu" and not lock(device.replace(":", "-"), taken):
-        return None
+    """Lock `n_cores` of the `free` cores, and a GPU; None where other runners leave too few.
+
+    The device `cuda` is whichever GPU is free.
+    """
+    taken = Taken()
+    if device != "cpu":
+        gpu = next((name for name in gpus_of(device) if lock(f"gpu-{name}", taken)), "")
+        if not gpu:
+            return None
+        taken.gpu = gpu
     for core in free:
         if len(taken.cores) == n_cores:
             return taken
@@ -53,8 +62,7 @@ def users(cores: Iterable[int], device: str = "cpu") -> list[int]:
     Processes of another container hold locks, but have no number here.
     """
     names = [f"core-{core}" for core in cores]
-    if device != "cpu":
-        names.append(device.replace(":", "-"))
+    names += [f"gpu-{gpu}" for gpu in gpus_of(device)]
     inodes = set()
     for name in names:
         with suppress(OSError):
@@ -69,6 +77,16 @@ def users(cores: Iterable[int], device: str = "cpu") -> list[int]:
         if match and int(match["inode"]) in inodes:
             pids.add(int(match["pid"]))
     return sorted(pid for pid in pids if pid > 0)
+
+
+def gpus_of(device: str) -> list[str]:
+    """Name the GPUs that a device may be: none for a CPU, any for `cuda`, one for `cuda:1`."""
+    if device == "cpu":
+        return []
+    number = device.partition(":")[2]
+    if not number:
+        return machine.gpus()
+    return machine.gpus()[int(number) :][:1] or [number]
 
 
 def path_of(name: str) -> Path:

@@ -115,16 +115,20 @@ class Launcher:
                 )
         return self._is_prepared
 
-    def start(self, arguments: list[str], log: Path, threads: int, device: str) -> Worker:
+    def start(
+        self, arguments: list[str], log: Path, threads: int, device: str, gpu: str = ""
+    ) -> Worker:
         """Start a worker on `arguments` with its output in a log, which exists.
 
+        The device `cuda` is the one whose name is `gpu`, if that is given.
         Raises UserError where no process can be started.
         """
         is_fork = self.prepare(threads, device)
+        only = {"CUDA_VISIBLE_DEVICES": gpu} if gpu and device == "cuda" else {}
         request = {
             "arguments": arguments,
             "log": str(log.absolute()),
-            "environment": environment_of(threads),
+            "environment": environment_of(threads) | only,
             "is_fresh": not is_fork,
         }
         answer = self._ask(request)

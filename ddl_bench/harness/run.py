@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ddl_bench import machine
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
@@ -158,16 +159,18 @@ def check_devices(cells: Iterable[Cell]) -> None:
 def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:
     """Return how many cells may run at the same time.
 
-    Timings must not share a core, and only one cell at a time may use a GPU. Raises UserError where
+    Timings must not share a core, nor a GPU. Raises UserError where
     there are not enough cores.
     """
-    n_cores = len(os.sched_getaffinity(0))
+    n_cores = machine.n_cores()
     threads = max(cell.threads for cell in cells)
     if threads > n_cores:
         raise UserError(f"--threads {threads}: only {n_cores} cores are available to this process")
     possible = n_cores // threads
-    if any(cell.machine.device != "cpu" for cell in cells):
-        possible = 1
+    devices = {cell.machine.device for cell in cells} - {"cpu"}
+    if devices:
+        gpus = {gpu for device in devices for gpu in cores.gpus_of(device)}
+        possible = min(possible, len(gpus))
     if jobs is not None and not 1 <= jobs <= possible:
         raise UserError(
             f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads "

@@ -18,11 +18,13 @@ from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.verify import labels_of, verified
+from ddl_bench.machine import memory_limit
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
 GRACE_S = 2.0  # between the polite signal and the hard one
 CHECK_EVERY_S = 0.2  # memory of the worker, sign of life for other runners
+JOB_MEMORY_SHARE = 0.95  # of the memory of a job or container that a cell may use
 LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
 LAST_BYTES = 4096  # of a log that are searched for the last line
 LONGEST_LOG = 8 * 2**20  # bytes; a log that grew beyond is cut to its end
@@ -75,6 +77,10 @@ class Job:
         self._row = run / "cells" / f"{cell.id}.json"
         self._progress = run / "work" / f"{cell.id}.progress.json"
         self._peak_memory = 0
+        self._memory_limit = cell.limits.memory_gb * 1e9
+        of_job = memory_limit()  # beyond which the kernel would kill any process of the job
+        if of_job is not None:
+            self._memory_limit = min(self._memory_limit, JOB_MEMORY_SHARE * of_job)
         self._checked_s = 0.0
         try:
             self._progress.unlink(missing_ok=True)
@@ -99,7 +105,9 @@ class Job:
             claim.token,
         ]
         self._command = cell.command(fresh_process=launcher.is_fresh)
-        self._process = launcher.start(arguments, self.log, cell.threads, cell.machine.device)
+        self._process = launcher.start(
+            arguments, self.log, cell.threads, cell.machine.device, taken.gpu
+        )
 
     @property
     def pid(self) -> int:
@@ -131,10 +139,10 @@ class Job:
             self._bound_log()
             memory = self._memory()
             self._peak_memory = max(self._peak_memory, memory)
-            if memory > limits.memory_gb * 1e9:
+            if memory > self._memory_limit:
                 self.kill()
-                reason = f"used {memory / 1e9:.2f} GB, the limit is {limits.memory_gb:g} GB"
-                return self._failure("oom", reason)
+                limit = f"{self._memory_limit / 1e9:.3g} GB"
+                return self._failure("oom", f"used {memory / 1e9:.2f} GB, the limit is {limit}")
         if self.seconds > limits.time_s:
             phase = self.progress().phase
             self.kill()

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from ddl_bench import machine
 from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
@@ -227,7 +228,7 @@ def unchanged_process() -> Iterator[None]:
 
 def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     track = override(load_track(track_name), changes(overrides))
-    threads = track.machine.threads or len(os.sched_getaffinity(0))
+    threads = track.machine.threads or machine.n_cores()
     is_file = track_name.endswith(".toml")
     shared = {
         "machine": track.machine.model_copy(update={"threads": threads}),
