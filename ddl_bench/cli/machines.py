@@ -59,7 +59,7 @@ def start(
         raise UserError(
             f"--runners {wanted.runners}: expected 1 to {len(cells)}, the number of cells"
         )
-    cpus = wanted.cpus or threads
+    cpus = threads if wanted.cpus is None else wanted.cpus
     if cpus < threads:
         raise UserError(f"--cpus {cpus}: a cell has {threads} threads, each on a core of its own")
     words = [sys.executable, "-m", "ddl_bench", *given_words(context), "--no-report"]

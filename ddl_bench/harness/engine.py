@@ -22,6 +22,7 @@ from ddl_bench.files import brief, explained, write_atomically
 from ddl_bench.harness.claims import born_at, this_process
 
 JOB_NAME = "ddl-bench"
+SHELL = "/bin/bash"
 SIGNAL_BEFORE_S = 90  # the end of a Slurm job, its runner is asked to stop
 CANCEL_WITHIN_S = 30.0  # the answer of scancel
 
@@ -148,21 +149,24 @@ def start_local(request: Request, run: Path) -> list[int]:
     folder = folder_of(run)
     with explained(folder, "cannot write there"):
         folder.mkdir(parents=True, exist_ok=True)
+    lines = [*request.setup, f"exec {shlex.join(request.words)}"]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pids = []
     for _ in range(request.n_runners):
-        lines = [*request.setup, f"exec {shlex.join(request.words)}"]
-        with (folder / "local.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603  the user's own lines of shell
-                ["/bin/bash", "-c", "\n".join(lines)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        born = born_at(process.pid)
-        note = this_process() | {"engine": "local", "pid": process.pid, "born": born}
-        write_note(folder / f"local-{process.pid}.json", note)
-        pids.append(process.pid)
+        pid = os.posix_spawn(
+            SHELL,
+            [SHELL, "-c", "\n".join(lines)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, folder / "local.log", flags, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        note = this_process() | {"engine": "local", "pid": pid, "born": born_at(pid)}
+        write_note(folder / f"local-{pid}.json", note)
+        pids.append(pid)
     return pids
 
 
