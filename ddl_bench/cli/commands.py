@@ -43,6 +43,7 @@ def run(
     fresh_process: bool,
     report: bool,
     tensorboard: bool,
+    public: bool,
     as_json: bool,
 ) -> bool:
     """Run a track with a live view and print its table.
@@ -64,6 +65,7 @@ def run(
                 jobs=jobs,
                 view=view,
                 fresh_process=fresh_process,
+                public=public,
             )
     except Stopped:
         print_rows(console, view.rows, as_json=as_json)

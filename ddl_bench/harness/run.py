@@ -14,6 +14,7 @@ from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row, read_row
 
 POLL_EVERY_S = 0.02
@@ -66,6 +67,7 @@ def run(
     jobs: int | None = None,
     view: View | None = None,
     fresh_process: bool = False,
+    public: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -92,6 +94,9 @@ def run(
     fresh_process
         Start an interpreter for each cell, instead of forking a process that has imported the
         libraries.
+    public
+        Take the names of the host and the user, and absolute paths, out of rows, models and logs,
+        also of cells that were finished earlier.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -120,6 +125,7 @@ def run(
         slots=n_slots(cells, jobs),
         view=view or Silent(),
         fresh_process=fresh_process,
+        public=public,
     )
 
 
@@ -171,6 +177,7 @@ def run_cells(
     slots: int,
     view: View,
     fresh_process: bool = False,
+    public: bool = False,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
@@ -207,6 +214,8 @@ def run_cells(
                 if row is not None or job.is_lost:
                     running.remove(job)
                     job.release()
+                    if row is not None and public:
+                        make_public(folder, [job.cell.id])
             view.tick(running)
             time.sleep(POLL_EVERY_S)
     finally:
@@ -214,6 +223,8 @@ def run_cells(
             job.kill()
             job.release()
         launcher.close()
+        if public:  # also what was finished earlier, or by other runners
+            make_public(folder, set(cell_of) - {job.cell.id for job in running})
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     return list(rows.values())
