@@ -206,7 +206,7 @@ def run(
         bool,
         typer.Option(
             "--download",
-            help="Download published data sets that are missing, and check them by hash.",
+            help="Download published data sets that are missing by https, and check their SHA-256.",
             rich_help_panel=IMAGES,
         ),
     ] = False,
@@ -261,6 +261,15 @@ def run(
         typer.Option(
             "--tensorboard",
             help="Write the curves of accuracy and loss for TensorBoard to OUT/tensorboard.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Keep the names of the host and the user, and absolute paths, out of rows, "
+            "models and logs.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -390,6 +399,7 @@ def run(
         shift=commands.shift_of(for_),
         report=report,
         tensorboard=tensorboard,
+        public=public,
         as_json=as_json,
     )
     raise typer.Exit(1 if failed else 0)
@@ -428,6 +438,31 @@ def report(
     from ddl_bench.cli import commands, output
 
     output.print_paths(console, commands.write_report(run, out), as_json=as_json)
+
+
+@app.command()
+def publish(
+    out: Annotated[
+        Path, typer.Argument(help="Write the public copies to this folder; it may be RUN itself.")
+    ],
+    run: RunFolder = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy a run without the names of its host and user, and without absolute paths.
+
+    Rows, arrays, models and the report are copied, logs and checkpoints are not. IDs and numbers
+    stay as they are, and every command reads the copy as it reads the run. `ddl-bench run
+    --public` makes a run public as it goes.
+
+    Example:
+
+    - `ddl-bench publish public/table1 --run results/table1`
+    """
+    from ddl_bench.cli import commands, output
+    from ddl_bench.results.publish import publish as copy
+
+    paths = copy(run, out) | commands.write_report(out, None)
+    output.print_paths(console, paths, as_json=as_json)
 
 
 @app.command()

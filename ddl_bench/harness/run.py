@@ -16,6 +16,7 @@ from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row, read_row
 
 POLL_EVERY_S = 0.02
@@ -76,6 +77,7 @@ def run(
     view: View | None = None,
     fresh_process: bool = False,
     shift: Shift | None = None,
+    public: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -105,6 +107,9 @@ def run(
     shift
         The time that this runner has; None for as long as there are cells. Before its end running
         cells are asked to save a checkpoint, from which the next runner goes on.
+    public
+        Take the names of the host and the user, and absolute paths, out of rows, models and logs,
+        also of cells that were finished earlier.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -134,6 +139,7 @@ def run(
         view=view or Silent(),
         fresh_process=fresh_process,
         shift=shift or Shift(),
+        public=public,
     )
 
 
@@ -188,6 +194,7 @@ def run_cells(
     view: View,
     fresh_process: bool,
     shift: Shift,
+    public: bool,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
@@ -222,6 +229,8 @@ def run_cells(
             job.kill()
             job.release()
         launcher.close()
+        if public:  # also what was finished earlier, or by other runners
+            make_public(folder, cell_of)
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
