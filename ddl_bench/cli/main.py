@@ -206,7 +206,7 @@ def run(
         bool,
         typer.Option(
             "--download",
-            help="Download published data sets that are missing, and check them by hash.",
+            help="Download published data sets that are missing by https, and check their SHA-256.",
             rich_help_panel=IMAGES,
         ),
     ] = False,
