@@ -45,6 +45,7 @@ def run(
     shift: Shift,
     report: bool,
     tensorboard: bool,
+    public: bool,
     as_json: bool,
 ) -> bool:
     """Run a track with a live view and print its table.
@@ -67,6 +68,7 @@ def run(
                 view=view,
                 fresh_process=fresh_process,
                 shift=shift,
+                public=public,
             )
     except Stopped:
         print_rows(console, view.rows, as_json=as_json)

@@ -264,6 +264,15 @@ def run(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Keep the names of the host and the user, and absolute paths, out of rows, "
+            "models and logs.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=OUTPUT)
     ] = False,
@@ -390,6 +399,7 @@ def run(
         shift=commands.shift_of(for_),
         report=report,
         tensorboard=tensorboard,
+        public=public,
         as_json=as_json,
     )
     raise typer.Exit(1 if failed else 0)
@@ -428,6 +438,31 @@ def report(
     from ddl_bench.cli import commands, output
 
     output.print_paths(console, commands.write_report(run, out), as_json=as_json)
+
+
+@app.command()
+def publish(
+    out: Annotated[
+        Path, typer.Argument(help="Write the public copies to this folder; it may be RUN itself.")
+    ],
+    run: RunFolder = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy a run without the names of its host and user, and without absolute paths.
+
+    Rows, arrays, models and the report are copied, logs and checkpoints are not. IDs and numbers
+    stay as they are, and every command reads the copy as it reads the run. `ddl-bench run
+    --public` makes a run public as it goes.
+
+    Example:
+
+    - `ddl-bench publish public/table1 --run results/table1`
+    """
+    from ddl_bench.cli import commands, output
+    from ddl_bench.results.publish import publish as copy
+
+    paths = copy(run, out) | commands.write_report(out, None)
+    output.print_paths(console, paths, as_json=as_json)
 
 
 @app.command()

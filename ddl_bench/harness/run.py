@@ -16,6 +16,7 @@ from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row, read_row
 
 POLL_EVERY_S = 0.02
@@ -76,6 +77,7 @@ def run(
     view: View | None = None,
     fresh_process: bool = False,
     shift: Shift | None = None,
+    public: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -105,6 +107,9 @@ def run(
     shift
         The time that this runner has; None for as long as there are cells. Before its end running
         cells are asked to save a checkpoint, from which the next runner goes on.
+    public
+        Take the names of the host and the user, and absolute paths, out of rows, models and logs,
+        also of cells that were finished earlier.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -134,6 +139,7 @@ def run(
         view=view or Silent(),
         fresh_process=fresh_process,
         shift=shift or Shift(),
+        public=public,
     )
 
 
@@ -188,6 +194,7 @@ def run_cells(
     view: View,
     fresh_process: bool,
     shift: Shift,
+    public: bool,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
@@ -215,25 +222,34 @@ def run_cells(
                         view.lacks_cores(queue.core_users(running))
                     break
                 running.append(job)
-            settle(running, queue, view)
+            done = settle(running, queue, view)
+            if public:
+                make_public(folder, done)
         stop_in_order(running, queue, view, shift.stop_within_s)
     finally:
         for job in running:  # stopped from outside: the cells under way will be run again
             job.kill()
             job.release()
         launcher.close()
+        if public:  # also what was finished earlier, or by other runners
+            make_public(folder, set(cell_of) - {job.cell.id for job in running})
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
 
 
-def settle(running: list[Job], queue: "Queue", view: View) -> None:
-    """Look at the running cells once, and take those that are over out of the list."""
+def settle(running: list[Job], queue: "Queue", view: View) -> list[str]:
+    """Look at the running cells once, and take those that are over out of the list.
+
+    Returns the IDs of those that have a row now.
+    """
+    done = []
     for job in list(running):
         row = job.poll()
         if row is not None:
             view.finished(row)
+            done.append(job.cell.id)
         if job.is_lost:
             queue.leave(job.cell)
         if job.is_stopped:
@@ -246,6 +262,7 @@ def settle(running: list[Job], queue: "Queue", view: View) -> None:
             job.ask_to_stop()
     view.tick(running)
     time.sleep(POLL_EVERY_S)
+    return done
 
 
 def stop_in_order(running: list[Job], queue: "Queue", view: View, within_s: float) -> None:

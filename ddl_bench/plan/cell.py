@@ -125,7 +125,9 @@ class Cell(Strict):
     track: str = ""
     keep_model: bool = False
     identity: int = IDENTITY_VERSION
-    older_id: str = Field("", description="of a row whose ID was made by an older rule")
+    older_id: str = Field(
+        "", description="of a row by an older rule, or one that is public without paths in options"
+    )
 
     @property
     def group(self) -> str:
