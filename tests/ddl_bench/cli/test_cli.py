@@ -22,7 +22,7 @@ from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import Row
 from tests.conftest import ddl_bench, make_cell, make_row
 
-VERBS = ["run", "report", "show", "compare", "predict", "methods", "datasets", "tracks", "check"]
+VERBS = "run report publish show compare predict methods datasets tracks check".split()
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
 
 
@@ -38,7 +38,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_teaches(verb: str) -> None:
     text = ddl_bench([*filter(None, [verb]), "--help"])
     assert "Usage:" in text
-    if verb in ("run", "show", "compare", "predict", "check", "report", "methods", "datasets"):
+    if verb in (
+        "run",
+        "show",
+        "compare",
+        "predict",
+        "check",
+        "report",
+        "publish",
+        "methods",
+        "datasets",
+    ):
         assert f"• ddl-bench {verb}" in text, "an example"
 
 
