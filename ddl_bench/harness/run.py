@@ -232,7 +232,7 @@ def run_cells(
             job.release()
         launcher.close()
         if public:  # also what was finished earlier, or by other runners
-            make_public(folder, set(cell_of) - {job.cell.id for job in running})
+            make_public(folder, cell_of)
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])

@@ -22,7 +22,8 @@ from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import Row
 from tests.conftest import ddl_bench, make_cell, make_row
 
-VERBS = "run report publish show compare predict methods datasets tracks check".split()
+ON_RUNS = ["run", "report", "publish", "show", "compare"]
+VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "check"]
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
 
 
