@@ -5,6 +5,9 @@ import hashlib
 import http.server
 import io
 import os
+import shutil
+import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -225,6 +228,43 @@ def test_nothing_but_https_is_opened(
     with pytest.raises(UserError, match=f"unknown url type: {scheme}"):
         fetch(tmp_path / "a", file)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_certificate_must_be_vouched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key = tmp_path / "key.pem"
+    certificate = tmp_path / "certificate.pem"
+    command = (
+        f"{program} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+
+    class Whole(Handler):
+        answers = {"a": whole}  # noqa: RUF012
+        asked = []  # noqa: RUF012
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.HTTPServer(("127.0.0.1", 0), Whole) as listening:
+        listening.handle_error = lambda *_: None  # type: ignore[method-assign]  # it is expected
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        server = Server(f"https://localhost:{listening.server_port}")
+        try:
+            with pytest.raises(UserError, match="certificate verify failed"):
+                fetch(tmp_path / "data.bin", server.file("a"))
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            fetch(tmp_path / "data.bin", server.file("a"))
+        finally:
+            listening.shutdown()
+            thread.join()
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("scheme", ["https", "file", "ftp"])
