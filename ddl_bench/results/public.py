@@ -36,10 +36,13 @@ class Place:
         Paths, which may have spaces; each becomes the name of its file or folder.
     words
         Names of hosts and users, which messages may repeat.
+    home
+        The home folder; empty where the user has none.
     """
 
     paths: tuple[str, ...]
     words: tuple[str, ...]
+    home: str
 
     @classmethod
     def of(cls, paths: Iterable[object], hosts: Iterable[object] = ()) -> "Place":
@@ -48,21 +51,24 @@ class Place:
         words += [word.partition(".")[0] for word in words]
         with suppress(KeyError, OSError):  # a user without a name
             words.append(getpass.getuser())
+        home = ""
+        with suppress(RuntimeError):
+            home = str(Path.home()).rstrip("/")
         known = [str(path) for path in paths if str(path).startswith(("/", "~/"))]
         known = [path for path in known if Path(path).name]
         unique = {word for word in words if word not in ANYBODY}
         return cls(
             paths=tuple(sorted(set(known), key=len, reverse=True)),
             words=tuple(sorted(unique, key=len, reverse=True)),
+            home=home,
         )
 
     def without_paths(self, text: str) -> str:
         """Replace each path in a text by the name of its file."""
         for path in self.paths:
             text = text.replace(path, Path(path).name)
-        home = str(Path.home())
-        if home != "/":
-            text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
+        if self.home:
+            text = re.sub(rf"{re.escape(self.home)}(?![\w.-])", "~", text)
         return PATH.sub(bare_name, QUOTED.sub(bare_name, text))
 
     def without_names(self, text: str) -> str:

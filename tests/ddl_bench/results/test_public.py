@@ -1,5 +1,6 @@
 """Public runs: no host, user, home folder or absolute path is left, and all else is as it was."""
 
+import getpass
 import json
 import platform
 import re
@@ -221,6 +222,18 @@ def test_known_paths_may_have_spaces_and_hosts_dots(monkeypatch: pytest.MonkeyPa
     place = Place.of(["/mnt/my data/x.npz", "digits"], ["other"])
     text = f"/mnt/my data/x.npz on node-7 and node-7.cluster.org of {USER}, other, pid 12, others"
     assert place.without_names(text) == "x.npz on ... and ... of ..., ..., pid, others"
+
+
+def test_a_user_without_a_home_or_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object) -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    def nobody() -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(Path, "home", nothing)
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert Place.of([]).without_names("see /a/b/c") == "see c"
 
 
 def test_an_unrelated_row_does_not_change(tmp_path: Path) -> None:
