@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ddl_bench.errors import UserError
+from ddl_bench.results import tensorboard as curves
 from ddl_bench.results.public import PATH, Place, public_row
 from ddl_bench.results.publish import make_public, publish
 from ddl_bench.results.rows import load_rows, read_row
@@ -234,6 +235,16 @@ def test_a_user_without_a_home_or_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Path, "home", nothing)
     monkeypatch.setattr(getpass, "getuser", nobody)
     assert Place.of([]).without_names("see /a/b/c") == "see c"
+
+
+def test_names_of_curves_for_tensorboard_have_no_host(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    started = "2026-01-01T00:00:00+00:00"
+    row = put(tmp_path, make_cell("a"), np.ones(10, bool), {}, started=started)
+    for _ in range(2):  # older curves are replaced
+        folder = curves.write(tmp_path, [row])
+        (file,) = (path for path in folder.rglob("*") if path.is_file())
+        assert file.name == "events.out.tfevents.0"
 
 
 def test_an_unrelated_row_does_not_change(tmp_path: Path) -> None:
