@@ -222,7 +222,9 @@ def run_cells(
                         view.lacks_cores(queue.core_users(running))
                     break
                 running.append(job)
-            settle(running, queue, view)
+            done = settle(running, queue, view)
+            if public:
+                make_public(folder, done)
         stop_in_order(running, queue, view, shift.stop_within_s)
     finally:
         for job in running:  # stopped from outside: the cells under way will be run again
@@ -237,12 +239,17 @@ def run_cells(
     return list(rows.values())
 
 
-def settle(running: list[Job], queue: "Queue", view: View) -> None:
-    """Look at the running cells once, and take those that are over out of the list."""
+def settle(running: list[Job], queue: "Queue", view: View) -> list[str]:
+    """Look at the running cells once, and take those that are over out of the list.
+
+    Returns the IDs of those that have a row now.
+    """
+    done = []
     for job in list(running):
         row = job.poll()
         if row is not None:
             view.finished(row)
+            done.append(job.cell.id)
         if job.is_lost:
             queue.leave(job.cell)
         if job.is_stopped:
@@ -255,6 +262,7 @@ def settle(running: list[Job], queue: "Queue", view: View) -> None:
             job.ask_to_stop()
     view.tick(running)
     time.sleep(POLL_EVERY_S)
+    return done
 
 
 def stop_in_order(running: list[Job], queue: "Queue", view: View, within_s: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import explained, read_regular, write_atomically
+from ddl_bench.files import brief, explained, read_regular, warn_damaged, write_atomically
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW, read_row
 
@@ -64,8 +64,12 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
     if read_row(path) is None:
         return False
     content = read_regular(path, LARGEST_ROW)
-    values = public_row(json.loads(content), cell_id, run)
-    write_changed(out / "cells" / path.name, as_json(values), content)
+    try:
+        data = as_json(public_row(json.loads(content), cell_id, run))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        warn_damaged(path, f"cannot be made public: {brief(error)}")
+        return False
+    write_changed(out / "cells" / path.name, data, content)
     if out != run:
         with suppress(FileNotFoundError):
             arrays = read_regular(path.with_suffix(".npz"))
@@ -97,8 +101,8 @@ def clean_work(run: Path, cell_id: str) -> None:
 
 
 def as_json(values: Any) -> bytes:
-    """Write the JSON of a row as rows are written."""
-    return json.dumps(values, indent=1, ensure_ascii=False).encode()
+    """Write the JSON of a row as rows are written; half a character becomes an escape of JSON."""
+    return json.dumps(values, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def write_changed(path: Path, data: bytes, earlier: bytes) -> None:

@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import shlex
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,36 @@ def test_damaged_rows_are_left_out_and_no_rows_are_a_clear_line(tmp_path: Path) 
         publish(tmp_path, tmp_path / "public")
     names = [path.stem for path in (tmp_path / "public" / "cells").glob("*.json")]
     assert names == [good.cell.id]
+
+
+@pytest.mark.parametrize(
+    ("provenance", "is_copied"),
+    [
+        ({"plugins": 3}, False),
+        ({"plugins": None}, False),
+        ({"host": ["/home/jane/x"]}, True),
+        ({"note": "half a character: \udc80"}, True),
+        ({"/home/jane/x": 1}, True),
+    ],
+)
+def test_odd_rows_are_cleaned_or_left_out(
+    provenance: dict[str, Any], is_copied: bool, tmp_path: Path
+) -> None:
+    row = put(tmp_path, make_cell("a"), np.ones(10, bool), {})
+    path = tmp_path / "cells" / f"{row.cell.id}.json"
+    values = json.loads(path.read_text()) | {"provenance": provenance}
+    path.write_text(json.dumps(values))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        publish(tmp_path, tmp_path / "public")
+    copies = [*(tmp_path / "public").rglob("*.json")]
+    warned = [str(each.message) for each in caught]
+    assert len(copies) == is_copied
+    assert len(warned) == (not is_copied)
+    assert all("cannot be made public" in text for text in warned)
+    for copy in copies:
+        assert "jane" not in copy.read_text()
+        assert read_row(copy) is not None
 
 
 @pytest.mark.parametrize(
