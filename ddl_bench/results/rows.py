@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -332,15 +332,24 @@ def load(run: str | Path) -> pd.DataFrame:
     return frame(load_rows(Path(run)))
 
 
-def arrays(run: Path, cell_id: str) -> dict[str, np.ndarray]:
+def arrays(run: Path, cell_id: str, wanted: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Read what is kept beside a row; empty where nothing is. Warns of what is damaged.
 
     `y_test`, `predictions`, `class_names`, `curve_*`, `loss_*`, `artefact_*`.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    cell_id
+        The cell of the row.
+    wanted
+        Names of the arrays to read, which takes a share of the time; None for all.
     """
     path = run / "cells" / f"{cell_id}.npz"
     try:
-        stored = read_arrays(path)
-        check_arrays(stored)
+        stored = read_arrays(path, wanted)
+        check_arrays(stored, wanted)
     except FileNotFoundError:
         return {}
     except UserError as error:
@@ -349,23 +358,28 @@ def arrays(run: Path, cell_id: str) -> dict[str, np.ndarray]:
     return stored
 
 
+SCORED = ("y_test", "predictions")
+CURVE = ("curve_seconds", "curve_accuracy", "curve_step", "curve_split")
+
 # Arrays that belong together: as many numbers in each.
 TOGETHER = (
-    ("y_test", "predictions"),
+    SCORED,
     ("curve_seconds", "curve_accuracy", "curve_step"),
     ("loss_seconds", "loss_mean", "loss_step"),
 )
 
 
-def check_arrays(stored: dict[str, np.ndarray]) -> None:
-    """Raise UserError for arrays that no row can have beside it."""
+def check_arrays(stored: dict[str, np.ndarray], wanted: Sequence[str] | None = None) -> None:
+    """Raise UserError for arrays that no row can have beside it; `wanted` as in `arrays`."""
     for names in TOGETHER:
         present = [stored[name] for name in names if name in stored]
         if any(array.ndim != 1 or array.dtype.kind not in "iuf" for array in present):
             raise UserError(f"{', '.join(names)}: expected one number for each")
         if len({len(array) for array in present}) > 1:
             raise UserError(f"{', '.join(names)} differ in length")
-    for name in TOGETHER[0]:
+    for name in SCORED:
+        if wanted is not None and name not in wanted:
+            continue
         if name not in stored:
             raise UserError(f"has no array {name}")
         if stored[name].dtype.kind not in "iu":
@@ -385,7 +399,7 @@ def check_classes(stored: dict[str, np.ndarray]) -> None:
         return
     if names.ndim != 1:
         raise UserError(f"class_names is {names.shape}; expected a list")
-    for key in TOGETHER[0]:
+    for key in SCORED:
         labels = stored[key]
         if labels.size and not 0 <= labels.min() <= labels.max() < len(names):
             raise UserError(f"{key} has labels beyond the {len(names)} classes")
