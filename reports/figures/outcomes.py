@@ -11,7 +11,6 @@ from ddl_bench.results.groups import Group
 from ddl_bench.results.rows import CURVE, Row, arrays
 from reports.figures.style import Look, looks
 
-
 MOST_CURVES = 1_000  # of a data set; the curves of further seeds could not be told apart
 
 
