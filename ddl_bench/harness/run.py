@@ -209,6 +209,7 @@ def run_cells(
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
+    is_changed = public or bool(waiting)  # if not, no row is read twice
     launcher = Launcher(is_fresh=fresh_process)
     queue = Queue(folder, waiting, earlier, launcher)
     running: list[Job] = []
@@ -234,7 +235,6 @@ def run_cells(
         launcher.close()
         if public:  # also what was finished earlier, or by other runners
             make_public(folder, cell_of)
-    is_changed = public or bool(waiting)
     rows = read_rows(folder, cell_of) if is_changed else finished
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
