@@ -139,7 +139,7 @@ def run(
         slots=n_slots(cells, jobs),
         view=view or Silent(),
         fresh_process=fresh_process,
-        shift=shift,
+        shift=shift or Shift(),
         public=public,
     )
 
@@ -193,12 +193,11 @@ def run_cells(
     rerun: str,
     slots: int,
     view: View,
-    fresh_process: bool = False,
-    shift: Shift | None = None,
-    public: bool = False,
+    fresh_process: bool,
+    shift: Shift,
+    public: bool,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
-    shift = shift or Shift()
     make_folders(folder)
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)
@@ -210,6 +209,7 @@ def run_cells(
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
+    is_changed = public or bool(waiting)  # if not, no row is read twice
     launcher = Launcher(is_fresh=fresh_process)
     queue = Queue(folder, waiting, earlier, launcher)
     running: list[Job] = []
@@ -235,7 +235,7 @@ def run_cells(
         launcher.close()
         if public:  # also what was finished earlier, or by other runners
             make_public(folder, cell_of)
-    rows = read_rows(folder, cell_of) if waiting or public else finished
+    rows = read_rows(folder, cell_of) if is_changed else finished
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
@@ -303,7 +303,7 @@ class Queue:
         earlier: Mapping[str, Row],
         launcher: Launcher,
     ) -> None:
-        self.waiting = list(waiting)
+        self.waiting = waiting
         self._launcher = launcher
         self._folder = folder
         self._earlier = earlier

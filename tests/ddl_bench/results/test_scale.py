@@ -1,17 +1,21 @@
 """Thousands of rows: what is done once a row, and what a command need not import."""
 
 import hashlib
+import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from ddl_bench.cli import output
 from ddl_bench.harness import run as runner
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.plan import cell as cells
@@ -19,7 +23,9 @@ from ddl_bench.plan import track as tracks
 from ddl_bench.plan.cell import Strict
 from ddl_bench.results import rows as stored
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import load_rows
+from ddl_bench.results.rows import SCORED, arrays, load_rows
+from reports.figures import outcomes
+from reports.figures.curves import draw_curves
 from tests.conftest import make_cell, put
 
 N_SEEDS = 6
@@ -103,7 +109,8 @@ def test_a_finished_run_reads_each_row_once(run: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(stored, "read_row", counting)
     planned = [row.cell for row in load_rows(run)]
     read.clear()
-    rows = runner.run_cells(planned, run, rerun="", slots=1, view=runner.Silent())
+    monkeypatch.setattr(runner, "plan", lambda *_: planned)
+    rows = runner.run("quick", run)
     assert [row.cell for row in rows] == planned
     assert len(read) == len(set(read)) == len(planned)
 
@@ -122,6 +129,65 @@ def test_a_report_imports_no_library_of_methods(run: Path) -> None:
 
 def test_help_imports_no_numbers() -> None:
     assert not imported(["run", "--help"]) & {*HEAVY, "numpy", "pandas", "scipy", "matplotlib"}
+
+
+def test_a_long_table_is_not_fitted_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr(output, "as_table", refuse)
+    records = [{"method": f"m[{i}]", "seconds": i / 4} for i in range(output.MOST_FOLDED + 1)]
+    stream = io.StringIO()
+    output.print_records(Console(file=stream, width=20), "cells", records, as_json=False)
+    title, heading, *lines = stream.getvalue().splitlines()
+    assert title == "cells"
+    assert heading.split() == ["method", "seconds"]
+    assert lines[3].split() == ["m[3]", "0.75"]
+    assert len(lines) == len(records)
+    assert {line.index(" ") < heading.index("seconds") for line in lines} == {True}
+
+
+def test_of_many_seeds_the_first_curves_are_drawn(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Sequence[str] | None] = []
+
+    def counting(folder: Path, cell_id: str, wanted: Sequence[str] | None = None) -> Any:
+        read.append(wanted)
+        return arrays(folder, cell_id, wanted)
+
+    monkeypatch.setattr(outcomes, "arrays", counting)
+    groups = gather(load_rows(run))
+    whole = outcomes.read_outcomes(run, groups)
+    figure = draw_curves(whole)
+    assert figure is not None
+    assert not figure.get_supxlabel()
+    assert len(read) == 2 * N_SEEDS
+    assert read.count(None) == len(groups)  # all arrays, of one seed of each line
+
+    monkeypatch.setattr(outcomes, "MOST_CURVES", 4)
+    read.clear()
+    few = outcomes.read_outcomes(run, groups)
+    figure = draw_curves(few)
+    assert figure is not None
+    assert figure.get_supxlabel() == f"the first 2 of {N_SEEDS} seeds"
+    assert len(read) == 4
+    assert [each.row for each in few.rows] == [each.row for each in whole.rows]
+    assert few.first_arrays().keys() == whole.first_arrays().keys() == {"a", "b"}
+    assert "predictions" in few.first_arrays()["a"]
+
+
+def test_wanted_arrays_alone_are_checked(run: Path) -> None:
+    cell_id = load_rows(run)[0].cell.id
+    assert set(arrays(run, cell_id, SCORED)) == set(SCORED)
+    assert set(arrays(run, cell_id, stored.CURVE)) == set(stored.CURVE)
+    path = run / "cells" / f"{cell_id}.npz"
+    np.savez(path, y_test=np.arange(3), predictions=np.arange(4))
+    with pytest.warns(UserWarning, match="differ in length"):
+        assert not arrays(run, cell_id, SCORED)
+    np.savez(path, y_test=np.arange(3))
+    with pytest.warns(UserWarning, match="has no array predictions"):
+        assert not arrays(run, cell_id, SCORED)
 
 
 def imported(arguments: list[str]) -> set[str]:
