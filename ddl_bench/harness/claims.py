@@ -119,11 +119,11 @@ def read_holder(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def is_alive(path: Path) -> bool:
+def is_alive(path: Path, now_s: float | None = None) -> bool:
     """Whether the runner that made a claim is still there.
 
     A runner of this machine, boot and process namespace is looked up; of any other the age of its
-    last sign of life is taken, by the clock of the file system.
+    last sign of life is taken, by the clock of the file system: `now_s`, or what it shows now.
     """
     content = read_holder(path)
     is_written = {"pid", "born", "place"} <= content.keys()
@@ -131,7 +131,9 @@ def is_alive(path: Path) -> bool:
         born: object = content["born"]
         return born is not None and born == born_at(content["pid"])
     try:
-        age_s = clock_of(path.parent) - path.stat().st_mtime
+        if now_s is None:
+            now_s = clock_of(path.parent)
+        age_s = now_s - path.stat().st_mtime
     except FileNotFoundError:
         return False
     return age_s < (STALE_AFTER_S if is_written else UNWRITTEN_FOR_S)
