@@ -5,15 +5,23 @@ detected nor named in SECURITY.md.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.faults.tally import Tally, table
+from tests.faults.disks import try_disks
+from tests.faults.hostile import documented, try_hostile
+from tests.faults.inputs import try_inputs
+from tests.faults.interrupts import try_signals
 from tests.faults.kills import try_kills
+from tests.faults.scale import try_scale
+from tests.faults.tally import Tally, table
+
+# Children are forked, which libraries that have started threads do not survive.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Part(Protocol):
@@ -23,7 +31,23 @@ class Part(Protocol):
         """Try what the part is about, in an empty folder."""
 
 
-PARTS: dict[str, Part] = {"kills": try_kills}
+PARTS: dict[str, Part] = {
+    "kills": try_kills,
+    "signals": try_signals,
+    "disks": try_disks,
+    "inputs": try_inputs,
+    "hostile": try_hostile,
+    "scale": try_scale,
+}
+
+
+def run_apart(name: str, *, smoke: bool) -> Tally:
+    """Run one part in an empty folder of its own."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"faults-{name}-") as scratch:
+        tally = PARTS[name](Path(scratch), smoke=smoke)
+    print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return tally
 
 
 def main(words: list[str] | None = None) -> int:
@@ -32,16 +56,17 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="try a little of each part")
     parser.add_argument("--only", choices=PARTS, action="append", help="try this part alone")
     options = parser.parse_args(words)
-    tallies = []
-    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-        for name in options.only or PARTS:
-            began = time.monotonic()
-            folder = Path(scratch) / name.replace(" ", "-")
-            folder.mkdir()
-            tally = PARTS[name](folder, smoke=options.smoke)
-            tallies.append(tally)
-            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    names = options.only or list(PARTS)
+    tallies = [run_apart(name, smoke=options.smoke) for name in names]
     print(table(tallies))
-    return 0
+    faults = [fault for tally in tallies for fault in tally.faults(documented())]
+    if faults:
+        print("\n".join(["", "what went wrong:", *faults]))
+    return 1 if faults else 0
+
+
 if __name__ == "__main__":
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        words = [sys.executable, "-m", "tests.faults", *sys.argv[1:]]
+        os.execve(sys.executable, words, {**os.environ, **ENVIRONMENT})
     sys.exit(main())

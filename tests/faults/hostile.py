@@ -197,7 +197,7 @@ def try_endings(trial: Trial) -> None:
         trial.expect(way, right, ended)
 
 
-NEEDLESS = '''\
+NEEDLESS = """\
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
@@ -213,7 +213,7 @@ class Some:
         {inside}
         return OneShot(Zero)
 {last}
-'''
+"""
 
 
 def source(

@@ -84,7 +84,9 @@ class Watched:
                 self.tally.torn.append(f"{path} is left over")
         ends = [seed for event, seed, _ in self.lines() if event == "end"]
         at_once = overlapping(self.lines())
-        self.tally.doubled += [f"{self.folder}: seed {seed} trained twice at once" for seed in at_once]
+        self.tally.doubled += [
+            f"{self.folder}: seed {seed} trained twice at once" for seed in at_once
+        ]
         missing = {str(seed) for seed in range(N_SEEDS)} - set(ends)
         self.tally.lost += [f"{self.folder}: seed {seed} never ended" for seed in sorted(missing)]
 

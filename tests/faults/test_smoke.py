@@ -1,0 +1,35 @@
+"""A little of the program that tries to hurt the harness, and what it says."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.faults.hostile import MARKED, UNDETECTABLE, documented
+from tests.faults.tally import Tally, table
+
+
+def test_the_harness_survives_a_little_of_everything() -> None:
+    command = [sys.executable, "-m", "tests.faults", "--smoke"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
+
+
+def test_what_cannot_be_detected_is_documented() -> None:
+    assert sorted(documented()) == sorted(UNDETECTABLE)
+    assert set(UNDETECTABLE) < set(MARKED)
+
+
+def test_each_fault_counts_but_those_that_are_documented() -> None:
+    tally = Tally("inputs", tried=3, torn=["a"], undetected=["b", "c"])
+    assert tally.faults(["b"]) == ["inputs: torn: a", "inputs: undetected: c"]
+    assert "undetected: b, c" in table([tally])
+
+
+@pytest.mark.parametrize("line", ["Traceback (most recent call last):", "Aborted."])
+def test_an_ugly_end_is_seen(line: str) -> None:
+    from tests.faults.commands import Ended
+
+    assert Ended(1, f"words\n{line}\nValueError: no\n", overtime=False).fault()
+    assert not Ended(2, "ddl-bench: no such track\n", overtime=False).fault()
