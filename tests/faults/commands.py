@@ -71,10 +71,11 @@ def start(action: Callable[[], object], log: Path, *, memory: int | None = None)
         action()
         code = 0
     except SystemExit as error:
-        if isinstance(error.code, int):
+        code = 1
+        if error.code is None:
+            code = 0
+        elif isinstance(error.code, int):
             code = error.code
-        else:
-            code = 0 if error.code is None else 1
     except BaseException:
         traceback.print_exc()
     finally:

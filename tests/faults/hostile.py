@@ -298,7 +298,6 @@ REFUSED = {  # plugins that are refused with exit code 2 before anything runs
     "unclear types": source("unclear", first="").replace(
         "    def start", "    depth: 'NoSuchName' = 1\n    def start"
     ),
-    "stop at import": source("stops", last="raise KeyboardInterrupt"),
 }
 
 
