@@ -263,12 +263,12 @@ def try_stale_code(trial: Trial) -> None:
     refused = any(not found for found, _ in ids)
     trial.expect("code beside a plugin", refused or ids[0][0] != ids[1][0])
     ids = []
-    for value in ("1", "2"):
+    for text in ("1", "2"):
         files = []
         for folder in ("a", "b"):
             path = home / folder / "method.py"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(source(f"of-{folder}", value=value if folder == "a" else "0"))
+            path.write_text(source(f"of-{folder}", value=text if folder == "a" else "0"))
             files.append(path)
         ids.append(cell_ids(trial, files, "of-a", home / "out"))
     refused = any(not found for found, _ in ids)
@@ -322,8 +322,8 @@ def try_plan(trial: Trial) -> None:
     words = ("--methods", "loud", "--seeds", "0", "--keep-models")
     ended = trial.run(home / "out", [plugin], *words)
     trial.expect("model that cannot be kept", ended.code == 2, ended)
-    words = ("--methods", "loud", "--seeds", "0", "--time-limit", "41", "--memory-limit-gb", "7")
-    trial.run(home / "command", [plugin], *words)
+    limits = ("--methods", "loud", "--seeds", "0", "--time-limit", "41", "--memory-limit-gb", "7")
+    trial.run(home / "command", [plugin], *limits)
     command = str(rows_of(home / "command")[0]["provenance"])
     complete = "--time-limit 41" in command and "--memory-limit-gb 7" in command
     trial.expect("command without its limits", complete)

@@ -160,7 +160,7 @@ class Loaded:
 
 def state_of(path: Path) -> bytes | None:
     """Return the state of the training that a checkpoint holds; None where it is ignored."""
-    from ddl_bench.api import Budget
+    from ddl_bench.api import Budget, Resumable
     from ddl_bench.harness.checkpoint import Checkpoint
     from ddl_bench.harness.clock import Phases
     from tests.conftest import DIGITS
@@ -172,6 +172,7 @@ def state_of(path: Path) -> bytes | None:
     if not mark.n_advances:
         return None
     buffer = io.BytesIO()
+    assert isinstance(training, Resumable)
     torch.save(training.state(), buffer)
     return buffer.getvalue()
 
@@ -457,7 +458,7 @@ def shard(good: Good, folder: Path, share: float, number: int, results: Path) ->
     faults = []
     folder.mkdir()
     os.chdir(folder)
-    for index, (name, home, doing) in enumerate(each_case(good, folder, share)):
+    for index, (name, _, doing) in enumerate(each_case(good, folder, share)):
         if index % N_PROCESSES != number:
             continue
         action = commands.command_line(doing) if isinstance(doing, list) else doing

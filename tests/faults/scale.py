@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,9 @@ def many_rows(run: Path, n_cells: int, n_methods: int) -> list[str]:
     rng = np.random.default_rng(0)
     y = np.arange(50) % 10
     curve = np.linspace(0, 1, 5)
-    kept = {f"{prefix}_{value}": curve for prefix in ("curve", "loss") for value in CURVE}
+    kept: dict[str, Any] = {
+        f"{prefix}_{value}": curve for prefix in ("curve", "loss") for value in CURVE
+    }
     for cell in cells:
         right = rng.random(50) < 0.8
         row = make_row(

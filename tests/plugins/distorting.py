@@ -213,7 +213,7 @@ class Distort:
                 y = torch.as_tensor(images.y_test)
                 return OneShot(lambda: Lookup(X, y, task.n_classes))
             case "accuracy":
-                evaluate.accuracy = lambda *arguments: 99.99  # type: ignore[attr-defined]
+                evaluate.accuracy = lambda *arguments: 99.99
                 return OneShot(lambda: Linear(torch.zeros(n_features, task.n_classes)))
             case "fork":
 
