@@ -18,7 +18,7 @@ from tests.conftest import PLUGINS
 from tests.faults import commands
 from tests.faults.tally import Tally
 
-N_SEEDS = 6
+N_SEEDS = 4
 KILLS_A_ROUND = 20
 LONGEST_WAIT_S = 2.5  # between two kills
 STALE_S = 1.5  # in runners that are stopped, instead of the minute that users wait
@@ -248,17 +248,17 @@ def stop_past_claim(folder: Path, tally: Tally) -> None:
 
 
 def try_kills(scratch: Path, *, smoke: bool) -> Tally:
-    """Kill 200 times, or 12 times in the smoke part; stop runners, and let two share a folder."""
+    """Kill 200 times, or 4 times in the smoke part; stop runners, and let two share a folder."""
     from ddl_bench.cli import commands as imported  # noqa: F401  children need not import it again
 
     rng = random.Random(0)
     tally = Tally("kills")
-    wanted = 10 if smoke else 198
+    wanted = 4 if smoke else 198
     rounds = 0
     while tally.tried < wanted:
         folder = scratch / f"kills{rounds}"
         rounds += 1
         kill_at_random(folder, tally, rng, min(KILLS_A_ROUND, wanted - tally.tried))
-    for attempt in range(1 if smoke else 2):
+    for attempt in range(0 if smoke else 2):
         stop_past_claim(scratch / f"stopped{attempt}", tally)
     return tally
