@@ -63,7 +63,9 @@ def start(action: Callable[[], object], log: Path, *, memory: int | None = None)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(  # noqa: SIM115
+            2, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+        )
         if memory is not None:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * os.sysconf("SC_PAGE_SIZE") + memory
@@ -128,9 +130,15 @@ def call(arguments: list[str], log: Path, *, seconds: float = 20.0) -> Ended:
     return call_action(command_line(arguments), log, seconds=seconds)
 
 
-def call_action(action: Callable[[], object], log: Path, *, seconds: float = 20.0) -> Ended:
+def call_action(
+    action: Callable[[], object],
+    log: Path,
+    *,
+    seconds: float = 20.0,
+    memory: int | None = MEMORY_BYTES,
+) -> Ended:
     """Do `action` in a child, as `call` does."""
-    pid = start(action, log, memory=MEMORY_BYTES)
+    pid = start(action, log, memory=memory)
     code = wait(pid, seconds)
     if code is None:
         stop(pid)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.faults import commands
-from tests.faults.kills import LOG, N_SEEDS, Watched, arguments
+from tests.faults.kills import LOG, N_SEEDS, Watched, arguments, complete
 from tests.faults.tally import Tally
 
 LIMIT_S = 120.0
@@ -84,19 +84,7 @@ class Disturbed:
         watched = Watched(self.folder, self.tally)
         watched.log = self.log
         watched.look()
-        for rerun in ("", "failed"):
-
-            def action(rerun: str = rerun) -> None:
-                os.environ[LOG] = str(self.log)
-                words = (
-                    [*arguments(self.folder), "--rerun", rerun] if rerun else arguments(self.folder)
-                )
-                commands.command_line(words)()
-
-            pid = commands.start(action, self.log.with_suffix(".again"))
-            if commands.wait(pid, LIMIT_S) is None:
-                commands.stop(pid)
-        finished = watched.look()
+        finished = complete(watched)
         if finished != N_SEEDS:
             self.tally.lost.append(f"{self.name}: {finished} of {N_SEEDS} rows after resuming")
         for path in self.folder.rglob("*.tmp"):

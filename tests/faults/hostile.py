@@ -1,14 +1,17 @@
 """Plugins that distort a run; each must leave a mark: a status, a note in the table, exit code 2.
 
 A mark is looked for as a reader would: in the row, in the note of its line, in what is printed.
+The numbers A1 to A15 are those of the kinds of plugins that are tried.
 """
 
 import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -16,16 +19,27 @@ from tests.conftest import PLUGINS, ROOT
 from tests.faults import commands
 from tests.faults.tally import Tally
 
-# Methods that distort a number, each of which must be marked in its row or in its line.
+if TYPE_CHECKING:
+    from ddl_bench.results.rows import Row
+
+# Ways to bend a number, each of which must be marked in its row.
 MARKED = (
-    "start", "classifier", "call", "thread", "child", "slow-clock", "frames", "memory", "accuracy",
-    "size", "negative-size", "cores", "disk", "transductive", "memorised",
+    "start", "classifier", "call", "thread", "goes-on", "child", "slower-clock", "accuracy",
+    "little", "negative", "fraction", "place", "company", "transductive", "cache",
+    "test-images", "cores", "cores-of-a-thread", "list", "pair", "nothing", "flags", "all-excluded",
 )  # fmt: skip
-# Those of them that no program on the same machine can tell from honest work: SECURITY.md.
-UNDETECTABLE = ("disk", "transductive", "memorised")
-SMOKE = ("start", "disk")
+# Ways that do not help, and are as honest as `honest`: nothing may be marked.
+HARMLESS = ("honest", "array", "excluded", "slow-clock", "looks", "twins", "elsewhere",
+    "sizeless",
+)  # fmt: skip
+# Ways that no program on the same machine can tell from honest work: SECURITY.md.
+UNDETECTABLE = ("disk", "memorised", "short", "slowed", "hidden")
+SMOKE = ("honest", "start", "disk")
+LOAD_MARKS = {"train_others", "test_others"}  # which come of the machine, not of the method
 LIMIT_S = 240.0
-MARGIN = 10  # percentage points above what an honest classifier gets
+HONEST_ACCURACY = 70.0  # percent that the nearest mean surpasses on digits
+BLIND_ACCURACY = 30.0  # percent that chance stays below
+SLOW_ANSWER_S = 0.01 / 256  # an image, of a method that takes its time
 
 
 def documented() -> list[str]:
@@ -39,7 +53,7 @@ def documented() -> list[str]:
 
 
 class Trial:
-    """Commands on one plugin, in a folder of their own."""
+    """Commands on plugins, each in a folder of its own."""
 
     def __init__(self, scratch: Path, tally: Tally) -> None:
         self.scratch = scratch
@@ -54,71 +68,71 @@ class Trial:
         return path
 
     def run(self, out: Path, plugins: list[Path], *words: str) -> commands.Ended:
-        """Run cells of a plugin; returns how the command ended."""
+        """Run cells of plugins; returns how the command ended."""
         options = ["--out", str(out), "--threads", "1", "--no-report", "--budget", "1e"]
         for plugin in plugins:
             options += ["--plugin", str(plugin)]
+        return self.call(commands.command_line(["run", *options, *words]))
 
-        def action() -> None:
-            os.environ["DDL_BENCH_RUN"] = str(out)
-            os.environ["DDL_BENCH_PIDS"] = str(self.scratch / "pids")
-            commands.command_line(["run", *options, *words])()
-
-        log = self.scratch / f"{self._number}.log"
+    def call(self, action: Callable[[], object]) -> commands.Ended:
+        """Do an action in a child, without a limit of its memory."""
         self._number += 1
-        pid = commands.start(action, log)
-        code = commands.wait(pid, LIMIT_S)
-        if code is None:
-            commands.stop(pid)
-        output = log.read_text(errors="replace")
-        return commands.Ended(-1 if code is None else code, output, code is None)
+        log = self.scratch / f"{self._number}.log"
+        return commands.call_action(action, log, seconds=LIMIT_S, memory=None)
 
-    def expect(self, name: str, marked: bool, ended: commands.Ended | None = None) -> None:
-        """Count an attempt, which should be marked and must not end in a traceback."""
+    def expect(self, name: str, detected: bool, ended: commands.Ended | None = None) -> None:
+        """Count an attempt, which should be detected and must not end in a traceback."""
         self.tally.tried += 1
         fault = ended.fault() if ended else ""
         if fault:
             self.tally.tracebacks.append(f"{name}: {fault}")
-        elif not marked:
+        elif not detected:
             self.tally.undetected.append(name)
 
-
-def rows_of(out: Path) -> list[dict[str, object]]:
-    """Read the rows of a run."""
-    rows = []
-    for path in sorted((out / "cells").glob("*.json")):
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(path.read_text()))
-    return rows
+    def expect_refused(self, name: str, ended: commands.Ended) -> None:
+        """Count an attempt that the plan must refuse."""
+        self.expect(name, ended.code == 2, ended)
 
 
-def notes_of(out: Path) -> dict[str, str]:
-    """Read the status of each row that is not ok, and the note of each line of the table."""
-    from ddl_bench.results.groups import gather
+def rows_of(out: Path) -> dict[str, "Row"]:
+    """Read the rows of a run, by the way of the method or by its label."""
     from ddl_bench.results.rows import load_rows
-    from ddl_bench.results.table import notes
 
-    texts = {}
-    for group in gather(load_rows(out)):
-        way = str(group.cell.params.get("way", group.cell.method))
-        failed = [row.reason or row.status for row in group.rows if row.status != "ok"]
-        texts[way] = "; ".join([*failed, *notes(group)])
-    return texts
+    return {str(row.cell.params.get("way", row.cell.label)): row for row in load_rows(out)}
 
 
-def try_measured(trial: Trial, ways: tuple[str, ...]) -> None:
-    """A3, A9, A10: learning off the clock, test images within reach, invented sizes."""
-    out = trial.folder("measured")
-    methods = ",".join(f"distort[way={way}]" for way in ("honest", *ways))
-    plugin = PLUGINS / "distorting.py"
-    ended = trial.run(out, [plugin], "--methods", methods, "--seeds", "0")
-    texts = notes_of(out)
-    if texts.get("honest", "no row"):
-        trial.tally.lost.append(f"the honest method is marked: {texts.get('honest')}")
+def marks_of(row: "Row | None") -> set[str]:
+    """What marks a row: its status, and its notes without those of a loaded machine."""
+    from ddl_bench.results.marks import marks
+
+    if row is None:
+        return {"no row"}
+    if row.status != "ok":
+        return {row.status}
+    return set(marks(row.measured)) - LOAD_MARKS
+
+
+def try_ways(trial: Trial, ways: tuple[str, ...]) -> None:
+    """A3, A4, A9, A10, A12: numbers that mislead, beside honest ones."""
+    out = trial.folder("ways")
+    methods = ",".join(f"dishonest[way={way}]" for way in ways)
+    words = ("--methods", methods, "--seeds", "0")
+    ended = trial.run(out, [PLUGINS / "dishonest.py"], *words)
     if ended.fault():
-        trial.tally.tracebacks.append(f"measured: {ended.fault()}")
+        trial.tally.tracebacks.append(f"a run of dishonest methods: {ended.fault()}")
+    rows = rows_of(out)
     for way in ways:
-        trial.expect(way, bool(texts.get(way, "no row")))
+        row = rows.get(way)
+        names = marks_of(row)
+        if way in HARMLESS:
+            trial.tally.tried += 1
+            low = row is None or (row.measured.accuracy or 0.0) < HONEST_ACCURACY
+            if names or low:
+                trial.tally.lost.append(f"{way} is marked: {names or 'its accuracy is low'}")
+        elif way == "cache" and row is not None and not names:
+            trial.expect(way, (row.measured.test_s_per_image or 0.0) > SLOW_ANSWER_S)
+        else:
+            trial.expect(way, bool(names))
 
 
 def sorted_images(path: Path) -> None:
@@ -133,71 +147,120 @@ def sorted_images(path: Path) -> None:
     np.savez(path, x_train=X[::2], y_train=y[::2], x_test=X[1::2], y_test=y[1::2])
 
 
-def try_order_and_cache(trial: Trial) -> None:
-    """A4, A5: answers that are remembered, and places in a batch."""
+def try_order(trial: Trial) -> None:
+    """A5: the place of a test image says nothing, also where they are sorted by class."""
     out = trial.folder("order")
     images = out.with_suffix(".npz")
     sorted_images(images)
-    plugin = PLUGINS / "distorting.py"
-    methods = "distort[way=position],distort[way=cache]"
-    words = ("--methods", methods, "--seeds", "0", "--datasets", str(images))
-    ended = trial.run(out, [plugin], *words)
-    measured = {row["cell"]["params"]["way"]: row for row in rows_of(out)}  # type: ignore[index]
-    texts = notes_of(out)
-    for way in ("position", "cache"):
-        row = measured.get(way)
-        values = row["measured"] if row else {}
-        bent = True
-        if way == "position":
-            bent = (values.get("accuracy") or 0) > 10 + 2 * MARGIN  # type: ignore[attr-defined]
-        else:
-            bent = (values.get("test_s_per_image") or 1) < 2e-5  # type: ignore[attr-defined]
-        trial.expect(way, bool(texts.get(way)) or (row is not None and not bent), ended)
+    words = ("--methods", "dishonest[way=place]", "--seeds", "0", "--datasets", str(images))
+    ended = trial.run(out, [PLUGINS / "dishonest.py"], *words)
+    row = rows_of(out).get("place")
+    blind = row is not None and (row.measured.accuracy or 0.0) < BLIND_ACCURACY
+    trial.expect("place among sorted images", blind, ended)
 
 
-def try_leftovers(trial: Trial) -> None:
-    """A9: a child in a session of its own does not outlive its cell."""
-    out = trial.folder("detached")
-    plugin = PLUGINS / "distorting.py"
-    words = ("--methods", "distort[way=detached]", "--seeds", "0")
-    ended = trial.run(out, [plugin], *words)
-    pids = [int(word) for word in (trial.scratch / "pids").read_text().split()]
-    alive = [pid for pid in pids if psutil.pid_exists(pid)]
-    for pid in alive:
-        psutil.Process(pid).kill()
-    trial.expect("detached", not alive, ended)
+@contextlib.contextmanager
+def busy_cores(scratch: Path) -> Iterator[None]:
+    """Let two processes compute on each core meanwhile."""
+
+    def compute() -> None:
+        end = time.monotonic() + LIMIT_S
+        while time.monotonic() < end:
+            pass
+
+    number = 2 * (os.cpu_count() or 1)
+    pids = [commands.start(compute, scratch / f"busy{index}.log") for index in range(number)]
+    try:
+        yield
+    finally:
+        for pid in pids:
+            commands.stop(pid)
 
 
-ENDINGS = {  # what a method does, and the statuses that its row may have
-    "fork": ("ok", "failed", "crashed"),
-    "no-size": ("failed",),
-    "chdir": ("ok",),
-    "masked": ("ok",),
-    "remove": ("ok", "crashed", "failed"),
-    "long-reason": ("failed",),
+LEAVING = {  # methods that leave a process behind, and their plugins
+    "untidy[way=session]": PLUGINS / "untidy.py",
+    "misbehave[way=orphan]": PLUGINS / "misbehaving.py",
+}
+
+
+def try_load(trial: Trial) -> None:
+    """A9: a loaded machine is noted; what a method leaves behind ends with its cell."""
+    from ddl_bench.results.marks import marks
+
+    out = trial.folder("load")
+    plugin = PLUGINS / "dishonest.py"
+    words = ("--methods", "dishonest[way=honest]", "--seeds", "0")
+    with busy_cores(trial.scratch):
+        ended = trial.run(out, [plugin], *words)
+    row = rows_of(out).get("honest")
+    loaded = row is not None and bool(LOAD_MARKS & set(marks(row.measured)))
+    trial.expect("loaded machine", loaded, ended)
+    for method, plugin in LEAVING.items():
+        out = trial.folder("leaving")
+        ended = trial.run(out, [plugin], "--methods", method, "--seeds", "0")
+        left = sleepers()
+        for process in left:
+            process.kill()
+        trial.expect(f"{method} leaves a child", not left and bool(rows_of(out)), ended)
+
+
+def sleepers() -> list[psutil.Process]:
+    """List the children that the plugins of the tests leave behind."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"] in (["sleep", "611"], ["sleep", "602"]):
+            found.append(process)
+    return found
+
+
+def try_two_runners(trial: Trial) -> None:
+    """A9: two runners of one machine never compute on the same core at the same time."""
+    pids = []
+    outs = []
+    for number in (1, 2):
+        out = trial.folder(f"runner{number}")
+        words = ["--methods", "dishonest[way=honest]", "--seeds", "0", "--jobs", "1"]
+        words += ["--threads", "1", "--no-report", "--budget", "1e", "--out", str(out)]
+        words += ["--plugin", str(PLUGINS / "dishonest.py")]
+        action = commands.command_line(["run", *words])
+        pids.append(commands.start(action, out.with_suffix(".log")))
+        outs.append(out)
+    for pid in pids:
+        if commands.wait(pid, LIMIT_S) is None:
+            commands.stop(pid)
+    spans = []
+    for out in outs:
+        row = rows_of(out).get("honest")
+        if row is not None:
+            spans.append(set(row.provenance["cores_used"]))
+    apart = (os.cpu_count() or 1) < 2 or (len(spans) == 2 and not spans[0] & spans[1])
+    trial.expect("two runners on one core", apart)
+
+
+ENDINGS = {  # what a method does, and the statuses that its row may have; "" for no row
+    "misbehave[way=remove]": ("ok", "crashed", "failed", ""),
+    "misbehave[way=long-reason]": ("failed",),
+    "misbehave[way=nan]": ("diverged", "failed"),  # the text, not the number
+    "misbehave[way=1]": ("ok",),
+    "misbehave[way=exit]": ("crashed",),
+    "misbehave[way=exit-politely]": ("crashed", "failed"),
+    "misbehave[way=import]": ("not_installed",),
+    "misbehave[way=oom]": ("oom",),
 }
 
 
 def try_endings(trial: Trial) -> None:
-    """A10, A12, A15: methods that fork, change the folder, remove the run or score -inf."""
-    plugin = PLUGINS / "distorting.py"
-    for way, expected in ENDINGS.items():
-        out = trial.folder(way)
-        methods = f"distort[way={way}]"
-        ended = trial.run(out, [plugin], "--methods", methods, "--seeds", "0", "--json")
-        statuses = [row["status"] for row in rows_of(out)]
-        right = all(status in expected for status in statuses) and (
-            bool(statuses) or way == "remove"
-        )
-        if way == "fork" and statuses == ["ok"]:
-            measured = rows_of(out)[0]["measured"]
-            right = measured["accuracy"] > 50  # type: ignore[index]
-        if way == "long-reason":
-            right = right and len(str(rows_of(out)[0]["reason"])) < 5_000
-        trial.expect(way, right, ended)
+    """A12, A15: methods that end in odd ways, and texts that look like numbers."""
+    plugin = PLUGINS / "misbehaving.py"
+    for method, expected in ENDINGS.items():
+        out = trial.folder("ending")
+        ended = trial.run(out, [plugin], "--methods", method, "--seeds", "0", "--json")
+        rows = list(rows_of(out).values()) if (out / "cells").is_dir() else []
+        status = rows[0].status if rows else ""
+        trial.expect(method, status in expected and len(ended.output) < 20_000, ended)
 
 
-NEEDLESS = """\
+TEMPLATE = """\
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
@@ -220,31 +283,47 @@ def source(
     name: str, *, first: str = "", inside: str = "pass", last: str = "", value: str = "0"
 ) -> str:
     """Write the source of a small plugin, with lines of its own at its beginning or end."""
-    return NEEDLESS.format(name=name, first=first, inside=inside, last=last, value=value)
+    return TEMPLATE.format(name=name, first=first, inside=inside, last=last, value=value)
+
+
+IMPORT_EFFECTS = (
+    "torch.set_default_dtype(torch.float64)",
+    "torch.backends.mkldnn.enabled = False",
+    "torch.nn.functional.relu = torch.nn.functional.relu6",
+)
 
 
 def try_import_effects(trial: Trial) -> None:
     """A2: what a plugin changes at its import does not reach the methods of another."""
     home = trial.folder("import")
-    record = "import os; open(os.environ['DDL_BENCH_PIDS'] + '.dtype', 'a').write("
-    record += "str(torch.get_default_dtype()) + '\\n')"
+    seen = home / "seen"
+    state = "torch.get_default_dtype(), torch.backends.mkldnn.enabled, "
+    state += "torch.nn.functional.relu.__name__"
     victim = home / "victim.py"
+    record = f"open({str(seen)!r}, 'a').write(repr(({state})) + '\\n')"
     victim.write_text(source("victim", inside=record))
     loud = home / "loud.py"
-    loud.write_text(source("loud", first="torch.set_default_dtype(torch.float64)"))
+    loud.write_text(source("loud", first="\n".join(IMPORT_EFFECTS)))
     ended = trial.run(home / "out", [loud, victim], "--methods", "victim", "--seeds", "0")
-    seen = trial.scratch / "pids.dtype"
-    types = set(seen.read_text().split()) if seen.exists() else set()
-    trial.expect("import effect", types == {"torch.float32"}, ended)
+    states = set(seen.read_text().splitlines()) if seen.exists() else set()
+    trial.expect("import effect", states == {"(torch.float32, True, 'relu')"}, ended)
 
 
-def cell_ids(trial: Trial, plugins: list[Path], method: str, out: Path) -> tuple[list[str], str]:
-    """Plan a method of a plugin: the IDs of its cells, and what was printed."""
+def cell_ids(trial: Trial, plugins: list[Path], method: str, out: Path) -> list[str]:
+    """Plan a method of a plugin: the IDs of its cells; none where standard output is no JSON."""
     words = ("--methods", method, "--seeds", "0", "--dry-run", "--json")
     ended = trial.run(out, plugins, *words)
+    start = ended.output.find("[")
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        return [record["cell"] for record in json.loads(ended.output)], ended.output
-    return [], ended.output
+        records, _ = json.JSONDecoder().raw_decode(ended.output[max(0, start) :])
+        return [record["cell"] for record in records]
+    return []
+
+
+def differ(ids: list[list[str]]) -> bool:
+    """Whether two plans have other cells, or one was refused."""
+    first, second = ids
+    return not first or not second or first != second
 
 
 def try_stale_code(trial: Trial) -> None:
@@ -252,64 +331,69 @@ def try_stale_code(trial: Trial) -> None:
     home = trial.folder("stale")
     helper = home / "faults_helper.py"
     plugin = home / "plugin.py"
-    line = "import sys; sys.path.insert(0, __file__.rpartition('/')[0])\n"
-    line += "import faults_helper"
-    plugin.write_text(source("stale", first=line, value="faults_helper.value()"))
+    plugin.write_text(source("stale", first="import faults_helper", value="faults_helper.value()"))
     ids = []
     for value in (1, 2):
         helper.write_text(f"def value():\n    return {value}\n")
         shutil.rmtree(home / "__pycache__", ignore_errors=True)
         ids.append(cell_ids(trial, [plugin], "stale", home / "out"))
-    refused = any(not found for found, _ in ids)
-    trial.expect("code beside a plugin", refused or ids[0][0] != ids[1][0])
+    trial.expect("code beside a plugin", differ(ids))
     ids = []
     for text in ("1", "2"):
         files = []
         for folder in ("a", "b"):
             path = home / folder / "method.py"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(source(f"of-{folder}", value=text if folder == "a" else "0"))
+            code = source(f"of-{folder}", value=text if folder == "a" else "0")
+            path.write_text(code)
             files.append(path)
         ids.append(cell_ids(trial, files, "of-a", home / "out"))
-    refused = any(not found for found, _ in ids)
-    trial.expect("plugins of one name", refused or ids[0][0] != ids[1][0])
+    trial.expect("plugins of one name", differ(ids))
 
 
 def try_mixed_code(trial: Trial) -> None:
-    """A6: rows of a method whose file was edited in between do not make one line."""
+    """A6: rows of a method whose file was edited in between do not make one line in silence."""
+    from ddl_bench.results.groups import gather
+    from ddl_bench.results.rows import load_rows
+    from ddl_bench.results.table import notes
+
     home = trial.folder("mixed")
     plugin = home / "mixed.py"
     for seed in ("0", "1"):
         plugin.write_text(source("mixed", value=seed))
         ended = trial.run(home / "out", [plugin], "--methods", "mixed", "--seeds", seed)
-    texts = notes_of(home / "out")
-    trial.expect("mixed code", bool(texts.get("mixed")), ended)
+    groups = gather(load_rows(home / "out"))
+    told = len(groups) > 1 or any(notes(group) for group in groups)
+    trial.expect("mixed code", told, ended)
 
 
-REFUSED = {  # plugins that are refused with exit code 2 before anything runs
-    "taken data set": source(
-        "taken", last="from ddl_bench.data.digits import digits\nDATASETS = {'digits': digits}"
+UNCLEAR = source("unclear").replace("    def start", "    depth: 'NoSuchName' = 1\n    def start")
+REFUSED = {  # plugins, and the method that is planned, with exit code 2 before anything runs
+    "taken data set": (
+        source("taken", last="DATASETS = {'digits': lambda data_dir, download: None}"),
+        "nearest-mean",
     ),
-    "taken method": source("sdl"),
-    "one name twice": source("twice") + source("twice").replace("class Some", "class Other"),
-    "exit at import": source("exits", last="import sys; sys.exit(0)"),
-    "hard exit at import": source("exits", last="import os; os._exit(0)"),
-    "error at import": source("raises", last="1 / 0"),
-    "unclear types": source("unclear", first="").replace(
-        "    def start", "    depth: 'NoSuchName' = 1\n    def start"
+    "taken method": (source("sdl"), "nearest-mean"),
+    "one name twice": (
+        source("twice") + source("twice").replace("class Some", "class Other"),
+        "nearest-mean",
     ),
+    "name with a comma": (source("a,b"), "nearest-mean"),
+    "exit at import": (source("exits", last="import sys; sys.exit(0)"), "nearest-mean"),
+    "hard exit at import": (source("exits", last="import os; os._exit(0)"), "nearest-mean"),
+    "error at import": (source("raises", last="1 / 0"), "nearest-mean"),
+    "unclear types": (UNCLEAR, "unclear[depth=2]"),
 }
 
 
 def try_refused(trial: Trial) -> None:
     """A7, A15: names that are taken, and imports that end the process."""
-    for name, text in REFUSED.items():
+    for name, (text, method) in REFUSED.items():
         home = trial.folder("refused")
         plugin = home / "plugin.py"
         plugin.write_text(text)
-        words = ("--methods", "nearest-mean", "--seeds", "0", "--dry-run")
-        ended = trial.run(home / "out", [plugin], *words)
-        trial.expect(name, ended.code == 2, ended)
+        words = ("--methods", method, "--seeds", "0", "--dry-run")
+        trial.expect_refused(name, trial.run(home / "out", [plugin], *words))
 
 
 def try_plan(trial: Trial) -> None:
@@ -317,14 +401,13 @@ def try_plan(trial: Trial) -> None:
     home = trial.folder("plan")
     plugin = home / "loud.py"
     plugin.write_text(source("loud", last="print('hello')"))
-    ids, _ = cell_ids(trial, [plugin], "loud", home / "out")
-    trial.expect("print at import", bool(ids))
+    trial.expect("print at import", bool(cell_ids(trial, [plugin], "loud", home / "out")))
     words = ("--methods", "loud", "--seeds", "0", "--keep-models")
-    ended = trial.run(home / "out", [plugin], *words)
-    trial.expect("model that cannot be kept", ended.code == 2, ended)
+    trial.expect_refused("model that cannot be kept", trial.run(home / "out", [plugin], *words))
     limits = ("--methods", "loud", "--seeds", "0", "--time-limit", "41", "--memory-limit-gb", "7")
     trial.run(home / "command", [plugin], *limits)
-    command = str(rows_of(home / "command")[0]["provenance"])
+    row = rows_of(home / "command").get("loud")
+    command = str(row.provenance["command"]) if row else ""
     complete = "--time-limit 41" in command and "--memory-limit-gb 7" in command
     trial.expect("command without its limits", complete)
     from ddl_bench.errors import UserError
@@ -337,15 +420,17 @@ def try_plan(trial: Trial) -> None:
         trial.expect("budget beyond the limit", True)
 
 
-PACKAGES = {  # entry points of a made-up package, and whether the run must be refused
+PACKAGES = {  # entry points of a made-up package
     "broken data set": "[ddl_bench.datasets]\nbroken = no_such_module:load\n",
     "broken method": "[ddl_bench.methods]\nbroken = faults_broken:Broken\n",
     "broken report": "[ddl_bench.reports]\nbroken = no_such_module:write\n",
+    "package that takes a method": "[ddl_bench.methods]\nnearest-mean = faults_broken:Broken\n",
+    "package that takes a data set": "[ddl_bench.datasets]\ndigits = faults_broken:load\n",
 }
 
 
 def try_packages(trial: Trial) -> None:
-    """A8: packages that cannot be loaded do not harm the methods of others."""
+    """A7, A8: installed packages that cannot be loaded, or take names, harm no method of others."""
     for name, text in PACKAGES.items():
         home = trial.folder("package")
         site = home / "faults_broken-1.0.dist-info"
@@ -353,60 +438,105 @@ def try_packages(trial: Trial) -> None:
         (site / "METADATA").write_text("Metadata-Version: 2.1\nName: faults-broken\nVersion: 1.0\n")
         (site / "entry_points.txt").write_text(text)
         (home / "faults_broken.py").write_text("raise RuntimeError('at import')\n")
-        out = str(home / "out")
+        words = ["--methods", "nearest-mean", "--seeds", "0", "--threads", "1"]
+        words += ["--out", str(home / "out")]
 
-        def action(home: Path = home, out: str = out) -> None:
+        def action(home: Path = home, words: list[str] = words) -> None:
             import sys
 
             sys.path.insert(0, str(home))
-            words = ["--methods", "nearest-mean", "--seeds", "0", "--threads", "1", "--out", out]
             commands.command_line(["run", *words])()
 
-        log = home / "log"
-        pid = commands.start(action, log)
-        code = commands.wait(pid, LIMIT_S)
-        ended = commands.Ended(-1 if code is None else code, log.read_text(), code is None)
-        trial.expect(name, len(rows_of(home / "out")) == 1, ended)
+        ended = trial.call(action)
+        rows = rows_of(home / "out").values()
+        unharmed = [row.status for row in rows] == ["ok"]
+        named = "takes" not in name or "it is ignored" in ended.output
+        trial.expect(name, unharmed and named, ended)
+
+
+CHECKED = {  # what a method does in start(), which `check` must not pass as tried and held
+    "skips all": "from ddl_bench.api import Skip; raise Skip('not for me')",
+    "ends in check": "import os; os._exit(0)",
+    "forks in check": "import os; os.fork()",
+    "learns in start": "import time; end = time.time() + 1\n        while time.time() < end: pass",
+}
 
 
 def try_check(trial: Trial) -> None:
     """A11: `check` does not pass what it has not tried, and ends."""
-    for name, inside in {
-        "skips all": "from ddl_bench.api import Skip; raise Skip('not for me')",
-        "ends in check": "import os; os._exit(0)",
-    }.items():
+    for name, inside in CHECKED.items():
         home = trial.folder("check")
         plugin = home / "plugin.py"
         plugin.write_text(source("unchecked", inside=inside))
-        ended = commands.call(["check", str(plugin)], home / "log", seconds=LIMIT_S)
-        untried = "skipped" in ended.output or "broken" in ended.output
-        trial.expect(name, untried, ended)
+        ended = trial.call(commands.command_line(["check", str(plugin), "--like", "1x8x8"]))
+        trial.expect(name, "skipped" in ended.output or "broken" in ended.output, ended)
+    for name, text in {
+        "taken name in check": source("sdl"),
+        "name with a comma in check": source("a,b"),
+        "unclear types in check": UNCLEAR,
+        "exit at import in check": source("exits", last="import os; os._exit(0)"),
+    }.items():
+        home = trial.folder("check")
+        plugin = home / "plugin.py"
+        plugin.write_text(text)
+        ended = trial.call(commands.command_line(["check", str(plugin), "--like", "1x8x8"]))
+        trial.expect(name, ended.code in (1, 2), ended)
 
 
 def try_conversion(trial: Trial) -> None:
-    """A14: hooks are kept by `convert`, or refused."""
+    """A14: hooks are kept by `convert` and `fold`, or refused; wrapped networks are refused."""
     import torch
     from torch import nn
 
-    from detrame import convert
+    from detrame import convert, fold
 
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
+    def plain() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+
+    def with_pre_hook() -> nn.Module:
+        net = plain()
+        net.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],))
+        return net
+
+    def with_hook() -> nn.Module:
+        net = plain()
+        net.register_forward_hook(lambda module, inputs, output: 3 * output)
+        return net
+
+    def with_inner_hook() -> nn.Module:
+        net = plain()
+        net[1].register_forward_hook(lambda module, inputs, output: 3 * output)
+        return net
+
     X = torch.randn(2, 3, 8, 8)
-    net(X)
-    net.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],))
-    expected = net(X)
-    try:
-        close = torch.allclose(convert(net)(X), expected, atol=1e-3)
-        trial.expect("hook on a network", close)
-    except ValueError:
-        trial.expect("hook on a network", True)
+    nets: dict[str, Callable[[], nn.Module]] = {
+        "hook before a network": with_pre_hook,
+        "hook on a network": with_hook,
+        "hook on a ReLU": with_inner_hook,
+        "wrapped network": lambda: nn.DataParallel(plain()),
+        "scripted network": lambda: torch.jit.script(plain()),
+    }
+    changes: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "convert": convert,
+        "fold": lambda net: fold(convert(net)),
+    }
+    for name, make in nets.items():
+        for change_name, change in changes.items():
+            net = make().eval()
+            expected = net(X)
+            try:
+                close = torch.allclose(change(net)(X), expected, atol=1e-3)
+            except (ValueError, TypeError):  # refused
+                close = True
+            trial.expect(f"{name}, {change_name}", close)
 
 
 PARTS: tuple[Callable[[Trial], None], ...] = (
-    try_order_and_cache, try_leftovers, try_endings, try_import_effects, try_stale_code,
+    try_order, try_load, try_two_runners, try_endings, try_import_effects, try_stale_code,
     try_mixed_code, try_refused, try_plan, try_packages, try_check, try_conversion,
 )  # fmt: skip
+SMOKE_PARTS: tuple[Callable[[Trial], None], ...] = (try_refused, try_conversion)
 
 
 def try_hostile(scratch: Path, *, smoke: bool) -> Tally:
@@ -415,7 +545,7 @@ def try_hostile(scratch: Path, *, smoke: bool) -> Tally:
 
     tally = Tally("hostile plugins")
     trial = Trial(scratch, tally)
-    try_measured(trial, SMOKE if smoke else MARKED)
-    for part in (try_refused, try_conversion) if smoke else PARTS:
+    try_ways(trial, SMOKE if smoke else (*HARMLESS, *MARKED, *UNDETECTABLE))
+    for part in SMOKE_PARTS if smoke else PARTS:
         part(trial)
     return tally

@@ -19,10 +19,11 @@ from PIL import Image
 
 from tests.conftest import PLUGINS, make_cell, put
 from tests.faults import commands, damage
+from tests.faults.shares import N_PROCESSES, side_by_side
 from tests.faults.tally import Tally
 
 LIMIT_S = 10.0
-N_PROCESSES = 2
+SMOKE_SHARE = 0.06
 OTHER_WEIGHTS = 9  # exit code
 TRACK = """\
 name = "tried"
@@ -452,10 +453,9 @@ def judge(name: str, doing: Any, ended: commands.Ended) -> tuple[str, str] | Non
     return "tracebacks", f"{name}: {words!r}: {fault}"
 
 
-def shard(good: Good, folder: Path, share: float, number: int, results: Path) -> None:
-    """Try every N_PROCESSES-th case, and write what was found."""
-    tried = 0
-    faults = []
+def try_share(good: Good, folder: Path, share: float, number: int) -> Tally:
+    """Try every N_PROCESSES-th case."""
+    tally = Tally("inputs")
     folder.mkdir()
     os.chdir(folder)
     for index, (name, _, doing) in enumerate(each_case(good, folder, share)):
@@ -463,39 +463,27 @@ def shard(good: Good, folder: Path, share: float, number: int, results: Path) ->
             continue
         action = commands.command_line(doing) if isinstance(doing, list) else doing
         ended = commands.call_action(action, folder.with_suffix(".out"), seconds=LIMIT_S)
-        tried += 1
+        tally.tried += 1
         fault = judge(name, doing, ended)
         if fault:
-            faults.append(fault)
-            print(*fault, flush=True)
-    results.write_text(json.dumps([tried, faults]))
+            column, text = fault
+            getattr(tally, column).append(text)
+            print(column, text, flush=True)
+    return tally
 
 
 def try_inputs(scratch: Path, *, smoke: bool) -> Tally:
-    """Try 1,500 inputs and more, or a tenth of them in the smoke part."""
+    """Try 1,500 inputs and more, or some of them in the smoke part."""
     from ddl_bench.cli import catalogue  # noqa: F401  for all children
     from ddl_bench.results import models, stats  # noqa: F401
 
     torch.set_num_threads(1)
-    good_folder = scratch / "good"
-    good_folder.mkdir()
-    good = make_good(good_folder)
-    share = 0.06 if smoke else 1.0
-    tally = Tally("inputs")
-    shards = {}
-    for number in range(N_PROCESSES):
-        results = scratch / f"results{number}.json"
+    folder = scratch / "good"
+    folder.mkdir()
+    good = make_good(folder)
+    part = SMOKE_SHARE if smoke else 1.0
 
-        def action(number: int = number, results: Path = results) -> None:
-            shard(good, scratch / f"shard{number}", share, number, results)
+    def share(number: int) -> Tally:
+        return try_share(good, scratch / f"cases{number}", part, number)
 
-        shards[commands.start(action, scratch / f"shard{number}.log")] = results
-    for pid, results in shards.items():
-        if commands.wait(pid, 600) != 0:
-            log = results.with_name(results.name.replace("results", "shard")).with_suffix(".log")
-            raise RuntimeError(f"the cases stopped: {log.read_text()[-2_000:]}")
-        tried, faults = json.loads(results.read_text())
-        tally.tried += tried
-        for column, text in faults:
-            getattr(tally, column).append(text)
-    return tally
+    return side_by_side(Tally("inputs"), scratch, share)

@@ -93,7 +93,7 @@ def stop_at_terminal(name: str, folder: Path, tally: Tally) -> None:
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    complete(folder, tally)
+    complete(watched)
     watched.check()
 
 
@@ -110,7 +110,7 @@ def close_terminal(folder: Path, tally: Tally) -> None:
         tally.tracebacks.append("closed terminal: the run never ends")
         terminal.process.kill()
         terminal.process.wait()
-    complete(folder, tally)
+    complete(watched)
     watched.check()
 
 

@@ -16,6 +16,7 @@ import psutil
 
 from tests.conftest import PLUGINS
 from tests.faults import commands
+from tests.faults.shares import side_by_side
 from tests.faults.tally import Tally
 
 N_SEEDS = 4
@@ -181,7 +182,7 @@ def kill_at_random(folder: Path, tally: Tally, rng: random.Random, n_kills: int)
             tally.tracebacks.append(f"{log}: a runner never ended")
         else:
             judge(log, code, tally)
-    complete(folder, tally)
+    complete(watched)
     watched.check()
 
 
@@ -192,19 +193,27 @@ def judge(log: Path, code: int, tally: Tally) -> None:
         tally.tracebacks.append(f"{log}: {output.strip().splitlines()[-1][:200]}")
 
 
-def complete(folder: Path, tally: Tally) -> None:
-    """Run what is left, as a user would: the command again, then again what failed."""
-    for attempt, rerun in enumerate(("", "failed")):
-        os.environ[LOG] = str(folder.with_suffix(".log"))
-        words = [*arguments(folder), "--rerun", rerun] if rerun else arguments(folder)
+def complete(watched: Watched) -> int:
+    """Run what is left, as a user would: the command again, then again what failed.
+
+    Returns how many cells are finished then.
+    """
+    folder = watched.folder
+    finished = 0
+    for attempt, words in enumerate(([], ["--rerun", "failed"])):
+        os.environ[LOG] = str(watched.log)
         log = folder.with_suffix(f".end{attempt}.out")
-        pid = commands.start(commands.command_line(words), log)
+        pid = commands.start(commands.command_line([*arguments(folder), *words]), log)
         code = commands.wait(pid, 180)
         if code is None:
             commands.stop(pid)
-            tally.tracebacks.append(f"{log}: the last runner never ended")
+            watched.tally.tracebacks.append(f"{log}: the last runner never ended")
         else:
-            judge(log, code, tally)
+            judge(log, code, watched.tally)
+        finished = watched.look()
+        if finished == N_SEEDS:
+            break
+    return finished
 
 
 def stop_past_claim(folder: Path, tally: Tally) -> None:
@@ -242,23 +251,33 @@ def stop_past_claim(folder: Path, tally: Tally) -> None:
         tally.tracebacks.append(f"{first_log}: never ended after it was stopped")
     else:
         judge(first_log, code, tally)
-    complete(folder, tally)
-    if watched.look() != N_SEEDS:
+    if complete(watched) != N_SEEDS:
         tally.lost.append(f"{folder}: rows are missing after a runner was stopped")
 
 
-def try_kills(scratch: Path, *, smoke: bool) -> Tally:
-    """Kill 200 times, or 4 times in the smoke part; stop runners, and let two share a folder."""
-    from ddl_bench.cli import commands as imported  # noqa: F401  children need not import it again
-
-    rng = random.Random(0)
+def kill_many(scratch: Path, seed: int, n_kills: int, *, stops: bool) -> Tally:
+    """Kill so many times, in one folder after the other; then let a runner overtake another."""
+    scratch.mkdir()
+    rng = random.Random(seed)
     tally = Tally("kills")
-    wanted = 4 if smoke else 198
     rounds = 0
-    while tally.tried < wanted:
+    while tally.tried < n_kills:
         folder = scratch / f"kills{rounds}"
         rounds += 1
-        kill_at_random(folder, tally, rng, min(KILLS_A_ROUND, wanted - tally.tried))
-    for attempt in range(0 if smoke else 2):
-        stop_past_claim(scratch / f"stopped{attempt}", tally)
+        kill_at_random(folder, tally, rng, min(KILLS_A_ROUND, n_kills - tally.tried))
+    if stops:
+        stop_past_claim(scratch / "stopped", tally)
     return tally
+
+
+def try_kills(scratch: Path, *, smoke: bool) -> Tally:
+    """Kill 200 times, or 4 times in the smoke part; let runners overtake one that is stopped."""
+    from ddl_bench.cli import commands as imported  # noqa: F401  children need not import it again
+
+    if smoke:
+        return kill_many(scratch / "0", 0, 4, stops=False)
+
+    def share(number: int) -> Tally:
+        return kill_many(scratch / str(number), number, 100, stops=True)
+
+    return side_by_side(Tally("kills"), scratch, share)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-COLUMNS = ("lost", "doubled", "torn", "tracebacks", "undetected")
+COLUMNS = ("lost", "doubled", "torn", "tracebacks", "slow", "undetected")
 
 
 @dataclasses.dataclass
@@ -24,10 +24,14 @@ class Tally:
         Files that are half written, and temporary files that stay.
     tracebacks
         Commands that ended in a traceback, never, or with anything but a line for the user.
+    slow
+        Commands that took more time or memory than they may.
     undetected
         Distortions that leave no mark.
     skipped
         What was not tried, with the reason.
+    seconds
+        How long it took.
     """
 
     part: str
@@ -36,8 +40,16 @@ class Tally:
     doubled: list[str] = dataclasses.field(default_factory=list)
     torn: list[str] = dataclasses.field(default_factory=list)
     tracebacks: list[str] = dataclasses.field(default_factory=list)
+    slow: list[str] = dataclasses.field(default_factory=list)
     undetected: list[str] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Add what another one has."""
+        self.tried += other.tried
+        for column in (*COLUMNS, "skipped"):
+            getattr(self, column).extend(getattr(other, column))
 
     def faults(self, documented: Sequence[str] = ()) -> list[str]:
         """List what went wrong, a line each; `documented` names need not be detected."""
@@ -49,14 +61,40 @@ class Tally:
         return lines
 
 
-def table(tallies: Sequence[Tally]) -> str:
-    """Write the table: a line for each part, and the names of what was not detected."""
-    head = f"{'':18}{'tried':>8}" + "".join(f"{column:>12}" for column in COLUMNS)
-    lines = [head]
+def table(tallies: Sequence[Tally], documented: Sequence[str] = ()) -> str:
+    """Write the table: a line for each part and one for all, and below it what went wrong.
+
+    Parameters
+    ----------
+    tallies
+        What the parts have tried.
+    documented
+        Names of distortions that need not be detected.
+    """
+    total = Tally("all")
     for tally in tallies:
-        counts = "".join(f"{len(getattr(tally, column)):>12}" for column in COLUMNS)
-        lines.append(f"{tally.part:18}{tally.tried:>8}{counts}")
-    names = [name for tally in tallies for name in tally.undetected]
-    lines.append(f"undetected: {', '.join(names) or 'nothing was tried that is not detected'}")
-    lines += [f"not tried: {tally.part}: {text}" for tally in tallies for text in tally.skipped]
+        total.add(tally)
+        total.seconds += tally.seconds
+    head = f"{'part':<18}{'seconds':>8}{'tried':>8}"
+    head += "".join(f"{column:>12}" for column in COLUMNS)
+    rule = "-" * len(head)
+    lines = [head, rule, *map(line, tallies)]
+    if len(tallies) > 1:
+        lines += [rule, line(total)]
+    if total.undetected:
+        lines += ["", f"undetected: {', '.join(sorted(total.undetected))}"]
+        if set(total.undetected) <= set(documented):
+            lines.append("all of these stand in SECURITY.md, as what cannot be detected")
+    lines += [f"not tried: {text}" for text in total.skipped]
+    faults = [fault for tally in tallies for fault in tally.faults(documented)]
+    if faults:
+        lines += ["", f"{len(faults)} went wrong:", *faults]
+    else:
+        lines += ["", "nothing went wrong"]
     return "\n".join(lines)
+
+
+def line(tally: Tally) -> str:
+    """Write the line of a part."""
+    counts = "".join(f"{len(getattr(tally, column)):>12}" for column in COLUMNS)
+    return f"{tally.part:<18}{tally.seconds:>8.0f}{tally.tried:>8}{counts}"

@@ -2,11 +2,13 @@
 
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -88,6 +90,10 @@ class Misbehave:
                 raise MemoryError("no more")
             case "import":
                 importlib.import_module("no_such_package")
+            case "long-reason":
+                raise RuntimeError("x" * 1_000_000)
+            case "remove":
+                shutil.rmtree(run_folder(), ignore_errors=True)
             case "classes":
                 return Constant(task.n_classes + 1)
             case "paint":
@@ -140,6 +146,11 @@ class Deaf:
             return Constant(task.n_classes)
 
         return OneShot(fit)
+
+
+def run_folder() -> Path:
+    """The run folder, in which this process prints to its log."""
+    return Path(os.readlink("/proc/self/fd/1")).parents[1]
 
 
 def _no_data(data_dir: object, download: bool) -> object:
