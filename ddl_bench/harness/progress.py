@@ -9,10 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddl_bench.errors import UserError
+from ddl_bench.files import read_regular
+
 if TYPE_CHECKING:  # the clock imports torch, which a runner without work does not need
     from ddl_bench.harness.clock import Phases
 
 EVERY_S = 0.3
+LARGEST_FILE = 100_000  # bytes
+UNREADABLE = (
+    OSError, UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
 
 
 class Seen(NamedTuple):
@@ -79,15 +87,15 @@ class Progress:
 def write(path: Path, text: str) -> None:
     """Replace the file at once. It need not survive a crash, so nothing waits for the disk."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text)
     temporary.replace(path)
 
 
 def read(path: Path) -> Seen:
-    """Read the progress of a worker; "starting" before it has written any."""
+    """Read the progress of a worker; "starting" before it has written any that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, LARGEST_FILE))
         is_resumable = content.get("is_resumable")
         return Seen(str(content["phase"]), float(content["fraction"]), is_resumable)
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return Seen("starting", 0.0)

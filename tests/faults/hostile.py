@@ -243,6 +243,7 @@ ENDINGS = {  # what a method does, and the statuses that its row may have; "" fo
     "misbehave[way=nan]": ("diverged", "failed"),  # the text, not the number
     "misbehave[way=1]": ("ok",),
     "misbehave[way=exit]": ("crashed",),
+    "misbehave[way=pipes]": ("crashed",),
     "misbehave[way=exit-politely]": ("crashed", "failed"),
     "misbehave[way=import]": ("not_installed",),
     "misbehave[way=oom]": ("oom",),

@@ -284,19 +284,53 @@ def row_case(good: Good, folder: Path, rng: random.Random) -> list[str]:
     elif chance < 0.85:
         path.write_bytes(damage.damaged_bytes(text.encode(), rng))
     else:
-        path.unlink()
-        match rng.randrange(5):
-            case 0:
-                path.mkdir()
-            case 1:
-                path.symlink_to(path)
-            case 2:
-                os.mkfifo(path)
-            case 3:
-                path.symlink_to("/dev/zero")
-            case _:
-                path.write_text("[" * rng.choice((900, 100_000)))
+        replace_by_oddity(path, rng)
     return reading(run, rng)
+
+
+def replace_by_oddity(path: Path, rng: random.Random) -> None:
+    """Put something else in place of a file."""
+    path.unlink(missing_ok=True)
+    match rng.randrange(6):
+        case 0:
+            path.mkdir()
+        case 1:
+            path.symlink_to(path)
+        case 2:
+            os.mkfifo(path)
+        case 3:
+            path.symlink_to("/dev/zero")
+        case 4:
+            path.symlink_to("nothing")
+        case _:
+            path.write_text("[" * rng.choice((900, 100_000)))
+
+
+def claim_action(folder: Path, rng: random.Random) -> Callable[[], None]:
+    """Damage the claim of a runner that is gone; returns an action that claims its cell."""
+    from ddl_bench.harness import claims
+
+    good = {**claims.this_process(), "pid": 2**22, "token": "x"}  # no process has that number
+    path = folder / "cell.claim.1"
+    chance = rng.random()
+    if chance < 0.5:
+        path.write_text(json.dumps(damage.damaged_json(good, rng)))
+    elif chance < 0.7:
+        path.write_bytes(damage.damaged_bytes(json.dumps(good).encode(), rng))
+    else:
+        replace_by_oddity(path, rng)
+    old = claims.clock_of(folder) - 2 * claims.STALE_AFTER_S
+    os.utime(path, (old, old), follow_symlinks=False)
+
+    def take() -> None:
+        claims.holder(folder, "cell")
+        taken = claims.claim(folder, "cell")
+        if taken is None:
+            raise RuntimeError("a cell that nobody holds cannot be claimed")
+        taken.keep_fresh()
+        taken.release()
+
+    return take
 
 
 def array_case(good: Good, folder: Path, rng: random.Random) -> list[str]:
@@ -413,6 +447,7 @@ KINDS: dict[str, tuple[Maker, int]] = {
     "model": (model_case, 200),
 }
 N_CHECKPOINTS = 120
+N_CLAIMS = 100
 
 
 def each_case(good: Good, folder: Path, share: float) -> Iterator[tuple[str, Path, Any]]:
@@ -429,6 +464,11 @@ def each_case(good: Good, folder: Path, share: float) -> Iterator[tuple[str, Pat
         home = folder / f"option{index}"
         home.mkdir()
         yield home.name, home, words
+        shutil.rmtree(home)
+    for index in range(round(share * N_CLAIMS)):
+        home = folder / f"claim{index}"
+        home.mkdir()
+        yield home.name, home, claim_action(home, random.Random(f"claim {index}"))
         shutil.rmtree(home)
     loaded = Loaded(good.checkpoint)
     for index in range(round(share * N_CHECKPOINTS)):

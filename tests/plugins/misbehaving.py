@@ -92,8 +92,14 @@ class Misbehave:
                 importlib.import_module("no_such_package")
             case "long-reason":
                 raise RuntimeError("x" * 1_000_000)
+            case "pipes":
+                for path in (log_file(), log_file().with_suffix(".progress.json")):
+                    path.unlink(missing_ok=True)
+                    os.mkfifo(path)
+                time.sleep(1)
+                os._exit(3)
             case "remove":
-                shutil.rmtree(run_folder(), ignore_errors=True)
+                shutil.rmtree(log_file().parents[1], ignore_errors=True)
             case "classes":
                 return Constant(task.n_classes + 1)
             case "paint":
@@ -148,9 +154,9 @@ class Deaf:
         return OneShot(fit)
 
 
-def run_folder() -> Path:
-    """The run folder, in which this process prints to its log."""
-    return Path(os.readlink("/proc/self/fd/1")).parents[1]
+def log_file() -> Path:
+    """The file RUN/work/CELL.log, to which this process prints."""
+    return Path(os.readlink("/proc/self/fd/1"))
 
 
 def _no_data(data_dir: object, download: bool) -> object:
