@@ -87,7 +87,7 @@ class Progress:
 def write(path: Path, text: str) -> None:
     """Replace the file at once. It need not survive a crash, so nothing waits for the disk."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
