@@ -12,6 +12,7 @@ from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.leftovers import sweep_old
 from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
@@ -199,6 +200,7 @@ def run_cells(
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
+    sweep_old(folder)
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)
     again = chosen_again(rerun, cell_of, earlier)

@@ -17,6 +17,7 @@ from ddl_bench.harness import progress, stop
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.leftovers import sweep_cell
 from ddl_bench.harness.verify import labels_of, verified
 from ddl_bench.machine import memory_limit
 from ddl_bench.plan.cell import Cell
@@ -83,6 +84,7 @@ class Job:
             self._memory_limit = min(self._memory_limit, JOB_MEMORY_SHARE * of_job)
         self._checked_s = 0.0
         try:
+            sweep_cell(run, cell.id)
             self._progress.unlink(missing_ok=True)
             content = cell.model_dump_json().encode()
             write_atomically(run / "work" / f"{cell.id}.cell.json", content)

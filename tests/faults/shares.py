@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,9 @@ def side_by_side(tally: Tally, scratch: Path, share: Callable[[int], Tally]) -> 
         results = scratch / f"share{number}.json"
 
         def action(number: int = number, results: Path = results) -> None:
+            # the locks of cores, which a runner that is stopped keeps
+            tempfile.tempdir = os.environ["TMPDIR"] = str(scratch / f"temporary{number}")
+            Path(tempfile.tempdir).mkdir()
             results.write_text(json.dumps(dataclasses.asdict(share(number))))
 
         pids[commands.start(action, results.with_suffix(".log"))] = results
