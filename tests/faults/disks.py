@@ -75,8 +75,11 @@ class Disturbed:
         if code is None:
             commands.stop(pid)
         ended = commands.Ended(-1 if code is None else code, output.read_text(), code is None)
-        if ended.fault() or ended.code not in codes:
-            text = ended.fault() or f"exit code {ended.code}: {ended.output[-200:]!r}"
+        fault = ended.fault()
+        if largest_file == 0 and not ended.overtime:
+            fault = ""  # its output is a file, too, and stays empty
+        if fault or ended.code not in codes:
+            text = fault or f"exit code {ended.code}: {ended.output[-200:]!r}"
             self.tally.tracebacks.append(f"{self.name}: {text}")
 
     def resume(self) -> None:

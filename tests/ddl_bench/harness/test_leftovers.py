@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ddl_bench.harness import progress
 from ddl_bench.harness.claims import STALE_AFTER_S, clock_of
 from ddl_bench.harness.leftovers import sweep_cell, sweep_old
 
@@ -36,3 +37,11 @@ def test_old_files_are_swept_and_those_that_may_be_written_stay(run: Path) -> No
         os.utime(path, (old, old))
     sweep_old(run)
     assert names(run) == {"abc.json", ".abc.json.17.tmp", "abc.progress.tmp"}
+
+
+def test_progress_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "abc.progress.json"
+    path.mkdir()
+    with pytest.raises(OSError, match="abc"):
+        progress.write(path, "{}")
+    assert not path.with_suffix(".tmp").exists()
