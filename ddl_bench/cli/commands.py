@@ -3,7 +3,6 @@
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,11 @@ from ddl_bench.cli.output import (
     print_line,
     print_paths,
     print_records,
+    tell,
 )
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.errors import UserError
+from ddl_bench.files import brief
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.harness.run import checkpoint_path, n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
@@ -240,10 +241,18 @@ def dry_run(
 
 
 def write_report(run: Path, out: Path | None) -> dict[str, Path]:
-    """Write the report of a run folder by the writers at the entry points `ddl_bench.reports`."""
+    """Write the report of a run folder by the writers at the entry points `ddl_bench.reports`.
+
+    A writer whose package cannot be imported is named and left out.
+    """
     paths: dict[str, Path] = {}
-    for writer in entry_points(group=registry.REPORTS):
-        paths |= writer.load()(run, out)
+    for report, entry in registry.entries(registry.REPORTS).items():
+        try:
+            writer = registry.load_entry(entry)
+        except ImportError as error:
+            tell(f"the report {report!r} is left out: {brief(error)}")
+        else:
+            paths |= writer(run, out)
     return paths
 
 

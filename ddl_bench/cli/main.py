@@ -4,7 +4,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,7 +14,7 @@ from ddl_bench.cli.caches import provide_caches
 from ddl_bench.cli.output import Warned, open_closed_streams, steady_stderr, steady_stdout, tell
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, explained
+from ddl_bench.files import brief, explained, name_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -774,6 +774,12 @@ def version(
         raise typer.Exit
 
 
+def end_with(message: str) -> NoReturn:
+    """Print the line of a user's mistake, and end with exit code 2."""
+    Console(stderr=True, soft_wrap=True).print(f"[red]ddl-bench:[/] {escape(message)}")
+    sys.exit(2)
+
+
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, a stop one and 128 + N.
 
@@ -793,9 +799,14 @@ def main() -> None:
     except UserError as error:
         if STOPS.number:  # something has made an error of the stop
             STOPS.end()
-        message = brief(error, LONGEST_ERROR)
-        Console(stderr=True, soft_wrap=True).print(f"[red]ddl-bench:[/] {escape(message)}")
-        sys.exit(2)
+        end_with(brief(error, LONGEST_ERROR))
+    except OSError as error:
+        if STOPS.number:
+            STOPS.end()
+        if error.filename is None:
+            raise
+        # a path that cannot be had, whichever command came across it
+        end_with(f"{name_of(str(error.filename))}: {error.strerror}")
     except Exception:
         if STOPS.number:
             STOPS.end()

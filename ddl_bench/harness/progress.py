@@ -12,11 +12,19 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddl_bench.errors import UserError
+from ddl_bench.files import read_regular
+
 if TYPE_CHECKING:  # the clock imports torch, which a runner without work does not need
     from ddl_bench.harness.clock import Phases
 
 EVERY_S = 0.3  # a change of phase, share or accuracy is written
 AT_LEAST_EVERY_S = 10.0  # seconds of training, which change all the time
+LARGEST_FILE = 100_000  # bytes
+UNREADABLE = (
+    OSError, UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
 
 
 class Standing(NamedTuple):
@@ -123,17 +131,22 @@ def rounded(seconds: float | None) -> float | None:
 def write(path: Path, text: str) -> None:
     """Replace the file at once. It need not survive a crash, so nothing waits for the disk."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # made, but the disk had no room for its content
+        raise
 
 
 def read(path: Path) -> Seen:
-    """Read the progress of a worker; "starting" before it has written any."""
+    """Read the progress of a worker; "starting" before it has written any that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, LARGEST_FILE))
         known = {name: content[name] for name in Seen._fields if name in content}
         known["phase"] = str(content["phase"])
         known["fraction"] = float(content["fraction"])
         return Seen(**known)
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return Seen()

@@ -13,6 +13,7 @@ from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.leftovers import sweep_old
 from ddl_bench.harness.planned import write_plan
 from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
@@ -242,6 +243,7 @@ def run_cells(
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     shift = shift or Shift()
     make_folders(folder)
+    sweep_old(folder)
     write_plan(folder, cells)
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,16 @@ class Misbehave:
                 raise MemoryError("no more")
             case "import":
                 importlib.import_module("no_such_package")
+            case "long-reason":
+                raise RuntimeError("x" * 1_000_000)
+            case "pipes":
+                for path in (log_file(), log_file().with_suffix(".progress.json")):
+                    path.unlink(missing_ok=True)
+                    os.mkfifo(path)
+                time.sleep(1)
+                os._exit(3)
+            case "remove":
+                shutil.rmtree(log_file().parents[1], ignore_errors=True)
             case "classes":
                 return Constant(task.n_classes + 1)
             case "paint":
@@ -150,6 +161,11 @@ class Deaf:
             return Constant(task.n_classes)
 
         return OneShot(fit)
+
+
+def log_file() -> Path:
+    """The file RUN/work/CELL.log, to which this process prints."""
+    return Path(os.readlink("/proc/self/fd/1"))
 
 
 def _no_data(data_dir: object, download: bool) -> object:

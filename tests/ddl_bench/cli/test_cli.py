@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from ddl_bench import registry
 from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
 from ddl_bench.cli.commands import print_table
@@ -248,6 +251,8 @@ def test_check_ends_with_1_where_a_rule_is_broken(tmp_path: Path) -> None:
         (["report", "--run", "none"], "no results in none"),
         (["compare", "a", "b", "--run", "none"], "no results in none"),
         (["check", "none"], "no method 'none'"),
+        (["run", "--dry-run", "--out", "x" * 300], "File name too long"),
+        (["run", "--dry-run", "--plugin", "x" * 300], "File name too long"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(
@@ -271,6 +276,25 @@ def test_bad_input_is_one_line_and_code_2(
     assert message in output
     assert output.count("\n") == 1
     assert "Traceback" not in output
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+def test_outputs_that_take_nothing_change_no_exit_code() -> None:
+    command = [sys.executable, "-m", "ddl_bench", "show", "x", "--run", "none"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=full, check=False)
+    assert ended.returncode == 2
+
+
+def test_a_report_that_cannot_be_imported_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entries(group: str) -> dict[str, EntryPoint]:
+        return {"broken": EntryPoint("broken", "no_such_module:write", group)}
+
+    monkeypatch.setattr(registry, "entries", entries)
+    assert commands.write_report(tmp_path, None) == {}
+    assert "the report 'broken' is left out: No module named" in capsys.readouterr().err
 
 
 def test_version_and_speed_of_help() -> None:
