@@ -27,6 +27,7 @@ ROUNDS = 2  # through the addresses of a file
 CHUNK_BYTES = 1 << 18
 MODE = 0o644  # of a file: others may read it
 SHOW_AFTER_S = 2.0
+SHOW_EVERY_S = 10.0  # where standard error is no terminal
 LONGEST_FAULT = 80  # characters
 
 
@@ -78,9 +79,8 @@ def read_unpacked(data_dir: Path, archive: RemoteArchive, *, download: bool) -> 
     Files that are missing or damaged are unpacked anew from the archive, which is fetched where
     `download` allows it. Raises UserError as `read_published` does.
     """
-    contents = {}
-    for name, sha256 in archive.sha256s.items():
-        contents[name] = read_checked(data_dir / name, sha256)
+    sums = archive.sha256s
+    contents = {name: read_checked(data_dir / name, sums[name]) for name in sums}
     unread = [name for name, content in contents.items() if content is None]
     if unread:
         packed = read_checked(data_dir / archive.file.name, archive.file.sha256)
@@ -92,7 +92,7 @@ def read_unpacked(data_dir: Path, archive: RemoteArchive, *, download: bool) -> 
             contents[name] = content
             with suppress(UserError):  # the folder is read-only: it is unpacked again next time
                 write_atomically(data_dir / name, content)
-    return [contents[name] or b"" for name in archive.sha256s]
+    return [contents[name] or b"" for name in sums]
 
 
 def unpack(packed: bytes, names: list[str]) -> dict[str, bytes]:
@@ -188,7 +188,7 @@ class Target(io.BufferedWriter):
         self._show_at_s = time.monotonic() + SHOW_AFTER_S
         columns = ("ddl-bench: {task.description}", DownloadColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
-        self._task = self._bar.add_task(file.name, total=file.n_bytes)
+        self._task = self._bar.add_task(Path(file.name).name, total=file.n_bytes)
         super().__init__(io.FileIO(path, "w"))
 
     def write(self, chunk: Any) -> int:
@@ -198,9 +198,16 @@ class Target(io.BufferedWriter):
             raise ValueError(f"more than {self._n_bytes:,} bytes")
         if time.monotonic() >= self._show_at_s:
             with suppress(OSError, ValueError):  # standard error may be closed or full
-                self._bar.start()
-                self._bar.refresh()
+                self._show()
         return super().write(chunk)
+
+    def _show(self) -> None:
+        if self._bar.console.is_terminal:
+            self._bar.start()
+            self._bar.refresh()
+        else:
+            self._show_at_s += SHOW_EVERY_S
+            self._bar.console.print(self._bar)
 
     def close(self) -> None:
         """Close the file, and end the line that shows it."""
