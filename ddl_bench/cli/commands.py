@@ -25,7 +25,7 @@ from ddl_bench.cli.output import (
 )
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief
+from ddl_bench.files import brief, name_of
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.harness.run import checkpoint_path, n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
@@ -61,7 +61,7 @@ def run(
     watcher = Console(stderr=True) if as_json else console
     view = Live(watcher)
     if folder != run_folder(track):
-        print_line(watcher, f"results go to {escape(str(folder))}")
+        print_line(watcher, f"results go to {escape(name_of(folder))}")
     try:
         with view, shift.listening():
             rows = run_track(
@@ -237,7 +237,7 @@ def dry_run(
     lines = [[as_text(record[column]) for column in columns] for record in records]
     console.print(as_table(columns, lines, title=f"{len(cells)} cells"))
     left = as_duration(total_s / slots)
-    console.print(f"about {left}, {slots} at a time; results go to {escape(str(folder))}")
+    console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
 
 
 def write_report(run: Path, out: Path | None) -> dict[str, Path]:
