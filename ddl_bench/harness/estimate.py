@@ -18,7 +18,7 @@ def estimate(cell: Cell, rows: list[Row]) -> Estimate:
     measured_s = [
         row.wall_s
         for row in rows
-        if row.cell.group == cell.group and row.status == "ok" and row.wall_s
+        if row.cell.settings == cell.settings and row.status == "ok" and row.wall_s
     ]
     if measured_s:
         return Estimate(sum(measured_s) / len(measured_s), "measured")

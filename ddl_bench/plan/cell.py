@@ -121,14 +121,26 @@ class Cell(Strict):
     expected_s: float | None = None
     paper: str = ""
     track: str = ""
+    reference: str = Field("", description="the label that its track compares all others with")
+    pairs: tuple[tuple[str, str], ...] = Field((), description="labels that its track compares")
     keep_model: bool = False
     identity: int = IDENTITY_VERSION
     older_id: str = Field("", description="of a row whose ID was made by an older rule")
 
     @property
-    def group(self) -> str:
-        """What must be equal for two rows to be seeds of one line of a table."""
+    def settings(self) -> str:
+        """A hash of what was asked for, whatever the seed and the code were."""
         return self._hash(SETTINGS)
+
+    @property
+    def group(self) -> str:
+        """What must be equal for two rows to be seeds of one line of a table, code included.
+
+        A row that does not know its code is grouped by its settings.
+        """
+        if not self.source:
+            return self.settings
+        return self._hash(SETTINGS | {"source", "identity"})
 
     @property
     def id(self) -> str:

@@ -20,7 +20,18 @@ from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
 from tests.conftest import ddl_bench, make_cell, make_row
 
-VERBS = ["run", "report", "show", "compare", "predict", "methods", "datasets", "tracks", "check"]
+VERBS = [
+    "run",
+    "report",
+    "show",
+    "compare",
+    "power",
+    "predict",
+    "methods",
+    "datasets",
+    "tracks",
+    "check",
+]
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
 
 
@@ -36,7 +47,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_teaches(verb: str) -> None:
     text = ddl_bench([*filter(None, [verb]), "--help"])
     assert "Usage:" in text
-    if verb in ("run", "show", "compare", "predict", "check", "report", "methods", "datasets"):
+    if verb in (
+        "run",
+        "show",
+        "compare",
+        "power",
+        "predict",
+        "check",
+        "report",
+        "methods",
+        "datasets",
+    ):
         assert f"• ddl-bench {verb}" in text, "an example"
 
 
@@ -89,8 +110,17 @@ def test_compare(finished: Path) -> None:
         ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished, "--json"])
     )
     assert record["difference"] > 0
-    assert record["low"] < record["difference"] < record["high"]
+    networks = record["these_networks"]
+    assert networks["low"] < networks["difference"] < networks["high"]
+    assert record["verdict"] == "no verdict: 2 seeds, and a verdict needs 5"
     assert "difference" in ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished])
+
+
+def test_power(finished: Path) -> None:
+    words = ["power", "logistic", "nearest-mean", "--run", finished, "--difference", 0.5]
+    (record,) = json.loads(ddl_bench([*words, "--json"]))
+    assert (record["observed"] > 0, record["needed"]) == (True, None)
+    assert "each method needs 3 seeds" in ddl_bench(words)
 
 
 def test_a_table_says_what_stands_in_brackets() -> None:
