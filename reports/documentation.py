@@ -17,7 +17,7 @@ from ddl_bench import describe
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, foot, number
-from reports import speed
+from reports import speed, statistics
 from reports.figures.error_curves import draw_errors
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +30,7 @@ NAMES = (
     "methods",
     "recovery",
     "speed",
+    "statistics",
     "table2",
     "unrolling",
 )
@@ -186,6 +187,8 @@ MADE = {
     "steps": speed.steps,
     "unrolling": unrolled,
     "methods": methods,
+    "rules": statistics.rules,
+    "simulations": statistics.simulations,
 }
 """Tables that are not of a run, by name."""
 

@@ -25,11 +25,14 @@ from scipy import special, stats
 from ddl_bench.results.stats.roots import root
 from ddl_bench.results.stats.welch import LEVEL, Sample, welch_freedom
 
-N_COMMON = 32  # nodes of the integral over the common error
-N_SCALE = 20  # and over the estimated standard deviation
-N_FREEDOMS = 7  # at which limits are computed; between them they are interpolated
-N_RANGE = 48  # nodes of the integral over the smallest of several values,
-REACH = 6.0  # which lies within so many standard deviations
+# Nodes and weights of the integrals over the common error, over the estimated standard deviation,
+# and over the smallest of several values, which lies within REACH standard deviations.
+COMMON, COMMON_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
+COMMON_WEIGHTS = COMMON_WEIGHTS / np.sqrt(2 * np.pi)
+SCALE, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(20)
+RANGE, RANGE_WEIGHTS = np.polynomial.legendre.leggauss(48)
+REACH = 6.0
+N_FREEDOMS = 5  # at which limits are computed; between them they are interpolated
 LEAST_LOADING = 1e-6
 
 
@@ -43,10 +46,11 @@ def coverage(
 ) -> np.ndarray:
     """Compute the probability that no comparison of one method with its rivals is beyond a limit.
 
-    P(T_j <= limit for all j), with T_j = (r Z + sqrt(1 - r**2) Z_j) / S: Z and Z_j are standard
-    normal, S**2 is chi-squared with v degrees of freedom divided by v. Given Z and S, the
-    comparisons are independent, so the probability is a double integral of a power; Gauss's rules
-    take it.
+    P(T_j <= limit for all j), with T_j = (r Z + sqrt(1 - r**2) Z_j) / S_j: Z and Z_j are standard
+    normal, S_j**2 is chi-squared with v degrees of freedom, divided by v. Given Z comparisons are
+    independent, so the probability is the integral of a power; Gauss's rules take it. Dunnett's
+    table has one pooled S instead of the S_j, which would be too small a limit where spreads are
+    not pooled; for many degrees of freedom both are the same.
 
     Parameters
     ----------
@@ -63,26 +67,25 @@ def coverage(
 
     Examples
     --------
-    >>> coverage(np.array(2.44), 4, np.array(0.5**0.5), np.array(15.0)).__round__(3)  # Dunnett
-    0.961
+    >>> coverage(np.array(2.42), 9, np.array(0.5**0.5), np.array(1e6)).round(3)  # Dunnett's table
+    0.95
     """
-    common, common_weights = np.polynomial.hermite_e.hermegauss(N_COMMON)
-    common_weights = common_weights / common_weights.sum()
     scale, scale_weights = scales(freedom)
     shared = np.asarray(loading)[..., None, None]
     rest = np.sqrt(1 - shared**2)
     reach = np.asarray(limit)[..., None, None] * scale
-    inside = special.ndtr((reach - shared * common) / rest)
+    inside = special.ndtr((reach - shared * COMMON) / rest)
     if two_sided:
-        inside = inside - special.ndtr((-reach - shared * common) / rest)
-    return np.asarray((inside**n_rivals @ common_weights) @ scale_weights)
+        inside = inside - special.ndtr((-reach - shared * COMMON) / rest)
+    each = scale_weights @ inside
+    return np.asarray(each**n_rivals @ COMMON_WEIGHTS)
 
 
 def scales(freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return S of `coverage` at the nodes of a rule, shape (..., N_SCALE, 1), and its weights."""
-    nodes, weights = np.polynomial.legendre.leggauss(N_SCALE)
+    """Return S of `coverage` at the nodes of a rule, shape (..., n_nodes, 1), and its weights."""
     v = np.asarray(freedom)[..., None]
-    return np.sqrt(stats.chi2.ppf((nodes + 1) / 2, v) / v)[..., None], weights / 2
+    squared = special.gammaincinv(v / 2, (SCALE + 1) / 2) / (v / 2)  # quantiles of chi2(v) / v
+    return np.sqrt(squared)[..., None], SCALE_WEIGHTS / 2
 
 
 def critical_value(
@@ -201,9 +204,8 @@ def range_coverage(limit: np.ndarray, n_methods: int, freedom: np.ndarray) -> np
     freedom
         Degrees of freedom, of the shape of `limit`.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(N_RANGE)
-    smallest = REACH * nodes
-    density = REACH * weights * stats.norm.pdf(smallest)
+    smallest = REACH * RANGE
+    density = REACH * RANGE_WEIGHTS * np.exp(-(smallest**2) / 2) / np.sqrt(2 * np.pi)
     scale, scale_weights = scales(freedom)
     width = 2**0.5 * np.asarray(limit)[..., None, None] * scale
     inside = special.ndtr(smallest + width) - special.ndtr(smallest)
@@ -253,12 +255,10 @@ class BehindBest(NamedTuple):
 def behind_best(samples: Sequence[Sample]) -> BehindBest:
     """Compare methods with the best of them, which nobody has to know.
 
-    `at_most` is from Hsu's comparisons: of all methods that are not significantly below another,
-    one is the best, with a probability of 95 %, and no method is further behind than these limits
-    say. Hsu's "not the best" includes "as good as the best". For `at_least`, which says that a
-    method is worse, the limits are therefore those of the studentized range with Welch's degrees of
-    freedom (Games and Howell, 1976): with several equally good methods, the one that happens to
-    have the highest mean is told from none of them with a probability of 95 %.
+    `at_most` is Hsu's. Hsu's "not the best" includes "as good as the best". For `at_least`, which
+    says that a method is worse, the limits are therefore those of the studentized range with
+    Welch's degrees of freedom (Games and Howell, 1976): with several equally good methods, the one
+    that happens to have the highest mean is told from none of them with a probability of 95 %.
 
     Parameters
     ----------
@@ -266,26 +266,33 @@ def behind_best(samples: Sequence[Sample]) -> BehindBest:
         Accuracies of at least 2 methods, of at least 2 runs each.
     """
     pairs = rivals(samples)
-    k = len(samples)
-    others = ~np.eye(k, dtype=bool)
-    upper = pairs.difference + limits(pairs) * pairs.error  # of a line's method minus a column's
-    candidates = np.where(others, upper, np.inf).min(axis=1) >= 0
-    behind = np.where(others & candidates[:, None], upper, -np.inf).max(axis=0)
-
     best = int(np.argmax([sample.mean for sample in samples]))
     freedom = pairs.freedom[best]
-    limit = range_limit(k, freedom)
+    limit = range_limit(len(samples), freedom)
     least = pairs.difference[best] - limit * pairs.error[best]
-    p = 1 - range_coverage(pairs.t[best], k, freedom)
+    p = 1 - range_coverage(pairs.t[best], len(samples), freedom)
     return BehindBest(
         best,
         np.maximum(0, least),
-        np.maximum(0, behind),
+        behind_at_most(pairs),
         np.clip(p, 0, 1),
         pairs.error[best],
         freedom,
         limit,
     )
+
+
+def behind_at_most(pairs: Rivals) -> np.ndarray:
+    """Compute how far behind the best each method is at most, by Hsu's comparisons.
+
+    The candidates, which are not significantly below another method, contain the best with a
+    probability of 95 %, and then no method is further behind than these limits say.
+    """
+    others = ~np.eye(len(pairs.difference), dtype=bool)
+    upper = pairs.difference + limits(pairs) * pairs.error  # of a line's method minus a column's
+    candidates = np.where(others, upper, np.inf).min(axis=1) >= 0
+    behind = np.where(others & candidates[:, None], upper, -np.inf).max(axis=0)
+    return np.asarray(np.maximum(0, behind))
 
 
 class Against(NamedTuple):
