@@ -149,7 +149,7 @@ def bibliography(path: Path) -> dict[str, str]:
     """Return the entries of a BibTeX file by key; none where there is no file."""
     if not path.is_file():
         return {}
-    return {entry[1]: entry[0] for entry in ENTRY.finditer(path.read_text())}
+    return {entry[1]: entry[0] for entry in ENTRY.finditer(path.read_text(encoding="utf-8"))}
 
 
 def cite(entry: str) -> str:

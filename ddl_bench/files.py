@@ -60,6 +60,11 @@ def name_of(path: str | Path) -> str:
     text = str(path)
     if len(text) > LONGEST_PROBLEM:
         text = f"{text[: LONGEST_PROBLEM // 2]}...{text[-LONGEST_PROBLEM // 2 :]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    r"""Write bytes of a name that are not UTF-8 as `\udcf6`, so that every file can hold it."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -159,6 +164,17 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
+
+
+def is_torn(path: Path) -> bool:
+    """Whether a file is there that does not end as an .npz file does; its content is not read."""
+    try:
+        with open_regular(path) as file:
+            return not zipfile.is_zipfile(file)
+    except FileNotFoundError:
+        return False
+    except UserError:
+        return True
 
 
 def read_arrays(path: Path, wanted: Sequence[str] | None = None) -> dict[str, np.ndarray]:

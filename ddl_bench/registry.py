@@ -145,7 +145,7 @@ def guarded_import() -> Iterator[None]:
 
 def module_name(path: Path) -> str:
     """The name of a plugin's module: files of one name in two folders are two modules."""
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return f"{PLUGIN_PREFIX}{path.stem}_{digest}"
 
 

@@ -50,10 +50,10 @@ def renew() -> list[str]:
     stale = []
     for page in PAGES:
         path = ROOT / page
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         renewed = with_tables(text)
         if renewed != text:
-            path.write_text(renewed)
+            path.write_text(renewed, encoding="utf-8")
             stale.append(page)
     return stale
 
@@ -65,7 +65,7 @@ def stale_pages() -> list[str]:
 
 def is_stale(page: str) -> bool:
     """Say whether a page, a path below the root, shows another table than its committed rows."""
-    text = (ROOT / page).read_text()
+    text = (ROOT / page).read_text(encoding="utf-8")
     return with_tables(text) != text
 
 
@@ -103,12 +103,13 @@ def draw_unrolling(folder: Path) -> None:
     """Draw the figure of docs/unrolling.md from its committed errors."""
     xlabel = "layers, or iterations"
     ylabel = "squared error of the codes / their squared norm"
-    draw_errors(json.loads(UNROLLING.read_text()), xlabel, ylabel, folder / "unrolling.svg")
+    errors = json.loads(UNROLLING.read_text(encoding="utf-8"))
+    draw_errors(errors, xlabel, ylabel, folder / "unrolling.svg")
 
 
 def unrolled() -> str:
     """Return the table of docs/unrolling.md."""
-    curves = json.loads(UNROLLING.read_text())
+    curves = json.loads(UNROLLING.read_text(encoding="utf-8"))
     steps = sorted({int(n) for curve in curves.values() for n in curve})
     lines = [
         f"| layers or iterations | {' | '.join(curves)} |",
@@ -158,7 +159,7 @@ def committed_accuracies(method: str) -> list[str]:
     """Return the accuracies of a method in the committed rows that a page shows."""
     texts = []
     for page in PAGES:
-        for name, _ in TABLE.findall((ROOT / page).read_text()):
+        for name, _ in TABLE.findall((ROOT / page).read_text(encoding="utf-8")):
             if name in (*MADE, UNTRAINED, PLANTED):
                 continue
             link = f"[{name}]({page.removeprefix('docs/')})".replace("(README", "(../README")

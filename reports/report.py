@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import write_atomically
+from ddl_bench.files import explained, write_atomically
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import Row, load_rows
 from ddl_bench.results.stats.families import compare_all
@@ -58,6 +58,9 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
     if not rows:
         raise UserError(f"{run}: no finished cell to report; run `ddl-bench run` first")
     folder = out or run / "report"
+    with explained(folder, "cannot write there"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "figures").mkdir(exist_ok=True)
     groups = gather(rows)
     table = display(rows)
     beside_paper = paper.tables(groups)
@@ -94,7 +97,9 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         "latex": Text("table.tex", latex(brief)),
     }
     for text in texts.values():
-        write_atomically(folder / text.name, text.content.encode())
+        # A path of other bytes than UTF-8 stands in the texts as Python writes it.
+        content = text.content.encode("utf-8", "backslashreplace")
+        write_atomically(folder / text.name, content)
     written = {kind: folder / text.name for kind, text in texts.items()}
     return written | {"figures": folder / "figures"}
 
@@ -122,7 +127,8 @@ def inline(path: Path) -> Markup:
     It has the colours of the page for its text and its background, which is drawn first, and its
     names differ from those of other figures.
     """
-    svg = path.read_text().replace(INK, "currentColor").replace(f"fill: {PAPER}", "fill: none", 1)
+    svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
+    svg = svg.replace(f"fill: {PAPER}", "fill: none", 1)
     own_names = rf"\g<1>{path.stem}-"  # a name may begin with a digit, so no \1
     svg = re.sub(r'( id="|url\(#|href="#)', own_names, svg[svg.index("<svg") :])
     return Markup(svg)  # noqa: S704  made by matplotlib, which escapes every text

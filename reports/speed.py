@@ -26,7 +26,7 @@ Result = dict[str, Any]
 
 def benchmarks() -> list[Result]:
     """Return the committed results of the benchmarks."""
-    runs: list[Result] = json.loads(SPEED.read_text())["runs"]
+    runs: list[Result] = json.loads(SPEED.read_text(encoding="utf-8"))["runs"]
     return runs
 
 

@@ -1,6 +1,7 @@
 """The live view of a run in a terminal; plain lines where the output is no terminal."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from ddl_bench.cli.stops import STOPS
 from ddl_bench.files import brief
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
@@ -43,7 +45,12 @@ class Live:
         )
         self._total: TaskID | None = None
         self._bars: dict[str, TaskID] = {}
+        self._stack = ExitStack()
         self.is_complete = True  # no other runner holds cells
+        self.total: int | None = None  # cells of the plan, once there is one
+        self.n_left = 0  # cells for which the time was too short
+        self.rows: list[Row] = []
+        self.running: list[Job] = []
 
     def __enter__(self) -> "Live":
         if self._console.is_terminal:
@@ -53,9 +60,16 @@ class Live:
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._progress.stop()
+        self._stack.close()
 
     def planned(self, total: int, finished: Sequence[Row]) -> None:
-        """Say how many of the `total` cells have a row already, and which of these are not ok."""
+        """Say how many of the `total` cells have a row already, and which of these are not ok.
+
+        From here on a signal waits for the next `tick`.
+        """
+        self.total = total
+        self.rows += finished
+        self._stack.enter_context(STOPS.deferred())
         if finished:
             failed = [row for row in finished if row.status != "ok"]
             text = f"{len(finished)} of {total} cells are finished already"
@@ -70,6 +84,7 @@ class Live:
 
     def finished(self, row: Row) -> None:
         """Replace the bar of a cell by a line."""
+        self.rows.append(row)
         if row.cell.id in self._bars:
             self._progress.remove_task(self._bars.pop(row.cell.id))
         if self._total is not None:
@@ -77,7 +92,11 @@ class Live:
         self._console.print(line(row))
 
     def tick(self, jobs: Sequence[Job]) -> None:
-        """Move the bars of the running cells."""
+        """Move the bars of the running cells. Raises Stopped if the user has stopped the run."""
+        self.running = list(jobs)
+        if STOPS.number and jobs:
+            self._console.print(f"stopping {count(len(jobs))}; Ctrl-C again ends at once")
+        STOPS.check()
         if self._total is not None:
             phase = "" if jobs else "waiting for cores that other runs use"
             self._progress.update(self._total, phase=phase)
@@ -85,9 +104,17 @@ class Live:
             if job.cell.id not in self._bars:
                 bar = self._progress.add_task(name(job.cell), total=100, phase="")
                 self._bars[job.cell.id] = bar
-            phase, fraction = job.progress()
-            percent = round(100 * fraction) if phase == "training" else 0
+            seen = job.progress()
+            percent = round(100 * seen.fraction) if seen.phase == "training" else 0
+            phase = "stopping" if job.is_asked else seen.phase
             self._progress.update(self._bars[job.cell.id], completed=percent, phase=phase)
+
+    def lacks_cores(self, users: Sequence[int]) -> None:
+        """Say that a cell waits for cores, and for whom."""
+        text = "a cell waits for cores that other runs on this machine use"
+        if users:
+            text += f": process {', '.join(map(str, users))}"
+        self._console.print(text, soft_wrap=True, highlight=False)
 
     def held(self, holders: Mapping[str, str]) -> None:
         """Say which runners hold the cells that have no row yet."""
@@ -98,6 +125,20 @@ class Live:
                 f"  without a row: {n_cells} of the cells, held by {escape(who)}; "
                 "the same command shows them when they have ended"
             )
+
+    def left(self, cells: Sequence[Cell]) -> None:
+        """Say that the time of this runner was over before all cells were done."""
+        self.n_left = len(cells)
+        if cells:
+            self._console.print(
+                f"  the time of this runner is over: {count(len(cells))} left for the next one; "
+                "the same command goes on"
+            )
+
+
+def count(n_cells: int) -> str:
+    """Write a number of cells with its noun."""
+    return "1 cell" if n_cells == 1 else f"{n_cells} cells"
 
 
 def name(cell: Cell) -> str:

@@ -1,7 +1,6 @@
 """The command line. Each command is a few lines around a documented function of the package."""
 
 import re
-import signal
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -11,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ddl_bench.cli.output import Warned, steady_stdout, tell
+from ddl_bench.cli.caches import provide_caches
+from ddl_bench.cli.output import Warned, open_closed_streams, steady_stderr, steady_stdout, tell
+from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief
+from ddl_bench.files import brief, explained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +38,7 @@ TRAINING = "How to train"
 IMAGES = "Which images"
 LIMITS = "Hard limits"
 OUTPUT = "What to keep and show"
+MACHINES = "On many machines"
 
 JSON_HELP = "Print JSON for scripts instead of text for people."
 PLUGIN_HELP = "Also take methods and data sets from this Python file; may be repeated."
@@ -79,6 +81,7 @@ def seed_list(text: str | None) -> list[int] | None:
 
 @app.command()
 def run(
+    context: typer.Context,
     track: Annotated[
         str,
         typer.Argument(help="The name of a track (`ddl-bench tracks` lists them) or a .toml file."),
@@ -158,6 +161,14 @@ def run(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    fresh_process: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-process",
+            help="Start an interpreter for each cell, instead of forking a prepared process.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False,
     limit_train: Annotated[
         int | None,
         typer.Option(
@@ -195,10 +206,19 @@ def run(
         bool,
         typer.Option(
             "--download",
-            help="Download published data sets that are missing, and check them by hash.",
+            help="Download published data sets that are missing by https, and check their SHA-256.",
             rich_help_panel=IMAGES,
         ),
     ] = False,
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Work for so long (3h50m, 90s), then have cells save a checkpoint and end; "
+            "the same command goes on from there. In a Slurm job: until shortly before its end.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -244,9 +264,71 @@ def run(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Keep the names of the host and the user, and absolute paths, out of rows, "
+            "models and logs.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=OUTPUT)
     ] = False,
+    engine: Annotated[
+        Literal["slurm", "local"] | None,
+        typer.Option(
+            help="Start runners that share the run folder and take cells from it, as an array of "
+            "Slurm jobs or as processes of this machine, and return. With --dry-run: print the "
+            "script for sbatch.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    runners: Annotated[
+        int, typer.Option(help="Start so many runners.", rich_help_panel=MACHINES)
+    ] = 1,
+    time: Annotated[
+        str,
+        typer.Option(
+            help="Give each runner so long (4h, 90m); cells that are not done by then are "
+            "continued by later runners.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = "1h",
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            help="Give each runner so many cores. Without it: those of one cell.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(help="The --mem of each Slurm job, as in 16G.", rich_help_panel=MACHINES),
+    ] = "",
+    partition: Annotated[
+        str, typer.Option(help="The Slurm partition.", rich_help_panel=MACHINES)
+    ] = "",
+    gres: Annotated[
+        str,
+        typer.Option(help="The --gres of each Slurm job, as in gpu:1.", rich_help_panel=MACHINES),
+    ] = "",
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A line of shell to run before each runner, as in 'module load python'; may be "
+            "repeated.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another option of sbatch, as in account=physics; may be repeated.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
 ) -> None:
     """Train and measure methods on data sets; print the table and write the report.
 
@@ -260,6 +342,7 @@ def run(
     - `ddl-bench run`: seven methods on digits
     - `ddl-bench run --methods sdl,"plainnet[depth=6]" --seeds 0-4`: other methods and seeds
     - `ddl-bench run --datasets my-images.npz --budget 3m`: your images, three minutes a training
+    - `ddl-bench run table1 --engine slurm --runners 8 --time 4h`: as an array of Slurm jobs
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
     from ddl_bench.cli import commands
@@ -284,6 +367,24 @@ def run(
         download=download,
         keep_models=keep_models,
     )
+    if engine:
+        from ddl_bench.cli import machines
+
+        wanted = machines.Wanted(
+            engine=engine,
+            runners=runners,
+            time=time,
+            partition=partition,
+            gres=gres,
+            cpus=cpus,
+            memory=memory,
+            setup=setup or (),
+            sbatch=sbatch or (),
+        )
+        machines.start(
+            console, context, track, out, overrides, wanted, dry_run=dry_run, as_json=as_json
+        )
+        return
     if dry_run:
         commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
         return
@@ -294,11 +395,30 @@ def run(
         overrides,
         rerun=rerun,
         jobs=jobs,
+        fresh_process=fresh_process,
+        shift=commands.shift_of(for_),
         report=report,
         tensorboard=tensorboard,
+        public=public,
         as_json=as_json,
     )
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def cancel(
+    run: Annotated[Path, typer.Argument(help="The run folder.")] = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """End the runners that `run --engine` has started; cells keep their checkpoints.
+
+    Example:
+
+    - `ddl-bench cancel results/table1`
+    """
+    from ddl_bench.cli import machines
+
+    machines.cancel(console, run, as_json=as_json)
 
 
 @app.command()
@@ -318,6 +438,31 @@ def report(
     from ddl_bench.cli import commands, output
 
     output.print_paths(console, commands.write_report(run, out), as_json=as_json)
+
+
+@app.command()
+def publish(
+    out: Annotated[
+        Path, typer.Argument(help="Write the public copies to this folder; it may be RUN itself.")
+    ],
+    run: RunFolder = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy a run without the names of its host and user, and without absolute paths.
+
+    Rows, arrays, models and the report are copied, logs and checkpoints are not. IDs and numbers
+    stay as they are, and every command reads the copy as it reads the run. `ddl-bench run
+    --public` makes a run public as it goes.
+
+    Example:
+
+    - `ddl-bench publish public/table1 --run results/table1`
+    """
+    from ddl_bench.cli import commands, output
+    from ddl_bench.results.publish import publish as copy
+
+    paths = copy(run, out) | commands.write_report(out, None)
+    output.print_paths(console, paths, as_json=as_json)
 
 
 @app.command()
@@ -519,22 +664,40 @@ def version(
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line and exit code 2; a stop keeps the rows."""
+    """Run the command line: a user's mistake is one line and exit code 2, a stop one and 128 + N.
+
+    N is the number of the signal, so that Ctrl-C ends with 130.
+    """
+    open_closed_streams()
     stdout = steady_stdout()
+    steady_stderr()
     warned = Warned()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    errors = Console(stderr=True, soft_wrap=True)
+    STOPS.watch()
     try:
+        require_folder()
+        provide_caches()
         app()
+    except Stopped:
+        STOPS.end()
     except UserError as error:
+        if STOPS.number:  # something has made an error of the stop
+            STOPS.end()
         message = brief(error, LONGEST_ERROR)
-        errors.print(f"[red]ddl-bench:[/] {escape(message)}")
+        Console(stderr=True, soft_wrap=True).print(f"[red]ddl-bench:[/] {escape(message)}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("stopped; finished rows are kept, and the same command resumes the run")
-        sys.exit(130)
+    except Exception:
+        if STOPS.number:
+            STOPS.end()
+        raise
     finally:
+        STOPS.ignore()
         sys.stdout.flush()
         warned.summarise()
         if stdout.problem:
             tell(f"standard output: {stdout.problem}")
+
+
+def require_folder() -> None:
+    """Raise UserError where the current folder has been deleted: libraries fail to load there."""
+    with explained("the current folder", "has gone; change to another one"):
+        Path.cwd()

@@ -1,5 +1,6 @@
 """Print records, facts and paths: as tables for people, as JSON for scripts."""
 
+import contextlib
 import errno
 import io
 import json
@@ -19,6 +20,7 @@ from ddl_bench.files import DamagedFile
 
 MOST_NAMED = 3  # damaged files that are named; the rest is counted
 KEY_WIDTH = 24  # characters
+LOWEST_FREE = 3  # file descriptor above standard input, output and error
 
 
 class Patient(io.FileIO):
@@ -38,15 +40,27 @@ class Patient(io.FileIO):
             return len(data)
 
 
+def open_closed_streams() -> None:
+    """Open what is closed of standard input, output and error.
+
+    Another file would get their numbers, and then what a library or a child prints.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor < LOWEST_FREE:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def steady_stdout() -> Patient:
     """Let standard output take any text: what its encoding lacks is replaced, failures are kept.
 
     Returns the file below it, which knows of failures.
     """
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
-    sys.stdout.flush()
-    raw = Patient(os.dup(sys.stdout.fileno()), "wb")
+    raw = steady(sys.stdout)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=sys.stdout.encoding,
@@ -54,6 +68,23 @@ def steady_stdout() -> Patient:
         line_buffering=raw.isatty(),
     )
     return raw
+
+
+def steady_stderr() -> None:
+    """Let standard error drop what cannot be written."""
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(steady(sys.stderr)),
+        encoding=sys.stderr.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def steady(stream: TextIO) -> Patient:
+    """Open the file of a stream once more, as one that drops what cannot be written."""
+    with contextlib.suppress(OSError):
+        stream.flush()
+    return Patient(os.dup(stream.fileno()), "wb")
 
 
 class Warned:

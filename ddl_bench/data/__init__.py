@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddl_bench.errors import UserError
+from ddl_bench.files import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class ImageSet:
     Raises
     ------
     UserError
-        For an array of another type or shape, or a label without a class name.
+        For an array of another type or shape, a label without a class name, or a class name that
+        is not UTF-8.
     """
 
     x_train: NDArray[np.uint8]
@@ -53,6 +55,9 @@ class ImageSet:
                 f"x_train is {self.x_train.shape}, x_test {self.x_test.shape}; "
                 "expected images of one size"
             )
+        for name in self.class_names:
+            if printable(name) != name:
+                raise UserError(f"the class name {printable(name)} is not UTF-8")
 
 
 def _check(part: str, x: NDArray[np.uint8], y: NDArray[np.int64], n_classes: int) -> None:

@@ -14,7 +14,15 @@ from PIL import Image
 from ddl_bench.data import ImageSet
 from ddl_bench.data.splits import cut
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, check_size, explained, memory_limit, name_of, open_regular
+from ddl_bench.files import (
+    brief,
+    check_size,
+    explained,
+    memory_limit,
+    name_of,
+    open_regular,
+    printable,
+)
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Pillow would open a dozen more formats whatever the name says, and run Ghostscript for some.
@@ -51,7 +59,8 @@ def read(root: Path) -> ImageSet:
     if len(unseen):
         raise UserError(f"test has the class {names[unseen[0]]}, which train lacks")
     x = pixels(paths)
-    return ImageSet(x[train], y[train], x[test], y[test], class_names=tuple(map(str, names)))
+    class_names = tuple(printable(str(name)) for name in names)
+    return ImageSet(x[train], y[train], x[test], y[test], class_names)
 
 
 def _list_images(root: Path) -> list[Path]:

@@ -1,26 +1,41 @@
 """SVHN, in torchvision's files."""
 
-from functools import partial
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ddl_bench.data import ImageSet
-from ddl_bench.data.sources import Md5s, published
+from ddl_bench.data.download import RemoteFile, read_published
+
+# The sums are those of tensorflow_datasets, and of other projects that keep their own.
+SVHN = (
+    RemoteFile(
+        name="train_32x32.mat",
+        sha256="435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+        n_bytes=182_040_794,
+        urls=("https://ufldl.stanford.edu/housenumbers/train_32x32.mat",),
+    ),
+    RemoteFile(
+        name="test_32x32.mat",
+        sha256="cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+        n_bytes=64_275_384,
+        urls=("https://ufldl.stanford.edu/housenumbers/test_32x32.mat",),
+    ),
+)
 
 
-def svhn(data_dir: Path, download: bool = False, *, md5s: Md5s = None) -> ImageSet:
+def svhn(
+    data_dir: Path, download: bool = False, *, files: tuple[RemoteFile, ...] = SVHN
+) -> ImageSet:
     """SVHN: colour 32x32 images of digits on house numbers, 73,257 to train, 26,032 to test."""
     from scipy.io import loadmat
-    from torchvision.datasets import SVHN, utils
 
     arrays = []
-    for part in ("train", "test"):
-        url, file, md5 = SVHN.split_list[part]
-        if md5s:
-            md5 = md5s[file]
-        fetch = partial(utils.download_url, url, data_dir, md5=md5)
-        stored = loadmat(published(data_dir, file, md5, fetch, download=download))
+    for file in files:
+        content: Any = io.BytesIO(read_published(data_dir, file, download=download))
+        stored = loadmat(content)
         arrays.append(np.ascontiguousarray(stored["X"].transpose(3, 2, 0, 1)))
         # The files label the digit 0 as 10.
         arrays.append(stored["y"].ravel().astype(np.int64) % 10)

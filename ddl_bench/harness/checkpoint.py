@@ -6,6 +6,7 @@ In front stands the SHA-256 of the rest: torch would load other weights from a d
 
 import hashlib
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from ddl_bench.api import Resumable, Training
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, read_regular, write_atomically
 from ddl_bench.harness.clock import Phases
+from ddl_bench.harness.stop import EXIT_CODE, StopRequest
 
 EVERY_S = 30.0  # work that a kill may cost, besides the epoch under way
 SAVING_SHARE = 0.02  # of the time may go into saving, where that allows more than `EVERY_S` does
@@ -101,6 +103,8 @@ class Checkpoint:
         How often a worker resumed the cell.
     earlier_s
         Wall time of the workers before this one.
+    stop
+        Whether this worker is to stop after its epoch.
     """
 
     def __init__(self, path: Path, phases: Phases) -> None:
@@ -110,6 +114,7 @@ class Checkpoint:
         self.spent_s = 0.0
         self.resumed = 0
         self.earlier_s = 0.0
+        self.stop = StopRequest()
         self._path = path
         self._last_saved = perf_counter()
         self._cost_s = SAVING_SHARE  # so that the first is due after a second
@@ -142,6 +147,8 @@ class Checkpoint:
         Returns the training and the mark that it stands at.
         """
         training = start()
+        if isinstance(training, Resumable):
+            self.stop.listen()
         if not mark.n_advances:
             return training, mark
         try:
@@ -159,10 +166,14 @@ class Checkpoint:
         return training, mark
 
     def save(self, mark: Mark, training: Training) -> None:
-        """Write `mark` and what came before it, if it is time and the training can be resumed."""
+        """Write `mark` and what came before it, if it is time and the training can be resumed.
+
+        Ends the process where it was asked to stop.
+        """
         begin = perf_counter()
         due_s = min(EVERY_S, self._cost_s / SAVING_SHARE)
-        if not isinstance(training, Resumable) or begin - self._last_saved < due_s:
+        is_due = self.stop.is_asked or begin - self._last_saved >= due_s
+        if not isinstance(training, Resumable) or not is_due:
             return
         with self.phases("saving"):
             mark.take_state(training)
@@ -178,8 +189,19 @@ class Checkpoint:
                 write_atomically(self._path, packed(content))
             except UserError as error:  # the training is worth more than its checkpoint
                 print(f"no checkpoint: {error}", flush=True)
+        if self.stop.is_asked:
+            sys.exit(EXIT_CODE)
         self._last_saved = perf_counter()
         self._cost_s = self._last_saved - begin
+
+
+def resumes_after_s(path: Path) -> float | None:
+    """Return the seconds of training that a checkpoint holds; None where there is no sound one."""
+    try:
+        content = unpacked(read_regular(path))
+    except (Exception, MemoryError):  # as for a worker, which ignores it
+        return None
+    return float(content["spent_s"] + content["mark"].train_s)
 
 
 def packed(content: dict[str, Any]) -> bytes:

@@ -73,7 +73,7 @@ def _claim(work: Path, cell_id: str) -> Claim | None:
         return None
     taken = Claim(work / f"{cell_id}.claim.{highest + 1}")
     try:
-        with taken.path.open("x") as file:
+        with taken.path.open("x", encoding="utf-8") as file:
             json.dump({**this_process(), "token": taken.token}, file)
     except FileExistsError:
         return None
@@ -153,7 +153,7 @@ def this_process() -> dict[str, Any]:
     Process numbers mean something only within one boot of a machine and one namespace: containers
     may share the name of their machine.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     namespace = os.readlink("/proc/self/ns/pid")
     pid = os.getpid()
     return {
@@ -167,7 +167,7 @@ def this_process() -> dict[str, Any]:
 def born_at(pid: object) -> int | None:
     """When a process started, in clock ticks since boot; None if it is gone or a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
     state, *values = stat.rpartition(")")[2].split()

@@ -6,20 +6,27 @@ the lock with the process, so a killed runner leaves nothing behind.
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ddl_bench import machine
+
+LOCKS = Path("/proc/locks")  # of this machine: all that are held, see proc(5)
+FLOCK = re.compile(r"\d+: FLOCK +\S+ +\S+ +(?P<pid>-?\d+) +\S+:(?P<inode>\d+) ")
 FOLDER = "ddl-bench-cores"  # among the temporary files, shared by all users of this machine
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Taken:
-    """Cores that are locked, and the descriptors that hold the locks."""
+    """Cores and a GPU that are locked, and the descriptors that hold the locks."""
 
-    cores: list[int]
-    descriptors: list[int]
+    cores: list[int] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+    gpu: str = ""
 
     def release(self) -> None:
         """Let others take them."""
@@ -28,10 +35,16 @@ class Taken:
 
 
 def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None:
-    """Lock `n_cores` of the `free` cores, and a GPU; None where other runners leave too few."""
-    taken = Taken(cores=[], descriptors=[])
-    if device != "cpu" and not lock(device.replace(":", "-"), taken):
-        return None
+    """Lock `n_cores` of the `free` cores, and a GPU; None where other runners leave too few.
+
+    The device `cuda` is whichever GPU is free.
+    """
+    taken = Taken()
+    if device != "cpu":
+        gpu = next((name for name in gpus_of(device) if lock(f"gpu-{name}", taken)), "")
+        if not gpu:
+            return None
+        taken.gpu = gpu
     for core in free:
         if len(taken.cores) == n_cores:
             return taken
@@ -43,13 +56,51 @@ def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None
     return None
 
 
+def users(cores: Iterable[int], device: str = "cpu") -> list[int]:
+    """List the processes that lock some of these cores, or the GPU, as far as the kernel tells.
+
+    Processes of another container hold locks, but have no number here.
+    """
+    names = [f"core-{core}" for core in cores]
+    names += [f"gpu-{gpu}" for gpu in gpus_of(device)]
+    inodes = set()
+    for name in names:
+        with suppress(OSError):
+            inodes.add(path_of(name).stat().st_ino)
+    try:
+        locks = LOCKS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    pids = set()
+    for line in locks:
+        match = FLOCK.match(line)
+        if match and int(match["inode"]) in inodes:
+            pids.add(int(match["pid"]))
+    return sorted(pid for pid in pids if pid > 0)
+
+
+def gpus_of(device: str) -> list[str]:
+    """Name the GPUs that a device may be: none for a CPU, any for `cuda`, one for `cuda:1`."""
+    if device == "cpu":
+        return []
+    number = device.partition(":")[2]
+    if not number:
+        return machine.gpus()
+    return machine.gpus()[int(number) :][:1] or [number]
+
+
+def path_of(name: str) -> Path:
+    """Return the file that is locked for a core or a GPU."""
+    return Path(tempfile.gettempdir()) / FOLDER / name
+
+
 def lock(name: str, taken: Taken) -> bool:
     """Lock a file of that name and add its descriptor; False where another process has it.
 
     Where this machine has no folder for temporary files nothing can be locked, and all is free.
     """
-    path = Path(tempfile.gettempdir()) / FOLDER / name
     try:
+        path = path_of(name)
         descriptor = open_shared(path)
     except OSError:
         return True

@@ -27,7 +27,14 @@ from ddl_bench.harness.clock import (
     Stopwatch,
     time_inference,
 )
-from ddl_bench.harness.load import Background, Load, LoadMeter, background, cpu_seconds
+from ddl_bench.harness.load import (
+    Background,
+    Load,
+    LoadMeter,
+    background,
+    cpu_seconds,
+    n_cores_beyond,
+)
 from ddl_bench.harness.progress import Progress
 from ddl_bench.harness.scoring import (
     BATCH_IMAGES,
@@ -88,6 +95,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         As the method raises them; any other exception is a mistake of the method.
     """
     process = getpid()
+    cores = os.sched_getaffinity(0)
     with phases("import"):
         plugins = [Path(path).resolve() for path in cell.plugins]
         data_dir = Path(cell.data_dir).resolve()  # a method may change the folder of its process
@@ -126,7 +134,13 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         values = measure(best, tests, scored, task, cell)
         arrays = arrays_of(best, tests, scored.scores, task)
         share = recovered_share(arrays, images)
-    measured = Measured(**values, search_s=search_s, recovered=share, data_note=images.note)
+    measured = Measured(
+        **values,
+        search_s=search_s,
+        recovered=share,
+        data_note=images.note,
+        n_cores_beyond=n_cores_beyond(cores, best.mark.train_cpu_s, best.mark.train_s),
+    )
     leave_if_forked(process)
     with phases("saving"):
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
@@ -187,6 +201,7 @@ def train(
     with phases("warm-up"), outside():
         training, mark = checkpoint.begin(lambda: method.start(task, budget), mark)
     leave_if_forked(process)
+    progress.is_resumable = isinstance(training, api.Resumable)
     watch = Stopwatch(cell.machine.device, seconds=mark.train_s)
     deadline = CellDeadline(watch, budget.seconds)
 

@@ -131,7 +131,7 @@ class ForkServer:
             os.environ.clear()
             os.environ.update(request.environment)
             sys.argv = ["ddl_bench.harness.worker", *arguments]
-            worker.start(arguments)
+            worker.start(arguments, is_fresh=False)
         except SystemExit as stop:
             if isinstance(stop.code, int):
                 code = stop.code

@@ -72,6 +72,11 @@ class Launcher:
         self._connection: Connection | None = None
         self._codes: dict[int, int | None] = {}
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether workers get fresh interpreters that could be forks."""
+        return self._is_fresh
+
     def __enter__(self) -> "Launcher":
         return self
 
@@ -97,8 +102,7 @@ class Launcher:
         if self._server is None or self._server.poll() is not None:
             self.close()
             self._start()
-        may_fork = threads == 1 and device == "cpu" and sys.platform == "linux"
-        if self._is_fresh or not may_fork:
+        if self._is_fresh or not may_fork(threads, device):
             return False
         if not self._is_prepared:
             n_threads = self._ask({"prepare": True}).get("n_threads")
@@ -111,16 +115,20 @@ class Launcher:
                 )
         return self._is_prepared
 
-    def start(self, arguments: list[str], log: Path, threads: int, device: str) -> Worker:
+    def start(
+        self, arguments: list[str], log: Path, threads: int, device: str, gpu: str = ""
+    ) -> Worker:
         """Start a worker on `arguments` with its output in a log, which exists.
 
+        The device `cuda` is the one whose name is `gpu`, if that is given.
         Raises UserError where no process can be started.
         """
         is_fork = self.prepare(threads, device)
+        only = {"CUDA_VISIBLE_DEVICES": gpu} if gpu and device == "cuda" else {}
         request = {
             "arguments": arguments,
             "log": str(log.absolute()),
-            "environment": environment_of(threads),
+            "environment": environment_of(threads) | only,
             "is_fresh": not is_fork,
         }
         answer = self._ask(request)
@@ -187,6 +195,11 @@ class Launcher:
     def _take(self, message: Mapping[str, Any]) -> None:
         """Note the end of a worker."""
         self._codes[int(message["ended"])] = int(message["code"])
+
+
+def may_fork(threads: int, device: str) -> bool:
+    """Whether a worker can be a fork: only one of one thread on a CPU."""
+    return threads == 1 and device == "cpu" and sys.platform == "linux"
 
 
 def receive(connection: Connection) -> dict[str, Any]:

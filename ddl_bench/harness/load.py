@@ -3,8 +3,10 @@
 The functions of the clock are taken at import, before any method is loaded.
 """
 
+import math
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -14,6 +16,8 @@ import psutil
 
 PAUSE_S = 0.05  # after the training, in which nothing of it may be at work
 BUSY_SHARE = 0.3  # of the pause that a thread or a process must compute to be named
+SHORTEST_S = 0.3  # CPU times of shorter spans say little
+SHARE_TOLERANCE = 0.1  # of a core, by which CPU time may exceed wall time
 IDLE_FIELDS = (3, 4)  # of a line of /proc/stat: idle, and waiting for a disk
 GUEST_FIELDS = 8  # fields from here on are counted in others, see proc(5)
 
@@ -30,7 +34,7 @@ def cpu_seconds() -> float:
 def busy_seconds(cores: set[int]) -> float | None:
     """Return how long some cores have computed for anybody, in seconds; None where unknown."""
     try:
-        lines = Path("/proc/stat").read_text().splitlines()
+        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     ticks = 0
@@ -42,6 +46,25 @@ def busy_seconds(cores: set[int]) -> float | None:
                 if index not in IDLE_FIELDS:
                     ticks += int(field)
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def n_cores_beyond(cores: set[int], cpu_s: float, wall_s: float) -> int:
+    """Count the cores outside of `cores` that this process uses.
+
+    That is where its threads and children may run now, or what its CPU time shows, whichever is
+    more.
+    """
+    pids = [os.getpid()]
+    pids += [child.pid for child in psutil.Process().children(recursive=True)]
+    beyond: set[int] = set()
+    for pid in pids:
+        for task in list_tasks(pid):
+            with suppress(OSError):  # a thread that has just ended
+                beyond |= os.sched_getaffinity(int(task.name)) - cores
+    if wall_s < SHORTEST_S:
+        return len(beyond)
+    n_computed = math.ceil(cpu_s / wall_s - SHARE_TOLERANCE)
+    return max(len(beyond), n_computed - len(cores))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +179,6 @@ def list_tasks(pid: int) -> list[Path]:
 def task_seconds(task: Path) -> float:
     """Return the CPU time of a thread, in seconds."""
     try:
-        return int((task / "schedstat").read_text().split()[0]) / 1e9
+        return int((task / "schedstat").read_text(encoding="utf-8").split()[0]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0

@@ -13,10 +13,14 @@ EVERY_S = 0.3
 
 
 class Seen(NamedTuple):
-    """The phase that a worker is in, and the share of its training that is done."""
+    """The phase that a worker is in, and the share of its training that is done.
+
+    `is_resumable` says whether another worker can go on with the training; None before it begins.
+    """
 
     phase: str
     fraction: float
+    is_resumable: bool | None = None
 
 
 def nothing_done() -> float:
@@ -40,6 +44,7 @@ class Progress:
 
     def __init__(self, path: Path, phases: Phases) -> None:
         self.fraction: Callable[[], float] = nothing_done
+        self.is_resumable: bool | None = None
         self._path = path
         self._phases = phases
         self._stop = threading.Event()
@@ -57,7 +62,8 @@ class Progress:
         written = ""
         while True:
             fraction = round(min(1.0, self.fraction()), 3)
-            text = json.dumps({"phase": self._phases.current, "fraction": fraction})
+            seen = Seen(self._phases.current, fraction, self.is_resumable)
+            text = json.dumps(seen._asdict())
             if text != written:
                 # A full disk does not end the training; the row will say so.
                 with contextlib.suppress(OSError):
@@ -70,14 +76,15 @@ class Progress:
 def write(path: Path, text: str) -> None:
     """Replace the file at once. It need not survive a crash, so nothing waits for the disk."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def read(path: Path) -> Seen:
     """Read the progress of a worker; "starting" before it has written any."""
     try:
-        content = json.loads(path.read_text())
-        return Seen(str(content["phase"]), float(content["fraction"]))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        is_resumable = content.get("is_resumable")
+        return Seen(str(content["phase"]), float(content["fraction"]), is_resumable)
     except (OSError, ValueError, KeyError, TypeError):
         return Seen("starting", 0.0)

@@ -71,7 +71,7 @@ def _git() -> dict[str, Any]:
         # Optional locks are those of the user's own work in this checkout.
         command = ["git", "--no-optional-locks", "-C", str(root), *words]
         result = subprocess.run(  # noqa: S603  a list of words, without a shell
-            command, capture_output=True, text=True, check=True
+            command, capture_output=True, encoding="utf-8", check=True
         )
         return result.stdout.strip()
 
@@ -86,7 +86,7 @@ def _git() -> dict[str, Any]:
 def _cpu() -> str:
     """Name the processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     for line in lines:

@@ -6,16 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ddl_bench import machine
 from ddl_bench.errors import UserError, nearest
+from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row, read_row
 
 POLL_EVERY_S = 0.02
+SURE_FACTOR = 1.5  # times the expected seconds: a cell that has so long is sure to end
 
 
 class View(Protocol):
@@ -30,8 +35,14 @@ class View(Protocol):
     def tick(self, jobs: Sequence[Job]) -> None:
         """Look at the running cells; called many times a second."""
 
+    def lacks_cores(self, users: Sequence[int]) -> None:
+        """Learn, once in a run, that a cell waits for cores that these other processes use."""
+
     def held(self, holders: Mapping[str, str]) -> None:
         """Learn which cells have no row because other runners hold them: who, by cell ID."""
+
+    def left(self, cells: Sequence[Cell]) -> None:
+        """Learn which cells have no row because the time of the runner is over."""
 
 
 class Silent:
@@ -46,7 +57,13 @@ class Silent:
     def tick(self, jobs: Sequence[Job]) -> None:
         """Show nothing."""
 
+    def lacks_cores(self, users: Sequence[int]) -> None:
+        """Show nothing."""
+
     def held(self, holders: Mapping[str, str]) -> None:
+        """Show nothing."""
+
+    def left(self, cells: Sequence[Cell]) -> None:
         """Show nothing."""
 
 
@@ -59,6 +76,8 @@ def run(
     jobs: int | None = None,
     view: View | None = None,
     fresh_process: bool = False,
+    shift: Shift | None = None,
+    public: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -85,6 +104,12 @@ def run(
     fresh_process
         Start an interpreter for each cell, instead of forking a process that has imported the
         libraries.
+    shift
+        The time that this runner has; None for as long as there are cells. Before its end running
+        cells are asked to save a checkpoint, from which the next runner goes on.
+    public
+        Take the names of the host and the user, and absolute paths, out of rows, models and logs,
+        also of cells that were finished earlier.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -113,6 +138,8 @@ def run(
         slots=n_slots(cells, jobs),
         view=view or Silent(),
         fresh_process=fresh_process,
+        shift=shift or Shift(),
+        public=public,
     )
 
 
@@ -138,16 +165,18 @@ def check_devices(cells: Iterable[Cell]) -> None:
 def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:
     """Return how many cells may run at the same time.
 
-    Timings must not share a core, and only one cell at a time may use a GPU. Raises UserError where
+    Timings must not share a core, nor a GPU. Raises UserError where
     there are not enough cores.
     """
-    n_cores = len(os.sched_getaffinity(0))
+    n_cores = machine.n_cores()
     threads = max(cell.threads for cell in cells)
     if threads > n_cores:
         raise UserError(f"--threads {threads}: only {n_cores} cores are available to this process")
     possible = n_cores // threads
-    if any(cell.machine.device != "cpu" for cell in cells):
-        possible = 1
+    devices = {cell.machine.device for cell in cells} - {"cpu"}
+    if devices:
+        gpus = {gpu for device in devices for gpu in cores.gpus_of(device)}
+        possible = min(possible, len(gpus))
     if jobs is not None and not 1 <= jobs <= possible:
         raise UserError(
             f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads "
@@ -163,7 +192,9 @@ def run_cells(
     rerun: str,
     slots: int,
     view: View,
-    fresh_process: bool = False,
+    fresh_process: bool,
+    shift: Shift,
+    public: bool,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
     make_folders(folder)
@@ -173,38 +204,79 @@ def run_cells(
     if rerun != "failed":  # a failed cell is resumed from its checkpoint
         for cell_id in again:
             checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+    again |= with_torn_arrays(folder, earlier)
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
     launcher = Launcher(is_fresh=fresh_process)
     queue = Queue(folder, waiting, earlier, launcher)
     running: list[Job] = []
+    has_waited = False
     try:
-        while queue.waiting or running or queue.look_again():
+        while (queue.waiting or running or queue.look_again()) and not shift.is_over():
             while len(running) < slots and queue.waiting:
-                job = queue.start_next(running)
+                job = queue.start_next(running, shift.remaining_s())
                 if job is None:
+                    if queue.waiting and not has_waited:
+                        has_waited = True
+                        view.lacks_cores(queue.core_users(running))
                     break
                 running.append(job)
-            for job in list(running):
-                row = job.poll()
-                if row is not None:
-                    view.finished(row)
-                if job.is_lost:
-                    queue.leave(job.cell)
-                if row is not None or job.is_lost:
-                    running.remove(job)
-                    job.release()
-            view.tick(running)
-            time.sleep(POLL_EVERY_S)
+            done = settle(running, queue, view)
+            if public:
+                make_public(folder, done)
+        stop_in_order(running, queue, view, shift.stop_within_s)
     finally:
         for job in running:  # stopped from outside: the cells under way will be run again
             job.kill()
             job.release()
         launcher.close()
+        if public:  # also what was finished earlier, or by other runners
+            make_public(folder, cell_of)
     rows = read_rows(folder, cell_of)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
+    view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
+
+
+def settle(running: list[Job], queue: "Queue", view: View) -> list[str]:
+    """Look at the running cells once, and take those that are over out of the list.
+
+    Returns the IDs of those that have a row now.
+    """
+    done = []
+    for job in list(running):
+        row = job.poll()
+        if row is not None:
+            view.finished(row)
+            done.append(job.cell.id)
+        if job.is_lost:
+            queue.leave(job.cell)
+        if job.is_stopped:
+            queue.set_aside(job.cell)
+        if row is not None or job.is_lost or job.is_stopped:
+            running.remove(job)
+            job.release()
+        elif job.must_be_resumable and job.progress().is_resumable is False:
+            queue.note_not_resumable(job.cell)
+            job.ask_to_stop()
+    view.tick(running)
+    time.sleep(POLL_EVERY_S)
+    return done
+
+
+def stop_in_order(running: list[Job], queue: "Queue", view: View, within_s: float) -> None:
+    """Ask the running cells to save a checkpoint and to end; those that take longer are killed."""
+    for job in running:
+        job.ask_to_stop()
+    end = time.monotonic() + within_s
+    while running and time.monotonic() < end:
+        settle(running, queue, view)
+    for job in running:
+        job.kill()
+        queue.set_aside(job.cell)
+        job.release()
+    running.clear()
 
 
 class Queue:
@@ -234,11 +306,25 @@ class Queue:
         self._folder = folder
         self._earlier = earlier
         self._elsewhere: list[Cell] = []
+        self._set_aside: list[Cell] = []
+        self._not_resumable: set[str] = set()  # names of methods
         self._has_looked = False  # at what others hold, since a cell was started last
 
     def leave(self, cell: Cell) -> None:
         """Leave a cell to another runner."""
         self._elsewhere.append(cell)
+
+    def set_aside(self, cell: Cell) -> None:
+        """Leave a cell to a later runner, which has more time."""
+        self._set_aside.append(cell)
+
+    def note_not_resumable(self, cell: Cell) -> None:
+        """Note that cells of this method are not worth starting unless they fit."""
+        self._not_resumable.add(cell.method)
+
+    def left(self) -> list[Cell]:
+        """List the cells that are left to later runners."""
+        return self.waiting + self._set_aside
 
     def look_again(self) -> bool:
         """Take up the cells that others held; False if that was tried since the last start."""
@@ -249,14 +335,21 @@ class Queue:
         self._elsewhere = []
         return True
 
-    def start_next(self, running: Sequence[Job]) -> Job | None:
+    def start_next(self, running: Sequence[Job], remaining_s: float) -> Job | None:
         """Start the first cell that no other runner has taken or finished.
 
         None where there is none, or where other runners of this machine use the cores.
+
+        Parameters
+        ----------
+        running
+            The cells that run already.
+        remaining_s
+            Seconds until the runner stops. Cells that take longer come last, and are stopped at
+            once where their method cannot be resumed.
         """
-        busy = {core for job in running for core in job.cores}
-        free = sorted(os.sched_getaffinity(0) - busy)
-        while self.waiting:
+        free = free_cores(running)
+        while self._put_fitting_first(remaining_s):
             cell = self.waiting[0]
             taken = cores.take(free, cell.threads, cell.machine.device)
             if taken is None:
@@ -271,13 +364,30 @@ class Queue:
                 self._has_looked = False
                 earlier = self._earlier.get(cell.id)
                 try:
-                    return Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                    job = Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                    job.must_be_resumable = needed_s(cell) > remaining_s
+                    return job
                 except BaseException:
                     claimed.release()
                     taken.release()
                     raise
             taken.release()
         return None
+
+    def _put_fitting_first(self, remaining_s: float) -> bool:
+        """Bring the first cell that fits to the front; False where no cell is worth starting."""
+        for index, cell in enumerate(self.waiting):
+            if needed_s(cell) <= remaining_s:
+                self.waiting.insert(0, self.waiting.pop(index))
+                return True
+        hopeless = [cell for cell in self.waiting if cell.method in self._not_resumable]
+        self._set_aside += hopeless
+        self.waiting = [cell for cell in self.waiting if cell not in hopeless]
+        return bool(self.waiting)
+
+    def core_users(self, running: Sequence[Job]) -> list[int]:
+        """List the processes that use the cores, or the GPU, that the next cell waits for."""
+        return cores.users(free_cores(running), self.waiting[0].machine.device)
 
     def _is_finished(self, cell_id: str) -> bool:
         """Whether another runner has written a row since this one began."""
@@ -291,10 +401,34 @@ class Queue:
             yield cell.id, who or "a runner that has just ended"
 
 
+def needed_s(cell: Cell) -> float:
+    """Return how many seconds a cell is sure to end in, for the choice of cells that fit."""
+    if cell.expected_s is None:
+        return cell.limits.time_s
+    return min(cell.limits.time_s, SURE_FACTOR * cell.expected_s)
+
+
+def free_cores(running: Iterable[Job]) -> list[int]:
+    """List the cores of this process that none of its cells uses."""
+    busy = {core for job in running for core in job.cores}
+    return sorted(os.sched_getaffinity(0) - busy)
+
+
 def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
     """Read the rows of cells, by ID, of those that have one."""
     rows = {cell_id: read_row(row_path(folder, cell_id)) for cell_id in cell_ids}
     return {cell_id: row for cell_id, row in rows.items() if row is not None}
+
+
+def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
+    """Return the cells whose kept predictions were cut off, as by a copy that was not completed."""
+    torn = set()
+    for cell_id in cell_ids:
+        path = folder / "cells" / f"{cell_id}.npz"
+        if is_torn(path):
+            warn_damaged(path, "not a whole .npz file; its cell is run again")
+            torn.add(cell_id)
+    return torn
 
 
 def row_path(folder: Path, cell_id: str) -> Path:

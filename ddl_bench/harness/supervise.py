@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
-from ddl_bench.harness import progress
+from ddl_bench.harness import progress, stop
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.verify import labels_of, verified
+from ddl_bench.machine import memory_limit
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
 GRACE_S = 2.0  # between the polite signal and the hard one
 CHECK_EVERY_S = 0.2  # memory of the worker, sign of life for other runners
+JOB_MEMORY_SHARE = 0.95  # of the memory of a job or container that a cell may use
 LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
 LAST_BYTES = 4096  # of a log that are searched for the last line
 LONGEST_LOG = 8 * 2**20  # bytes; a log that grew beyond is cut to its end
@@ -66,12 +68,19 @@ class Job:
         self.claim = claim
         self.cores = taken.cores
         self.is_lost = False  # another runner has taken the cell over
+        self.is_asked = False  # to stop
+        self.is_stopped = False  # as it was asked to, without a row
+        self.must_be_resumable = False  # it needs more time than the runner has
         self._taken = taken
         self._earlier = earlier
         self.log = run / "work" / f"{cell.id}.log"
         self._row = run / "cells" / f"{cell.id}.json"
         self._progress = run / "work" / f"{cell.id}.progress.json"
         self._peak_memory = 0
+        self._memory_limit = cell.limits.memory_gb * 1e9
+        of_job = memory_limit()  # beyond which the kernel would kill any process of the job
+        if of_job is not None:
+            self._memory_limit = min(self._memory_limit, JOB_MEMORY_SHARE * of_job)
         self._checked_s = 0.0
         try:
             self._progress.unlink(missing_ok=True)
@@ -95,7 +104,10 @@ class Job:
             str(claim.path),
             claim.token,
         ]
-        self._process = launcher.start(arguments, self.log, cell.threads, cell.machine.device)
+        self._command = cell.command(fresh_process=launcher.is_fresh)
+        self._process = launcher.start(
+            arguments, self.log, cell.threads, cell.machine.device, taken.gpu
+        )
 
     @property
     def pid(self) -> int:
@@ -127,10 +139,10 @@ class Job:
             self._bound_log()
             memory = self._memory()
             self._peak_memory = max(self._peak_memory, memory)
-            if memory > limits.memory_gb * 1e9:
+            if memory > self._memory_limit:
                 self.kill()
-                reason = f"used {memory / 1e9:.2f} GB, the limit is {limits.memory_gb:g} GB"
-                return self._failure("oom", reason)
+                limit = f"{self._memory_limit / 1e9:.3g} GB"
+                return self._failure("oom", f"used {memory / 1e9:.2f} GB, the limit is {limit}")
         if self.seconds > limits.time_s:
             phase = self.progress().phase
             self.kill()
@@ -149,6 +161,13 @@ class Job:
         self.kill()
         return False
 
+    def ask_to_stop(self) -> None:
+        """Ask the worker to save a checkpoint after its epoch and to end."""
+        if not self.is_asked:
+            self.is_asked = True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, stop.SIGNAL)
+
     def release(self) -> None:
         """Leave the cell and the cores to others."""
         self.claim.release()
@@ -157,12 +176,12 @@ class Job:
     def kill(self) -> None:
         """End the worker and all its children: politely, then not."""
         processes = self._processes()
-        for stop in (signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, stop)
+                os.killpg(self.pid, number)
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(stop)
+                    process.send_signal(number)
             _, processes = psutil.wait_procs(processes, timeout=GRACE_S)
         self._process.wait()
 
@@ -185,7 +204,8 @@ class Job:
     def _ended(self, code: int) -> Row | None:
         """Return the row that the worker wrote, or one that says how it ended without.
 
-        None where another runner has taken the cell over, so that nothing of it is overwritten.
+        None where it stopped as it was asked to, and where another runner has taken the cell over,
+        so that nothing of it is overwritten.
         """
         seconds = self.seconds
         self._end_children()
@@ -194,6 +214,9 @@ class Job:
             is_ours = row.started == self._started or (code == 0 and self._holds_claim())
             return self._verified(row, seconds) if is_ours else row
         if not self._holds_claim():
+            return None
+        if self.is_asked:
+            self.is_stopped = True
             return None
         if code >= 0:
             reason = f"ended with exit code {code} and left no valid result"
@@ -249,7 +272,7 @@ class Job:
             started=self._started,
             wall_s=self.seconds,
             measured=Measured(peak_memory=self._peak_memory or None),
-            provenance={"command": self.cell.command()},
+            provenance={"command": self._command},
         )
         try:
             write_row(self.run, row)

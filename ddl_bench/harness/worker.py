@@ -37,6 +37,8 @@ def main(
     started: str,
     parent: int,
     claim: tuple[Path, str],
+    *,
+    is_fresh: bool,
 ) -> None:
     """Run a cell, write its row, and end the process.
 
@@ -56,6 +58,8 @@ def main(
         Process number of the fork server, which ends with the runner.
     claim
         File and token of the runner's claim.
+    is_fresh
+        Whether this process is an interpreter of its own, and not a fork.
     """
     began = monotonic()
     process = getpid()
@@ -65,6 +69,7 @@ def main(
 
     from ddl_bench.harness.claims import Claim
     from ddl_bench.harness.clock import Phases
+    from ddl_bench.harness.launcher import may_fork
     from ddl_bench.harness.progress import Progress
     from ddl_bench.plan.cell import Cell
     from ddl_bench.results.rows import Outcome, Row, write_row
@@ -73,7 +78,7 @@ def main(
     claim_path, token = claim
     claim_path = claim_path.resolve()
     work = run / "work"
-    cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text())
+    cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text(encoding="utf-8"))
     phases = Phases({"start-up": began - spawned, "import": monotonic() - began})
     outcome = Outcome()
     metadata: dict[str, Any] = {}
@@ -94,7 +99,9 @@ def main(
     if getpid() != process:  # a copy that a method made: one process writes the row
         os._exit(0)
     with contextlib.suppress(Exception):
-        metadata["command"] = cell.command()
+        is_asked_for = is_fresh and may_fork(cell.threads, cell.machine.device)
+        metadata["process"] = "interpreter" if is_fresh else "fork"
+        metadata["command"] = cell.command(fresh_process=is_asked_for)
     row = Row(
         cell=cell,
         status=status,
@@ -138,7 +145,8 @@ def peak_memory() -> int:
 
     The kernel's `ru_maxrss` begins at the size of the parent, so it is the second choice.
     """
-    match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    match = re.search(r"^VmHWM:\s*(\d+) kB", status, re.M)
     if match:
         return 1024 * int(match[1])
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -181,7 +189,7 @@ def classify(error: Exception) -> "tuple[Status, str]":
     return "failed", f"{type(error).__name__}: {text} ({Path(last.filename).name}:{last.lineno})"
 
 
-def start(arguments: list[str]) -> None:
+def start(arguments: list[str], *, is_fresh: bool) -> None:
     """Run the cell that the command line of a worker names."""
     run_folder, identifier, numbers, spawned, started, claim_path, token, parent = arguments
     main(
@@ -192,8 +200,9 @@ def start(arguments: list[str]) -> None:
         started,
         int(parent),
         (Path(claim_path), token),
+        is_fresh=is_fresh,
     )
 
 
 if __name__ == "__main__":
-    start(sys.argv[1:])
+    start(sys.argv[1:], is_fresh=True)

@@ -71,7 +71,9 @@ class BudgetSpec(Strict):
             examples = "such as 40e, 90s, 3m or 1.5h"
             raise UserError(f"--budget {text!r:.80}: expected epochs or a time, {examples}")
         if unit.startswith("e"):
-            return cls(epochs=max(1, round(amount)))
+            if not amount.is_integer():
+                raise UserError(f"--budget {text!r:.80}: expected a whole number of epochs")
+            return cls(epochs=round(amount))
         return cls(seconds=amount)
 
     def __str__(self) -> str:
@@ -125,7 +127,9 @@ class Cell(Strict):
     pairs: tuple[tuple[str, str], ...] = Field((), description="labels that its track compares")
     keep_model: bool = False
     identity: int = IDENTITY_VERSION
-    older_id: str = Field("", description="of a row whose ID was made by an older rule")
+    older_id: str = Field(
+        "", description="of a row by an older rule, or one that is public without paths in options"
+    )
 
     @property
     def settings(self) -> str:
@@ -158,7 +162,7 @@ class Cell(Strict):
         values = self.model_dump(mode="json", include=set(names))
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
-    def command(self) -> str:
+    def command(self, *, fresh_process: bool = False) -> str:
         """Return the command line that runs this cell again."""
         dataset = self.dataset
         if self.mirror is not None:
@@ -184,6 +188,8 @@ class Cell(Strict):
             words += ["--plugin", path]
         if self.keep_model:
             words.append("--keep-models")
+        if fresh_process:
+            words.append("--fresh-process")
         return shlex.join(words)
 
     def budget_for_method(self) -> Budget:

@@ -1,6 +1,7 @@
 """Expand a track and the user's overrides to a list of checked cells."""
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -12,11 +13,12 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from ddl_bench import machine
 from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, split
 from ddl_bench.errors import UserError
-from ddl_bench.files import user_path
+from ddl_bench.files import name_of, user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.plan.track import (
@@ -226,7 +228,7 @@ def unchanged_process() -> Iterator[None]:
 
 def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     track = override(load_track(track_name), changes(overrides))
-    threads = track.machine.threads or len(os.sched_getaffinity(0))
+    threads = track.machine.threads or machine.n_cores()
     is_file = track_name.endswith(".toml")
     shared: dict[str, Any] = {
         "machine": track.machine.model_copy(update={"threads": threads}),
@@ -239,6 +241,8 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     splits = chosen_splits(track, overrides)
     sources = chosen_datasets(track, overrides.datasets)
     data = [read_data(source, splits, overrides) for source in sources]
+    for fields in (shared, *methods, *(images.fields for images in data)):
+        check_texts(fields)
     if splits.val_fraction == 0 and any(entry.grid for entry in entries):
         raise UserError(
             f"{track_name}: a grid is chosen on validation images: set val_fraction above 0"
@@ -415,6 +419,17 @@ def chosen_splits(track: Track, overrides: Overrides) -> Splits:
         return dataclasses.replace(track.splits, **overrides.splits)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def check_texts(fields: Mapping[str, Any]) -> None:
+    """Raise UserError for a name that is not UTF-8, which no row could hold."""
+    for value in fields.values():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{name_of(str(value))}: its name is not UTF-8, which no row could hold; rename it"
+            ) from None
 
 
 def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:

@@ -53,9 +53,10 @@ class Group:
         processor = "gpu" if device.startswith("cuda") else "cpu"
         known = set()
         for row in self.ok:
-            host = row.provenance.get("host") or "unknown"
+            host = row.provenance.get("host")  # public rows have none
             model = row.provenance.get(processor) or "unknown"
-            known.add(f"{device}, threads: {self.cell.threads}, {host}, {model}")
+            names = filter(None, [host, model])
+            known.add(", ".join([device, f"threads: {self.cell.threads}", *names]))
         return " and ".join(sorted(known))
 
     @property

@@ -22,6 +22,8 @@ def marks(measured: Measured) -> dict[str, str]:
         texts["outside_s"] = f"{measured.outside_s:.1f} s outside of advance"
     if measured.background:
         texts["background"] = f"still at work after the training: {measured.background}"
+    if measured.n_cores_beyond:
+        texts["n_cores_beyond"] = f"used {measured.n_cores_beyond} cores besides its own"
     if measured.unaccounted_s is not None:
         texts["unaccounted_s"] = f"its clock lacks {measured.unaccounted_s:.1f} s"
     if measured.batch_dependent:

@@ -24,10 +24,12 @@ from ddl_bench.files import (
     name_of,
     open_regular,
     read_arrays,
+    warn_damaged,
     write_atomically,
 )
 from ddl_bench.plan.cell import Cell
 from ddl_bench.registry import fields, load_method, make_method, methods
+from ddl_bench.results.public import Place, paths_of, public_cell
 
 FORMAT = 1
 KEY = "ddl-bench"  # of our metadata in the file
@@ -69,6 +71,25 @@ def keep_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
     except Exception as error:  # `state` of a plugin may do anything
         return f"no model kept: {brief(f'{type(error).__name__}: {error}', 300)}"
     return ""
+
+
+def copy_public(run: Path, out: Path, cell_id: str) -> None:
+    """Copy the model of a cell from RUN/models to OUT/models, without paths in its metadata.
+
+    A damaged model is left out, with a warning.
+    """
+    path = run / "models" / f"{cell_id}.safetensors"
+    try:
+        metadata, state = _read_file(path)
+        cell = metadata["cell"]
+        place = Place.of([*paths_of(cell), run.resolve()])
+        cleaned = place.cleaned(metadata) | {"cell": public_cell(cell, cell_id, place)}
+    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+        warn_damaged(path, error)
+        return
+    if run != out or cleaned != metadata:
+        data = save(state, {KEY: json.dumps(cleaned)})
+        write_atomically(out / "models" / path.name, data)
 
 
 def load_model(path: str | Path, plugins: Iterable[Path] = ()) -> tuple[Classifier, Task]:

@@ -64,6 +64,9 @@ class Measured:
         which they were.
     unaccounted_s
         Seconds of the runner's clock that the worker's clock lacks; None below one second.
+    n_cores_beyond
+        Cores besides those of the cell on which its threads may run in the end, or which its CPU
+        time shows.
     train_others, test_others
         Share of the cell's cores, 0 to 1, that others used during training, and while predictions
         were timed.
@@ -106,6 +109,7 @@ class Measured:
     background_cpu_s: float | None = None
     background: str = ""
     unaccounted_s: float | None = None
+    n_cores_beyond: int | None = None
     train_others: float | None = None
     test_others: float | None = None
     train_switches: int | None = None

@@ -49,4 +49,6 @@ def write(run: Path, rows: Sequence[Row]) -> Path:
                 # Rows of early versions have no steps.
                 for value, step, seconds in zip(*columns, strict=False):
                     writer.add_scalar(tag, float(value), int(step), start + float(seconds))
+        for made in folder.glob("events.out.tfevents.*"):  # its name has host and process in it
+            made.rename(folder / "events.out.tfevents.0")
     return run / "tensorboard"

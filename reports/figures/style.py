@@ -11,6 +11,8 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ddl_bench.files import explained
+
 INK = "#1b1f24"  # the page puts its own text colour in its place, which follows light and dark
 PAPER = "#ffffff"  # so that the ink is legible on a dark page; the report's page has no need of it
 FAINT = "#8888884d"
@@ -89,7 +91,8 @@ def new_figure(
 
 def save(figure: Figure, path: Path) -> Path:
     """Save a figure as an SVG file, and as PNG beside it; return the path of the SVG file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA)
-    figure.savefig(path.with_name(f"{path.stem}.png"), dpi=PRINT_DPI)
+    with explained(path, "cannot write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA)
+        figure.savefig(path.with_name(f"{path.stem}.png"), dpi=PRINT_DPI)
     return path

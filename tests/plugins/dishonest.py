@@ -30,6 +30,17 @@ def work() -> None:
         torch.ones(200, 200) @ torch.ones(200, 200)
 
 
+def take_all_cores() -> None:
+    """Let the thread that calls it run on every core of the machine."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+def take_all_cores_and_sleep() -> None:
+    """Take all cores, and use none."""
+    take_all_cores()
+    time.sleep(60)
+
+
 class Means:
     """Scores by the distance to the mean of each class."""
 
@@ -171,6 +182,10 @@ class Course:
                 vars(evaluate)["accuracy"] = lambda *_: 99.5
             case "elsewhere":
                 os.chdir("/")
+            case "cores":
+                take_all_cores()
+            case "cores-of-a-thread":
+                threading.Thread(target=take_all_cores_and_sleep, daemon=True).start()
         return False
 
     def classifier(self) -> Any:

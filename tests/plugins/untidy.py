@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,9 @@ class Untidy:
             "n_threads": torch.get_num_threads(),
             "session": os.getsid(0) == os.getpid(),
             "peak": status.partition("VmHWM:")[2].split()[0],
+            "terminates": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
+            "replaced": random.sample.__module__ != "random",
+            "python_threads": threading.active_count(),
             "forked": "ddl_bench.harness.fork_server" in command,
         }
         print("SEEN", json.dumps(seen), flush=True)
@@ -66,6 +70,8 @@ class Untidy:
                 json.untidy = True  # type: ignore[attr-defined]
                 os.chdir("/")
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                random.sample = sorted  # type: ignore[assignment]
+                threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
             case "session":
                 subprocess.Popen(["setsid", "sleep", "611"])
                 time.sleep(0.5)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
 from ddl_bench.cli.commands import print_table
 from ddl_bench.cli.live import line
@@ -18,20 +19,11 @@ from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.rows import Row
 from tests.conftest import ddl_bench, make_cell, make_row
 
-VERBS = [
-    "run",
-    "report",
-    "show",
-    "compare",
-    "power",
-    "predict",
-    "methods",
-    "datasets",
-    "tracks",
-    "check",
-]
+ON_RUNS = ["run", "report", "publish", "show", "compare", "power"]
+VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "check"]
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
 
 
@@ -55,6 +47,7 @@ def test_help_teaches(verb: str) -> None:
         "predict",
         "check",
         "report",
+        "publish",
         "methods",
         "datasets",
     ):
@@ -247,10 +240,12 @@ def test_bad_input_is_one_line_and_code_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ddl-bench", *arguments])
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` puts another in its place
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` puts others in their place
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     sys.stdout.close()
+    sys.stderr.close()
     assert ended.value.code == 2
     output = capfd.readouterr().err
     assert message in output
@@ -291,6 +286,21 @@ def test_a_gpu_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> 
 def test_a_long_reason_is_cut_where_it_is_shown() -> None:
     row = make_row(make_cell("a"), status="failed", reason="word " * 20_000)
     assert len(line(row)) < 500
+
+
+@pytest.mark.parametrize("flags", [[], ["--fresh-process"]])
+def test_a_fresh_interpreter_for_each_cell_is_asked_for(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def record(*_: object, **options: object) -> list[Row]:
+        asked.append(options["fresh_process"])
+        return []
+
+    monkeypatch.setattr(commands, "run_track", record)
+    ddl_bench(["run", "--no-report", *flags])
+    assert asked == [bool(flags)]
 
 
 def test_a_dry_run_shows_the_hard_limit() -> None:

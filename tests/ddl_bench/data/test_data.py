@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -25,9 +26,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.io import savemat
 
-from ddl_bench.data import ImageSet, fingerprint
+from ddl_bench.data import ImageSet, download, fingerprint
 from ddl_bench.data.cifar import cifar10, cifar100
 from ddl_bench.data.digits import digits
+from ddl_bench.data.download import RemoteArchive, RemoteFile
 from ddl_bench.data.folder import pixels
 from ddl_bench.data.mnist import fashion_mnist, mnist
 from ddl_bench.data.sources import load
@@ -378,16 +380,36 @@ class Published:
     mirror: bool = False
 
     @property
-    def md5s(self) -> dict[str, str]:
-        """The MD5 of each file, in the order in which they are read."""
-        archives = {name: raw for name, raw in self.remote.items() if name.endswith(".tar.gz")}
-        return {name: hashlib.md5(raw).hexdigest() for name, raw in (archives | self.files).items()}
+    def is_packed(self) -> bool:
+        """Whether its files lie in an archive."""
+        return self.remote.keys() != self.files.keys()
+
+    def load(self, data_dir: Path, download: bool = False) -> ImageSet:
+        """Load it, with the sums of these files in place of the published ones."""
+        folder = "" if self.is_packed else f"{self.folder}/"
+        files = tuple(
+            RemoteFile(
+                name=f"{folder}{name}".removeprefix("/"),
+                sha256=sha256(content),
+                n_bytes=len(content),
+                urls=(f"https://example.org/{name}",),
+            )
+            for name, content in self.remote.items()
+        )
+        if not self.is_packed:
+            return self.loader(data_dir, download, files=files)
+        sums = {f"{self.folder}/{name}": sha256(raw) for name, raw in self.files.items()}
+        return self.loader(data_dir, download, archive=RemoteArchive(file=files[0], sha256s=sums))
 
     def write(self, data_dir: Path) -> None:
         """Write the files to where the loader looks for them."""
         (data_dir / self.folder).mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             (data_dir / self.folder / name).write_bytes(content)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def idx_set(
@@ -489,23 +511,28 @@ def published(
     }[request.param]()
 
 
+class Answer(io.BytesIO):
+    """An answer of a server that sends whole files."""
+
+    status = 200
+    headers: Mapping[str, str] = {}
+
+
 class Internet:
     """Stands in for the network: serves files by the last part of their URL, and notes requests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, remote: Mapping[str, bytes]) -> None:
         self.asked: list[str] = []
         self.remote = remote
-        monkeypatch.setattr(urllib.request, "urlopen", self._open)
+        monkeypatch.setattr(download, "opener", lambda: self)
+        monkeypatch.setattr(download, "PAUSE_S", 0)
 
-    def _open(self, request: urllib.request.Request) -> io.BytesIO:
+    def open(self, request: urllib.request.Request, timeout: float) -> Answer:
         name = request.full_url.rpartition("/")[2]
         self.asked.append(name)
         if name not in self.remote:
             raise URLError("no route to host")
-        response = io.BytesIO(self.remote[name])
-        response.url = request.full_url  # type: ignore[attr-defined]  # as urlopen's
-        response.length = len(self.remote[name])  # type: ignore[attr-defined]
-        return response
+        return Answer(self.remote[name])
 
 
 def assert_read(images: ImageSet, published: Published) -> None:
@@ -522,8 +549,8 @@ def test_published_files_are_read_as_they_were_written(
 ) -> None:
     internet = Internet(monkeypatch, {})
     published.write(tmp_path)
-    assert_read(published.loader(tmp_path, md5s=published.md5s), published)
-    assert_read(published.loader(tmp_path, True, md5s=published.md5s), published)
+    assert_read(published.load(tmp_path), published)
+    assert_read(published.load(tmp_path, download=True), published)
     assert internet.asked == []
 
 
@@ -536,41 +563,60 @@ def test_a_missing_or_damaged_file_is_named_with_two_ways_out(
         path = tmp_path / published.folder / name
         relative = path.relative_to(tmp_path)
         mend = f"; fetch it by --download, or say by --data-dir which folder holds {relative}"
-        for damage, fault in ((None, "not found"), (content[:-1], "is damaged: its MD5 is wrong")):
+        if published.is_packed:
+            mend += f", or {next(iter(published.remote))}"
+        for damage, fault in (
+            (None, "not found"),
+            (content[:-1], "is damaged: its SHA-256 is wrong"),
+        ):
             if damage is None:
                 path.unlink()
             else:
                 path.write_bytes(damage)
             with pytest.raises(UserError) as raised:
-                published.loader(tmp_path, md5s=published.md5s)
+                published.load(tmp_path)
             assert str(raised.value) == f"{path} {fault}{mend}"
         path.write_bytes(content)
     with pytest.raises(UserError, match="is damaged"):
-        published.loader(tmp_path)  # not the files that torchvision's own table describes
+        published.loader(tmp_path)  # not the published files
     assert internet.asked == []
 
 
-# torchvision unpacks without a filter.
-@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")
 def test_download_fetches_what_is_missing_or_damaged_and_checks_it(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     internet = Internet(monkeypatch, published.remote)
-    assert_read(published.loader(tmp_path, True, md5s=published.md5s), published)
-    assert set(internet.asked) == set(published.remote)
+    assert_read(published.load(tmp_path, download=True), published)
+    assert internet.asked == [*published.remote]
     internet.remote = {}
-    assert_read(published.loader(tmp_path, True, md5s=published.md5s), published)
+    assert_read(published.load(tmp_path, download=True), published)
     last = tmp_path / published.folder / [*published.files][-1]
     last.write_bytes(b"half")
-    if published.md5s.keys() == published.files.keys():
-        fault = f"download of {last.relative_to(tmp_path)} .* failed: .*no route to host"
-        with pytest.raises(UserError, match=fault):
-            published.loader(tmp_path, True, md5s=published.md5s)
-        internet.remote = dict.fromkeys(published.remote, b"a login page")
-        with pytest.raises(UserError, match="failed: File not found or corrupted"):
-            published.loader(tmp_path, True, md5s=published.md5s)
-    else:  # the archive is still there
-        assert_read(published.loader(tmp_path, True, md5s=published.md5s), published)
+    if published.is_packed:  # the archive is still there
+        assert_read(published.load(tmp_path), published)
+        assert last.read_bytes() == published.files[last.name]
+        (tmp_path / next(iter(published.remote))).unlink()
+        last.unlink()
+    with pytest.raises(UserError, match=r"download of .* failed: example.org: no route to host"):
+        published.load(tmp_path, download=True)
+    internet.remote = {name: bytes(content[::-1]) for name, content in published.remote.items()}
+    with pytest.raises(UserError, match=r"failed: example.org: a file with the SHA-256 "):
+        published.load(tmp_path, download=True)
+    assert not [*tmp_path.rglob("*.part")]
+
+
+def test_an_archive_is_read_from_a_folder_that_takes_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = cifar_set(cifar10, 10)
+    for name, content in small.remote.items():
+        (tmp_path / name).write_bytes(content)
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise UserError(f"{path}: read-only")
+
+    monkeypatch.setattr(download, "write_atomically", refuse)
+    assert_read(small.load(tmp_path), small)
 
 
 REFUSED = {
@@ -592,7 +638,7 @@ def test_a_pickle_that_calls_anything_is_refused_even_with_the_right_hash(
     small = replace(small, files=small.files | {"test_batch": evil})
     small.write(tmp_path)
     with pytest.raises(UserError, match=f"pickle asks for {name}, which no CIFAR file needs"):
-        cifar10(tmp_path, md5s=small.md5s)
+        small.load(tmp_path)
     assert not proof.exists()
     assert not proof.with_suffix(".npy").exists()
 
@@ -752,6 +798,19 @@ def test_folder_of_classes_alone_gives_a_fixed_fifth_to_the_test(tmp_path: Path)
     assert (images.x_train[:, 0] == x[train]).all()
     assert (images.x_test[:, 0] == x[test]).all()
     assert fingerprint(read(tmp_path)) == fingerprint(images)
+
+
+def test_names_of_classes_that_are_not_utf8_are_written_out(tmp_path: Path) -> None:
+    for number, image in enumerate(photos(20, (4, 4))):
+        save(tmp_path / ("ant" if number < 10 else "bee") / f"{number:02}.png", image)
+    try:
+        (tmp_path / "bee").rename(tmp_path / os.fsdecode(b"b\xe8e"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    images = read(tmp_path)
+    assert images.class_names == ("ant", r"b\udce8e")
+    with pytest.raises(UserError, match="class name"):
+        replace(images, class_names=("ant", "b\udce8e"))
 
 
 def test_folder_takes_its_mode_from_the_first_image(tmp_path: Path) -> None:

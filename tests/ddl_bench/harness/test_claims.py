@@ -204,6 +204,9 @@ def test_runners_of_one_machine_take_different_cores(
         assert rival.stdout.readline() == "[1]\n"
         assert cores.take([0, 1], 1) is None
         assert cores.take([0, 1], 2) is None
+        if cores.LOCKS.exists():
+            assert cores.users([1]) == [rival.pid]
+            assert cores.users([0, 1]) == sorted([os.getpid(), rival.pid])
         rival.kill()
         rival.wait()
         second = cores.take([0, 1], 1)

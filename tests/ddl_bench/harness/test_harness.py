@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from rich.console import Console
 
+from ddl_bench.cli.live import Live
 from ddl_bench.errors import UserError
-from ddl_bench.files import DamagedFile
+from ddl_bench.files import DamagedFile, is_torn
+from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.harness.progress import Seen
@@ -330,6 +333,23 @@ def test_a_row_of_junk_is_run_again(write_track: Callable[..., str], tmp_path: P
     assert again.status == "ok"
 
 
+def test_a_cell_with_torn_arrays_is_run_again(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    track = write_track(*misbehave("ok"))
+    overrides = Overrides(plugins=(PLUGIN,))
+    (row,) = run(track, tmp_path, overrides=overrides)
+    arrays = tmp_path / "cells" / f"{row.cell.id}.npz"
+    whole = arrays.read_bytes()
+    arrays.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(DamagedFile, match="run again"):
+        (again,) = run(track, tmp_path, overrides=overrides)
+    assert again.started != row.started
+    assert not is_torn(arrays)
+    arrays.unlink()  # as in rows that are published without them
+    assert run(track, tmp_path, overrides=overrides) == [again]
+
+
 def test_a_model_that_cannot_be_kept_costs_no_result(
     write_track: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -516,3 +536,27 @@ def test_cells_that_others_hold_are_named_at_the_end(
     rows = run(track, tmp_path / "out", overrides=OVERRIDES, view=listener)
     assert len(rows) == 2
     assert not listener.holders
+
+
+def test_a_cell_that_waits_for_cores_says_so_once_and_for_whom(
+    write_track: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    n_cores = len(os.sched_getaffinity(0))
+    taken = cores.take(sorted(os.sched_getaffinity(0)), n_cores)
+    assert taken is not None
+    release = taken.release
+    seen: list[Sequence[int]] = []
+
+    class Listener(Silent):
+        def lacks_cores(self, users: Sequence[int]) -> None:
+            seen.append(users)
+            Live(Console()).lacks_cores(users)
+            time.sleep(0.1)
+            release()
+
+    rows = run(write_track(*misbehave("ok")), tmp_path, overrides=OVERRIDES, view=Listener())
+    assert [row.status for row in rows] == ["ok"]
+    assert len(seen) == 1
+    assert "waits for cores that other runs on this machine use" in capsys.readouterr().out
+    if cores.LOCKS.exists():
+        assert list(seen[0]) == [os.getpid()]

@@ -1,5 +1,6 @@
 """What a method cannot bend unnoticed: its times, its scores, its sizes, its row."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ddl_bench.harness import scoring
+from ddl_bench.harness.load import n_cores_beyond
 from ddl_bench.harness.run import run
 from ddl_bench.harness.scoring import as_scores, depends_on_company, scores_of
 from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Measured, Row, load_rows
 from tests.conftest import DIGITS, PLUGINS, TEST
 
+CORES = ("cores", "cores-of-a-thread")
 OUTSIDE = ("start", "classifier", "call", "thread", "child")
 BENT = ("place", "company", "cache", "little")
 FAILED = ("negative", "fraction", "all-excluded", "list", "pair", "nothing", "flags", "accuracy")
@@ -25,7 +28,7 @@ CLOCKS = ("slow-clock", "slower-clock")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     """The row of each way, by its name, from a folder that is given by a relative path."""
     folder = tmp_path_factory.mktemp("honest")
-    ways = (*OUTSIDE, *BENT, *FAILED, *HONEST, *CLOCKS)
+    ways = (*CORES, *OUTSIDE, *BENT, *FAILED, *HONEST, *CLOCKS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run(
@@ -73,6 +76,20 @@ def test_honest_methods_are_not_marked(rows: dict[str, Row], way: str) -> None:
     assert not marked(row)
     assert row.measured.accuracy is not None
     assert row.measured.accuracy > 70
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs a second core")
+@pytest.mark.parametrize("way", CORES)
+def test_cores_besides_its_own_are_marked(rows: dict[str, Row], way: str) -> None:
+    assert rows[way].measured.n_cores_beyond
+    assert marked(rows[way]) == {"n_cores_beyond"}
+
+
+def test_cpu_time_beyond_the_own_cores_is_counted() -> None:
+    cores = os.sched_getaffinity(0)
+    assert n_cores_beyond(cores, len(cores) * 10.5, 10.0) == 0
+    assert n_cores_beyond(cores, len(cores) * 10.0 + 3.0, 10.0) == 1
+    assert n_cores_beyond(cores, 100.0, 0.1) == 0
 
 
 def test_the_cpu_time_of_training_is_recorded(rows: dict[str, Row]) -> None:

@@ -95,6 +95,8 @@ def test_what_a_method_does_to_its_process_is_not_seen_by_the_next_cell(
     first, disorderly, after = (seen_by(out, row) for row in rows)
     assert first["forked"]
     assert first["session"]
+    assert first["terminates"]
+    assert not first["replaced"]
     assert first["n_threads"] == 1
     assert len(first["cores"]) == 1
     for seen in (disorderly, after):
@@ -111,6 +113,8 @@ def test_a_fork_sees_what_a_fresh_interpreter_sees(
         out = tmp_path / str(is_fresh)
         (row,) = run(track, out, overrides=OVERRIDES, jobs=1, fresh_process=is_fresh)
         assert row.status == "ok"
+        assert row.provenance["process"] == {True: "interpreter", False: "fork"}[is_fresh]
+        assert row.provenance["command"].endswith(" --fresh-process") is is_fresh
         seen[is_fresh] = seen_by(out, row)
         del seen[is_fresh]["peak"]
         assert seen[is_fresh].pop("forked") is not is_fresh

@@ -312,7 +312,7 @@ def test_budget_text(text: str, expected: str) -> None:
     assert str(BudgetSpec.parse(text)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "3", "0s", "-3s", "fast", "3 days"])
+@pytest.mark.parametrize("text", ["", "3", "0s", "-3s", "fast", "3 days", "0.2e", "7.5 epochs"])
 def test_wrong_budget_text(text: str) -> None:
     with pytest.raises(UserError, match="--budget"):
         BudgetSpec.parse(text)
@@ -572,3 +572,15 @@ def test_a_label_wins_over_a_name(tmp_path: Path) -> None:
     )
     assert [cell.label for cell in plan(str(path), Overrides.of(methods="sdl"))] == ["sdl"]
     assert [cell.label for cell in plan(str(path), Overrides.of(methods="other"))] == ["other"]
+
+
+def test_a_name_that_is_not_utf8_is_refused_by_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xe9t\xe9.npz")
+    x = np.zeros((20, 8, 8), np.uint8)
+    y = np.arange(20) % 2
+    try:
+        np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(UserError, match="its name is not UTF-8"):
+        plan("quick", Overrides.of(methods="nearest-mean", datasets=str(path)))

@@ -1,0 +1,149 @@
+"""Runners on many machines: submit or start them, write their script, cancel them."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ddl_bench import machine
+from ddl_bench.cli.output import emit, print_line
+from ddl_bench.errors import UserError
+from ddl_bench.harness import engine
+from ddl_bench.harness.run import make_folders, run_folder
+from ddl_bench.harness.stop import read_duration
+from ddl_bench.plan.expansion import Overrides, plan
+
+# Options of `run` that are about starting runners, or that each runner gets in another form.
+OF_THE_ENGINE = {
+    "engine", "runners", "time", "partition", "gres", "cpus", "memory", "setup", "sbatch",
+    "for_", "dry_run", "report", "as_json", "tensorboard", "download",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of `run` about many machines, as a user gave them; see `engine.Request`."""
+
+    engine: str
+    runners: int
+    time: str
+    partition: str
+    gres: str
+    cpus: int | None
+    memory: str
+    setup: Sequence[str]
+    sbatch: Sequence[str]
+
+
+def start(
+    console: Console,
+    context: typer.Context,
+    track: str,
+    out: Path | None,
+    overrides: Overrides,
+    wanted: Wanted,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Start runners, or print the script that would; every mistake is found before that."""
+    cells = plan(track, overrides)
+    threads = max(cell.threads for cell in cells)
+    seconds = read_duration("--time", wanted.time)
+    if not 1 <= wanted.runners <= len(cells):
+        raise UserError(
+            f"--runners {wanted.runners}: expected 1 to {len(cells)}, the number of cells"
+        )
+    cpus = threads if wanted.cpus is None else wanted.cpus
+    if cpus < threads:
+        raise UserError(f"--cpus {cpus}: a cell has {threads} threads, each on a core of its own")
+    words = [sys.executable, "-m", "ddl_bench", *given_words(context), "--no-report"]
+    words += ["--for", f"{seconds:g}s"]
+    if wanted.engine == "local" and not context.params.get("jobs"):
+        n_cells = machine.n_cores() // threads // wanted.runners
+        words += ["--jobs", str(max(1, n_cells))]
+    request = engine.Request(
+        words=words,
+        n_runners=wanted.runners,
+        seconds=seconds,
+        cpus=cpus,
+        partition=wanted.partition,
+        gres=wanted.gres,
+        memory=wanted.memory,
+        setup=wanted.setup,
+        options=pairs(wanted.sbatch),
+    )
+    run = run_folder(track, out)
+    if dry_run and wanted.engine == "slurm":
+        print(engine.script(request, run), end="")
+        return
+    make_folders(run)
+    if wanted.engine == "slurm":
+        job = engine.submit(request, run)
+        started = f"Slurm job {job}: {wanted.runners} runners for {len(cells)} cells"
+        values: dict[str, object] = {"engine": "slurm", "job": job}
+    else:
+        pids = engine.start_local(request, run)
+        started = f"{wanted.runners} runners for {len(cells)} cells"
+        values = {"engine": "local", "pids": pids}
+    if as_json:
+        emit(values | {"run": str(run), "n_runners": wanted.runners, "n_cells": len(cells)})
+        return
+    print_line(console, started)
+    for text, command in (
+        ("cancel them by", f"ddl-bench cancel {run}"),
+        ("then write the report by", f"ddl-bench report --run {run}"),
+    ):
+        print_line(console, f"  {text}: {escape(command)}")
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Read `KEY=VALUE` options of sbatch. Raises UserError for anything else."""
+    options = {}
+    for text in texts:
+        key, equals, value = text.removeprefix("--").partition("=")
+        if not (key and equals and value):
+            raise UserError(f"--sbatch {text!r:.80}: expected KEY=VALUE, such as account=physics")
+        options[key] = value
+    return options
+
+
+def given_words(context: typer.Context) -> list[str]:
+    """Return the command and the options of `run` that the user gave, without the engine's."""
+    words = [str(context.info_name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        is_given = source is not None and source.name == "COMMANDLINE"
+        if is_given and name not in OF_THE_ENGINE:
+            words += words_of(parameter, context.params[name])
+    return words
+
+
+def words_of(parameter: Any, value: object) -> list[str]:
+    """Write a parameter as on the command line."""
+    if parameter.param_type_name == "argument":
+        return [str(value)]
+    option = parameter.opts[0]
+    if isinstance(value, bool):
+        return [option] if value else [parameter.secondary_opts[0]]
+    if isinstance(value, list | tuple):
+        return [word for each in value for word in (option, str(each))]
+    return [option, str(value)]
+
+
+def cancel(console: Console, run: Path, *, as_json: bool) -> None:
+    """Cancel the runners of a run, and say what became of each."""
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder")
+    lines = engine.cancel(run)
+    if as_json:
+        emit(lines)
+        return
+    for line in lines or [f"{run}: no engine has started runners here, or they are cancelled"]:
+        print_line(console, escape(line))

@@ -1,0 +1,90 @@
+"""How much of this machine the process may use: a job or a container has less than all of it."""
+
+import math
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CPU_OF_GROUP = "cpu.max"  # two numbers: microseconds of CPU time in so many of wall time
+MEMORY_OF_GROUP = ("memory.max", "memory.limit_in_bytes")  # of the second and the first version
+ASK_WITHIN_S = 10.0  # the answer of nvidia-smi
+UNLIMITED = 2**60  # bytes; the first version writes a number like this for "no limit"
+
+
+def n_cores(environment: Mapping[str, str] = os.environ) -> int:
+    """Count the cores that this process may compute on at the same time.
+
+    That is the least of the cores that it may run on, the quota of its control groups, and the
+    cores of its Slurm task.
+    """
+    counts = [len(os.sched_getaffinity(0))]
+    for group in own_groups():
+        quota, _, period = read(group / CPU_OF_GROUP).partition(" ")
+        if quota.isdecimal() and period.isdecimal():
+            counts.append(math.ceil(int(quota) / int(period)))
+    counts += numbers(environment, "SLURM_CPUS_PER_TASK")
+    return max(1, min(counts))
+
+
+def memory_limit(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Return how many bytes its control groups, or its Slurm job, allow; None for all there are."""
+    limits = []
+    for group in own_groups():
+        for name in MEMORY_OF_GROUP:
+            text = read(group / name)
+            if text.isdecimal() and int(text) < UNLIMITED:
+                limits.append(int(text))
+    limits += [2**20 * megabytes for megabytes in numbers(environment, "SLURM_MEM_PER_NODE")]
+    return min(limits, default=None)
+
+
+@lru_cache
+def gpus() -> list[str]:
+    """Name the GPUs that this process may use, in CUDA's order: by UUID if `nvidia-smi` tells it.
+
+    A number would mean another GPU in another job of the same machine.
+    """
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(  # noqa: S603  a list of words, without a shell
+            command, capture_output=True, text=True, timeout=ASK_WITHIN_S, check=False
+        )
+        known = done.stdout.split() if done.returncode == 0 else []
+    except (OSError, subprocess.TimeoutExpired):
+        known = []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return known or ["0"]
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    by_number = dict(enumerate(known))
+    return [by_number.get(int(name), name) if name.isdecimal() else name for name in names]
+
+
+def own_groups() -> Iterator[Path]:
+    """Yield the folders of the control groups of this process, and those that these are in."""
+    for line in read(OWN_CGROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        root = CGROUPS / controllers if controllers else CGROUPS
+        group = root / path.strip("/")
+        while group != root:
+            yield group
+            group = group.parent
+        yield root
+
+
+def numbers(environment: Mapping[str, str], name: str) -> list[int]:
+    """Return the number in an environment variable of Slurm; none outside of a job."""
+    value = environment.get(name, "")
+    return [int(value)] if "SLURM_JOB_ID" in environment and value.isdecimal() else []
+
+
+def read(path: Path) -> str:
+    """Read a small file of the kernel; empty where there is none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,111 @@
+"""Make a run folder public: its rows, models and logs, in place or as a copy."""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ddl_bench.errors import UserError
+from ddl_bench.files import brief, explained, read_regular, warn_damaged, write_atomically
+from ddl_bench.results.public import Place, public_row
+from ddl_bench.results.rows import LARGEST_ROW, read_row
+
+
+def publish(run: Path, out: Path) -> dict[str, Path]:
+    """Write public copies of the rows, arrays and models of a run to another folder.
+
+    Logs and checkpoints are not copied. Damaged rows are left out, with a warning. Where `out` is
+    the run folder itself, it is made public in place.
+
+    Parameters
+    ----------
+    run, out
+        The run folder, and the folder of the copies.
+
+    Returns
+    -------
+    dict
+        Where rows and models lie.
+
+    Raises
+    ------
+    UserError
+        Where there are no rows, or nothing can be written.
+    """
+    cells = run / "cells"
+    with explained(cells):
+        ids = sorted(path.stem for path in cells.glob("*.json"))
+        if not ids:
+            raise UserError(f"no rows in {cells}: run `ddl-bench run` first")
+        is_in_place = out.resolve() == run.resolve()
+    if is_in_place:
+        make_public(run, ids)
+    else:
+        for cell_id in ids:
+            copy_cell(run, out, cell_id)
+    folders = {"rows": out / "cells", "models": out / "models"}
+    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+
+def make_public(run: Path, cell_ids: Iterable[str]) -> None:
+    """Make cells of a run folder public in place: row, model and log of each.
+
+    A cell without a row, or with a damaged one, is left to the command that makes it anew.
+    """
+    for cell_id in cell_ids:
+        if copy_cell(run, run, cell_id):
+            clean_work(run, cell_id)
+
+
+def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
+    """Copy what a run keeps of a cell, made public; returns whether it has a row."""
+    path = run / "cells" / f"{cell_id}.json"
+    if read_row(path) is None:
+        return False
+    content = read_regular(path, LARGEST_ROW)
+    try:
+        data = as_json(public_row(json.loads(content), cell_id, run))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        warn_damaged(path, f"cannot be made public: {brief(error)}")
+        return False
+    write_changed(out / "cells" / path.name, data, content)
+    if out != run:
+        with suppress(FileNotFoundError):
+            arrays = read_regular(path.with_suffix(".npz"))
+            write_atomically(out / "cells" / f"{cell_id}.npz", arrays)
+    if (run / "models" / f"{cell_id}.safetensors").exists():
+        from ddl_bench.results.models import copy_public  # torch takes a second
+
+        copy_public(run, out, cell_id)
+    return True
+
+
+def clean_work(run: Path, cell_id: str) -> None:
+    """Make the log of a finished cell public, and drop what its worker was told.
+
+    A cell that a runner holds just now is left to that runner.
+    """
+    work = run / "work"
+    if any(work.glob(f"{cell_id}.claim.*")):
+        return
+    task = work / f"{cell_id}.cell.json"
+    log = work / f"{cell_id}.log"
+    with explained(work, "cannot write"):
+        task.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        content = read_regular(log)
+        text = content.decode(errors="replace")
+        cleaned = Place.of([run.resolve()]).without_names(text)
+        write_changed(log, cleaned.encode(), content)
+
+
+def as_json(values: Any) -> bytes:
+    """Write the JSON of a row as rows are written; half a character becomes an escape of JSON."""
+    return json.dumps(values, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def write_changed(path: Path, data: bytes, earlier: bytes) -> None:
+    """Write a file unless it is there and its content would stay."""
+    if data != earlier or not path.exists():
+        write_atomically(path, data)

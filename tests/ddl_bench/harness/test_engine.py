@@ -1,0 +1,118 @@
+"""Runners are started, found again and cancelled; the real Slurm is tried in tests/slurm."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ddl_bench.errors import UserError
+from ddl_bench.harness import engine
+from ddl_bench.harness.claims import this_process
+from ddl_bench.results.rows import load_rows
+from tests.conftest import PLUGINS, ddl_bench
+
+RUN = ["run", "--methods", "nearest-mean", "--seeds", "0-3", "--budget", "1e", "--threads", "1"]
+
+
+def test_the_script_for_sbatch_has_every_option(tmp_path: Path) -> None:
+    text = ddl_bench(
+        [
+            *(*RUN, "--out", tmp_path / "a b", "--engine", "slurm", "--dry-run"),
+            *("--runners", "3", "--time", "90m", "--cpus", "2", "--memory", "16G"),
+            *("--partition", "long", "--gres", "gpu:1"),
+            *("--setup", "module load python", "--sbatch", "account=physics"),
+        ]
+    )
+    first, *lines = text.splitlines()
+    assert first == "#!/bin/bash"
+    options = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
+    assert options >= {
+        *("array=0-2", "time=90", "cpus-per-task=2", "mem=16G", "partition=long"),
+        *("gres=gpu:1", "account=physics", "signal=USR2@90"),
+    }
+    assert lines[-2] == "module load python"
+    words = shlex.split(lines[-1])
+    start = words.index(sys.executable)
+    assert words[start : start + 4] == [sys.executable, "-m", "ddl_bench", "run"]
+    assert words[start + 4 :] == [
+        *("--methods", "nearest-mean", "--seeds", "0-3", "--budget", "1e", "--threads", "1"),
+        *("--out", str(tmp_path / "a b"), "--no-report", "--for", "5400s"),
+    ]
+    assert not (tmp_path / "a b").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runners", "0"], "--runners 0: expected 1 to 4"),
+        (["--runners", "5"], "--runners 5: expected 1 to 4"),
+        (["--time", "soon"], "--time 'soon'"),
+        (["--cpus", "0"], "--cpus 0"),
+        (["--sbatch", "account"], "--sbatch 'account': expected KEY=VALUE"),
+        (["--methods", "nearest-men"], "did you mean 'nearest-mean'"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_started(
+    options: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        ddl_bench([*RUN, "--out", tmp_path / "out", "--engine", "local", *options])
+    assert not (tmp_path / "out").exists()
+
+
+def test_slurm_without_its_programs_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="--engine slurm"):
+        ddl_bench([*RUN, "--out", tmp_path / "out", "--engine", "slurm"])
+
+
+def test_local_runners_finish_a_run(tmp_path: Path) -> None:
+    ddl_bench([*RUN, "--out", tmp_path, "--engine", "local", "--runners", "2", "--time", "5m"])
+    log = tmp_path / "work" / "runners" / "local.log"
+    wait_until(lambda: len(list(tmp_path.glob("cells/*.json"))) == 4, log)
+    assert {row.status for row in load_rows(tmp_path)} == {"ok"}
+    assert "nearest-mean" in log.read_text()
+
+
+def test_cancelled_local_runners_keep_their_checkpoints(tmp_path: Path) -> None:
+    walking = ["run", "--plugin", PLUGINS / "walking.py", "--methods", "walking", "--seeds", "0"]
+    ddl_bench([*walking, "--budget", "900e", "--threads", "1", "--out", tmp_path, *LOCAL])
+    log = tmp_path / "work" / "runners" / "local.log"
+    wait_until(lambda: list(tmp_path.glob("work/*.checkpoint")), log)
+    assert "asked to stop" in ddl_bench(["cancel", tmp_path])
+    wait_until(lambda: not list(tmp_path.glob("work/*.claim.*")), log)
+    assert list(tmp_path.glob("work/*.checkpoint"))
+    assert "no engine has started runners" in ddl_bench(["cancel", tmp_path])
+
+
+LOCAL = ["--engine", "local", "--time", "5m"]
+
+
+def wait_until(is_true: Callable[[], object], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert is_true(), log.read_text()
+
+
+def test_what_cannot_be_cancelled_is_said(tmp_path: Path) -> None:
+    folder = engine.folder_of(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "local-1.json").write_text(json.dumps({"engine": "local", "pid": 1, "place": "else"}))
+    (folder / "junk.json").write_text("{")
+    (line,) = engine.cancel(tmp_path)
+    assert "cannot be reached from here" in line
+    with pytest.raises(UserError, match="no such folder"):
+        ddl_bench(["cancel", tmp_path / "none"])
+
+
+def test_a_process_that_has_ended_is_not_signalled(tmp_path: Path) -> None:
+    note = this_process() | {"engine": "local", "born": -1, "pid": os.getpid()}
+    assert engine.cancel_process(note) == f"process {os.getpid()}: had ended already"
