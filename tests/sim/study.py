@@ -35,6 +35,9 @@ FALSE = "false positives"
 COVERAGE = "coverage"
 POWER = "power"
 OLD = "false positives of the old rule"
+IDENTICAL = "ten identical methods"
+OF_UNEVEN_SPREAD = "ten equally good methods of uneven spread"
+APART = {IDENTICAL: "ten methods", OF_UNEVEN_SPREAD: "ten methods of uneven spread"}
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def ten_methods(n_runs: int, spread: float, n_seeds: int) -> Iterator[Finding]:
     """Ten identical methods, and ten in steps of a fifth of a point."""
     rng = np.random.default_rng(30 + n_seeds)
     accuracies = Population(sd=spread).accuracies(rng, (n_runs, N_METHODS, n_seeds))
-    yield from judged("ten identical methods", accuracies)
+    yield from judged(IDENTICAL, accuracies)
 
 
 def uneven_methods(n_runs: int, spread: float, n_seeds: int) -> Iterator[Finding]:
@@ -158,7 +161,7 @@ def uneven_methods(n_runs: int, spread: float, n_seeds: int) -> Iterator[Finding
     rng = np.random.default_rng(40 + n_seeds)
     spreads = np.geomspace(*UNEVEN, N_METHODS)[:, None]
     accuracies = 94 + spreads * rng.standard_normal((n_runs, N_METHODS, n_seeds))
-    yield from judged("ten equally good methods of uneven spread", accuracies)
+    yield from judged(OF_UNEVEN_SPREAD, accuracies)
 
 
 def judged(setting: str, accuracies: np.ndarray) -> Iterator[Finding]:
@@ -184,7 +187,7 @@ def judged(setting: str, accuracies: np.ndarray) -> Iterator[Finding]:
     n_runs = len(accuracies)
     yield setting, "any told from the best", FALSE, false / n_runs
     yield setting, "any told from the reference", FALSE, false_reference / n_runs
-    apart = f"{setting}, {STEP} points apart"
+    apart = f"{APART[setting]}, {STEP} points apart"
     yield apart, "all behind the best by at most", COVERAGE, covered / n_runs
 
 

@@ -1,11 +1,13 @@
 """A small part of the simulations, in seconds; `tox -e sim` runs all of them."""
 
+import json
+
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT
 from tests.sim.population import Population
-from tests.sim.study import COVERAGE, FALSE, POWER, Rate, simulate
+from tests.sim.study import COVERAGE, FALSE, POWER, SEEDS, SPREADS, Rate, simulate
 
 N_RUNS = 150
 SLACK = 3.0  # standard errors of a rate of 5 % over so many experiments
@@ -52,6 +54,17 @@ def test_the_old_rule_is_often_wrong_and_the_new_one_is_not() -> None:
 )
 def test_a_rule_that_is_wrong_too_often_is_bad(kind: str, rate: float, is_bad: bool) -> None:
     assert Rate("setting", "rule", kind, 0.5, 5, rate).is_bad == is_bad
+    assert Rate("setting", "rule", kind, 0.0, 5, rate).is_bad == is_bad
+    assert not Rate("uneven", "rule", kind, 0.0, 3, rate).is_bad
+
+
+def test_the_committed_rates_are_those_of_all_settings_and_none_is_bad() -> None:
+    stored = json.loads((ROOT / "docs" / "results" / "simulations.json").read_text())
+    rates = [Rate(**values) for values in stored]
+    assert {(rate.spread, rate.n_seeds) for rate in rates} == {
+        (spread, n_seeds) for spread in (0.0, *SPREADS) for n_seeds in SEEDS
+    }
+    assert [rate for rate in rates if rate.is_bad] == []
 
 
 def test_tox_runs_the_simulations() -> None:
