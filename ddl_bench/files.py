@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MEMORY_SHARE = 0.5  # of the memory that is available, which what is read may take
+ALWAYS_READ = 100_000  # bytes that are read whatever memory is available
 LONGEST_PROBLEM = 160  # characters of a library's message that are repeated
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that numpy writes
 ENCRYPTED = 0x1  # flag of a member of a zip file
@@ -215,7 +216,8 @@ def _read_members(archive: zipfile.ZipFile, wanted: Sequence[str] | None) -> dic
         if wanted is None or name in wanted:
             members[name] = member
     total = sum(member.file_size for member in members.values())
-    check_size("arrays", total, memory_limit())
+    if total > ALWAYS_READ:  # to ask for the memory takes longer than to read a small file
+        check_size("arrays", total, memory_limit())
     return {name: _read_member(archive, member) for name, member in members.items()}
 
 

@@ -23,7 +23,7 @@ from ddl_bench.cli.output import (
     print_records,
 )
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
-from ddl_bench.harness.estimate import estimate
+from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.harness.run import checkpoint_path, n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
 from ddl_bench.harness.stop import Shift, read_duration, seconds_of_job
@@ -189,6 +189,7 @@ def dry_run(
     folder = run_folder(track, out)
     rows = load_rows(folder) if (folder / "cells").is_dir() else []
     finished = {row.cell.id for row in rows}
+    wall_times_s = wall_times(rows)
     records: list[dict[str, Any]] = []
     total_s = 0.0
     for cell in cells:
@@ -196,7 +197,7 @@ def dry_run(
             expected_s = 0.0
             basis = "finished"
         else:
-            expected_s, basis = estimate(cell, rows)
+            expected_s, basis = estimate(cell, wall_times_s)
         total_s += expected_s
         records.append(
             {

@@ -19,6 +19,7 @@ from rich.table import Table
 from ddl_bench.files import DamagedFile
 
 MOST_NAMED = 3  # damaged files that are named; the rest is counted
+MOST_FOLDED = 1_000  # lines of a table that is fitted to the terminal
 KEY_WIDTH = 24  # characters
 LOWEST_FREE = 3  # file descriptor above standard input, output and error
 
@@ -155,13 +156,32 @@ def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
 def print_records(
     console: Console, title: str, records: Sequence[Mapping[str, Any]], *, as_json: bool
 ) -> None:
-    """Print records of the same keys as a table, one record a line."""
+    """Print records of the same keys as a table, one record a line.
+
+    More than MOST_FOLDED are printed without folding: to fit a table to the terminal takes a
+    millisecond a line.
+    """
     if as_json:
         emit(records)
         return
     columns = list(records[0]) if records else []
     lines = [list(map(as_text, record.values())) for record in records]
-    console.print(as_table(columns, lines, title=title))
+    if len(lines) > MOST_FOLDED:
+        print_line(console, escape(title))
+        console.file.write(plain_table(columns, lines))
+    else:
+        console.print(as_table(columns, lines, title=title))
+
+
+def plain_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Write texts in columns that are as wide as they need to be, with a newline at the end."""
+    table = [columns, *lines]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    written = []
+    for texts in table:
+        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
+        written.append("  ".join(padded).rstrip() + "\n")
+    return "".join(written)
 
 
 def as_text(value: Any) -> str:

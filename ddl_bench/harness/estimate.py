@@ -1,5 +1,7 @@
 """Estimate how long a cell will take, from finished rows or from its track."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ddl_bench.plan.cell import Cell
@@ -13,13 +15,26 @@ class Estimate(NamedTuple):
     basis: str
 
 
-def estimate(cell: Cell, rows: list[Row]) -> Estimate:
-    """Estimate the wall time of a cell, from earlier rows of the same kind, else from the track."""
-    measured_s = [
-        row.wall_s
-        for row in rows
-        if row.cell.settings == cell.settings and row.status == "ok" and row.wall_s
-    ]
+def wall_times(rows: Iterable[Row]) -> dict[str, list[float]]:
+    """List the wall times of rows that ended well, in seconds, by the settings of their cell."""
+    times = defaultdict[str, list[float]](list)
+    for row in rows:
+        if row.status == "ok" and row.wall_s:
+            times[row.cell.settings].append(row.wall_s)
+    return times
+
+
+def estimate(cell: Cell, wall_times_s: Mapping[str, Sequence[float]]) -> Estimate:
+    """Estimate the wall time of a cell, from earlier rows of its settings, else from the track.
+
+    Parameters
+    ----------
+    cell
+        The cell.
+    wall_times_s
+        Wall times of finished rows by settings, as `wall_times` lists them.
+    """
+    measured_s = wall_times_s.get(cell.settings)
     if measured_s:
         return Estimate(sum(measured_s) / len(measured_s), "measured")
     if cell.expected_s is None:

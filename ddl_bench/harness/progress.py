@@ -1,13 +1,16 @@
 """How far a worker has come: it writes a small file, which its runner reads."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ddl_bench.harness.clock import Phases
+if TYPE_CHECKING:  # the clock imports torch, which a runner without work does not need
+    from ddl_bench.harness.clock import Phases
 
 EVERY_S = 0.3
 
@@ -50,7 +53,7 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_until_stopped, daemon=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         self._thread.start()
         return self
 

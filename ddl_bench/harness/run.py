@@ -16,6 +16,7 @@ from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results import rows as stored
 from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row, read_row
 
@@ -208,6 +209,7 @@ def run_cells(
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
+    is_changed = public or bool(waiting)  # if not, no row is read twice
     launcher = Launcher(is_fresh=fresh_process)
     queue = Queue(folder, waiting, earlier, launcher)
     running: list[Job] = []
@@ -233,7 +235,7 @@ def run_cells(
         launcher.close()
         if public:  # also what was finished earlier, or by other runners
             make_public(folder, cell_of)
-    rows = read_rows(folder, cell_of)
+    rows = read_rows(folder, cell_of) if is_changed else finished
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
@@ -416,8 +418,8 @@ def free_cores(running: Iterable[Job]) -> list[int]:
 
 def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
     """Read the rows of cells, by ID, of those that have one."""
-    rows = {cell_id: read_row(row_path(folder, cell_id)) for cell_id in cell_ids}
-    return {cell_id: row for cell_id, row in rows.items() if row is not None}
+    rows = stored.read_rows(row_path(folder, cell_id) for cell_id in cell_ids)
+    return {row.cell.id: row for row in rows}
 
 
 def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:

@@ -7,13 +7,13 @@ import re
 import shlex
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -21,7 +21,6 @@ from pydantic import (
 from ddl_bench.api import Budget
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
-from ddl_bench.options import NotNegative, Seed
 from ddl_bench.plan.identity import IDENTITY_VERSION
 from ddl_bench.registry import list_item
 
@@ -31,7 +30,19 @@ SETTINGS = frozenset({"method", "params", "grid", "data", "splits", "budget", "m
 Precision = Literal["float32", "bfloat16"]
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 MOST = 10**9  # epochs or seconds
-NUMBERS = (int, float, int | None, float | None, list[NotNegative], list[Seed])  # types of fields
+# Fields of the models below that hold numbers.
+NUMBERS = (
+    "seed",
+    "seeds",
+    "expected_s",
+    "identity",
+    "epochs",
+    "seconds",
+    "threads",
+    "time_s",
+    "memory_gb",
+    "ms_per_image",
+)
 
 
 class Strict(BaseModel):
@@ -39,12 +50,11 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @field_validator("*", mode="before")
+    @field_validator(*NUMBERS, mode="before", check_fields=False)
     @classmethod
-    def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[str(info.field_name)].annotation
+    def _no_bool_as_number(cls, value: Any) -> Any:
         values = value if isinstance(value, list) else [value]
-        if kind in NUMBERS and any(isinstance(each, bool) for each in values):
+        if any(isinstance(each, bool) for each in values):
             raise ValueError("expected a number, not true or false")
         return value
 
@@ -131,12 +141,12 @@ class Cell(Strict):
         "", description="of a row by an older rule, or one that is public without paths in options"
     )
 
-    @property
+    @cached_property
     def settings(self) -> str:
         """A hash of what was asked for, whatever the seed and the code were."""
         return self._hash(SETTINGS)
 
-    @property
+    @cached_property
     def group(self) -> str:
         """What must be equal for two rows to be seeds of one line of a table, code included.
 
@@ -146,7 +156,7 @@ class Cell(Strict):
             return self.settings
         return self._hash(SETTINGS | {"source", "identity"})
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The name of the cell's files: a hash of what determines its result."""
         return self.older_id or self._hash(SETTINGS | {"seed", "source", "identity"})
@@ -157,6 +167,13 @@ class Cell(Strict):
         if self.machine.threads is None:
             raise ValueError("a plan fixes the number of threads")
         return self.machine.threads
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the cell with other values of some fields, and hash it anew when it is asked."""
+        copy = super().model_copy(update=dict(update or {}), deep=deep)
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
 
     def _hash(self, names: frozenset[str]) -> str:
         values = self.model_dump(mode="json", include=set(names))

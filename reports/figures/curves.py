@@ -13,7 +13,7 @@ LABEL = "training time"
 
 
 def draw_curves(outcomes: Outcomes) -> Figure | None:
-    """Draw the accuracy of each method by seconds of training."""
+    """Draw the accuracy of each method by seconds of training; of many seeds, the first ones."""
     points: list[Point] = []
     splits: set[str] = set()
     for name, row, arrays in outcomes.rows:
@@ -24,9 +24,15 @@ def draw_curves(outcomes: Outcomes) -> Figure | None:
         if len(seconds):
             splits.add(str(arrays["curve_split"]))
     split = " and ".join(sorted(splits))
+    figure: Figure | None
     if len({point.method for point in points}) > MOST_LINES:
-        return draw_panels(points, families(outcomes.groups), LABEL, split)
-    return draw_points(points, outcomes.looks, LABEL, split)
+        figure = draw_panels(points, families(outcomes.groups), LABEL, split)
+    else:
+        figure = draw_points(points, outcomes.looks, LABEL, split)
+    n_seeds = max(len(group.ok) for group in outcomes.groups)
+    if figure is not None and n_seeds > outcomes.n_curves:
+        figure.supxlabel(f"the first {outcomes.n_curves} of {n_seeds:,} seeds")
+    return figure
 
 
 def families(groups: list[Group]) -> dict[str, str]:

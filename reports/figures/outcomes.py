@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ddl_bench.results.groups import Group
-from ddl_bench.results.rows import Row, arrays
+from ddl_bench.results.rows import CURVE, Row, arrays
 from reports.figures.style import Look, looks
+
+MOST_CURVES = 1_000  # of a data set; the curves of further seeds could not be told apart
 
 
 class Point(NamedTuple):
@@ -22,7 +24,11 @@ class Point(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Hold a row that ended well: the line of the table it belongs to, and its arrays."""
+    """Hold a row that ended well: the line of the table it belongs to, and its arrays.
+
+    The first row of a line has all arrays, further ones have curves, and those beyond MOST_CURVES
+    have none.
+    """
 
     name: str
     row: Row
@@ -41,11 +47,14 @@ class Outcomes:
         Their rows that ended well.
     looks
         Colour and marker by name of a line.
+    n_curves
+        Rows of a line whose curves are read.
     """
 
     groups: list[Group]
     rows: list[Outcome]
     looks: dict[str, Look]
+    n_curves: int = MOST_CURVES
 
     @property
     def dataset(self) -> str:
@@ -59,10 +68,15 @@ class Outcomes:
 
 def read_outcomes(run: Path, groups: list[Group]) -> Outcomes:
     """Read what the figures of one data set need from a run folder."""
-    rows = [
-        Outcome(group.name, row, arrays(run, row.cell.id)) for group in groups for row in group.ok
-    ]
-    return Outcomes(groups, rows, looks(sorted(group.name for group in groups)))
+    n_curves = max(1, MOST_CURVES // len(groups))
+    rows = []
+    for group in groups:
+        for index, row in enumerate(group.ok):
+            stored: dict[str, np.ndarray] = {}
+            if index < n_curves:
+                stored = arrays(run, row.cell.id, CURVE if index else None)
+            rows.append(Outcome(group.name, row, stored))
+    return Outcomes(groups, rows, looks(sorted(group.name for group in groups)), n_curves)
 
 
 def table_of(points: list[Point]) -> pd.DataFrame:

@@ -143,7 +143,7 @@ def test_quick_is_what_it_promises() -> None:
     assert track.seeds == [0, 1, 2]
     assert [entry.source for entry in track.datasets] == ["digits"]
     cells = plan("quick")
-    assert sum(estimate(cell, [])[0] for cell in cells) <= 2 * 180, (
+    assert sum(estimate(cell, {})[0] for cell in cells) <= 2 * 180, (
         "two cells at a time, three minutes"
     )
 
