@@ -67,7 +67,8 @@ def coverage(
 
     Examples
     --------
-    >>> coverage(np.array(2.42), 9, np.array(0.5**0.5), np.array(1e6)).round(3)  # Dunnett's table
+    >>> p = coverage(np.array(2.42), 9, np.array(0.5**0.5), np.array(1e6))  # of Dunnett's table
+    >>> round(float(p), 3)
     0.95
     """
     scale, scale_weights = scales(freedom)

@@ -31,7 +31,7 @@ def chance(difference: Any, error: Any, freedom: Any, limit: Any) -> np.ndarray:
     Examples
     --------
     >>> error = (2 / 64) ** 0.5  # Cohen: 64 in each group find half a standard deviation
-    >>> chance(0.5, error, 126, 1.979).round(2)
+    >>> round(float(chance(0.5, error, 126, 1.979)), 2)
     0.8
     """
     shift = np.asarray(difference / error)
