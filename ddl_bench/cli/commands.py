@@ -3,7 +3,6 @@
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.markup import escape
 from ddl_bench import registry
 from ddl_bench.cli.live import Live, count, name
 from ddl_bench.cli.output import (
+    as_duration,
     as_table,
     as_text,
     emit,
@@ -21,8 +21,11 @@ from ddl_bench.cli.output import (
     print_line,
     print_paths,
     print_records,
+    tell,
 )
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
+from ddl_bench.errors import UserError
+from ddl_bench.files import brief
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.harness.run import checkpoint_path, n_slots, run_folder
 from ddl_bench.harness.run import run as run_track
@@ -30,19 +33,20 @@ from ddl_bench.harness.stop import Shift, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results import tensorboard as curves
-from ddl_bench.results.rows import PERCENTAGES, Row, load_rows
+from ddl_bench.results.rows import PERCENTAGES, Row, find_rows, load_rows
 
 
 def run(
     console: Console,
     track: str,
-    out: Path | None,
+    folder: Path,
     overrides: Overrides,
     *,
     rerun: str,
     jobs: int | None,
     fresh_process: bool,
     shift: Shift,
+    retries: int,
     report: bool,
     tensorboard: bool,
     public: bool,
@@ -54,14 +58,15 @@ def run(
     """
     if tensorboard:
         curves.require()
-    folder = run_folder(track, out)
     watcher = Console(stderr=True) if as_json else console
     view = Live(watcher)
+    if folder != run_folder(track):
+        print_line(watcher, f"results go to {escape(str(folder))}")
     try:
         with view, shift.listening():
             rows = run_track(
                 track,
-                out,
+                folder,
                 overrides=overrides,
                 rerun=rerun,
                 jobs=jobs,
@@ -69,6 +74,7 @@ def run(
                 fresh_process=fresh_process,
                 shift=shift,
                 public=public,
+                retries=retries,
             )
     except Stopped:
         print_rows(console, view.rows, as_json=as_json)
@@ -178,18 +184,28 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
 def dry_run(
     console: Console,
     track: str,
-    out: Path | None,
+    folder: Path,
     overrides: Overrides,
     jobs: int | None,
     *,
+    calibrate: bool = False,
     as_json: bool,
 ) -> None:
-    """Print the cells of a track with the time that each is expected to take."""
+    """Print the cells of a track with the time that each is expected to take.
+
+    With `calibrate` a short training of each method is timed on this machine.
+    """
     cells = plan(track, overrides)
-    folder = run_folder(track, out)
+    slots = n_slots(cells, jobs)
     rows = load_rows(folder) if (folder / "cells").is_dir() else []
     finished = {row.cell.id for row in rows}
     wall_times_s = wall_times(rows)
+    calibrated = {}
+    if calibrate:
+        from ddl_bench.harness.calibrate import calibrate as time_methods
+
+        unfinished = [cell for cell in cells if cell.id not in finished]
+        calibrated = time_methods(unfinished, slots)
     records: list[dict[str, Any]] = []
     total_s = 0.0
     for cell in cells:
@@ -198,6 +214,9 @@ def dry_run(
             basis = "finished"
         else:
             expected_s, basis = estimate(cell, wall_times_s)
+            if basis != "measured" and cell.settings in calibrated:
+                expected_s = calibrated[cell.settings]
+                basis = "calibrated"
         total_s += expected_s
         records.append(
             {
@@ -211,21 +230,63 @@ def dry_run(
                 "cell": cell.id,
             }
         )
-    print_records(console, f"{len(cells)} cells", records, as_json=as_json)
-    if not as_json:
-        slots = n_slots(cells, jobs)
-        console.print(f"about {total_s / slots / 60:.1f} minutes, {slots} at a time")
+    if as_json:
+        emit(records)
+        return
+    for record in records:
+        for key in ("limit_s", "expected_s"):
+            record[key.removesuffix("_s")] = as_duration(record.pop(key))
+    columns = ("method", "data set", "seed", "budget", "limit", "expected", "from", "cell")
+    lines = [[as_text(record[column]) for column in columns] for record in records]
+    console.print(as_table(columns, lines, title=f"{len(cells)} cells"))
+    left = as_duration(total_s / slots)
+    console.print(f"about {left}, {slots} at a time; results go to {escape(str(folder))}")
 
 
 def write_report(run: Path, out: Path | None) -> dict[str, Path]:
-    """Write the report of a run folder by the writers at the entry points `ddl_bench.reports`."""
+    """Write the report of a run folder by the writers at the entry points `ddl_bench.reports`.
+
+    A writer whose package cannot be imported is named and left out.
+    """
     paths: dict[str, Path] = {}
-    for writer in entry_points(group=registry.REPORTS):
-        paths |= writer.load()(run, out)
+    for report, entry in registry.entries(registry.REPORTS).items():
+        try:
+            writer = registry.load_entry(entry)
+        except ImportError as error:
+            tell(f"the report {report!r} is left out: {brief(error)}")
+        else:
+            paths |= writer(run, out)
     return paths
 
 
-def show(console: Console, row: Row, *, as_json: bool) -> None:
+def show(console: Console, run: Path, wanted: str, *, as_json: bool) -> None:
+    """Print the one row that is wanted; several are listed, and the user is to choose one."""
+    rows = find_rows(run, wanted)
+    if len(rows) == 1:
+        show_row(console, rows[0], as_json=as_json)
+        return
+    if not as_json:
+        records = [
+            {
+                "cell": row.cell.id,
+                "method": row.cell.label,
+                "data set": Path(row.cell.dataset).name,
+                "seed": row.cell.seed,
+                "budget": row.cell.budget.as_option(),
+                "status": row.status,
+                "accuracy": row.measured.accuracy,
+            }
+            for row in rows
+        ]
+        print_records(console, f"{len(rows)} rows in {run}", records, as_json=False)
+    first = rows[0].cell
+    raise UserError(
+        f"show {wanted!r}: {len(rows)} rows match; choose one by its cell ID, as in "
+        f"`ddl-bench show {first.id}`, or by its seed, as in `{first.label}@{first.seed}`"
+    )
+
+
+def show_row(console: Console, row: Row, *, as_json: bool) -> None:
     """Print every field of a row that says something, one a line, numbers with their units."""
     if as_json:
         emit(row.model_dump(mode="json"))

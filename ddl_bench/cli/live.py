@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from time import monotonic
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,14 +16,20 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from ddl_bench.cli.output import as_duration
 from ddl_bench.cli.stops import STOPS
 from ddl_bench.files import brief
+from ddl_bench.harness.progress import Seen
+from ddl_bench.harness.status import CellStatus, State, remaining_s
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Row
 
 LONGEST_REASON = 300  # characters
+ESTIMATE_EVERY_S = 5.0  # how long the rest of the run takes
+TELL_EVERY_S = 60.0  # where no bars are shown
+MOST_NAMED = 4  # running cells in such a line
 MARKS = {
     "ok": "[green]ok[/]",
     "skipped": "[yellow]skipped[/]",
@@ -51,6 +59,10 @@ class Live:
         self.n_left = 0  # cells for which the time was too short
         self.rows: list[Row] = []
         self.running: list[Job] = []
+        self._statuses: dict[str, CellStatus] = {}
+        self._estimated_s = -ESTIMATE_EVERY_S
+        self._told_s = monotonic()
+        self._left = ""  # how long the rest of the run takes, for people
 
     def __enter__(self) -> "Live":
         if self._console.is_terminal:
@@ -69,6 +81,7 @@ class Live:
         """
         self.total = total
         self.rows += finished
+        self._statuses |= {row.cell.id: status_of_row(row) for row in finished}
         self._stack.enter_context(STOPS.deferred())
         if finished:
             failed = [row for row in finished if row.status != "ok"]
@@ -82,11 +95,25 @@ class Live:
             "[bold]all cells", total=total, completed=len(finished), phase=""
         )
 
+    def waiting(self, cells: Sequence[Cell]) -> None:
+        """Take the cells that are to be run, for the estimate of the time that is left."""
+        self._statuses |= {cell.id: status_of(cell, "waiting") for cell in cells}
+
+    def retried(self, row: Row) -> None:
+        """Replace the bar of a cell that has broken down by a line."""
+        self._remove_bar(row.cell)
+        self._console.print(line(row), "(tried again after the others)")
+
+    def _remove_bar(self, cell: Cell) -> None:
+        """Remove the bar of a cell, if it has one."""
+        if cell.id in self._bars:
+            self._progress.remove_task(self._bars.pop(cell.id))
+
     def finished(self, row: Row) -> None:
         """Replace the bar of a cell by a line."""
         self.rows.append(row)
-        if row.cell.id in self._bars:
-            self._progress.remove_task(self._bars.pop(row.cell.id))
+        self._statuses[row.cell.id] = status_of_row(row)
+        self._remove_bar(row.cell)
         if self._total is not None:
             self._progress.advance(self._total)
         self._console.print(line(row))
@@ -97,17 +124,52 @@ class Live:
         if STOPS.number and jobs:
             self._console.print(f"stopping {count(len(jobs))}; Ctrl-C again ends at once")
         STOPS.check()
+        self._estimate()
         if self._total is not None:
-            phase = "" if jobs else "waiting for cores that other runs use"
+            phase = self._left if jobs else "waiting for cores that other runs use"
             self._progress.update(self._total, phase=phase)
+        if not self._console.is_terminal:
+            self._tell()
         for job in jobs:
             if job.cell.id not in self._bars:
                 bar = self._progress.add_task(name(job.cell), total=100, phase="")
                 self._bars[job.cell.id] = bar
             seen = job.progress()
             percent = round(100 * seen.fraction) if seen.phase == "training" else 0
-            phase = "stopping" if job.is_asked else seen.phase
+            phase = "stopping" if job.is_asked else said(seen)
             self._progress.update(self._bars[job.cell.id], completed=percent, phase=phase)
+
+    def _estimate(self) -> None:
+        """Estimate now and then how long the rest of the run takes."""
+        now_s = monotonic()
+        if now_s - self._estimated_s < ESTIMATE_EVERY_S:
+            return
+        self._estimated_s = now_s
+        statuses = dict(self._statuses)
+        for job in self.running:
+            seen = job.progress()
+            known = {"share": seen.fraction, "remaining_s": seen.remaining_s}
+            statuses[job.cell.id] = status_of(job.cell, "running", **known)
+        left_s = remaining_s([*statuses.values()])
+        self._left = "" if left_s is None else f"about {as_duration(left_s)} left"
+
+    def _tell(self) -> None:
+        """Print a line a minute about the run where no bars are shown."""
+        now_s = monotonic()
+        if self.total is None or now_s - self._told_s < TELL_EVERY_S:
+            return
+        self._told_s = now_s
+        parts = [f"  {len(self.rows)} of {count(self.total)} done"]
+        if self._left:
+            parts.append(self._left)
+        for job in self.running[:MOST_NAMED]:
+            seen = job.progress()
+            share = f", {100 * seen.fraction:.0f} %" if seen.phase == "training" else ""
+            parts.append(f"{name(job.cell)}: {said(seen)}{share}")
+        n_more = len(self.running) - MOST_NAMED
+        if n_more > 0:
+            parts.append(f"and {n_more} more")
+        self._console.print("; ".join(parts), soft_wrap=True, highlight=False)
 
     def lacks_cores(self, users: Sequence[int]) -> None:
         """Say that a cell waits for cores, and for whom."""
@@ -139,6 +201,33 @@ class Live:
 def count(n_cells: int) -> str:
     """Write a number of cells with its noun."""
     return "1 cell" if n_cells == 1 else f"{n_cells} cells"
+
+
+def status_of(cell: Cell, state: State, **known: Any) -> CellStatus:
+    """Return what is known of a cell; `known` are further fields of its status."""
+    return CellStatus(
+        cell=cell.id,
+        state=state,
+        label=cell.label,
+        dataset=cell.dataset,
+        expected_s=cell.expected_s,
+        **known,
+    )
+
+
+def status_of_row(row: Row) -> CellStatus:
+    """Return what is known of a cell that is finished."""
+    return status_of(row.cell, "done", outcome=row.status, wall_s=row.wall_s)
+
+
+def said(seen: Seen) -> str:
+    """Say in which phase a worker is, its last accuracy, and how long its training still takes."""
+    text = seen.phase
+    if seen.val_accuracy is not None:
+        text += f", {seen.val_accuracy:.1f} % on validation images"
+    if seen.phase == "training" and seen.remaining_s is not None:
+        text += f", {as_duration(seen.remaining_s)} left"
+    return text
 
 
 def name(cell: Cell) -> str:

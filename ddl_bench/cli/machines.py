@@ -14,7 +14,7 @@ from ddl_bench import machine
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.run import make_folders, run_folder
+from ddl_bench.harness.run import make_folders
 from ddl_bench.harness.stop import read_duration
 from ddl_bench.plan.expansion import Overrides, plan
 
@@ -44,7 +44,7 @@ def start(
     console: Console,
     context: typer.Context,
     track: str,
-    out: Path | None,
+    run: Path,
     overrides: Overrides,
     wanted: Wanted,
     *,
@@ -78,7 +78,6 @@ def start(
         setup=wanted.setup,
         options=pairs(wanted.sbatch),
     )
-    run = run_folder(track, out)
     if dry_run and wanted.engine == "slurm":
         print(engine.script(request, run), end="")
         return

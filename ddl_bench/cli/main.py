@@ -4,7 +4,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,7 +14,7 @@ from ddl_bench.cli.caches import provide_caches
 from ddl_bench.cli.output import Warned, open_closed_streams, steady_stderr, steady_stdout, tell
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, explained
+from ddl_bench.files import brief, explained, name_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +31,7 @@ console = Console()
 
 LONGEST_ERROR = 500  # characters
 MOST_SEEDS = 100_000
+MOST_RETRIES = 100
 LAST_RUN = Path("results/quick")
 
 WHAT = "What to run"
@@ -120,11 +121,30 @@ def run(
             rich_help_panel=WHAT,
         ),
     ] = "",
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=MOST_RETRIES,
+            help="Try a cell that crashed or ran out of memory so many times again, after all "
+            "other cells, from its checkpoint where it has one.",
+            rich_help_panel=WHAT,
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Run nothing; list the cells with the seconds that each is expected to take.",
+            help="Run nothing; list the cells with the time that each is expected to take.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="With --dry-run: train each method for a few passes on a few images, and expect "
+            "the times that follow for this machine. It takes some seconds a method.",
             rich_help_panel=WHAT,
         ),
     ] = False,
@@ -236,9 +256,14 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write the results to this run folder. Without it: results/TRACK.",
+            help="Write the results to this run folder. Without it: results/TRACK, or "
+            "results/TRACK-CHANGES where the options change the data, the budget or the machine.",
             rich_help_panel=OUTPUT,
         ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Write the results to results/NAME.", rich_help_panel=OUTPUT),
     ] = None,
     report: Annotated[
         bool,
@@ -346,6 +371,7 @@ def run(
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
     from ddl_bench.cli import commands
+    from ddl_bench.harness.run import run_folder
     from ddl_bench.plan.expansion import Overrides
 
     overrides = Overrides.of(
@@ -367,6 +393,9 @@ def run(
         download=download,
         keep_models=keep_models,
     )
+    if calibrate and not dry_run:
+        raise UserError("--calibrate is for --dry-run; give both")
+    folder = run_folder(track, out, overrides, name)
     if engine:
         from ddl_bench.cli import machines
 
@@ -382,21 +411,24 @@ def run(
             sbatch=sbatch or (),
         )
         machines.start(
-            console, context, track, out, overrides, wanted, dry_run=dry_run, as_json=as_json
+            console, context, track, folder, overrides, wanted, dry_run=dry_run, as_json=as_json
         )
         return
     if dry_run:
-        commands.dry_run(console, track, out, overrides, jobs, as_json=as_json)
+        commands.dry_run(
+            console, track, folder, overrides, jobs, calibrate=calibrate, as_json=as_json
+        )
         return
     failed = commands.run(
         console,
         track,
-        out,
+        folder,
         overrides,
         rerun=rerun,
         jobs=jobs,
         fresh_process=fresh_process,
         shift=commands.shift_of(for_),
+        retries=retries,
         report=report,
         tensorboard=tensorboard,
         public=public,
@@ -466,24 +498,121 @@ def publish(
 
 
 @app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")] = LAST_RUN,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again every two seconds, until nothing runs or waits."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show which cells of a run are waiting, running, stale, done and failed.
+
+    It reads the run folder alone, so that it works from any machine that sees the folder, while
+    the run goes on. A running cell is shown with its phase, the share of its training that is
+    done, its last accuracy on validation images and the time that is left; a failed one with the
+    reason. A cell is *stale* if its runner is gone: the next runner takes it.
+
+    Examples:
+
+    - `ddl-bench status`
+    - `ddl-bench status results/table1 --watch`
+    """
+    from ddl_bench.cli import status as view
+
+    view.status(console, folder, watch=watch, as_json=as_json)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds the run folders.")] = (
+        LAST_RUN.parent
+    ),
+    as_json: JsonFlag = False,
+) -> None:
+    """List the run folders: track, cells that are done, failed and waiting, data sets, size.
+
+    Examples:
+
+    - `ddl-bench runs`
+    - `ddl-bench runs /shared/results --json`
+    """
+    from ddl_bench.cli import runs as listing
+
+    listing.runs(console, folder, as_json=as_json)
+
+
+@app.command()
+def clean(
+    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")],
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Remove every cell whose row is not ok; `run` repeats it."),
+    ] = False,
+    label: Annotated[
+        str | None, typer.Option(help="Remove every cell of the method of this label.")
+    ] = None,
+    work: Annotated[
+        bool,
+        typer.Option(
+            "--work",
+            help="Remove logs, checkpoints and claims in FOLDER/work that no living runner holds. "
+            "A cell that was stopped then begins anew.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Remove nothing; say what would be removed.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove cells of a run: rows with their arrays, models, logs and checkpoints.
+
+    It says what it will remove and asks. A cell that a living runner holds is never touched.
+
+    Examples:
+
+    - `ddl-bench clean results/quick --failed`
+    - `ddl-bench clean results/quick --label sdl --dry-run`
+    """
+    from ddl_bench.cli import clean as cleaning
+
+    cleaning.clean(
+        console,
+        folder,
+        failed=failed,
+        label=label,
+        work=work,
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def show(
     row: Annotated[
-        str, typer.Argument(help="The ID of a cell, or its beginning, or the label of a method.")
+        str,
+        typer.Argument(
+            help="The label of a method, with `@SEED` for one of several seeds, or the ID of a "
+            "cell or its beginning."
+        ),
     ],
     run: RunFolder = LAST_RUN,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one row: every number, what it was measured on, and the command that reproduces it.
 
+    Where several rows match, they are listed.
+
     Examples:
 
-    - `ddl-bench show sdl`
+    - `ddl-bench show sdl@0`
     - `ddl-bench show 3fa9 --json`
     """
     from ddl_bench.cli import commands
-    from ddl_bench.results.rows import find_row
 
-    commands.show(console, find_row(run, row), as_json=as_json)
+    commands.show(console, run, row, as_json=as_json)
 
 
 @app.command()
@@ -653,6 +782,18 @@ def check(
     raise typer.Exit(1 if broken else 0)
 
 
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Look at this machine and say what it means for runs: cores, memory, BLAS, GPU, extras.
+
+    The exit code is 1 if a run cannot work here.
+    """
+    from ddl_bench.cli import doctor as medicine
+
+    is_bad = medicine.doctor(console, as_json=as_json)
+    raise typer.Exit(1 if is_bad else 0)
+
+
 @app.callback(invoke_without_command=True)
 def version(
     show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -661,6 +802,12 @@ def version(
     if show:
         console.print(metadata.version("ddl-bench"))
         raise typer.Exit
+
+
+def end_with(message: str) -> NoReturn:
+    """Print the line of a user's mistake, and end with exit code 2."""
+    Console(stderr=True, soft_wrap=True).print(f"[red]ddl-bench:[/] {escape(message)}")
+    sys.exit(2)
 
 
 def main() -> None:
@@ -682,9 +829,14 @@ def main() -> None:
     except UserError as error:
         if STOPS.number:  # something has made an error of the stop
             STOPS.end()
-        message = brief(error, LONGEST_ERROR)
-        Console(stderr=True, soft_wrap=True).print(f"[red]ddl-bench:[/] {escape(message)}")
-        sys.exit(2)
+        end_with(brief(error, LONGEST_ERROR))
+    except OSError as error:
+        if STOPS.number:
+            STOPS.end()
+        if error.filename is None:
+            raise
+        # a path that cannot be had, whichever command came across it
+        end_with(f"{name_of(str(error.filename))}: {error.strerror}")
     except Exception:
         if STOPS.number:
             STOPS.end()

@@ -195,6 +195,31 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
+def as_size(n_bytes: float) -> str:
+    """Write a size in the largest unit that it fills: "512 B", "3.4 MB"."""
+    size = float(n_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def as_duration(seconds: float) -> str:
+    """Write a duration in the two largest units that it needs: "45 s", "3 min", "2 h 5 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    noun = "day" if days == 1 else "days"
+    return f"{days} {noun} {hours} h" if hours else f"{days} {noun}"
+
+
 def as_table(
     columns: Sequence[str],
     lines: Sequence[Sequence[str]],

@@ -1,49 +1,33 @@
 """Download published files: by https alone, and checked by SHA-256 before anything reads them.
 
-A file is written beside its place under a name of its own and renamed when it is complete and
+Pooch writes a file under a temporary name in the same folder and renames it when it is complete and
 right, so two processes that download the same file do not hurt each other.
 """
 
 import hashlib
-import os
-import sys
+import io
 import tarfile
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
-from io import BufferedRandom, BytesIO
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained, read_regular, write_atomically
 
-SCHEMES = ("https",)  # of addresses, and of what they redirect to
+SCHEME = "https"  # of addresses, and of what they redirect to
 TIMEOUT_S = 30.0  # to connect, and between two parts of an answer
-SLOW_AFTER_S = 60.0  # a transfer that is below the least rate after that is given up
-LEAST_RATE = 1000.0  # bytes a second
-ATTEMPTS = 3  # at each address; a transfer that broke off goes on where it was
-PAUSE_S = 1.0  # between two attempts
-CHUNK_BYTES = 1 << 16
-ABANDONED_AFTER_S = 3600.0  # what a killed process left behind is then deleted
+ROUNDS = 2  # through the addresses of a file
+CHUNK_BYTES = 1 << 18
+MODE = 0o644  # of a file: others may read it
 SHOW_AFTER_S = 2.0
 SHOW_EVERY_S = 10.0  # where standard error is no terminal
-REDRAW_EVERY_S = 0.2
 LONGEST_FAULT = 80  # characters
 
 
@@ -53,12 +37,8 @@ class RemoteFile:
 
     Parameters
     ----------
-    name
-        Its path below the data folder.
-    sha256
-        Its SHA-256 in hex.
-    n_bytes
-        Its size.
+    name, sha256, n_bytes
+        Its path below the data folder, its SHA-256 in hex, and its size.
     urls
         Addresses that have it, in the order in which they are tried.
     """
@@ -78,21 +58,10 @@ class RemoteArchive:
 
 
 def read_published(data_dir: Path, file: RemoteFile, *, download: bool) -> bytes:
-    """Return the content of a published file once its SHA-256 is right.
+    """Return the content of a published file, whose SHA-256 is right.
 
-    Parameters
-    ----------
-    data_dir
-        Folder of the data sets.
-    file
-        Which file.
-    download
-        Whether it is fetched where it is missing or damaged.
-
-    Raises
-    ------
-    UserError
-        For a file that is missing, damaged or cannot be downloaded, with what to do.
+    With `download` it is fetched where it is missing or damaged. Raises UserError, with what to do,
+    where it still is, or cannot be downloaded.
     """
     path = data_dir / file.name
     content = read_checked(path, file.sha256)
@@ -100,7 +69,7 @@ def read_published(data_dir: Path, file: RemoteFile, *, download: bool) -> bytes
         fetch(path, file)
         content = read_checked(path, file.sha256)
     if content is None:
-        raise UserError(f"{fault_of(path)}; {advice(file.name)}")
+        raise UserError(advice(path, file.name))
     return content
 
 
@@ -110,29 +79,26 @@ def read_unpacked(data_dir: Path, archive: RemoteArchive, *, download: bool) -> 
     Files that are missing or damaged are unpacked anew from the archive, which is fetched where
     `download` allows it. Raises UserError as `read_published` does.
     """
-    contents = {}
-    for name, sha256 in archive.sha256s.items():
-        contents[name] = read_checked(data_dir / name, sha256)
+    sums = archive.sha256s
+    contents = {name: read_checked(data_dir / name, sums[name]) for name in sums}
     unread = [name for name, content in contents.items() if content is None]
     if unread:
-        path = data_dir / archive.file.name
-        packed = read_checked(path, archive.file.sha256)
+        packed = read_checked(data_dir / archive.file.name, archive.file.sha256)
         if packed is None and not download:
-            fault = fault_of(data_dir / unread[0])
-            raise UserError(f"{fault}; {advice(unread[0])}, or {archive.file.name}")
+            raise UserError(advice(data_dir / unread[0], f"{unread[0]}, or {archive.file.name}"))
         if packed is None:
             packed = read_published(data_dir, archive.file, download=True)
         for name, content in unpack(packed, unread).items():
             contents[name] = content
             with suppress(UserError):  # the folder is read-only: it is unpacked again next time
                 write_atomically(data_dir / name, content)
-    return [contents[name] or b"" for name in archive.sha256s]
+    return [contents[name] or b"" for name in sums]
 
 
 def unpack(packed: bytes, names: list[str]) -> dict[str, bytes]:
     """Read files of a .tar.gz, whose SHA-256 is right, into memory; no path in it is followed."""
     contents = {}
-    with tarfile.open(fileobj=BytesIO(packed), mode="r:gz") as archive:
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
         for member in archive:
             stored = archive.extractfile(member) if member.name in names else None
             if stored is not None:
@@ -151,14 +117,11 @@ def read_checked(path: Path, sha256: str) -> bytes | None:
     return content
 
 
-def fault_of(path: Path) -> str:
-    """Say what is wrong with a file that could not be used."""
-    return f"{path} is damaged: its SHA-256 is wrong" if path.exists() else f"{path} not found"
-
-
-def advice(name: str) -> str:
-    """Say how to get a file."""
-    return f"fetch it by --download, or say by --data-dir which folder holds {name}"
+def advice(path: Path, names: str) -> str:
+    """Say what is wrong with a file that could not be used, and how to get it."""
+    fault = "is damaged: its SHA-256 is wrong" if path.exists() else "not found"
+    mend = f"fetch it by --download, or say by --data-dir which folder holds {names}"
+    return f"{path} {fault}; {mend}"
 
 
 def fetch(path: Path, file: RemoteFile) -> None:
@@ -166,177 +129,89 @@ def fetch(path: Path, file: RemoteFile) -> None:
 
     Raises UserError where none has, or nothing can be written.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    with explained(path, "cannot write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        target = part.open("x+b")
-    try:
-        with target:
-            sweep(path, part)
-            faults = transfer(file, target)
-            with explained(path, "cannot write"):
-                target.flush()
-                os.fsync(target.fileno())
-        if len(faults) == len(file.urls):
-            raise UserError(
-                f"download of {file.name} failed: {'; '.join(faults)}; try again, or put a "
-                f"file of {file.n_bytes:,} bytes with the SHA-256 {file.sha256} at {path}"
-            )
-        with explained(path, "cannot write"):
-            part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    import pooch  # here, so that commands that download nothing do not wait for it
+    import requests
 
-
-def transfer(file: RemoteFile, target: BufferedRandom) -> list[str]:
-    """Fill an open file from the first address that is good; returns the faults of those before."""
-    faults = []
-    for url in file.urls:
-        fault = fault_at(url, target, file)
-        if not fault:
-            break
-        faults.append(f"{urlsplit(url).netloc}: {brief(fault, LONGEST_FAULT)}")
-    return faults
-
-
-def sweep(path: Path, part: Path) -> None:
-    """Delete what killed processes left of downloads to `path`, by the file system's clock."""
-    with suppress(OSError):
-        now = part.stat().st_mtime
-        for other in path.parent.glob(f".{path.name}.*.part"):
-            if now - other.stat().st_mtime > ABANDONED_AFTER_S:
-                other.unlink()
-
-
-def fault_at(url: str, target: BufferedRandom, file: RemoteFile) -> str:
-    """Transfer what an address has to an open file; returns what is wrong with it, or nothing."""
-    target.seek(0)
-    target.truncate()
-    meter = Meter(file)
-    fault = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE_S)
-        try:
-            receive(url, target, file, meter)
-            fault = ""
-            break
-        except HTTPError as error:  # an answer, which another attempt would not change
-            error.close()
-            return f"HTTP {error.code} {error.reason}"
-        except (OSError, HTTPException, ValueError) as error:
-            fault = brief(getattr(error, "reason", error))
-        finally:
-            meter.clear()
-    if fault:
-        return fault
-    target.seek(0)
-    digest = hashlib.file_digest(target, "sha256").hexdigest()
-    if digest != file.sha256:
-        return f"a file with the SHA-256 {digest[:16]}..."
-    return ""
-
-
-def receive(url: str, target: BufferedRandom, file: RemoteFile, meter: "Meter") -> None:
-    """Append to an open file what it lacks, by a request for the rest of an address's file.
-
-    Raises OSError or HTTPException where the transfer breaks off, is too slow, or too long.
-    """
-    start = target.seek(0, os.SEEK_END)
-    request = Request(url, headers={"User-Agent": "ddl-bench"})  # noqa: S310  see `opener`
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    with opener().open(request, timeout=TIMEOUT_S) as answer:
-        goes_on = answer.status == 206 and continues_at(answer, start)
-        if not goes_on:  # the server sends the file from its beginning
-            start = target.seek(0)
-            target.truncate()
-        n_done = start
-        began = time.monotonic()
-        while chunk := answer.read1(CHUNK_BYTES):
-            n_done += len(chunk)
-            if n_done > file.n_bytes:
-                raise OSError(f"more than {file.n_bytes:,} bytes")
-            with explained(str(target.name), "cannot write"):
-                target.write(chunk)
-            seconds = time.monotonic() - began
-            if seconds > SLOW_AFTER_S and n_done - start < LEAST_RATE * seconds:
-                raise TimeoutError(f"slower than {LEAST_RATE / 1000:g} kB/s")
-            meter.show(n_done)
-    if n_done < file.n_bytes:
-        raise OSError(f"ended after {n_done:,} of {file.n_bytes:,} bytes")
-
-
-def continues_at(answer: HTTPResponse, start: int) -> bool:
-    """Whether an answer to a request for the rest of a file begins where the rest does."""
-    return answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-
-
-def opener() -> OpenerDirector:
-    """Make what opens addresses: of the allowed schemes alone, redirects included."""
-    handlers = {"https": HTTPSHandler, "http": HTTPHandler}
-    director = OpenerDirector()
-    for handler in (
-        ProxyHandler,
-        UnknownHandler,
-        HTTPDefaultErrorHandler,
-        HTTPRedirectHandler,
-        HTTPErrorProcessor,
-        *(handlers[scheme] for scheme in SCHEMES),
-    ):
-        director.add_handler(handler())
-    return director
-
-
-class Meter:
-    """Shows on standard error how far a download has come, if it takes longer than two seconds.
-
-    Parameters
-    ----------
-    file
-        What is downloaded.
-    """
-
-    def __init__(self, file: RemoteFile) -> None:
-        self._file = file
-        self._began_s = time.monotonic()
-        self._shown_s = -float("inf")
-        self._first_bytes: int | None = None
-        self._is_drawn = False
-
-    def show(self, n_done: int) -> None:
-        """Show the bytes that are there, and the time that the rest will take."""
-        now = time.monotonic()
-        if self._first_bytes is None:
-            self._first_bytes = n_done
-        spent_s = now - self._began_s
-        is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        every_s = REDRAW_EVERY_S if is_terminal else SHOW_EVERY_S
-        if spent_s < SHOW_AFTER_S or now - self._shown_s < every_s:
-            return
-        self._shown_s = now
-        rate = max(1, n_done - self._first_bytes) / spent_s
-        left_s = (self._file.n_bytes - n_done) / rate
-        text = (
-            f"ddl-bench: {Path(self._file.name).name}: {n_done / 1e6:,.1f} of "
-            f"{self._file.n_bytes / 1e6:,.1f} MB, {left_s:,.0f} s left"
+    def transfer(url: str, temporary: str, _: object) -> None:
+        check_scheme(url)
+        get = pooch.HTTPDownloader(
+            chunk_size=CHUNK_BYTES,
+            timeout=TIMEOUT_S,
+            headers={"User-Agent": "ddl-bench", "Accept-Encoding": "identity"},
+            hooks={"response": check_answer},
         )
-        if is_terminal:
-            self._is_drawn = True
-            write_stderr(f"\r{text}\033[K")
+        with Target(temporary, file) as target:
+            get(url, target, None)
+        Path(temporary).chmod(MODE)
+
+    pooch.get_logger().setLevel("WARNING")
+    faults = {}
+    with explained(path, "cannot write"):
+        for url in file.urls * ROUNDS:
+            try:
+                pooch.retrieve(url, file.sha256, path.name, path.parent, downloader=transfer)
+                return
+            except (requests.RequestException, ValueError) as error:
+                faults[url] = f"{urlsplit(url).netloc}: {brief(cause_of(error), LONGEST_FAULT)}"
+    raise UserError(
+        f"download of {file.name} failed: {'; '.join(faults.values())}; try again, or put a "
+        f"file of {file.n_bytes:,} bytes with the SHA-256 {file.sha256} at {path}"
+    )
+
+
+def check_scheme(url: str) -> None:
+    """Raise ValueError for an address that is not of https."""
+    if urlsplit(url).scheme != SCHEME:
+        raise ValueError(f"expected {SCHEME}, not {url}")
+
+
+def check_answer(answer: Any, *_: object, **__: object) -> None:
+    """Raise ValueError for an answer that came from elsewhere than https, or redirects there."""
+    check_scheme(urljoin(answer.url, answer.headers.get("Location", "")))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return where a chain of errors began: what the system said of a connection, for example."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+class Target(io.BufferedWriter):
+    """The file that a download is written to: of bounded size, and it shows how full it is.
+
+    What takes longer than two seconds is shown on standard error, with the time that is left.
+    """
+
+    def __init__(self, path: str, file: RemoteFile) -> None:
+        self._n_bytes = file.n_bytes
+        self._show_at_s = time.monotonic() + SHOW_AFTER_S
+        columns = ("ddl-bench: {task.description}", DownloadColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
+        self._task = self._bar.add_task(Path(file.name).name, total=file.n_bytes)
+        super().__init__(io.FileIO(path, "w"))
+
+    def write(self, chunk: Any) -> int:
+        """Write a part of the file. Raises ValueError where that is more than there should be."""
+        self._bar.advance(self._task, len(chunk))
+        if self._bar.tasks[0].completed > self._n_bytes:
+            raise ValueError(f"more than {self._n_bytes:,} bytes")
+        if time.monotonic() >= self._show_at_s:
+            with suppress(OSError, ValueError):  # standard error may be closed or full
+                self._show()
+        return super().write(chunk)
+
+    def _show(self) -> None:
+        if self._bar.console.is_terminal:
+            self._bar.start()
+            self._bar.refresh()
         else:
-            write_stderr(f"{text}\n")
+            self._show_at_s += SHOW_EVERY_S
+            self._bar.console.print(self._bar)
 
-    def clear(self) -> None:
-        """Leave an empty line to what is printed next."""
-        if self._is_drawn:
-            write_stderr("\r\033[K")
-            self._is_drawn = False
-
-
-def write_stderr(text: str) -> None:
-    """Write to standard error, where there is one that takes it."""
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    def close(self) -> None:
+        """Close the file, and end the line that shows it."""
+        if self._bar.live.is_started:
+            with suppress(OSError, ValueError):
+                self._bar.stop()
+        super().close()

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddl_bench.files import explained
+from ddl_bench.errors import UserError
+from ddl_bench.files import explained, read_regular
 
 STALE_AFTER_S = 180.0  # without a sign of life, for runners on other machines
 UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a killed runner
+LARGEST_CLAIM = 100_000  # bytes
 BORN_FIELD = 19  # of /proc/PID/stat, counted after the name: start in clock ticks since boot
 
 
@@ -55,7 +57,8 @@ class Claim:
             return
         stem, highest = split_number(self.path)
         for number in range(1, highest + 1):
-            self.path.with_name(f"{stem}.{number}").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder in place of an old one harms nobody
+                self.path.with_name(f"{stem}.{number}").unlink()
 
 
 def claim(work: Path, cell_id: str) -> Claim | None:
@@ -113,17 +116,17 @@ def split_number(path: Path) -> tuple[str, int]:
 def read_holder(path: Path) -> dict[str, Any]:
     """Read who made a claim; empty where the file is missing, not yet written, or damaged."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(read_regular(path, LARGEST_CLAIM))
+    except (OSError, UserError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def is_alive(path: Path) -> bool:
+def is_alive(path: Path, now_s: float | None = None) -> bool:
     """Whether the runner that made a claim is still there.
 
     A runner of this machine, boot and process namespace is looked up; of any other the age of its
-    last sign of life is taken, by the clock of the file system.
+    last sign of life is taken, by the clock of the file system: `now_s`, or what it shows now.
     """
     content = read_holder(path)
     is_written = {"pid", "born", "place"} <= content.keys()
@@ -131,7 +134,9 @@ def is_alive(path: Path) -> bool:
         born: object = content["born"]
         return born is not None and born == born_at(content["pid"])
     try:
-        age_s = clock_of(path.parent) - path.stat().st_mtime
+        if now_s is None:
+            now_s = clock_of(path.parent)
+        age_s = now_s - path.lstat().st_mtime
     except FileNotFoundError:
         return False
     return age_s < (STALE_AFTER_S if is_written else UNWRITTEN_FOR_S)
@@ -166,6 +171,8 @@ def this_process() -> dict[str, Any]:
 
 def born_at(pid: object) -> int | None:
     """When a process started, in clock ticks since boot; None if it is gone or a zombie."""
+    if not isinstance(pid, int):
+        return None
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:

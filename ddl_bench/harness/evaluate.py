@@ -35,7 +35,7 @@ from ddl_bench.harness.load import (
     cpu_seconds,
     n_cores_beyond,
 )
-from ddl_bench.harness.progress import Progress
+from ddl_bench.harness.progress import Progress, Standing
 from ddl_bench.harness.scoring import (
     BATCH_IMAGES,
     accuracy,
@@ -87,7 +87,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     phases
         Takes the seconds of each phase.
     progress
-        Is given a function that says how much of the training is done.
+        Is given a function that says how far the training has come.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def train(
     checkpoint
         Is written between epochs.
     progress
-        Is given a function that says how much of the training is done.
+        Is given a function that says how far the training has come.
     n_points
         Points of the grid, of which this training is one.
     """
@@ -204,12 +204,26 @@ def train(
     progress.is_resumable = isinstance(training, api.Resumable)
     watch = Stopwatch(cell.machine.device, seconds=mark.train_s)
     deadline = CellDeadline(watch, budget.seconds)
+    earlier_s = checkpoint.spent_s
 
-    def fraction() -> float:
+    def standing() -> Standing:
+        train_s = watch.seconds
         done = mark.n_advances / budget.epochs if budget.epochs else deadline.fraction()
-        return (mark.index + min(1.0, done)) / n_points
+        fraction = (mark.index + min(1.0, done)) / n_points
+        whole_s = None
+        if budget.seconds:
+            whole_s = n_points * budget.seconds
+        elif fraction:
+            whole_s = (earlier_s + mark.train_s) / fraction
+        remaining_s = None if whole_s is None else max(0.0, whole_s - earlier_s - train_s)
+        return Standing(
+            fraction=fraction,
+            train_s=earlier_s + train_s,
+            remaining_s=remaining_s,
+            val_accuracy=mark.curve[-1].value if mark.curve else None,
+        )
 
-    progress.fraction = fraction
+    progress.standing = standing
     meter = LoadMeter()
     load = meter.read()
     others = Background()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from time import perf_counter, sleep
+from typing import NamedTuple
 
 import psutil
 
@@ -110,14 +111,15 @@ class LoadMeter:
         if busy_s is None or self._busy_s is None or not self._cores:
             return None
         wall_s = perf_counter() - self._began_s
-        ours_s = cpu_seconds() - self._cpu_s + sum(children_seconds().values())
+        children_s = sum(used.cpu_s for used in times_of_children().values())
+        ours_s = cpu_seconds() - self._cpu_s + children_s
         share = (busy_s - self._busy_s - ours_s) / (len(self._cores) * max(wall_s, 1e-9))
         return min(1.0, max(0.0, share))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """Threads and children that computed while nothing of a method should.
+    """Threads and children that were at work while nothing of a method should be.
 
     Parameters
     ----------
@@ -131,41 +133,72 @@ class Background:
     names: tuple[str, ...] = ()
 
 
+class Used(NamedTuple):
+    """CPU time of threads, and how long they waited for a core, in seconds."""
+
+    cpu_s: float = 0.0
+    waited_s: float = 0.0
+
+    def plus(self, other: "Used") -> "Used":
+        """Add the times of other threads."""
+        return Used(self.cpu_s + other.cpu_s, self.waited_s + other.waited_s)
+
+
 def background() -> Background:
-    """Pause, and see which threads and children of this process compute meanwhile."""
-    before = workers_seconds()
+    """Pause, and see which threads and children of this process are at work meanwhile.
+
+    On a loaded machine they may wait for a core all the time, which is work as well.
+    """
+    before = times_of_workers()
     sleep(PAUSE_S)
     cpu_s = 0.0
     names = []
-    for name, seconds in workers_seconds().items():
-        used_s = seconds - before.get(name, 0.0)
-        if used_s > BUSY_SHARE * PAUSE_S:
-            cpu_s += used_s
+    ended = names_of_ended()
+    for name, used in times_of_workers().items():
+        if name in ended:
+            continue
+        earlier = before.get(name, Used())
+        computed_s = used.cpu_s - earlier.cpu_s
+        if computed_s + used.waited_s - earlier.waited_s > BUSY_SHARE * PAUSE_S:
+            cpu_s += computed_s
             names.append(name)
     return Background(cpu_s=cpu_s, names=tuple(names))
 
 
-def workers_seconds() -> dict[str, float]:
-    """Return the CPU time of every thread but this one, and of every child, by their names."""
+def times_of_workers() -> dict[str, Used]:
+    """Return the times of every thread but this one, and of every child, by their names."""
     titles = {thread.native_id: thread.name for thread in threading.enumerate()}
     own = threading.get_native_id()
-    seconds = children_seconds()
+    times = times_of_children()
     for task in list_tasks(os.getpid()):
         number = int(task.name)
         if number != own:
             title = titles.get(number, "of native code")
-            seconds[f"thread {number} {title}"] = task_seconds(task)
-    return seconds
+            times[f"thread {number} {title}"] = times_of_task(task)
+    return times
 
 
-def children_seconds() -> dict[str, float]:
-    """Return the CPU time of every child that runs, with its own children, by their names."""
-    seconds = {}
+def times_of_children() -> dict[str, Used]:
+    """Return the times of every child that runs, with its own children, by their names."""
+    times = {}
     for child in psutil.Process().children(recursive=True):
         tasks = list_tasks(child.pid)
         if tasks:
-            seconds[f"process {child.pid}"] = sum(map(task_seconds, tasks))
-    return seconds
+            total = Used()
+            for task in tasks:
+                total = total.plus(times_of_task(task))
+            times[f"process {child.pid}"] = total
+    return times
+
+
+def names_of_ended() -> set[str]:
+    """Return the names of the children that have ended and were not waited for."""
+    names = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                names.add(f"process {child.pid}")
+    return names
 
 
 def list_tasks(pid: int) -> list[Path]:
@@ -176,9 +209,10 @@ def list_tasks(pid: int) -> list[Path]:
         return []
 
 
-def task_seconds(task: Path) -> float:
-    """Return the CPU time of a thread, in seconds."""
+def times_of_task(task: Path) -> Used:
+    """Return the times of a thread; none where it is gone."""
     try:
-        return int((task / "schedstat").read_text(encoding="utf-8").split()[0]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
+        computed, waited, *_ = (task / "schedstat").read_text(encoding="utf-8").split()
+        return Used(int(computed) / 1e9, int(waited) / 1e9)
+    except (OSError, ValueError):
+        return Used()

@@ -4,38 +4,71 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
+
+from ddl_bench.errors import UserError
+from ddl_bench.files import read_regular
 
 if TYPE_CHECKING:  # the clock imports torch, which a runner without work does not need
     from ddl_bench.harness.clock import Phases
 
-EVERY_S = 0.3
+EVERY_S = 0.3  # a change of phase, share or accuracy is written
+AT_LEAST_EVERY_S = 10.0  # seconds of training, which change all the time
+LARGEST_FILE = 100_000  # bytes
+UNREADABLE = (
+    OSError, UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
+
+
+class Standing(NamedTuple):
+    """How far a training has come.
+
+    Parameters
+    ----------
+    fraction
+        Share that is done, 0 to 1.
+    train_s
+        Seconds of training so far.
+    remaining_s
+        Seconds of training still to come; None where nothing is known yet.
+    val_accuracy
+        The last on validation images, in percent; None before the first.
+    """
+
+    fraction: float = 0.0
+    train_s: float = 0.0
+    remaining_s: float | None = None
+    val_accuracy: float | None = None
 
 
 class Seen(NamedTuple):
-    """The phase that a worker is in, and the share of its training that is done.
+    """What a worker last wrote: the phase that it is in, and how far its training has come.
 
     `is_resumable` says whether another worker can go on with the training; None before it begins.
     """
 
-    phase: str
-    fraction: float
+    phase: str = "starting"
+    fraction: float = 0.0
     is_resumable: bool | None = None
-
-
-def nothing_done() -> float:
-    """Say that no training has been done yet."""
-    return 0.0
+    train_s: float | None = None
+    remaining_s: float | None = None
+    val_accuracy: float | None = None
+    host: str = ""
+    pid: int | None = None
 
 
 class Progress:
     """Writes the progress of a worker from a thread of its own, so that training never waits.
 
-    Nothing is written on the timed path: the thread looks at the current phase, and asks `fraction`
-    which share of the training is done.
+    Nothing is written on the timed path: the thread looks at the current phase, and asks `standing`
+    how far the training has come.
 
     Parameters
     ----------
@@ -46,7 +79,7 @@ class Progress:
     """
 
     def __init__(self, path: Path, phases: Phases) -> None:
-        self.fraction: Callable[[], float] = nothing_done
+        self.standing: Callable[[], Standing] = Standing
         self.is_resumable: bool | None = None
         self._path = path
         self._phases = phases
@@ -62,32 +95,58 @@ class Progress:
         self._thread.join()
 
     def _write_until_stopped(self) -> None:
-        written = ""
+        written: tuple[object, ...] = ()
+        due_s = 0.0
         while True:
-            fraction = round(min(1.0, self.fraction()), 3)
-            seen = Seen(self._phases.current, fraction, self.is_resumable)
-            text = json.dumps(seen._asdict())
-            if text != written:
+            standing = self.standing()
+            fraction = round(min(1.0, standing.fraction), 3)
+            phase = self._phases.current
+            is_resumable = self.is_resumable
+            coarse = (phase, fraction, is_resumable, standing.val_accuracy)
+            if coarse != written or monotonic() >= due_s:
+                seen = Seen(
+                    phase=phase,
+                    fraction=fraction,
+                    is_resumable=is_resumable,
+                    train_s=rounded(standing.train_s),
+                    remaining_s=rounded(standing.remaining_s),
+                    val_accuracy=standing.val_accuracy,
+                    host=platform.node(),
+                    pid=os.getpid(),
+                )
                 # A full disk does not end the training; the row will say so.
                 with contextlib.suppress(OSError):
-                    write(self._path, text)
-                    written = text
+                    write(self._path, json.dumps(seen._asdict()))
+                    written = coarse
+                    due_s = monotonic() + AT_LEAST_EVERY_S
             if self._stop.wait(EVERY_S):
                 return
+
+
+def rounded(seconds: float | None) -> float | None:
+    """Round seconds to tenths; None stays."""
+    return None if seconds is None else round(seconds, 1)
 
 
 def write(path: Path, text: str) -> None:
     """Replace the file at once. It need not survive a crash, so nothing waits for the disk."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # made, but the disk had no room for its content
+        raise
 
 
 def read(path: Path) -> Seen:
-    """Read the progress of a worker; "starting" before it has written any."""
+    """Read the progress of a worker; "starting" before it has written any that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        is_resumable = content.get("is_resumable")
-        return Seen(str(content["phase"]), float(content["fraction"]), is_resumable)
-    except (OSError, ValueError, KeyError, TypeError):
-        return Seen("starting", 0.0)
+        content = json.loads(read_regular(path, LARGEST_FILE))
+        known = {name: content[name] for name in Seen._fields if name in content}
+        known["phase"] = str(content["phase"])
+        known["fraction"] = float(content["fraction"])
+        return Seen(**known)
+    except UNREADABLE:
+        return Seen()

@@ -1,6 +1,7 @@
 """Run cells in worker processes on this machine, each on cores of its own, and keep their rows."""
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,19 @@ from ddl_bench.files import is_torn, warn_damaged
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, holder
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.leftovers import sweep_old
+from ddl_bench.harness.planned import write_plan
 from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.plan.variant import variant
 from ddl_bench.results import rows as stored
 from ddl_bench.results.publish import make_public
-from ddl_bench.results.rows import Row, read_row
+from ddl_bench.results.rows import Row, read_row, write_row
 
+RESULTS = Path("results")
+BROKEN = ("crashed", "oom")  # statuses of cells that may end well when they are tried again
 POLL_EVERY_S = 0.02
 SURE_FACTOR = 1.5  # times the expected seconds: a cell that has so long is sure to end
 
@@ -30,8 +36,14 @@ class View(Protocol):
     def planned(self, total: int, finished: Sequence[Row]) -> None:
         """Learn how many cells there are, and the rows of those that are finished already."""
 
+    def waiting(self, cells: Sequence[Cell]) -> None:
+        """Learn which cells are to be run."""
+
     def finished(self, row: Row) -> None:
         """Learn that a cell has ended."""
+
+    def retried(self, row: Row) -> None:
+        """Learn that a cell has broken down and is tried again after the others."""
 
     def tick(self, jobs: Sequence[Job]) -> None:
         """Look at the running cells; called many times a second."""
@@ -52,7 +64,13 @@ class Silent:
     def planned(self, total: int, finished: Sequence[Row]) -> None:
         """Show nothing."""
 
+    def waiting(self, cells: Sequence[Cell]) -> None:
+        """Show nothing."""
+
     def finished(self, row: Row) -> None:
+        """Show nothing."""
+
+    def retried(self, row: Row) -> None:
         """Show nothing."""
 
     def tick(self, jobs: Sequence[Job]) -> None:
@@ -79,6 +97,7 @@ def run(
     fresh_process: bool = False,
     shift: Shift | None = None,
     public: bool = False,
+    retries: int = 0,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -91,7 +110,8 @@ def run(
     track
         Name of a packaged track, or the path of a .toml file.
     out
-        The run folder; cells that have a row there are not run again. By default results/TRACK.
+        The run folder; cells that have a row there are not run again. By default results/TRACK, or
+        results/TRACK-CHANGES where the options change the data, the budget or the machine.
     overrides
         What to change about the track; or give `options`.
     rerun
@@ -111,6 +131,9 @@ def run(
     public
         Take the names of the host and the user, and absolute paths, out of rows, models and logs,
         also of cells that were finished earlier.
+    retries
+        How often a cell that crashed or ran out of memory is tried again, from its checkpoint where
+        it has one, after all other cells.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -134,19 +157,38 @@ def run(
     check_devices(cells)
     return run_cells(
         cells,
-        run_folder(track, out),
+        run_folder(track, out, overrides),
         rerun=rerun,
         slots=n_slots(cells, jobs),
         view=view or Silent(),
         fresh_process=fresh_process,
-        shift=shift or Shift(),
+        shift=shift,
         public=public,
+        retries=retries,
     )
 
 
-def run_folder(track: str, out: str | Path | None) -> Path:
-    """Return the run folder of a track: `out`, or results/TRACK."""
-    return Path(out) if out else Path("results") / Path(track).stem
+def run_folder(
+    track: str,
+    out: str | Path | None = None,
+    overrides: Overrides | None = None,
+    name: str | None = None,
+) -> Path:
+    """Return the run folder: `out`, or results/`name`, or else results/VARIANT.
+
+    The variant is the name of the track with what the overrides change, as in `quick-3m`, so that
+    rows of one folder belong together. Raises UserError for a name that is none of a folder.
+    """
+    if name is not None:
+        if out:
+            raise UserError("--name and --out both say where the results go; give one of them")
+        if not re.fullmatch(r"\w[\w.=+-]*", name):
+            raise UserError(
+                f"--name {name!r:.80}: expected letters, digits, '_', '.', '=', '+' and '-'; "
+                "--out takes any path"
+            )
+        return RESULTS / name
+    return Path(out) if out else RESULTS / variant(track, overrides or Overrides())
 
 
 def check_devices(cells: Iterable[Cell]) -> None:
@@ -193,12 +235,16 @@ def run_cells(
     rerun: str,
     slots: int,
     view: View,
-    fresh_process: bool,
-    shift: Shift,
-    public: bool,
+    fresh_process: bool = False,
+    shift: Shift | None = None,
+    public: bool = False,
+    retries: int = 0,
 ) -> list[Row]:
     """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
+    shift = shift or Shift()
     make_folders(folder)
+    sweep_old(folder)
+    write_plan(folder, cells)
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)
     again = chosen_again(rerun, cell_of, earlier)
@@ -209,9 +255,9 @@ def run_cells(
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
     view.planned(len(cell_of), list(finished.values()))
-    is_changed = public or bool(waiting)  # if not, no row is read twice
+    view.waiting(waiting)
     launcher = Launcher(is_fresh=fresh_process)
-    queue = Queue(folder, waiting, earlier, launcher)
+    queue = Queue(folder, waiting, earlier, launcher, retries=retries)
     running: list[Job] = []
     has_waited = False
     try:
@@ -235,7 +281,7 @@ def run_cells(
         launcher.close()
         if public:  # also what was finished earlier, or by other runners
             make_public(folder, cell_of)
-    rows = read_rows(folder, cell_of) if is_changed else finished
+    rows = read_rows(folder, cell_of) if waiting or public else finished
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
@@ -250,8 +296,12 @@ def settle(running: list[Job], queue: "Queue", view: View) -> list[str]:
     for job in list(running):
         row = job.poll()
         if row is not None:
-            view.finished(row)
-            done.append(job.cell.id)
+            row = queue.with_attempts(job, row)
+            if queue.try_again(job.cell, row):
+                view.retried(row)
+            else:
+                view.finished(row)
+                done.append(job.cell.id)
         if job.is_lost:
             queue.leave(job.cell)
         if job.is_stopped:
@@ -294,6 +344,8 @@ class Queue:
         Rows that were there before, by cell ID; any other row was written by another runner.
     launcher
         Starts the workers.
+    retries
+        How often a cell is tried again.
     """
 
     def __init__(
@@ -302,11 +354,16 @@ class Queue:
         waiting: list[Cell],
         earlier: Mapping[str, Row],
         launcher: Launcher,
+        *,
+        retries: int = 0,
     ) -> None:
-        self.waiting = waiting
+        self.waiting = list(waiting)
         self._launcher = launcher
         self._folder = folder
-        self._earlier = earlier
+        self._earlier = dict(earlier)
+        self._retries = retries
+        self._broken: list[Cell] = []  # to be tried again
+        self._attempts: dict[str, list[str]] = {}  # that failed, by cell ID
         self._elsewhere: list[Cell] = []
         self._set_aside: list[Cell] = []
         self._not_resumable: set[str] = set()  # names of methods
@@ -326,10 +383,36 @@ class Queue:
 
     def left(self) -> list[Cell]:
         """List the cells that are left to later runners."""
-        return self.waiting + self._set_aside
+        return self.waiting + self._broken + self._set_aside
+
+    def with_attempts(self, job: Job, row: Row) -> Row:
+        """Write into the row of a cell how its earlier attempts ended, if there were any."""
+        attempts = self._attempts.get(job.cell.id)
+        if not attempts or not job.claim.is_held():
+            return row
+        row = row.model_copy(update={"failed_attempts": tuple(attempts)})
+        write_row(self._folder, row)
+        return row
+
+    def try_again(self, cell: Cell, row: Row) -> bool:
+        """Put a cell whose worker broke down behind all others, if it may be tried again."""
+        attempts = self._attempts.setdefault(cell.id, [])
+        if row.status not in BROKEN or len(attempts) >= self._retries:
+            return False
+        attempts.append(f"{row.status}: {row.reason}")
+        self._earlier[cell.id] = row
+        self._broken.append(cell)
+        return True
 
     def look_again(self) -> bool:
-        """Take up the cells that others held; False if that was tried since the last start."""
+        """Take up cells that broke down, or else those that others held; False where none is left.
+
+        What others hold is looked at once after the last start of a cell.
+        """
+        if self._broken:
+            self.waiting = self._broken
+            self._broken = []
+            return True
         if self._has_looked or not self._elsewhere:
             return False
         self._has_looked = True

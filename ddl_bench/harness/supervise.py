@@ -12,11 +12,12 @@ import psutil
 from numpy.typing import NDArray
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import write_atomically
+from ddl_bench.files import open_regular, write_atomically
 from ddl_bench.harness import progress, stop
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.leftovers import sweep_cell
 from ddl_bench.harness.verify import labels_of, verified
 from ddl_bench.machine import memory_limit
 from ddl_bench.plan.cell import Cell
@@ -83,9 +84,11 @@ class Job:
             self._memory_limit = min(self._memory_limit, JOB_MEMORY_SHARE * of_job)
         self._checked_s = 0.0
         try:
+            sweep_cell(run, cell.id)
             self._progress.unlink(missing_ok=True)
             content = cell.model_dump_json().encode()
             write_atomically(run / "work" / f"{cell.id}.cell.json", content)
+            self.log.unlink(missing_ok=True)
             self.log.write_bytes(b"")
         except OSError as error:
             raise UserError(f"{run}: cannot write there: {error.strerror or error}") from None
@@ -243,7 +246,7 @@ class Job:
 
     def _bound_log(self) -> None:
         """Cut a log that has grown too long to its end; the worker appends to what is left."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
             if self.log.stat().st_size > LONGEST_LOG:
                 content = last_bytes(self.log)
                 os.truncate(self.log, 0)
@@ -254,7 +257,7 @@ class Job:
         """Return the last line that the worker printed; empty where there is none."""
         try:
             lines = last_bytes(self.log).decode(errors="replace").strip().splitlines()
-        except OSError:  # somebody has deleted the folder
+        except (OSError, UserError):  # somebody has deleted the folder, or replaced the file
             return ""
         return lines[-1] if lines else ""
 
@@ -282,8 +285,8 @@ class Job:
 
 
 def last_bytes(path: Path) -> bytes:
-    """Read the end of a file, however long it is."""
-    with path.open("rb") as file:
+    """Read the end of a regular file, however long it is."""
+    with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - LAST_BYTES))
         return file.read(LAST_BYTES)

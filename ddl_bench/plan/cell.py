@@ -176,8 +176,7 @@ class Cell(Strict):
         return copy
 
     def _hash(self, names: frozenset[str]) -> str:
-        values = self.model_dump(mode="json", include=set(names))
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+        return hash_of(self.model_dump(mode="json", include=set(names)))
 
     def command(self, *, fresh_process: bool = False) -> str:
         """Return the command line that runs this cell again."""
@@ -219,6 +218,16 @@ class Cell(Strict):
             threads=self.threads,
             precision=self.machine.precision,
         )
+
+
+def hash_of(values: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of values that JSON can write."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def settings_of(values: Mapping[str, Any]) -> str:
+    """Return the `settings` of a cell whose fields a row holds in today's form."""
+    return hash_of({name: values[name] for name in SETTINGS if name in values})
 
 
 def renewed(values: Mapping[str, Any], cell_id: str) -> dict[str, Any]:

@@ -160,6 +160,8 @@ class Row(BaseModel):
         Seconds from the start of the worker to its end.
     resumed
         How often the training continued from the checkpoint of a worker that was killed.
+    failed_attempts
+        How earlier attempts of the same run ended, with `--retries`: status and reason.
     phases
         Seconds by phase of the worker.
     started
@@ -178,6 +180,7 @@ class Row(BaseModel):
     measured: Measured = Measured()
     wall_s: float | None = None
     resumed: int = 0
+    failed_attempts: tuple[str, ...] = ()
     phases: dict[str, float] = {}
     started: str = ""
     provenance: dict[str, Any] = {}
@@ -405,16 +408,19 @@ def check_classes(stored: dict[str, np.ndarray]) -> None:
             raise UserError(f"{key} has labels beyond the {len(names)} classes")
 
 
-def find_row(run: Path, wanted: str) -> Row:
-    """Find the row whose cell ID starts with `wanted`, or the newest of that label.
+def find_rows(run: Path, wanted: str) -> list[Row]:
+    """Find the rows of a label, as in `sdl`, or of a label and a seed, as in `sdl@0`.
 
-    Raises UserError where there is none.
+    Or those whose cell ID starts with `wanted`, where no label is meant. Raises UserError where
+    there is none.
     """
     rows = load_rows(run)
-    by_id = [row for row in rows if row.cell.id.startswith(wanted)]
+    label, _, seed = wanted.rpartition("@")
     by_label = [row for row in rows if row.cell.label == wanted]
-    matching = by_id or by_label
+    by_seed = [row for row in rows if row.cell.label == label and str(row.cell.seed) == seed]
+    by_id = [row for row in rows if wanted and row.cell.id.startswith(wanted)]
+    matching = by_label or by_seed or by_id
     if not matching:
         choice = nearest(wanted, {row.cell.label for row in rows})
         raise UserError(f"{run}: no row {wanted!r}: {choice}")
-    return matching[-1]
+    return matching

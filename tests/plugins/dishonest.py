@@ -4,6 +4,7 @@ All classify by the nearest mean of a class, which they find at once, and then w
 """
 
 import gc
+import math
 import multiprocessing
 import os
 import threading
@@ -17,15 +18,19 @@ from torch import Tensor
 
 from ddl_bench.api import Budget, Size, Task
 from ddl_bench.data import ImageSet
+from ddl_bench.data.sources import load
 from ddl_bench.harness import clock, evaluate
+from ddl_bench.registry import datasets
 
 WORK_S = 1.5
+UNSEEN_S = 0.3  # off the clock, which the table does not mark
+UNSEEN_CLOCK_S = 0.7  # that a clock may lack
 now = time.monotonic
 
 
-def work() -> None:
+def work(seconds: float = WORK_S) -> None:
     """Compute for a while."""
-    end = now() + WORK_S
+    end = now() + seconds
     while now() < end:
         torch.ones(200, 200) @ torch.ones(200, 200)
 
@@ -104,6 +109,55 @@ class Remembers(Means):
         return self.known[key]
 
 
+class Adapts(Means):
+    """Moves the means of the classes towards the images that it scores together."""
+
+    def __call__(self, X: Tensor) -> Any:
+        flat = X.flatten(1).float()
+        means = self.means.clone()
+        for _ in range(10):
+            nearest = torch.cdist(flat, means).argmin(1)
+            for label in nearest.unique():
+                means[label] = flat[nearest == label].mean(0)
+        return -torch.cdist(flat, means)
+
+
+class Lookup:
+    """Answers with the label of an image in a table that it says nothing of.
+
+    Images that differ in their last bits are the same.
+    """
+
+    def __init__(self, X: Tensor, y: Tensor) -> None:
+        self._X = X.flatten(1).float()
+        self._y = y
+
+    def size(self) -> Size:
+        return Size(n_params=1, n_stored=1)
+
+    def __call__(self, X: Tensor) -> Tensor:
+        distance, nearest = torch.cdist(X.flatten(1).float(), self._X).min(1)
+        labels = torch.where(distance < math.sqrt(X[0].numel()), self._y[nearest], 0)
+        return torch.nn.functional.one_hot(labels, 10).float()
+
+
+class Outside(Means):
+    """Holds its numbers where `state` does not show them, and says that it has one."""
+
+    def state(self) -> dict[str, Tensor]:
+        return {"means": self.means[:1, :1]}
+
+
+class Sizeless:
+    """Has no size."""
+
+    def __init__(self, task: Task) -> None:
+        self._means = Means(task)
+
+    def __call__(self, X: Tensor) -> Any:
+        return self._means(X)
+
+
 class Returns(Means):
     """Returns scores in another form."""
 
@@ -138,7 +192,52 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
     "nothing": lambda scores: None,
     "flags": lambda scores: scores > -100,
 }
-SIZES = {"little": 1, "negative": -5, "fraction": 2.5}
+SIZES = {"little": 1, "hidden": 1, "negative": -5, "fraction": 2.5}
+SPECIAL: dict[str, Callable[[Task], Any]] = {
+    "call": Lazy,
+    "place": Place,
+    "company": Company,
+    "cache": Remembers,
+    "transductive": Adapts,
+    "sizeless": Sizeless,
+}
+
+
+def read_images(task: Task) -> ImageSet:
+    """Read all images, those of the test, too, from where the harness reads them."""
+    return load(task.name, datasets=datasets())
+
+
+def from_disk(task: Task, *, with_train: bool) -> Lookup:
+    """Remember the labels of the test images, and of the training images."""
+    images = read_images(task)
+    X = [torch.from_numpy(images.x_test)]
+    y = [torch.as_tensor(images.y_test)]
+    if with_train:
+        X.append(torch.from_numpy(images.x_train))
+        y.append(torch.as_tensor(images.y_train))
+    return Lookup(torch.cat(X), torch.cat(y))
+
+
+def memorised(task: Task) -> Means:
+    """Bring the means of all images of digits, those of the test, too, as numbers in a file would.
+
+    They stand for weights that were learned before the run.
+    """
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    scale = task.train.X.max() / X.max()
+    means = Means(task)
+    rows = [torch.from_numpy(X[y == label]).float().mean(0) for label in range(10)]
+    means.means = scale * torch.stack(rows)
+    return means
+
+
+def slow_harness_clock(seconds: float) -> None:
+    """Let the clock of the harness go back, once."""
+    original = vars(clock)["perf_counter"]
+    vars(clock)["perf_counter"] = lambda: original() - seconds
 
 
 class Course:
@@ -160,7 +259,7 @@ class Course:
         match self._way:
             case "honest":
                 work()
-            case "thread":
+            case "thread" | "goes-on":
                 self._worker = threading.Thread(target=work, name="learner")
                 self._worker.start()
             case "child":
@@ -171,9 +270,11 @@ class Course:
                 time.perf_counter = lambda: began
                 work()
             case "slower-clock":
-                original = vars(clock)["perf_counter"]
                 work()
-                vars(clock)["perf_counter"] = lambda: original() - WORK_S
+                slow_harness_clock(WORK_S)
+            case "slowed":
+                work()
+                slow_harness_clock(UNSEEN_CLOCK_S)
             case "looks":
                 look_for_tests()
             case "twins":
@@ -191,11 +292,17 @@ class Course:
     def classifier(self) -> Any:
         if self._way == "classifier" and self._n_steps == 2:
             work()
-        if self._worker is not None:
+        if self._worker is not None and self._way != "goes-on":
             self._worker.join()
-        special = {"call": Lazy, "place": Place, "company": Company, "cache": Remembers}
-        if self._way in special:
-            return special[self._way](self._task)
+        match self._way:
+            case "test-images" | "disk":
+                return from_disk(self._task, with_train=self._way == "disk")
+            case "memorised":
+                return memorised(self._task)
+            case "hidden":
+                return Outside(self._task, SIZES["hidden"])
+        if self._way in SPECIAL:
+            return SPECIAL[self._way](self._task)
         if self._way in FORMS:
             return Returns(self._task, FORMS[self._way])
         return Means(self._task, SIZES.get(self._way))
@@ -211,4 +318,6 @@ class Dishonest:
     def start(self, task: Task, budget: Budget) -> Course:
         if self.way == "start":
             work()
+        if self.way == "short":
+            work(UNSEEN_S)
         return Course(task, self.way)

@@ -2,11 +2,13 @@
 
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -51,6 +53,7 @@ class Misbehave:
     name: ClassVar[str] = "misbehave"
     way: str = "ok"
     megabytes: int = 0
+    marker: str = ""
 
     def start(self, task: Task, budget: Budget) -> Training:
         return OneShot(lambda: self._fit(task, budget))
@@ -61,6 +64,14 @@ class Misbehave:
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "broken-twice":
+                marks = Path(self.marker)
+                n_attempts = len(marks.read_bytes()) if marks.exists() else 0
+                marks.write_bytes(b"x" * (n_attempts + 1))
+                if n_attempts == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if n_attempts == 1:
+                    raise MemoryError("no more")
             case "exit":
                 print("last words", flush=True)
                 os._exit(3)
@@ -88,6 +99,16 @@ class Misbehave:
                 raise MemoryError("no more")
             case "import":
                 importlib.import_module("no_such_package")
+            case "long-reason":
+                raise RuntimeError("x" * 1_000_000)
+            case "pipes":
+                for path in (log_file(), log_file().with_suffix(".progress.json")):
+                    path.unlink(missing_ok=True)
+                    os.mkfifo(path)
+                time.sleep(1)
+                os._exit(3)
+            case "remove":
+                shutil.rmtree(log_file().parents[1], ignore_errors=True)
             case "classes":
                 return Constant(task.n_classes + 1)
             case "paint":
@@ -140,6 +161,11 @@ class Deaf:
             return Constant(task.n_classes)
 
         return OneShot(fit)
+
+
+def log_file() -> Path:
+    """The file RUN/work/CELL.log, to which this process prints."""
+    return Path(os.readlink("/proc/self/fd/1"))
 
 
 def _no_data(data_dir: object, download: bool) -> object:

@@ -2,15 +2,19 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from ddl_bench import registry
 from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
 from ddl_bench.cli.commands import print_table
@@ -19,11 +23,11 @@ from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
-from ddl_bench.results.rows import Row
+from ddl_bench.results.rows import Row, load_rows
 from tests.conftest import ddl_bench, make_cell, make_row
 
-ON_RUNS = ["run", "report", "publish", "show", "compare", "power"]
-VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "check"]
+ON_RUNS = ["run", "status", "runs", "clean", "report", "publish", "show", "compare", "power"]
+VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "doctor", "check"]
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
 
 
@@ -77,18 +81,18 @@ def test_dry_run_lists_cells_and_their_time(finished: Path, tmp_path: Path) -> N
     again = json.loads(ddl_bench([*options, "--out", finished, "--limit-train", 400]))
     assert [cell["from"] for cell in again] == ["finished", "finished", "measured"]
     assert not (tmp_path / "new").exists()
-    assert "minutes" in ddl_bench(
+    assert " s, " in ddl_bench(
         ["run", "quick", "--methods", "nearest-mean", "--dry-run", "--out", tmp_path]
     )
 
 
 def test_show_gives_every_number_and_the_command(finished: Path) -> None:
-    row = json.loads(ddl_bench(["show", "logistic", "--run", finished, "--json"]))
+    row = json.loads(ddl_bench(["show", "logistic@0", "--run", finished, "--json"]))
     assert row["status"] == "ok"
     assert row["measured"]["n_params"] == 650
     assert row["measured"]["peak_memory"] > 1e7
     assert "--limit-train 400" in row["provenance"]["command"]
-    text = ddl_bench(["show", "logistic", "--run", finished])
+    text = ddl_bench(["show", "logistic@0", "--run", finished])
     assert re.search(r"train_s_per_image  [\d.e-]+ s\n", text)
     assert re.search(r"peak_memory  [\d,]+ MB\n", text)
     assert re.search(r" accuracy  [\d.]+ %\n", text)
@@ -96,6 +100,35 @@ def test_show_gives_every_number_and_the_command(finished: Path) -> None:
     assert "commit" in text
     with pytest.raises(UserError, match="no row 'logistik': did you mean 'logistic'"):
         ddl_bench(["show", "logistik", "--run", finished])
+
+
+def test_show_lists_rows_to_choose_from(finished: Path) -> None:
+    with pytest.raises(UserError, match=r"2 rows match; .* `ddl-bench show \w{12}`.*`logistic@0`"):
+        ddl_bench(["show", "logistic", "--run", finished, "--json"])
+    runner = CliRunner()
+    listed = runner.invoke(cli.app, ["show", "logistic", "--run", str(finished)])
+    assert isinstance(listed.exception, UserError)
+    rows = load_rows(finished)
+    seeds = {row.cell.seed: row.cell.id for row in rows if row.cell.label == "logistic"}
+    for seed, cell_id in seeds.items():
+        assert re.search(rf"{cell_id} +logistic +digits +{seed}", listed.output)
+        for wanted in (cell_id, f"logistic@{seed}"):
+            row = json.loads(ddl_bench(["show", wanted, "--run", finished, "--json"]))
+            assert row["cell"]["seed"] == seed
+
+
+def test_a_run_says_where_changed_results_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--methods", "nearest-mean", "--seeds", "0", "--no-report"]
+    text = ddl_bench(["run", *options, "--limit-train", 400])
+    assert "results go to results/quick-train400" in text
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["quick-train400"]
+    again = ddl_bench(["run", *options, "--limit-train", 400])
+    assert "1 of 1 cells are finished already" in again
+    dry = json.loads(ddl_bench(["run", *options, "--name", "mine", "--dry-run", "--json"]))
+    assert dry[0]["from"] != "finished"
 
 
 def test_compare(finished: Path) -> None:
@@ -135,7 +168,7 @@ def test_predict_with_a_kept_model(finished: Path, tmp_path: Path) -> None:
     digits = load_digits()
     images = np.rint(digits.images[:50] * 255 / 16).astype(np.uint8)
     np.savez(tmp_path / "new.npz", x=images)
-    row = json.loads(ddl_bench(["show", "logistic", "--run", finished, "--json"]))
+    row = json.loads(ddl_bench(["show", "logistic@0", "--run", finished, "--json"]))
     (model,) = [
         path
         for path in (finished / "models").iterdir()
@@ -228,6 +261,8 @@ def test_check_ends_with_1_where_a_rule_is_broken(tmp_path: Path) -> None:
         (["report", "--run", "none"], "no results in none"),
         (["compare", "a", "b", "--run", "none"], "no results in none"),
         (["check", "none"], "no method 'none'"),
+        (["run", "--dry-run", "--out", "x" * 300], "File name too long"),
+        (["run", "--dry-run", "--plugin", "x" * 300], "File name too long"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(
@@ -251,6 +286,25 @@ def test_bad_input_is_one_line_and_code_2(
     assert message in output
     assert output.count("\n") == 1
     assert "Traceback" not in output
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+def test_outputs_that_take_nothing_change_no_exit_code() -> None:
+    command = [sys.executable, "-m", "ddl_bench", "show", "x", "--run", "none"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=full, check=False)
+    assert ended.returncode == 2
+
+
+def test_a_report_that_cannot_be_imported_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entries(group: str) -> dict[str, EntryPoint]:
+        return {"broken": EntryPoint("broken", "no_such_module:write", group)}
+
+    monkeypatch.setattr(registry, "entries", entries)
+    assert commands.write_report(tmp_path, None) == {}
+    assert "the report 'broken' is left out: No module named" in capsys.readouterr().err
 
 
 def test_version_and_speed_of_help() -> None:

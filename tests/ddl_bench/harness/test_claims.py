@@ -108,6 +108,29 @@ def test_a_damaged_claim_counts_for_seconds_alone(work: Path, content: str) -> N
     assert claim(work, "cell") is not None
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "nested", "pid"])
+def test_what_is_no_claim_holds_nothing(work: Path, kind: str) -> None:
+    path = work / "cell.claim.1"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "loop":
+            path.symlink_to(path)
+        case "nested":
+            path.write_text("[" * 100_000)
+        case "pid":
+            path.write_text(json.dumps({**this_process(), "pid": "\x00", "token": "x"}))
+    old = claims.clock_of(work) - claims.UNWRITTEN_FOR_S - 1
+    os.utime(path, (old, old), follow_symlinks=False)
+    assert holder(work, "cell") == ""
+    taken = claim(work, "cell")
+    assert taken is not None
+    taken.release()
+    assert not (work / "cell.claim.2").exists()
+
+
 def test_a_folder_that_has_gone_is_one_line(work: Path) -> None:
     taken = claim(work, "cell")
     assert taken is not None

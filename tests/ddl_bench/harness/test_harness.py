@@ -90,6 +90,7 @@ def test_every_way_to_fail_is_a_row_with_a_reason_and_the_run_goes_on(
         "killed": ("crashed", "lack of memory"),
         "exit": ("crashed", "exit code 3 and left no valid result; last output: 'last words'"),
         "exit-politely": ("crashed", "exit code 0"),
+        "pipes": ("crashed", "exit code 3 and left no valid result; log: "),
         "raise": ("failed", "RuntimeError: a reason in two lines (misbehaving.py:"),
         "skip": ("skipped", "too small for me"),
         "diverge": ("diverged", "step 17: the loss is nan"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddl_bench.harness import scoring
-from ddl_bench.harness.load import n_cores_beyond
+from ddl_bench.harness import load, scoring
+from ddl_bench.harness.load import Used, n_cores_beyond
 from ddl_bench.harness.run import run
 from ddl_bench.harness.scoring import as_scores, depends_on_company, scores_of
 from ddl_bench.results.marks import marks
@@ -173,6 +173,17 @@ def test_scores_come_back_in_the_order_of_the_images(monkeypatch: pytest.MonkeyP
     assert torch.equal(scores, TEST.X.flatten(1)[:, 20:30].double())
     assert classifier.batches == [100, 100, 100, 60]
     assert not depends_on_company(classifier, TEST.X, scores, DIGITS)
+
+
+def test_a_thread_that_waits_for_a_core_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(
+        [
+            {"asleep": Used(1.0, 0.0), "waiting": Used(1.0, 2.0)},
+            {"asleep": Used(1.001, 0.0), "waiting": Used(1.002, 2.04)},
+        ]
+    )
+    monkeypatch.setattr(load, "times_of_workers", lambda: next(times))
+    assert load.background().names == ("waiting",)
 
 
 def test_rounding_is_no_dependence_on_company() -> None:

@@ -115,7 +115,7 @@ def test_a_finished_run_reads_each_row_once(run: Path, monkeypatch: pytest.Monke
     assert len(read) == len(set(read)) == len(planned)
 
 
-@pytest.mark.parametrize("words", ["--help", "compare a b", "show a", "compare a b --json"])
+@pytest.mark.parametrize("words", ["--help", "compare a b", "show a@0", "compare a b --json"])
 def test_a_command_imports_no_library_of_methods(run: Path, words: str) -> None:
     arguments = words.split()
     if arguments[0] != "--help":
