@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ddl_bench.harness.run import run as run
     from ddl_bench.results.models import predict as predict
     from ddl_bench.results.rows import load as load
-    from ddl_bench.results.stats import compare as compare
+    from ddl_bench.results.stats.compare import compare as compare
     from ddl_bench.training.estimator import from_estimator as from_estimator
     from ddl_bench.training.function import from_function as from_function
     from ddl_bench.training.module import from_module as from_module
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HOMES = {
     "run": "ddl_bench.harness.run",
     "load": "ddl_bench.results.rows",
-    "compare": "ddl_bench.results.stats",
+    "compare": "ddl_bench.results.stats.compare",
     "predict": "ddl_bench.results.models",
     "check": "ddl_bench.contract.check",
     "from_estimator": "ddl_bench.training.estimator",

@@ -16,8 +16,8 @@ from textwrap import fill
 from ddl_bench import describe
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.table import BRIEF, display, number
-from reports import speed
+from ddl_bench.results.table import BRIEF, display, foot, number
+from reports import speed, statistics
 from reports.figures.error_curves import draw_errors
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +30,7 @@ NAMES = (
     "methods",
     "recovery",
     "speed",
+    "statistics",
     "table2",
     "unrolling",
 )
@@ -37,8 +38,10 @@ PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 PLANTED = "recovery"  # a run about dictionaries, not about classes
-TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n<!-- /table -->", re.S)  # name, text
+TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n?<!-- /table -->", re.S)  # name, text
 WIDTH = 100  # characters of a line
+FOOT_WIDTH = 120  # of the text below a table
+OF_ACCURACY = ("accuracy (%)", "official (%)", "behind the best")
 NO_BREAK = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
 
 
@@ -80,16 +83,20 @@ def table(name: str) -> str:
     """Return the text of a table: one of `MADE`, or the brief table of a committed run."""
     if name in MADE:
         return MADE[name]()
-    shown = display(load_rows(RESULTS / name))
+    rows = load_rows(RESULTS / name)
+    shown = display(rows)
     columns = ["data set"] if shown["data set"].nunique() > 1 else []
     columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:-2]]
     if name in TIMED:
         columns.append("train (s)")
     columns += BRIEF[-2:]
     if name == UNTRAINED:
-        columns = [column for column in columns if column not in ("accuracy (%)", "official (%)")]
+        columns = [column for column in columns if column not in OF_ACCURACY]
     present = [column for column in columns if column in shown]
-    return str(shown[present].to_markdown(index=False, disable_numparse=True))
+    text = str(shown[present].to_markdown(index=False, disable_numparse=True))
+    if name == UNTRAINED:
+        return text
+    return f"{text}\n\n{fill(foot(rows), FOOT_WIDTH, break_on_hyphens=False)}"
 
 
 def draw_unrolling(folder: Path) -> None:
@@ -181,6 +188,8 @@ MADE = {
     "steps": speed.steps,
     "unrolling": unrolled,
     "methods": methods,
+    "rules": statistics.rules,
+    "simulations": statistics.simulations,
 }
 """Tables that are not of a run, by name."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ddl_bench.results.groups import Group
-from ddl_bench.results.stats import verdict, welch
+from ddl_bench.results.stats.welch import Sample, welch
 from ddl_bench.results.table import number
 
 OURS = ("ours", "ours - paper", "95 % interval", "verdict", "line", "note")
@@ -16,6 +16,7 @@ REFERENCE = Path(__file__).parent / "reference"
 N_TRAIN = 50_000
 N_TEST = 10_000
 N_EPOCHS = 200
+MARGIN = 1.0  # points: "reproduced" means that the whole interval lies within it
 
 
 class Place(NamedTuple):
@@ -102,10 +103,22 @@ def compared(paper: Mapping[Any, str], mean: float, sd: float, n: int) -> dict[s
     value = float(paper["value"])
     cells = {"ours - paper": f"{mean - value:+.2f}", "verdict": "unresolved: no spread"}
     if n > 1 and paper["sd"]:
-        low, high = welch(mean, sd, n, value, float(paper["sd"]), int(paper["n_seeds"]))
-        cells["95 % interval"] = f"{low:+.2f} to {high:+.2f}"
-        cells["verdict"] = verdict(low, high)
+        theirs = Sample(value, float(paper["sd"]), int(paper["n_seeds"]))
+        result = welch(Sample(mean, sd, n), theirs)
+        cells["95 % interval"] = f"{result.low:+.2f} to {result.high:+.2f}"
+        cells["verdict"] = verdict(result.low, result.high)
     return cells
+
+
+def verdict(low: float, high: float) -> str:
+    """Say in a word what the 95 % interval of "ours minus the paper's" means."""
+    if low >= -MARGIN and high <= MARGIN:
+        return "reproduced"
+    if high < 0:
+        return "lower"
+    if low > 0:
+        return "higher"
+    return "unresolved"
 
 
 def differences(group: Group) -> list[str]:

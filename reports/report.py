@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, write_atomically
-from ddl_bench.results.groups import Group, gather
+from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import Row, load_rows
-from ddl_bench.results.stats import Comparison, compare_groups, corrected
-from ddl_bench.results.table import BRIEF, COLUMNS, display, summary
+from ddl_bench.results.stats.families import compare_all
+from ddl_bench.results.table import BRIEF, COLUMNS, display, foot, foot_of, summary
 from reports import paper
 from reports.figures.registry import draw_data_set, draw_run
 from reports.figures.style import INK, PAPER
@@ -65,10 +65,12 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
     table = display(rows)
     beside_paper = paper.tables(groups)
     tests = {}
+    feet = {}
     figures = {}
     for dataset in table["data set"].unique():
         here = [group for group in groups if group.dataset == dataset]
-        tests[dataset] = tests_of_best(run, here)
+        tests[dataset] = compare_all(run, here)
+        feet[dataset] = foot_of([group for group in here if group.ok])
         prefix = re.sub(r"[^\w.-]+", "-", dataset).strip("-")
         paths = draw_data_set(run, here, folder / "figures", prefix)
         figures[dataset] = {title: inline(path) for title, path in paths.items()}
@@ -81,16 +83,16 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         columns=COLUMNS,
         figures=figures,
         tests=tests,
+        feet=feet,
         facts=distinct_provenance(rows),
         paper=beside_paper,
         planted=inline(common["recovery"]) if "recovery" in common else None,
     )
     brief = table[[name for name in table if name in BRIEF]]
+    parts = [markdown(table), foot(rows), *map(markdown, beside_paper.values())]
     texts = {
         "page": Text("index.html", page),
-        "markdown": Text(
-            "table.md", "\n\n".join(map(markdown, [table, *beside_paper.values()])) + "\n"
-        ),
+        "markdown": Text("table.md", "\n\n".join(filter(None, parts)) + "\n"),
         "csv": Text("table.csv", csv(summary(rows))),
         "latex": Text("table.tex", latex(brief)),
     }
@@ -100,12 +102,6 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         write_atomically(folder / text.name, content)
     written = {kind: folder / text.name for kind, text in texts.items()}
     return written | {"figures": folder / "figures"}
-
-
-def tests_of_best(run: Path, groups: list[Group]) -> list[Comparison]:
-    """Compare the most accurate line of a data set with each of the others that ended well."""
-    best, *others = [group for group in groups if group.ok] or groups
-    return corrected([compare_groups(run, best, other) for other in others])
 
 
 def distinct_provenance(rows: list[Row]) -> list[dict[str, Any]]:
@@ -166,4 +162,8 @@ def latex(table: pd.DataFrame) -> str:
     style = style.format_index(escape="latex", axis=1)
     last = "p{5cm}" if table.columns[-1] == "note" else "l"
     columns = "l" * (table.shape[1] - 1) + last
-    return str(style.to_latex(hrules=True, column_format=columns)).replace("±", r"$\pm$")
+    return (
+        str(style.to_latex(hrules=True, column_format=columns))
+        .replace("±", r"$\pm$")
+        .replace("≈", r"$\approx$")
+    )

@@ -31,7 +31,11 @@ LAYERS = {
         ["methods"],
         ["__init__"],
     ],
-    "reports": [["figures", "paper", "speed"], ["report", "documentation"], ["__init__"]],
+    "reports": [
+        ["figures", "paper", "speed", "statistics"],
+        ["report", "documentation"],
+        ["__init__"],
+    ],
 }
 METHODS_MAY = {"api", "errors", "options", "files", "training", "data"}
 OTHERS = {  # what a package may take from the rooms of ddl_bench; it may import no other package

@@ -162,7 +162,7 @@ def report_command(folder: Path) -> str:
 def print_table(console: Console, rows: Sequence[Row]) -> None:
     """Print the short table of rows, with notes below it, as there is no room for them beside."""
     from ddl_bench.results.groups import gather
-    from ddl_bench.results.table import BRIEF, display
+    from ddl_bench.results.table import BRIEF, display, foot
 
     table = display(rows)
     columns = [column for column in BRIEF if column in table and column != "note"]
@@ -176,6 +176,9 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
                 print_line(console, f"  {escape(method)}: {escape(note)}")
     if any(group.name != group.cell.label for group in gather(rows)):
         print_line(console, "  In brackets: settings in which the rows of one label differ.")
+    text = foot(rows)
+    if text:
+        print_line(console, f"  {escape(text)}")
 
 
 def dry_run(
@@ -318,14 +321,34 @@ def with_unit(name: str, value: Any) -> Any:
 
 def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> None:
     """Print the comparison of two methods of a run, one for each data set."""
-    from ddl_bench.results import stats
+    from ddl_bench.results.stats.compare import compare as compare_methods
 
-    records = [dataclasses.asdict(record) for record in stats.compare(run, a, b)]
+    print_findings(console, compare_methods(run, a, b), as_json=as_json)
+
+
+def power(
+    console: Console, run: Path, a: str, b: str, difference: float | None, *, as_json: bool
+) -> None:
+    """Print the seeds and images that would separate two methods, for each data set."""
+    from ddl_bench.results.stats.separate import power as power_of
+
+    print_findings(console, power_of(run, a, b, difference), as_json=as_json)
+
+
+def print_findings(console: Console, findings: Sequence[Any], *, as_json: bool) -> None:
+    """Print dataclasses, one fact a line; those of a nested one are named NAME.FACT."""
+    records = [dataclasses.asdict(finding) for finding in findings]
     if as_json:
         emit(records)
         return
     for record in records:
-        print_facts(console, record)
+        facts: dict[str, Any] = {}
+        for key, value in record.items():
+            if isinstance(value, dict):
+                facts |= {f"{key}: {part}": item for part, item in value.items()}
+            else:
+                facts[key] = value
+        print_facts(console, {key: value for key, value in facts.items() if value is not None})
         console.print()
 
 

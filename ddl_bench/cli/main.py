@@ -622,13 +622,14 @@ def compare(
     run: RunFolder = LAST_RUN,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare two methods on the same test images: difference, 95 % interval, exact McNemar test.
+    """Compare two methods by their training runs: difference, 95 % interval, verdict.
 
-    Only seeds that both have are compared. `difference` is the accuracy of `a` minus that of `b`,
-    in percentage points, with its 95 % interval from `low` to `high`. `p` is the probability of a
-    difference at least as large if both methods were equally good: by bootstrap, or by McNemar's
-    test with a single seed. `p_holm` is corrected for the number of data sets compared, and
-    `p_seeds` is McNemar's test for each seed.
+    `difference` is the accuracy of `a` minus that of `b`, in percentage points, with its 95 %
+    interval from `low` to `high` for new trainings (Welch's test over seeds, from 3 seeds on) and
+    its `verdict` (from 5 seeds on). `p_family` is corrected for the comparisons that `family`
+    names, and `detectable` is the smallest difference that these runs show with 80 % power.
+    `new_images_low` to `new_images_high` is the interval for new test images too. What stands under
+    `these_networks` resamples test images, and says nothing about other trainings.
 
     Examples:
 
@@ -637,6 +638,35 @@ def compare(
     from ddl_bench.cli import commands
 
     commands.compare(console, run, a, b, as_json=as_json)
+
+
+@app.command()
+def power(
+    a: Annotated[str, typer.Argument(help="The label of a method of the run.")],
+    b: Annotated[str, typer.Argument(help="The label of the method to compare it with.")],
+    run: RunFolder = LAST_RUN,
+    difference: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Find a true difference of so many points. Without it: the one observed."
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how many seeds and test images would separate two methods.
+
+    The spreads of a finished run are taken as true. `seeds` are needed for each method on the same
+    test images, `seeds_new_images` for a conclusion about new images too, and `images` says how
+    many test images that takes with 5, 10 and 20 seeds; all with 80 % power at a level of 5 %.
+
+    Examples:
+
+    - `ddl-bench power sdl spams`
+    - `ddl-bench power sdl spams --difference 0.5`
+    """
+    from ddl_bench.cli import commands
+
+    commands.power(console, run, a, b, difference, as_json=as_json)
 
 
 @app.command()

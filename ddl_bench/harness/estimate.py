@@ -16,25 +16,25 @@ class Estimate(NamedTuple):
 
 
 def wall_times(rows: Iterable[Row]) -> dict[str, list[float]]:
-    """List the wall times of rows that ended well, in seconds, by the group of their cell."""
+    """List the wall times of rows that ended well, in seconds, by the settings of their cell."""
     times = defaultdict[str, list[float]](list)
     for row in rows:
         if row.status == "ok" and row.wall_s:
-            times[row.cell.group].append(row.wall_s)
+            times[row.cell.settings].append(row.wall_s)
     return times
 
 
 def estimate(cell: Cell, wall_times_s: Mapping[str, Sequence[float]]) -> Estimate:
-    """Estimate the wall time of a cell, from earlier rows of its group, else from the track.
+    """Estimate the wall time of a cell, from earlier rows of its settings, else from the track.
 
     Parameters
     ----------
     cell
         The cell.
     wall_times_s
-        Wall times of finished rows by group, as `wall_times` lists them.
+        Wall times of finished rows by settings, as `wall_times` lists them.
     """
-    measured_s = wall_times_s.get(cell.group)
+    measured_s = wall_times_s.get(cell.settings)
     if measured_s:
         return Estimate(sum(measured_s) / len(measured_s), "measured")
     if cell.expected_s is None:

@@ -133,6 +133,8 @@ class Cell(Strict):
     expected_s: float | None = None
     paper: str = ""
     track: str = ""
+    reference: str = Field("", description="the label that its track compares all others with")
+    pairs: tuple[tuple[str, str], ...] = Field((), description="labels that its track compares")
     keep_model: bool = False
     identity: int = IDENTITY_VERSION
     older_id: str = Field(
@@ -146,8 +148,13 @@ class Cell(Strict):
 
     @cached_property
     def group(self) -> str:
-        """What must be equal for two rows to be seeds of one line of a table."""
-        return self._hash(SETTINGS)
+        """What must be equal for two rows to be seeds of one line of a table, code included.
+
+        A row that does not know its code is grouped by its settings.
+        """
+        if not self.source:
+            return self.settings
+        return self._hash(SETTINGS | {"source", "identity"})
 
     @cached_property
     def id(self) -> str:

@@ -230,12 +230,13 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
     track = override(load_track(track_name), changes(overrides))
     threads = track.machine.threads or machine.n_cores()
     is_file = track_name.endswith(".toml")
-    shared = {
+    shared: dict[str, Any] = {
         "machine": track.machine.model_copy(update={"threads": threads}),
         "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
     }
     entries = chosen_methods(track, overrides)
+    shared |= declared_comparisons(track, {entry.title for entry in entries})
     methods = [method_fields(entry, track, track_name, overrides) for entry in entries]
     splits = chosen_splits(track, overrides)
     sources = chosen_datasets(track, overrides.datasets)
@@ -295,6 +296,13 @@ def chosen_methods(track: Track, overrides: Overrides) -> list[MethodEntry]:
         named = labelled or [entry for entry in track.methods if entry.name == text]
         chosen += named or [new_method(text, overrides.plugins)]
     return chosen
+
+
+def declared_comparisons(track: Track, labels: set[str]) -> dict[str, Any]:
+    """Return the fields of a cell on comparisons: those of the track that the labels allow."""
+    pairs = tuple(pair for pair in track.pairs if labels.issuperset(pair))
+    reference = track.reference if track.reference in labels else ""
+    return {"reference": reference, "pairs": pairs}
 
 
 def new_method(text: str, plugins: Iterable[Path]) -> MethodEntry:

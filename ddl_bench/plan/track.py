@@ -68,7 +68,16 @@ class DataEntry(Strict):
 
 
 class Track(Strict):
-    """A track file, checked: unknown keys are errors."""
+    """A track file, checked: unknown keys are errors.
+
+    Parameters
+    ----------
+    reference
+        Label of the method that all others are compared with; chosen before any result is known.
+    pairs
+        Labels of methods that are compared, two by two. Without them and a reference each method
+        is compared with the best.
+    """
 
     name: str = Field(pattern=r"^[\w.-]+$")
     description: str = ""
@@ -79,6 +88,8 @@ class Track(Strict):
     splits: Splits = Splits()
     datasets: list[DataEntry] = Field(min_length=1)
     methods: list[MethodEntry] = Field(min_length=1)
+    reference: str = ""
+    pairs: list[tuple[str, str]] = Field(default_factory=list)
 
 
 def packaged() -> dict[str, Path]:
@@ -98,7 +109,7 @@ def load_track(name: str) -> Track:
         raise UserError(f"no track {name!r}: {valid}; or give the path of a .toml file")
     try:
         text = read_regular(path, MOST_BYTES).decode()
-        return Track.model_validate(tomllib.loads(text))
+        track = Track.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         raise UserError(f"{path}: no such track file") from None
     except ValidationError as error:
@@ -107,6 +118,24 @@ def load_track(name: str) -> Track:
         raise UserError(f"{path}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
         raise UserError(f"{path}: not valid TOML: {error}") from None
+    check_comparisons(track, path)
+    return track
+
+
+def check_comparisons(track: Track, path: Path) -> None:
+    """Raise UserError for comparisons of labels that the track does not have."""
+    labels = {entry.title for entry in track.methods}
+    compared = {"reference": [track.reference] if track.reference else []}
+    for index, pair in enumerate(track.pairs):
+        compared[f"pairs[{index}]"] = list(pair)
+        if pair[0] == pair[1]:
+            raise UserError(f"{path}: pairs[{index}]: {pair[0]!r} is compared with itself")
+    for key, named in compared.items():
+        for label in named:
+            if label not in labels:
+                raise UserError(f"{path}: {key}: no method {label!r}: {nearest(label, labels)}")
+    if track.reference and track.pairs:
+        raise UserError(f"{path}: give either reference or pairs, not both")
 
 
 OPTIONS = {"time_s": "time-limit", "memory_gb": "memory-limit-gb"}  # of `run`, by key of a track

@@ -98,13 +98,13 @@ def gather(rows: Iterable[Row]) -> list[Group]:
     that did not say so could be taken for both. The label keeps meaning all of them.
     """
     rows = list(rows)
-    newest = {row.cell.group: code_of(row) for row in rows if row.status != "outdated"}
+    newest = {row.cell.settings: code_of(row) for row in rows if row.status != "outdated"}
     parts = defaultdict[object, dict[object, list[Row]]](lambda: defaultdict(list))
     for row in rows:
         code = code_of(row)
         if row.status == "outdated":
-            code = newest.get(row.cell.group, code)
-        parts[row.cell.data, row.cell.splits][row.cell.group, code].append(row)
+            code = newest.get(row.cell.settings, code)
+        parts[row.cell.data, row.cell.splits][row.cell.settings, code].append(row)
 
     since = first_days(rows)
     firsts = [next(iter(lines.values()))[0].cell for lines in parts.values()]

@@ -299,10 +299,10 @@ def load_rows(run: Path) -> list[Row]:
         paths = [path for path in folder.iterdir() if path.suffix == ".json"]
     rows = read_rows(paths)
     rows.sort(key=lambda row: row.started)
-    newest = {(row.cell.group, row.cell.seed): row for row in rows}
-    code = {row.cell.group: code_of(row) for row in rows}
+    newest = {(row.cell.settings, row.cell.seed): row for row in rows}
+    code = {row.cell.settings: code_of(row) for row in rows}
     counted = sorted(newest.values(), key=lambda row: row.started)
-    return [row if code_of(row) == code[row.cell.group] else outdated(row) for row in counted]
+    return [row if code_of(row) == code[row.cell.settings] else outdated(row) for row in counted]
 
 
 def code_of(row: Row) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The result table: one line for each group of rows that differ in the seed alone."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Row
-from ddl_bench.results.stats import mean_interval
+from ddl_bench.results.stats.families import Standing, standings
+from ddl_bench.results.stats.mean import mean_interval
+from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 
 class Column(NamedTuple):
@@ -83,13 +86,13 @@ COLUMNS = (
     Column(
         "test_s_per_image",
         "test (µs/image)",
-        "median time of a full batch / its size ± interquartile range",
+        "median time of a full batch / its size (interquartile range of its repetitions)",
         unit=1e-6,
     ),
     Column(
         "test_latency_s",
         "latency (ms)",
-        "the same for one image alone, ± standard deviation over seeds",
+        "the same for one image alone",
         unit=1e-3,
     ),
     Column(
@@ -121,12 +124,14 @@ BRIEF = [
     "method",
     "seeds",
     "accuracy (%)",
+    "behind the best",
     "recovered (%)",
     "parameters",
     "train (ms/image)",
     "test (µs/image)",
     "note",
 ]
+NOT_SEPARABLE = "≈"
 AVERAGED = ("n_train", "n_val", "n_test", "n_stored", "passes", "test_s_per_image_iqr")
 
 
@@ -157,12 +162,25 @@ def summary(rows: Iterable[Row]) -> pd.DataFrame:
     """Make the table in the units of `Measured`, a line for each group.
 
     It has the mean over seeds of each column, its standard deviation under `COLUMN_sd`, the
-    interval of the accuracy, the number of seeds, and a note on what is missing.
+    interval of the accuracy for new seeds and images, how far the line is behind the best of its
+    data set, the number of seeds, and a note on what is missing.
     """
-    return pd.DataFrame([summary_line(group) for group in gather(rows)])
+    groups = gather(rows)
+    places = {dataset: standings(lines) for dataset, lines in by_dataset(groups).items()}
+    return pd.DataFrame(
+        [summary_line(group, places[group.dataset].get(group.name)) for group in groups]
+    )
 
 
-def summary_line(group: Group) -> dict[str, str | float]:
+def by_dataset(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """Sort lines by their data sets."""
+    lines = defaultdict[str, list[Group]](list)
+    for group in groups:
+        lines[group.dataset].append(group)
+    return dict(lines)
+
+
+def summary_line(group: Group, standing: Standing | None) -> dict[str, str | float]:
     """Make one line of `summary`."""
     line: dict[str, str | float] = {
         "dataset": group.dataset,
@@ -180,6 +198,11 @@ def summary_line(group: Group) -> dict[str, str | float]:
     line["low"] = interval.low
     line["high"] = interval.high
     line["interval"] = interval.basis
+    standing = standing or Standing(np.nan, np.nan, np.nan, "")
+    line["behind_low"] = standing.at_least
+    line["behind_high"] = standing.at_most
+    line["detectable"] = standing.detectable
+    line["standing"] = standing.verdict
     line["machine"] = group.machine
     line["note"] = "; ".join(notes(group))
     return line
@@ -198,29 +221,100 @@ def notes(group: Group) -> list[str]:
 
 
 def display(rows: Iterable[Row]) -> pd.DataFrame:
-    """Make the table as text: mean ± standard deviation over seeds, without empty columns."""
+    """Make the table as text: mean ± standard deviation over seeds, without empty columns.
+
+    A time of predictions has its spread within the run in brackets instead, as it says more. An
+    accuracy that cannot be told from the best of its data set is marked by NOT_SEPARABLE.
+    """
     table = summary(rows)
     shown = table[["dataset", "label", "n_seeds"]].astype(str).set_axis(BRIEF[:3], axis=1)
     for column in COLUMNS:
-        # The time of a prediction varies within a row, so its own spread says more.
-        spread = f"{column.field}_sd"
-        if column.field == "test_s_per_image":
-            spread = "test_s_per_image_iqr"
         values = table[column.field] / column.unit
-        spreads = table[spread] / column.unit
+        if column.field == "test_s_per_image":
+            within = zip(values, table["test_s_per_image_iqr"] / column.unit, strict=True)
+            shown[column.title] = [with_range(value, iqr) for value, iqr in within]
+            continue
+        spreads = table[f"{column.field}_sd"] / column.unit
         pairs = zip(values, spreads, strict=True)
         shown[column.title] = [number(value, sd, column.format) for value, sd in pairs]
+    is_marked = table["standing"] == "not separable"
+    shown.loc[is_marked, "accuracy (%)"] += f" {NOT_SEPARABLE}"
     shown.insert(4, "95 % interval", table.apply(interval_text, axis=1))
+    shown.insert(5, "behind the best", table.apply(behind_text, axis=1))
     if len(set(table["machine"]) - {""}) > 1:
         table["note"] = table.apply(note_with_machine, axis=1)
     shown["note"] = table["note"]
     return shown.loc[:, (shown != "").any()]
 
 
+def with_range(value: float, iqr: float) -> str:
+    """Write a value and the interquartile range of its repetitions, if any: "226 (IQR 19)"."""
+    text = number(value)
+    if not text or not iqr > 0:
+        return text
+    return f"{text} (IQR {rounded(iqr, 2)})"
+
+
 def interval_text(line: "pd.Series[float]") -> str:
-    """Write the interval of the accuracy and what it rests on: "97.1 to 98.3 (t)"."""
-    basis = str(line["interval"]).partition(" ")[0]
-    return f"{line['low']:.2f} to {line['high']:.2f} ({basis})" if basis else ""
+    """Write the interval of the accuracy: "97.1 to 98.3", or "97.1 to 98.3 (this network)"."""
+    basis = str(line["interval"])
+    if not basis:
+        return ""
+    text = f"{line['low']:.2f} to {line['high']:.2f}"
+    if basis.startswith("th"):
+        return f"{text} ({basis.partition(',')[0]})"
+    return text
+
+
+def behind_text(line: "pd.Series[float]") -> str:
+    """Write how far a line is behind the best, in points: "0.00 to 1.32"."""
+    if np.isnan(line["behind_high"]):
+        return ""
+    return f"{line['behind_low']:.2f} to {line['behind_high']:.2f}"
+
+
+def foot(rows: Iterable[Row]) -> str:
+    """Say below a table what its lines can tell of methods, and what they cannot."""
+    return foot_of([group for group in gather(rows) if group.ok])
+
+
+def foot_of(groups: Sequence[Group]) -> str:
+    """Say what lines that ended well can tell of methods: ranks, and detectable differences."""
+    parts = by_dataset(groups)
+    places = {dataset: standings(lines) for dataset, lines in parts.items()}
+    compared = {dataset: standing for dataset, standing in places.items() if standing}
+    sentences = []
+    if compared:
+        sentences.append(
+            "“Behind the best” is in points, with limits at 95 % over new trainings; the lines of a"
+            " data set are one family."
+        )
+        verdicts = {place.verdict for standing in compared.values() for place in standing.values()}
+        if verdicts == {""}:
+            sentences.append(f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds.")
+        else:
+            sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
+        ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
+        sentences.append(
+            "Detectable with 80 % power is a method that is so many points behind the best:"
+            f" {'; '.join(ranges)}."
+        )
+    lines = [group.name for group in groups]
+    n_left = len(lines) - sum(map(len, compared.values()))
+    if n_left:
+        sentences.append(
+            f"{n_left} of {len(lines)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds: they are"
+            " single networks, from which nothing follows about methods."
+        )
+    return " ".join(sentences)
+
+
+def detectable_text(dataset: str, standing: dict[str, Standing]) -> str:
+    """Write the detectable differences of a data set: "1.03 to 7.10 (planted-4)"."""
+    points = [place.detectable for place in standing.values() if not np.isnan(place.detectable)]
+    if min(points) == max(points):
+        return f"{points[0]:.2f} ({dataset})"
+    return f"{min(points):.2f} to {max(points):.2f} ({dataset})"
 
 
 def note_with_machine(line: "pd.Series[float]") -> str:

@@ -17,6 +17,7 @@ from reports.documentation import (
     draw_unrolling,
     main,
     table,
+    with_tables,
 )
 
 
@@ -51,6 +52,16 @@ def test_a_stale_page_is_named_and_renewed(
     assert "\n| what | measured | at most |\n" in page.read_text()
     assert page.read_text().endswith("|\n<!-- /table -->\nThe rest.\n")
     assert main(["--check"]) == 0
+
+
+def test_a_table_that_is_still_empty_takes_no_text_with_it() -> None:
+    empty = "<!-- table costs -->\n<!-- /table -->\n"
+    text = f"{empty}between\n<!-- table costs -->\nold\n<!-- /table -->\n"
+    renewed = with_tables(text)
+    assert "\n<!-- /table -->\nbetween\n<!-- table costs -->\n" in renewed
+    assert renewed.count(table("costs")) == 2
+    assert "\nold\n" not in renewed
+    assert with_tables(renewed) == renewed
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

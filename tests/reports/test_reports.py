@@ -14,7 +14,7 @@ from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
-from ddl_bench.results.table import COLUMNS, display, number, summary
+from ddl_bench.results.table import COLUMNS, display, foot, number, summary, with_range
 from reports.figures.style import PAPER
 from reports.report import inline, write
 from tests.conftest import make_cell, put
@@ -162,8 +162,9 @@ def test_the_page_shows_protocol_and_reasons(paths: dict[str, Path]) -> None:
     ):
         assert wanted in text
     assert "ddl-bench run quick &lt;again&gt;" in text
-    assert "300 comparisons" not in text
-    assert re.search(r"Holm-corrected for the 2 comparisons", text)
+    assert "2 lines, each against the best (studentized range)" in text
+    assert "no verdict: 3 seeds, and a verdict needs 5" in text
+    assert "No line is ranked: a verdict needs 5 seeds." in text
 
 
 def test_no_output_shows_nan(paths: dict[str, Path]) -> None:
@@ -207,7 +208,9 @@ def test_latex_is_balanced_and_escaped(paths: dict[str, Path]) -> None:
 
 
 def test_markdown_has_equal_columns(paths: dict[str, Path]) -> None:
-    lines = paths["markdown"].read_text().strip().splitlines()
+    table, foot = paths["markdown"].read_text().strip().split("\n\n")
+    lines = table.splitlines()
+    assert "Detectable with 80 % power" in foot
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert len(lines) == 2 + 5
 
@@ -257,9 +260,9 @@ def test_unequal_cells_are_never_averaged(tmp_path: Path) -> None:
     }
     assert list(table["note"]) == ["1 of 2 seeds; seed 1: not run", "", ""]
     assert list(table["interval"]) == [
-        "bootstrap over 100 images",
-        "t over 2 seeds",
-        "bootstrap over 100 images",
+        "this network, 100 images",
+        "these 2 networks, 100 images",
+        "this network, 100 images",
     ]
 
 
@@ -300,6 +303,40 @@ def test_notes_on_budget_and_size(tmp_path: Path) -> None:
 )
 def test_number(value: float, sd: float, form: str, expected: str) -> None:
     assert number(value, sd, form) == expected
+
+
+def test_five_seeds_mark_what_cannot_be_told_from_the_best(tmp_path: Path) -> None:
+    for seed in range(5):
+        for label, count in (("a", 180), ("b", 179), ("c", 120)):
+            right = np.arange(200) < count + seed
+            put(tmp_path, make_cell(label, seed), right, test_s_per_image=1e-5)
+    put(tmp_path, make_cell("d"), np.arange(200) < 100)
+    rows = load_rows(tmp_path)
+    table = display(rows).set_index("method")
+    assert table["accuracy (%)"].str.endswith(" ≈").to_dict() == {
+        "a": True,
+        "b": True,
+        "c": False,
+        "d": False,
+    }
+    low, high = map(float, table["behind the best"]["c"].split(" to "))
+    assert 25 < low < 30.01 < high < 35
+    assert table["behind the best"]["d"] == ""
+    text = foot(rows)
+    assert "≈ marks what cannot be told from the best." in text
+    assert "1 of 4 lines have fewer than 3 seeds" in text
+    assert "approx" in write(tmp_path)["latex"].read_text()
+    assert '<td class="wide">a is more accurate</td>' in write(tmp_path)["page"].read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "iqr", "expected"),
+    [(226.4, 18.7, "226 (IQR 19)"), (226.4, 0.0, "226"), (1.0, np.nan, "1"), (np.nan, 1.0, "")],
+)
+def test_a_spread_within_a_run_is_no_spread_over_seeds(
+    value: float, iqr: float, expected: str
+) -> None:
+    assert with_range(value, iqr) == expected
 
 
 def test_columns_are_measured_values() -> None:

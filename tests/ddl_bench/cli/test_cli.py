@@ -26,7 +26,7 @@ from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import Row, load_rows
 from tests.conftest import ddl_bench, make_cell, make_row
 
-ON_RUNS = ["run", "status", "runs", "clean", "report", "publish", "show", "compare"]
+ON_RUNS = ["run", "status", "runs", "clean", "report", "publish", "show", "compare", "power"]
 VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "doctor", "check"]
 OPTIONS = ["--methods", "nearest-mean,logistic", "--seeds", "0-1", "--limit-train", 400]
 
@@ -47,6 +47,7 @@ def test_help_teaches(verb: str) -> None:
         "run",
         "show",
         "compare",
+        "power",
         "predict",
         "check",
         "report",
@@ -135,8 +136,17 @@ def test_compare(finished: Path) -> None:
         ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished, "--json"])
     )
     assert record["difference"] > 0
-    assert record["low"] < record["difference"] < record["high"]
+    networks = record["these_networks"]
+    assert networks["low"] < networks["difference"] < networks["high"]
+    assert record["verdict"] == "no verdict: 2 seeds, and a verdict needs 5"
     assert "difference" in ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished])
+
+
+def test_power(finished: Path) -> None:
+    words = ["power", "logistic", "nearest-mean", "--run", finished, "--difference", 0.5]
+    (record,) = json.loads(ddl_bench([*words, "--json"]))
+    assert (record["observed"] > 0, record["needed"]) == (True, None)
+    assert "each method needs 3 seeds" in ddl_bench(words)
 
 
 def test_a_table_says_what_stands_in_brackets() -> None:

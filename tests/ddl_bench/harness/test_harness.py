@@ -400,7 +400,7 @@ def test_cell_id_hashes_what_matters_and_nothing_else(
     assert {cell.model_copy(update=change).id for change in same} == {cell.id}
     others = {cell.model_copy(update=change).id for change in other}
     assert len(others | {cell.id}) == len(other) + 1
-    assert cell.model_copy(update={"source": "x"}).group == cell.group
+    assert cell.model_copy(update={"source": "x"}).settings == cell.settings
 
 
 def test_rows_of_old_code_give_way_to_new_ones(

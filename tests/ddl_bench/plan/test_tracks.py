@@ -67,6 +67,16 @@ methods = [{ name = "nearest-mean" }]
             ('name = "t"', 'name = "t"\nseeds = [0, -1]'),
             r"seeds\[1\]: .*greater than or equal to 0, got -1",
         ),
+        (('name = "t"', 'name = "t"\nreference = "nearest-men"'), "reference: .*'nearest-mean'"),
+        (
+            ('name = "t"', 'name = "t"\npairs = [["nearest-mean", "x"]]'),
+            r"pairs\[0\]: no method 'x'",
+        ),
+        (
+            ('name = "t"', 'name = "t"\npairs = [["nearest-mean", "nearest-mean"]]'),
+            r"pairs\[0\]: 'nearest-mean' is compared with itself",
+        ),
+        (('name = "t"', 'name = "t"\npairs = [["a"]]'), r"pairs\.0.*|pairs\[0\].*"),
         (('"nearest-mean"', '"nearest-mean", grid = {}'), ""),
         (('"nearest-mean"', '"sdl", grid = { n_layers = [] }'), r"grid\.n_layers: .*at least 1"),
     ],
@@ -83,6 +93,31 @@ def test_a_wrong_track_is_one_clear_line(
     with pytest.raises(UserError, match=message) as caught:
         plan(str(path))
     assert "\n" not in str(caught.value)
+
+
+TWO = """
+name = "t"
+budget = { epochs = 2 }
+datasets = [{ source = "digits" }]
+methods = [{ name = "nearest-mean" }, { name = "logistic" }, { name = "sdl", label = "ours" }]
+"""
+
+
+def test_cells_carry_the_comparisons_of_their_track(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(f'reference = "ours"\n{TWO}')
+    assert {cell.reference for cell in plan(str(path))} == {"ours"}
+    fewer = Overrides(methods=["nearest-mean", "logistic"])
+    assert {cell.reference for cell in plan(str(path), fewer)} == {""}
+    plain = plan(str(path))
+    path.write_text(f'pairs = [["ours", "logistic"], ["nearest-mean", "logistic"]]\n{TWO}')
+    cells = plan(str(path))
+    assert cells[0].pairs == (("ours", "logistic"), ("nearest-mean", "logistic"))
+    assert [cell.id for cell in cells] == [cell.id for cell in plain], "results stay"
+    assert plan(str(path), fewer)[0].pairs == (("nearest-mean", "logistic"),)
+    path.write_text(f'reference = "ours"\npairs = [["ours", "logistic"]]\n{TWO}')
+    with pytest.raises(UserError, match="give either reference or pairs, not both"):
+        plan(str(path))
 
 
 def test_unknown_track_names_the_nearest() -> None:

@@ -23,7 +23,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile, read_arrays
 from ddl_bench.results.models import load_model, predict, save_model
 from ddl_bench.results.rows import LONGEST_REASON, arrays, load_rows, read_row
-from ddl_bench.results.stats import compare
+from ddl_bench.results.stats.compare import compare
 from reports.report import write
 from tests.conftest import DIGITS, fit, make_cell, put
 
@@ -150,7 +150,7 @@ def test_damaged_arrays_are_left_out_with_a_warning(run: Path, fault: str) -> No
         assert arrays(run, cell.id) == {}
     with pytest.warns(DamagedFile, match=path.name):
         (comparison,) = compare(run, "a", "c")
-    assert comparison.difference is None
+    assert comparison.these_networks is None
     assert "predictions were not kept" in comparison.left_out[0]
 
 
@@ -158,7 +158,7 @@ def test_predictions_on_other_images_are_not_compared(run: Path) -> None:
     cell = make_cell("c")
     put(run, cell, np.ones(20, dtype=bool), {})
     (comparison,) = compare(run, "a", "c")
-    assert comparison.p is None
+    assert comparison.these_networks is None
 
 
 def test_a_report_leaves_out_what_is_damaged(run: Path) -> None:

@@ -94,7 +94,8 @@ def test_rows_of_the_first_identity_are_never_continued(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text(json.dumps(flat))
     (old,) = load_rows(tmp_path)
-    assert (old.cell.id, old.measured.accuracy, old.cell.group) == ("aaaaaaaaaaaa", 1, cell.group)
+    assert (old.cell.id, old.measured.accuracy) == ("aaaaaaaaaaaa", 1)
+    assert old.cell.settings == cell.settings
     assert old.cell.id != cell.id
     write_row(tmp_path, make_row(cell, status="ok", accuracy=2.0, started="2026-01-01"))
     assert [row.measured.accuracy for row in load_rows(tmp_path)] == [2.0]
@@ -124,9 +125,10 @@ def test_a_frame_has_a_line_for_each_row(tmp_path: Path) -> None:
     assert {"cell_id", "group", "label", "threads", "precision"} <= {*table}
 
 
-def test_the_group_of_a_cell_leaves_out_its_seed_and_code() -> None:
+def test_the_group_of_a_cell_leaves_out_its_seed_and_its_settings_also_the_code() -> None:
     cell = make_cell("a")
-    for change in ({"seed": 1}, {"source": "x"}):
-        other = Cell(**cell.model_dump() | change)
-        assert other.group == cell.group
-        assert other.id != cell.id
+    seed = Cell(**cell.model_dump() | {"seed": 1})
+    code = Cell(**cell.model_dump() | {"source": "x"})
+    assert seed.group == cell.group != code.group
+    assert seed.settings == cell.settings == code.settings
+    assert len({cell.id, seed.id, code.id}) == 3

@@ -1,0 +1,353 @@
+"""Comparisons of two methods of a run.
+
+The unit is the training run: a method is the accuracies of its seeds. Intervals need
+SEEDS_FOR_INTERVAL of each method, verdicts SEEDS_FOR_VERDICT.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ddl_bench.errors import UserError, nearest
+from ddl_bench.plan.cell import Cell
+from ddl_bench.results.groups import Group, gather
+from ddl_bench.results.rows import arrays, load_rows
+from ddl_bench.results.stats.crossed import Parts, crossed
+from ddl_bench.results.stats.networks import TheseNetworks, these_networks
+from ddl_bench.results.stats.power import detectable
+from ddl_bench.results.stats.welch import (
+    LEVEL,
+    SEEDS_FOR_INTERVAL,
+    SEEDS_FOR_PERMUTATION,
+    SEEDS_FOR_VERDICT,
+    Sample,
+    permutation,
+    welch,
+)
+
+ALONE = "this comparison alone"
+NOTHING = "no verdict: nothing to compare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Compare method a with b on the same test images; None where there is too little for it.
+
+    Parameters
+    ----------
+    dataset, a, b
+        Names of the data set and of the two lines of its table.
+    seeds_a, seeds_b
+        Seeds, each a training run, of the two methods.
+    mean_a, mean_b, sd_a, sd_b
+        Mean accuracies in percent and their standard deviations over seeds.
+    difference, low, high
+        a - b in points, and its 95 % interval for new trainings on the same images (Welch).
+    p
+        Of no difference, by the same test.
+    p_permutation
+        The same by the exact permutation of runs, from 4 + 4 runs on.
+    family, p_family
+        The comparisons that are judged together, and p corrected for their number.
+    detectable
+        Points that a true difference must have to be found in this family with a power of 80 %.
+    verdict
+        What follows about the two methods, or why nothing does.
+    new_images_low, new_images_high, new_images_p
+        Interval and p of the difference for new trainings and new images; a comparison alone.
+    these_networks
+        What the trained networks show on their images; no verdict follows from it.
+    left_out
+        What is not used, and why.
+    """
+
+    dataset: str
+    a: str
+    b: str
+    seeds_a: tuple[int, ...] = ()
+    seeds_b: tuple[int, ...] = ()
+    mean_a: float | None = None
+    mean_b: float | None = None
+    sd_a: float | None = None
+    sd_b: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_permutation: float | None = None
+    family: str = ""
+    p_family: float | None = None
+    detectable: float | None = None
+    verdict: str = ""
+    new_images_low: float | None = None
+    new_images_high: float | None = None
+    new_images_p: float | None = None
+    these_networks: TheseNetworks | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of the method that has fewer."""
+        return min(len(self.seeds_a), len(self.seeds_b))
+
+
+class Answers(NamedTuple):
+    """Which test images the runs of a line have right, by seed, and the labels of the images."""
+
+    labels: np.ndarray
+    right: dict[int, np.ndarray]
+
+
+class Archive:
+    """The kept predictions of a run folder; those of a line are read once."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self._known: dict[tuple[str, str], Answers] = {}
+
+    def answers(self, group: Group) -> Answers:
+        """Return what is kept of a line; without seeds where nothing is."""
+        key = (group.dataset, group.name)
+        if key not in self._known:
+            self._known[key] = self._read(group)
+        return self._known[key]
+
+    def _read(self, group: Group) -> Answers:
+        labels = np.empty(0)
+        right: dict[int, np.ndarray] = {}
+        for row in group.ok:
+            stored = arrays(self.run, row.cell.id)
+            if not stored:
+                continue
+            if not right:
+                labels = stored["y_test"]
+            if np.array_equal(labels, stored["y_test"]):
+                right[row.cell.seed] = stored["predictions"] == stored["y_test"]
+        return Answers(labels, right)
+
+
+def compare(run: Path | str, a: str, b: str) -> list[Comparison]:
+    """Compare two methods of a run: one record for each data set, or each pair of lines on it.
+
+    Only rows with the same images, splits and device are compared. If the track of the run declares
+    pairs and this is one, it is judged together with the others; otherwise with all comparisons of
+    this call.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    a, b
+        Labels of methods, or names of lines of the table.
+
+    Raises
+    ------
+    UserError
+        For a label that the run does not have, and for a method with itself.
+    """
+    run = Path(run)
+    groups = gather(load_rows(run))
+    archive = Archive(run)
+    records = []
+    for pair in pairs_of_lines(groups, a, b, run):
+        if isinstance(pair, Comparison):
+            records.append(pair)
+        else:
+            records.append(compare_groups(archive, *pair))
+    declared = declared_pairs(groups)
+    if {a, b} in [set(pair) for pair in declared]:
+        family = f"{len(declared)} pairs of the track"
+        return [judged_together([record], family, len(declared))[0] for record in records]
+    n_records = sum(record.p is not None for record in records)
+    return judged_together(records, f"{n_records} comparisons of one call", n_records)
+
+
+def pairs_of_lines(
+    groups: list[Group], a: str, b: str, run: Path
+) -> list[tuple[Group, Group] | Comparison]:
+    """List the lines to compare, and a record with the reason for each that has no counterpart."""
+    lines_a = lines_of(groups, a, run)
+    lines_b = lines_of(groups, b, run)
+    if lines_a == lines_b:
+        others = sorted({group.name for group in groups} - {group.name for group in lines_a})
+        raise UserError(
+            f"{run}: {a!r} and {b!r} are the same rows: compare with one of"
+            f" {', '.join(others) or 'another method, which this run does not have'}"
+        )
+    pairs: list[tuple[Group, Group] | Comparison] = []
+    for dataset in dict.fromkeys(group.dataset for group in [*lines_a, *lines_b]):
+        here_a = [group for group in lines_a if group.dataset == dataset]
+        here_b = [group for group in lines_b if group.dataset == dataset]
+        for one in here_a:
+            pairs += [(one, rival) for rival in here_b if rival is not one]
+        if not (here_a and here_b):
+            lacking = b if here_a else a
+            reason = f"{lacking}: no row on these images and splits"
+            pairs.append(Comparison(dataset=dataset, a=a, b=b, verdict=NOTHING, left_out=(reason,)))
+    return pairs
+
+
+def lines_of(groups: list[Group], name: str, run: Path) -> list[Group]:
+    """Find the lines of a table by label or name. Raises UserError where there is none."""
+    lines = [group for group in groups if name in (group.name, group.cell.label)]
+    if not lines:
+        choice = nearest(name, {group.name for group in groups})
+        raise UserError(f"{run}: no method {name!r}: {choice}")
+    return lines
+
+
+def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
+    """Compare two lines of one data set; the judgement is left to a family."""
+    left_out = [f"{group.name}: {group.missing}" for group in (a, b) if group.missing]
+    device_a = a.cell.machine.device
+    device_b = b.cell.machine.device
+    record = Comparison(
+        dataset=a.dataset,
+        a=a.name,
+        b=b.name,
+        seeds_a=tuple(row.cell.seed for row in a.ok),
+        seeds_b=tuple(row.cell.seed for row in b.ok),
+    )
+    if device_a != device_b:
+        left_out.append(f"devices differ: {device_a}, {device_b}")
+    if device_a != device_b or not record.n_seeds:
+        return replace(record, verdict=NOTHING, left_out=tuple(left_out))
+    right = right_images(archive, a, b)
+    shared = set(record.seeds_a) & set(record.seeds_b)
+    lacking = sorted(shared - right.keys())
+    if lacking:
+        seeds = ", ".join(map(str, lacking))
+        left_out.append(f"seed {seeds}: predictions were not kept, or differ in their images")
+    networks = None
+    if right:
+        networks = these_networks(tuple(right), np.array(list(right.values())))
+    record = replace(
+        with_runs(record, a, b),
+        verdict=without_verdict(record),
+        these_networks=networks,
+        left_out=tuple(left_out),
+    )
+    parts = crossed_parts(archive, a, b)
+    if parts:
+        new_images = crossed(parts)
+        record = replace(
+            record,
+            new_images_low=new_images.low,
+            new_images_high=new_images.high,
+            new_images_p=new_images.p,
+        )
+    return record
+
+
+def with_runs(record: Comparison, a: Group, b: Group) -> Comparison:
+    """Add what follows from the accuracies of the runs."""
+    values_a = a.values("accuracy").tolist()
+    values_b = b.values("accuracy").tolist()
+    sample_a = sample_of(a)
+    sample_b = sample_of(b)
+    record = replace(
+        record,
+        mean_a=sample_a.mean,
+        mean_b=sample_b.mean,
+        sd_a=sample_a.sd if sample_a.n > 1 else None,
+        sd_b=sample_b.sd if sample_b.n > 1 else None,
+        difference=sample_a.mean - sample_b.mean,
+    )
+    if record.n_seeds < SEEDS_FOR_INTERVAL:
+        return record
+    result = welch(sample_a, sample_b)
+    record = replace(record, low=result.low, high=result.high, p=result.p)
+    if record.n_seeds < SEEDS_FOR_PERMUTATION:
+        return record
+    return replace(record, p_permutation=permutation(values_a, values_b))
+
+
+def right_images(archive: Archive, a: Group, b: Group) -> dict[int, list[np.ndarray]]:
+    """Return which images a and b have right, by seed that both have kept."""
+    answers_a = archive.answers(a)
+    answers_b = archive.answers(b)
+    if not np.array_equal(answers_a.labels, answers_b.labels):
+        return {}
+    seeds = sorted(answers_a.right.keys() & answers_b.right.keys())
+    return {seed: [answers_a.right[seed], answers_b.right[seed]] for seed in seeds}
+
+
+def crossed_parts(archive: Archive, a: Group, b: Group) -> Parts | None:
+    """Return variances over runs and images; None without enough kept predictions."""
+    answers_a = archive.answers(a)
+    answers_b = archive.answers(b)
+    if not np.array_equal(answers_a.labels, answers_b.labels):
+        return None
+    for group, answers in ((a, answers_a), (b, answers_b)):
+        if len(answers.right) < max(SEEDS_FOR_INTERVAL, len(group.ok)):
+            return None
+    right_a = np.array(list(answers_a.right.values()))
+    return Parts.of(right_a, np.array(list(answers_b.right.values())))
+
+
+def judged_together(
+    records: Sequence[Comparison], family: str, n_comparisons: int
+) -> list[Comparison]:
+    """Judge comparisons as a family, by Sidak: p = 1 - (1 - p)**m for m comparisons."""
+    family = f"{family} (Sidak)" if n_comparisons > 1 else ALONE
+    judged = []
+    for record in records:
+        p = record.p
+        if p is None or record.sd_a is None or record.sd_b is None:
+            judged.append(record)
+            continue
+        p_family = 1 - (1 - p) ** n_comparisons
+        result = welch(
+            Sample(0.0, record.sd_a, len(record.seeds_a)),
+            Sample(0.0, record.sd_b, len(record.seeds_b)),
+            LEVEL ** (1 / n_comparisons),
+        )
+        limit = result.high / result.error if result.error else 0.0
+        least = float(detectable(result.error, result.freedom, limit))
+        judged.append(with_verdict(record, family, p_family, least))
+    return judged
+
+
+def with_verdict(record: Comparison, family: str, p_family: float, least: float) -> Comparison:
+    """Add the judgement of a family to a comparison of it."""
+    record = replace(record, family=family, p_family=p_family, detectable=least)
+    if record.n_seeds < SEEDS_FOR_VERDICT:
+        return record
+    if p_family > 1 - LEVEL or not record.difference:
+        verdict = "not separable"
+    elif record.difference > 0:
+        verdict = f"{record.a} is more accurate"
+    else:
+        verdict = f"{record.b} is more accurate"
+    return replace(record, verdict=verdict)
+
+
+def without_verdict(record: Comparison) -> str:
+    """Say why a comparison has no verdict; empty where it may have one."""
+    if record.n_seeds >= SEEDS_FOR_VERDICT:
+        return ""
+    if record.n_seeds == 1:
+        return "no verdict: with one seed these are two networks, which do not speak of methods"
+    return f"no verdict: {record.n_seeds} seeds, and a verdict needs {SEEDS_FOR_VERDICT}"
+
+
+def declared_pairs(groups: Iterable[Group]) -> list[tuple[str, str]]:
+    """Return the pairs that the track of the newest row declares and these lines have."""
+    lines = list(groups)
+    labels = {group.cell.label for group in lines}
+    pairs = newest_cell(lines).pairs if lines else ()
+    return [pair for pair in pairs if labels.issuperset(pair)]
+
+
+def newest_cell(groups: Iterable[Group]) -> Cell:
+    """Return the cell of the newest row."""
+    rows = [row for group in groups for row in group.rows]
+    return max(rows, key=lambda row: row.started).cell
+
+
+def sample_of(group: Group) -> Sample:
+    """Summarise the accuracies of a line."""
+    return Sample.of(group.values("accuracy").tolist())

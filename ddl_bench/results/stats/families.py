@@ -1,0 +1,152 @@
+"""Comparisons of all methods of a data set, judged as one family."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ddl_bench.results.groups import Group
+from ddl_bench.results.stats.best import against_reference, behind_best
+from ddl_bench.results.stats.compare import (
+    Archive,
+    Comparison,
+    compare_groups,
+    declared_pairs,
+    judged_together,
+    newest_cell,
+    sample_of,
+    with_verdict,
+)
+from ddl_bench.results.stats.power import detectable
+from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
+
+
+def compare_all(run: Path, groups: Sequence[Group]) -> list[Comparison]:
+    """Make the comparisons of a data set that its track declares, judged as one family.
+
+    They are its pairs, or all lines against its reference; by default each line against the best.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    groups
+        The lines of one data set.
+    """
+    archive = Archive(run)
+    finished = [group for group in groups if group.ok]
+    if len(finished) < 2:
+        return []
+    pairs = declared_pairs(finished)
+    if pairs:
+        return compare_pairs(archive, finished, pairs)
+    label = newest_cell(finished).reference
+    reference = [group for group in finished if group.cell.label == label]
+    if len(reference) == 1:
+        return compare_with_reference(archive, finished, reference[0])
+    return compare_with_best(archive, finished)
+
+
+def compare_pairs(
+    archive: Archive, groups: Sequence[Group], pairs: Sequence[tuple[str, str]]
+) -> list[Comparison]:
+    """Compare the lines of each pair of labels."""
+    records = []
+    for label_a, label_b in pairs:
+        lines_b = [group for group in groups if group.cell.label == label_b]
+        for a in groups:
+            if a.cell.label == label_a:
+                records += [compare_groups(archive, a, b) for b in lines_b]
+    n_records = sum(record.p is not None for record in records)
+    return judged_together(records, f"{n_records} pairs of the track", n_records)
+
+
+def compare_with_reference(
+    archive: Archive, groups: Sequence[Group], reference: Group
+) -> list[Comparison]:
+    """Compare the reference with each other line, by Dunnett's test."""
+    others = [group for group in groups if group is not reference]
+    records = [compare_groups(archive, reference, other) for other in others]
+    tested = [index for index, record in enumerate(records) if record.p is not None]
+    if not tested:
+        return records
+    result = against_reference(sample_of(reference), [sample_of(others[index]) for index in tested])
+    family = f"{len(tested)} lines against {reference.name}, the reference (Dunnett)"
+    for place, index in enumerate(tested):
+        least = float(detectable(result.error[place], result.freedom[place], result.limit[place]))
+        records[index] = with_verdict(records[index], family, float(result.p[place]), least)
+    return records
+
+
+def compare_with_best(archive: Archive, groups: Sequence[Group]) -> list[Comparison]:
+    """Compare the line of the highest accuracy with each other, corrected for its choice."""
+    family = best_family(groups)
+    if not family:
+        best, *others = groups
+        return [compare_groups(archive, best, other) for other in others]
+    result = behind_best([sample_of(group) for group in family])
+    best = family[result.best]
+    records = [compare_groups(archive, best, other) for other in groups if other is not best]
+    text = f"{len(family)} lines, each against the best (studentized range)"
+    place_of = {group.name: place for place, group in enumerate(family)}
+    for index, record in enumerate(records):
+        place = place_of.get(record.b)
+        if place is not None and record.p is not None:
+            least = float(
+                detectable(result.error[place], result.freedom[place], result.limit[place])
+            )
+            records[index] = with_verdict(record, text, float(result.p[place]), least)
+    return records
+
+
+def best_family(groups: Sequence[Group]) -> list[Group]:
+    """Return the lines of a data set that are compared with the best; none or at least two.
+
+    They have enough seeds for an interval and the device of the most accurate of these.
+    """
+    enough = [group for group in groups if len(group.values("accuracy")) >= SEEDS_FOR_INTERVAL]
+    devices = [group.cell.machine.device for group in enough]
+    family = [group for group in enough if group.cell.machine.device == devices[0]]
+    return family if len(family) > 1 else []
+
+
+class Standing(NamedTuple):
+    """Where a line stands to the best of its data set.
+
+    Parameters
+    ----------
+    at_least, at_most
+        How far it is behind the best, in points.
+    detectable
+        How far behind it must be to be told from the best with a power of 80 %.
+    verdict
+        "not separable", "below the best", or empty where there are too few seeds.
+    """
+
+    at_least: float
+    at_most: float
+    detectable: float
+    verdict: str
+
+
+def standings(groups: Sequence[Group]) -> dict[str, Standing]:
+    """Say where the lines of one data set stand to the best of them, by their names.
+
+    Lines with too few seeds for an interval are left out.
+    """
+    family = best_family(groups)
+    if not family:
+        return {}
+    result = behind_best([sample_of(group) for group in family])
+    least = detectable(result.error, result.freedom, result.limit)
+    n_seeds_best = len(family[result.best].values("accuracy"))
+    standing = {}
+    for place, group in enumerate(family):
+        at_least = float(result.at_least[place])
+        verdict = "below the best" if at_least else "not separable"
+        if min(n_seeds_best, len(group.values("accuracy"))) < SEEDS_FOR_VERDICT:
+            verdict = ""
+        points = float(least[place])
+        if place == result.best:
+            points = float("nan")
+        standing[group.name] = Standing(at_least, float(result.at_most[place]), points, verdict)
+    return standing

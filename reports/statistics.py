@@ -1,0 +1,93 @@
+"""Tables of docs/statistics.md: the old rule beside the new one, and the simulations."""
+
+import json
+from pathlib import Path
+
+from statsmodels.stats.multitest import multipletests
+
+from ddl_bench.results.groups import gather
+from ddl_bench.results.rows import load_rows
+from ddl_bench.results.stats.compare import Comparison
+from ddl_bench.results.stats.families import compare_all
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RUNS = {"digits": "quick-5-seeds", "CIFAR-10": "layers"}  # that have kept their predictions
+SIMULATIONS = RESULTS / "simulations.json"
+LEVEL = 0.05
+
+
+def rules() -> str:
+    """Return what the old and the new rule say of the same rows, as a table.
+
+    The old rule averaged networks over seeds, resampled test images, and corrected the p of all
+    comparisons with the most accurate line by Holm; of a single seed it took McNemar's test.
+    """
+    lines = [
+        "| data | comparison | seeds | difference | old: interval over images | old: p, Holm |"
+        " old: conclusion | new: interval over trainings | new: p, family | new: verdict |",
+        "|" + " :-- |" * 10,
+    ]
+    for data, run in RUNS.items():
+        records = compare_all(RESULTS / run, gather(load_rows(RESULTS / run)))
+        p_old = [old_p(record) for record in records]
+        _, p_holm, *_ = multipletests(p_old, method="holm")
+        for record, p in zip(records, p_holm, strict=True):
+            lines.append(" | ".join(["| " + data, *cells_of(record, float(p))]) + " |")
+    return "\n".join(lines)
+
+
+def old_p(record: Comparison) -> float:
+    """Return p of the old rule: the bootstrap over images, or McNemar's for a single seed."""
+    networks = record.these_networks
+    if networks is None:
+        raise ValueError(f"{record.a} and {record.b}: no predictions were kept")
+    if len(networks.seeds) == 1:
+        return networks.p_mcnemar[0]
+    return networks.p
+
+
+def cells_of(record: Comparison, p_old: float) -> list[str]:
+    """Write what both rules say of a comparison."""
+    networks = record.these_networks
+    if networks is None or record.difference is None:
+        raise ValueError(f"{record.a} and {record.b}: no predictions were kept")
+    old = "different" if p_old < LEVEL else "not significant"
+    interval = ""
+    if record.low is not None and record.high is not None:
+        interval = f"{record.low:+.2f} to {record.high:+.2f}"
+    return [
+        f"{record.a} minus {record.b}",
+        str(record.n_seeds),
+        f"{record.difference:+.2f}",
+        f"{networks.low:+.2f} to {networks.high:+.2f}",
+        p_text(p_old),
+        old,
+        interval,
+        "" if record.p_family is None else p_text(record.p_family),
+        record.verdict.partition(":")[0],
+    ]
+
+
+def p_text(p: float) -> str:
+    """Write a p to two digits."""
+    return "< 0.0005" if p < 0.0005 else f"{p:.2g}"
+
+
+def simulations() -> str:
+    """Return the rates of the simulations, as a table: `python -m tests.sim` makes them."""
+    rates = json.loads(SIMULATIONS.read_text())
+    seeds = sorted({rate["n_seeds"] for rate in rates})
+    shares: dict[tuple[str, ...], dict[int, float]] = {}
+    for rate in rates:
+        spread = f"{rate['spread']:g}" if rate["spread"] else "0.05 to 1"
+        key = (rate["kind"], rate["setting"], rate["rule"], spread)
+        shares.setdefault(key, {})[rate["n_seeds"]] = rate["rate"]
+    heads = [f"{n} seeds" for n in seeds]
+    lines = [
+        f"| what | methods | rule | sd over seeds | {' | '.join(heads)} |",
+        "| :-- | :-- | :-- | :-- |" + " --: |" * len(seeds),
+    ]
+    for names, by_seeds in sorted(shares.items(), key=lambda item: item[0][0]):
+        values = [f"{100 * by_seeds[n]:.1f} %" if n in by_seeds else "" for n in seeds]
+        lines.append(f"| {' | '.join([*names, *values])} |")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""Comparisons with the best and with a reference, against printed tables and scipy."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from ddl_bench.results.stats.best import (
+    against_reference,
+    behind_best,
+    coverage,
+    critical_value,
+    limits,
+    range_coverage,
+    range_limit,
+    rivals,
+)
+from ddl_bench.results.stats.welch import Sample, welch
+
+EQUAL = 0.5**0.5  # loading of comparisons with equal errors
+
+
+@pytest.mark.parametrize(
+    ("n_rivals", "one_sided", "two_sided"),
+    [  # the last line of Dunnett's tables for 5 %, as textbooks print them
+        (1, 1.64, 1.96),
+        (2, 1.92, 2.21),
+        (4, 2.16, 2.44),
+        (9, 2.42, 2.69),
+    ],
+)
+def test_limits_are_those_of_dunnetts_tables(
+    n_rivals: int, one_sided: float, two_sided: float
+) -> None:
+    loading = np.array(EQUAL)
+    v = np.array(1e6)
+    assert critical_value(n_rivals, loading, v) == pytest.approx(one_sided, abs=0.0051)
+    limit = critical_value(n_rivals, loading, v, two_sided=True)
+    assert limit == pytest.approx(two_sided, abs=0.0051)
+
+
+@pytest.mark.parametrize("freedom", [2.0, 7.5, 40.0])
+def test_independent_comparisons_have_students_probability(freedom: float) -> None:
+    nothing_shared = np.array(1e-6)
+    one = coverage(np.array(2.4), 5, nothing_shared, np.array(freedom))
+    assert one == pytest.approx(scipy_stats.t.cdf(2.4, freedom) ** 5, abs=5e-4)
+    both = coverage(np.array(2.4), 5, nothing_shared, np.array(freedom), two_sided=True)
+    within = 1 - 2 * scipy_stats.t.sf(2.4, freedom)
+    assert both == pytest.approx(within**5, abs=5e-4)
+
+
+@pytest.mark.parametrize("loading", [0.3, EQUAL, 0.97])
+def test_coverage_is_that_of_drawn_comparisons(loading: float) -> None:
+    rng = np.random.default_rng(0)
+    shape = (200_000, 4)
+    normal = loading * rng.standard_normal((shape[0], 1))
+    normal = normal + (1 - loading**2) ** 0.5 * rng.standard_normal(shape)
+    t = normal / np.sqrt(rng.chisquare(6, shape) / 6)
+    r = np.array(loading)
+    v = np.array(6.0)
+    one = coverage(np.array(2.0), 4, r, v)
+    assert one == pytest.approx((t <= 2).all(axis=1).mean(), abs=0.002)
+    both = coverage(np.array(2.0), 4, r, v, two_sided=True)
+    assert both == pytest.approx((np.abs(t) <= 2).all(axis=1).mean(), abs=0.002)
+
+
+def test_dunnetts_test_of_scipy() -> None:
+    """With many runs of equal spread it is the same test."""
+    rng = np.random.default_rng(0)
+    control, *others = rng.normal([[0.0], [0.1], [0.2], [0.3]], 1, (4, 150))
+    reference = scipy_stats.dunnett(*others, control=control, rng=np.random.default_rng(0))
+    result = against_reference(Sample.of(control.tolist()), [Sample.of(x.tolist()) for x in others])
+    assert result.p == pytest.approx(reference.pvalue, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("n_methods", "freedom", "expected"),  # tables of the studentized range for 5 %
+    [(2, 10, 3.15), (3, 8, 4.04), (5, 20, 4.23), (10, 20, 5.01), (10, 60, 4.65), (20, 30, 5.47)],
+)
+def test_limits_are_those_of_the_tables_of_the_range(
+    n_methods: int, freedom: float, expected: float
+) -> None:
+    limit = range_limit(n_methods, np.array(float(freedom)))
+    assert limit * 2**0.5 == pytest.approx(expected, abs=0.0075)
+
+
+def test_the_range_is_that_of_scipy() -> None:
+    q = np.array([3.0, 5.0, 8.0])
+    v = np.array([3.0, 8.0, 30.0])
+    expected = scipy_stats.studentized_range.cdf(q, 7, v)
+    assert range_coverage(q / 2**0.5, 7, v) == pytest.approx(expected, abs=1e-4)
+
+
+def uneven(k: int) -> list[Sample]:
+    """Methods of different spread and number of runs, one of them without any spread."""
+    rng = np.random.default_rng(0)
+    spreads = [0.0, *rng.uniform(0.1, 1.5, k - 1)]
+    return [Sample(90 + i / 5, sd, 3 + i % 4) for i, sd in enumerate(spreads)]
+
+
+def test_interpolated_limits_are_exact() -> None:
+    pairs = rivals(uneven(9))
+    others = ~np.eye(9, dtype=bool)
+    exact = critical_value(8, pairs.loading, pairs.freedom)
+    assert limits(pairs)[others] == pytest.approx(exact[others], rel=1e-4)
+
+
+def test_behind_the_best_by_hand() -> None:
+    """Sd 1, 10 runs: v = 18, error = sqrt(0.2), range 4.28 / sqrt(2)."""
+    means = [90.0, 89.5, 89.3, 88.0, 80.0]
+    result = behind_best([Sample(mean, 1.0, 10) for mean in means])
+    error = 0.2**0.5
+    behind = 90 - np.array(means)
+    assert result.best == 0
+    assert result.at_least[3] == pytest.approx(2 - 4.28 / 2**0.5 * error, abs=0.005)
+    assert result.at_least[:3].tolist() == [0, 0, 0]
+    limit = critical_value(4, np.array(EQUAL), np.array(18.0))
+    assert 2.32 < limit < 2.45  # Dunnett's table, and Bonferroni's limit
+    assert result.at_most[1:] == pytest.approx(behind[1:] + limit * error, abs=0.005)
+    assert result.at_most[0] == pytest.approx(-0.5 + limit * error, abs=0.005)
+    assert (result.p[1:] < 0.05).tolist() == [False, False, True, True]
+
+
+def test_p_and_limits_agree() -> None:
+    result = behind_best(uneven(7))
+    others = np.arange(7) != result.best
+    assert ((result.p < 0.05) == (result.at_least > 0))[others].all()
+    assert (result.at_least <= result.at_most)[others].all()
+
+
+def test_two_methods_are_compared_as_by_welch() -> None:
+    a = Sample(91.0, 0.5, 5)
+    b = Sample(90.0, 0.3, 4)
+    reference = welch(a, b)
+    result = behind_best([b, a])
+    assert result.p[0] == pytest.approx(reference.p, abs=2e-4)
+    assert result.at_least[0] == pytest.approx(max(0, reference.low), abs=2e-3)
+    against = against_reference(a, [b])
+    assert (against.low[0], against.high[0]) == pytest.approx(
+        (reference.low, reference.high), abs=1e-3
+    )
+    assert against.p[0] == pytest.approx(reference.p, abs=2e-4)
+
+
+def test_methods_without_spread() -> None:
+    result = behind_best([Sample(90.0, 0.0, 5), Sample(90.0, 0.0, 5), Sample(89.0, 0.0, 5)])
+    assert result.at_least == pytest.approx([0, 0, 1])
+    assert result.p[2] == pytest.approx(0, abs=1e-6)
+    assert result.p[1] == pytest.approx(1)
+
+
+def test_many_methods_need_larger_differences_than_two() -> None:
+    samples = [Sample(90.0, 0.3, 5), Sample(89.4, 0.3, 5)]
+    alone = behind_best(samples)
+    among = behind_best(samples + [Sample(80.0, 0.3, 5)] * 8)
+    assert alone.at_least[1] > 0
+    assert among.at_least[1] == 0
