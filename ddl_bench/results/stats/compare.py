@@ -14,7 +14,7 @@ import numpy as np
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.groups import Group, gather
-from ddl_bench.results.rows import arrays, load_rows
+from ddl_bench.results.rows import SCORED, arrays, load_rows
 from ddl_bench.results.stats.crossed import Parts, crossed
 from ddl_bench.results.stats.networks import TheseNetworks, these_networks
 from ddl_bench.results.stats.power import detectable
@@ -119,7 +119,7 @@ class Archive:
         labels = np.empty(0)
         right: dict[int, np.ndarray] = {}
         for row in group.ok:
-            stored = arrays(self.run, row.cell.id)
+            stored = arrays(self.run, row.cell.id, SCORED)
             if not stored:
                 continue
             if not right:
