@@ -31,16 +31,16 @@ def mean_interval(values: "pd.Series[float]", n_images: float) -> Interval:
     values
         Accuracy of each seed, in percent.
     n_images
-        Test images.
+        Test images; NaN where unknown.
     """
-    if not len(values):
+    if not len(values) or not n_images >= 1:  # unknown is NaN
         return Interval(float("nan"), float("nan"), NO_BASIS)
     runs = Sample.of(values.tolist())
     images2 = runs.mean * (100 - runs.mean) / n_images
     if runs.n < SEEDS_FOR_INTERVAL or not images2:
         return interval_over_images(runs, n_images)
     error2 = runs.error2 + images2
-    uncertain = runs.error2**2 / (runs.n - 1) + images2**2 / (n_images - 1)
+    uncertain = runs.error2**2 / (runs.n - 1) + images2**2 / max(n_images - 1, 1)
     half = float(stats.t.ppf((1 + LEVEL) / 2, error2**2 / uncertain)) * error2**0.5
     low = max(runs.mean - half, 0.0)
     high = min(runs.mean + half, 100.0)

@@ -35,7 +35,7 @@ def start(
 
 @pytest.mark.parametrize("environment", [ASCII, POSIX], ids=["C", "POSIX"])
 def test_an_ascii_locale_gives_every_result(environment: dict[str, str], tmp_path: Path) -> None:
-    shown = start(["show", "sdl", "--run", str(RUN)], **environment)
+    shown = start(["show", "sdl@0", "--run", str(RUN)], **environment)
     assert shown.returncode == 0, shown.stderr
     written = start(["report", "--run", str(RUN), "--out", str(tmp_path)], **environment)
     assert written.returncode == 0, written.stderr
@@ -52,7 +52,7 @@ def test_without_a_home_cells_run_and_the_report_is_written(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("redirections", [">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
 def test_closed_and_full_streams_change_no_exit_code(redirections: str) -> None:
-    assert start(["show", "sdl", "--run", str(RUN)], redirections).returncode == 0
+    assert start(["show", "sdl@0", "--run", str(RUN)], redirections).returncode == 0
     assert start(["show", "none", "--run", str(RUN)], redirections).returncode == 2
 
 

@@ -41,3 +41,9 @@ def test_no_value_has_no_interval() -> None:
     low, high, basis = mean_interval(pd.Series([1.0])[:0], float("nan"))
     assert np.isnan([low, high]).all()
     assert basis == ""
+
+
+def test_an_unknown_number_of_images_has_no_interval_and_one_image_has() -> None:
+    assert np.isnan(mean_interval(pd.Series([50.0] * 4), float("nan")).low)
+    single = mean_interval(pd.Series([0.0, 100.0, 100.0]), 1)
+    assert 0 <= single.low < single.high <= 100
