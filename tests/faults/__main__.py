@@ -5,10 +5,13 @@ traceback, or where a distortion was neither detected nor is named in SECURITY.m
 """
 
 import argparse
+import functools
 import os
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +21,7 @@ from tests.faults.inputs import try_inputs
 from tests.faults.interrupts import try_signals
 from tests.faults.kills import try_kills
 from tests.faults.scale import try_scale
+from tests.faults.shares import side_by_side
 from tests.faults.tally import Tally, table
 
 # Children are forked, which libraries that have started threads do not survive.
@@ -39,6 +43,23 @@ PARTS: dict[str, Part] = {
     "hostile": try_hostile,
     "scale": try_scale,
 }
+
+
+# Parts that wait more than they compute, and so run at the same time.
+TOGETHER = ("signals", "disks")
+
+
+def run_all(names: Sequence[str], *, smoke: bool) -> list[Tally]:
+    """Run some parts, in the order of `PARTS`."""
+    tasks = {name: functools.partial(run_apart, name, smoke=smoke) for name in names}
+    tallies = {}
+    if set(TOGETHER) <= set(names):
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+            together = side_by_side([tasks.pop(name) for name in TOGETHER], Path(folder))
+        tallies = dict(zip(TOGETHER, together, strict=True))
+    for name, task in tasks.items():
+        tallies[name] = task()
+    return [tallies[name] for name in PARTS if name in tallies]
 
 
 def run_apart(name: str, *, smoke: bool) -> Tally:
@@ -64,8 +85,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="try a little of each part")
     parser.add_argument("--only", choices=PARTS, action="append", help="try this part alone")
     options = parser.parse_args(words)
-    names = options.only or list(PARTS)
-    tallies = [run_apart(name, smoke=options.smoke) for name in names]
+    # a shell turns Ctrl-C off for what it starts in the background, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    tallies = run_all(options.only or list(PARTS), smoke=options.smoke)
     names_known = documented()
     print(table(tallies, names_known))
     return int(any(tally.faults(names_known) for tally in tallies))

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.conftest import PLUGINS, make_cell, put
 from tests.faults import commands, damage
-from tests.faults.shares import N_PROCESSES, side_by_side
+from tests.faults.shares import N_PROCESSES, in_shares
 from tests.faults.tally import Tally
 
 LIMIT_S = 10.0
@@ -526,4 +526,4 @@ def try_inputs(scratch: Path, *, smoke: bool) -> Tally:
     def share(number: int) -> Tally:
         return try_share(good, scratch / f"cases{number}", part, number)
 
-    return side_by_side(Tally("inputs"), scratch, share)
+    return in_shares("inputs", share, scratch)

@@ -16,12 +16,12 @@ import psutil
 
 from tests.conftest import PLUGINS
 from tests.faults import commands
-from tests.faults.shares import side_by_side
+from tests.faults.shares import in_shares
 from tests.faults.tally import Tally
 
 N_SEEDS = 4
 KILLS_A_ROUND = 20
-LONGEST_WAIT_S = 2.5  # between two kills
+LONGEST_WAIT_S = 1.8  # between two kills
 STALE_S = 1.5  # in runners that are stopped, instead of the minute that users wait
 LOG = "DDL_BENCH_NAPS"
 
@@ -280,4 +280,4 @@ def try_kills(scratch: Path, *, smoke: bool) -> Tally:
     def share(number: int) -> Tally:
         return kill_many(scratch / str(number), number, 100, stops=True)
 
-    return side_by_side(Tally("kills"), scratch, share)
+    return in_shares("kills", share, scratch)

@@ -1,10 +1,11 @@
-"""Try the halves of a part side by side, in processes of their own."""
+"""Try several things side by side, in processes of their own."""
 
 import dataclasses
+import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.faults import commands
@@ -13,26 +14,38 @@ from tests.faults.tally import Tally
 N_PROCESSES = 2
 LIMIT_S = 900.0
 
+Task = Callable[[], Tally]
 
-def side_by_side(tally: Tally, scratch: Path, share: Callable[[int], Tally]) -> Tally:
-    """Do `share(0)`, `share(1)`, ... at the same time, and add what they found to `tally`.
 
-    Raises RuntimeError where a share does not come to its end.
+def side_by_side(tasks: Sequence[Task], scratch: Path) -> list[Tally]:
+    """Do all tasks at the same time; returns what each has found, in their order.
+
+    Raises RuntimeError where a task does not come to its end.
     """
-    pids = {}
-    for number in range(N_PROCESSES):
-        results = scratch / f"share{number}.json"
+    results = {}
+    for number, task in enumerate(tasks):
+        path = scratch / f"share{number}.json"
 
-        def action(number: int = number, results: Path = results) -> None:
+        def action(number: int = number, task: Task = task, path: Path = path) -> None:
             # the locks of cores, which a runner that is stopped keeps
             tempfile.tempdir = os.environ["TMPDIR"] = str(scratch / f"temporary{number}")
             Path(tempfile.tempdir).mkdir()
-            results.write_text(json.dumps(dataclasses.asdict(share(number))))
+            path.write_text(json.dumps(dataclasses.asdict(task())))
 
-        pids[commands.start(action, results.with_suffix(".log"))] = results
-    for pid, results in pids.items():
+        results[commands.start(action, path.with_suffix(".log"))] = path
+    tallies = []
+    for pid, path in results.items():
         if commands.wait(pid, LIMIT_S) != 0:
-            output = results.with_suffix(".log").read_text(errors="replace")
-            raise RuntimeError(f"a share of {tally.part} stopped: {output[-2_000:]}")
-        tally.add(Tally(**json.loads(results.read_text())))
+            output = path.with_suffix(".log").read_text(errors="replace")
+            raise RuntimeError(f"what ran beside others stopped: {output[-2_000:]}")
+        tallies.append(Tally(**json.loads(path.read_text())))
+    return tallies
+
+
+def in_shares(part: str, share: Callable[[int], Tally], scratch: Path) -> Tally:
+    """Do `share(0)`, `share(1)`, ... at the same time; returns what all have found."""
+    tally = Tally(part)
+    tasks = [functools.partial(share, number) for number in range(N_PROCESSES)]
+    for found in side_by_side(tasks, scratch):
+        tally.add(found)
     return tally
