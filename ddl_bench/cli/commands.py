@@ -27,8 +27,9 @@ from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, name_of
 from ddl_bench.harness.estimate import estimate, wall_times
-from ddl_bench.harness.run import checkpoint_path, n_slots, run_folder
+from ddl_bench.harness.folder import checkpoint_path, run_folder
 from ddl_bench.harness.run import run as run_track
+from ddl_bench.harness.slots import n_slots
 from ddl_bench.harness.stop import Shift, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.expansion import Overrides, plan

@@ -14,7 +14,7 @@ from ddl_bench import machine
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.run import make_folders
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.stop import read_duration
 from ddl_bench.plan.expansion import Overrides, plan
 

@@ -371,7 +371,7 @@ def run(
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
     from ddl_bench.cli import commands
-    from ddl_bench.harness.run import run_folder
+    from ddl_bench.harness.folder import run_folder
     from ddl_bench.plan.expansion import Overrides
 
     overrides = Overrides.of(

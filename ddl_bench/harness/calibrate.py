@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddl_bench.harness.run import Silent, run_cells
+from ddl_bench.harness.run import run_cells
+from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits
 from ddl_bench.plan.track import grid_points, n_points
 from ddl_bench.results.rows import Row

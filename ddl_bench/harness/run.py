@@ -1,89 +1,27 @@
 """Run cells in worker processes on this machine, each on cores of its own, and keep their rows."""
 
-import os
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ddl_bench import machine
-from ddl_bench.errors import UserError, nearest
-from ddl_bench.files import is_torn, warn_damaged
-from ddl_bench.harness import cores
-from ddl_bench.harness.claims import claim, holder
+from ddl_bench.errors import UserError
+from ddl_bench.harness.earlier import chosen_again, read_rows, with_torn_arrays
+from ddl_bench.harness.folder import checkpoint_path, make_folders, run_folder
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.leftovers import sweep_old
 from ddl_bench.harness.planned import write_plan
+from ddl_bench.harness.queue import Queue
+from ddl_bench.harness.slots import check_devices, n_slots
 from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
+from ddl_bench.harness.view import Silent, View
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
-from ddl_bench.plan.variant import variant
-from ddl_bench.results import rows as stored
 from ddl_bench.results.publish import make_public
-from ddl_bench.results.rows import Row, read_row, write_row
+from ddl_bench.results.rows import Row
 
-RESULTS = Path("results")
-BROKEN = ("crashed", "oom")  # statuses of cells that may end well when they are tried again
 POLL_EVERY_S = 0.02
-SURE_FACTOR = 1.5  # times the expected seconds: a cell that has so long is sure to end
-
-
-class View(Protocol):
-    """Something that watches a run: the terminal, or nothing."""
-
-    def planned(self, total: int, finished: Sequence[Row]) -> None:
-        """Learn how many cells there are, and the rows of those that are finished already."""
-
-    def waiting(self, cells: Sequence[Cell]) -> None:
-        """Learn which cells are to be run."""
-
-    def finished(self, row: Row) -> None:
-        """Learn that a cell has ended."""
-
-    def retried(self, row: Row) -> None:
-        """Learn that a cell has broken down and is tried again after the others."""
-
-    def tick(self, jobs: Sequence[Job]) -> None:
-        """Look at the running cells; called many times a second."""
-
-    def lacks_cores(self, users: Sequence[int]) -> None:
-        """Learn, once in a run, that a cell waits for cores that these other processes use."""
-
-    def held(self, holders: Mapping[str, str]) -> None:
-        """Learn which cells have no row because other runners hold them: who, by cell ID."""
-
-    def left(self, cells: Sequence[Cell]) -> None:
-        """Learn which cells have no row because the time of the runner is over."""
-
-
-class Silent:
-    """A view that shows nothing."""
-
-    def planned(self, total: int, finished: Sequence[Row]) -> None:
-        """Show nothing."""
-
-    def waiting(self, cells: Sequence[Cell]) -> None:
-        """Show nothing."""
-
-    def finished(self, row: Row) -> None:
-        """Show nothing."""
-
-    def retried(self, row: Row) -> None:
-        """Show nothing."""
-
-    def tick(self, jobs: Sequence[Job]) -> None:
-        """Show nothing."""
-
-    def lacks_cores(self, users: Sequence[int]) -> None:
-        """Show nothing."""
-
-    def held(self, holders: Mapping[str, str]) -> None:
-        """Show nothing."""
-
-    def left(self, cells: Sequence[Cell]) -> None:
-        """Show nothing."""
 
 
 def run(
@@ -168,66 +106,6 @@ def run(
     )
 
 
-def run_folder(
-    track: str,
-    out: str | Path | None = None,
-    overrides: Overrides | None = None,
-    name: str | None = None,
-) -> Path:
-    """Return the run folder: `out`, or results/`name`, or else results/VARIANT.
-
-    The variant is the name of the track with what the overrides change, as in `quick-3m`, so that
-    rows of one folder belong together. Raises UserError for a name that is none of a folder.
-    """
-    if name is not None:
-        if out:
-            raise UserError("--name and --out both say where the results go; give one of them")
-        if not re.fullmatch(r"\w[\w.=+-]*", name):
-            raise UserError(
-                f"--name {name!r:.80}: expected letters, digits, '_', '.', '=', '+' and '-'; "
-                "--out takes any path"
-            )
-        return RESULTS / name
-    return Path(out) if out else RESULTS / variant(track, overrides or Overrides())
-
-
-def check_devices(cells: Iterable[Cell]) -> None:
-    """Raise UserError where a cell is to run on a GPU that this machine does not have."""
-    names = {cell.machine.device for cell in cells} - {"cpu"}
-    if not names:
-        return
-    import torch  # here, so that runs without a GPU start sooner
-
-    n_devices = torch.cuda.device_count()
-    for name in sorted(names):
-        number = int(name.partition(":")[2] or 0)
-        if number >= n_devices:
-            raise UserError(f"--device {name}: torch sees {n_devices} CUDA devices on this machine")
-
-
-def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:
-    """Return how many cells may run at the same time.
-
-    Timings must not share a core, nor a GPU. Raises UserError where
-    there are not enough cores.
-    """
-    n_cores = machine.n_cores()
-    threads = max(cell.threads for cell in cells)
-    if threads > n_cores:
-        raise UserError(f"--threads {threads}: only {n_cores} cores are available to this process")
-    possible = n_cores // threads
-    devices = {cell.machine.device for cell in cells} - {"cpu"}
-    if devices:
-        gpus = {gpu for device in devices for gpu in cores.gpus_of(device)}
-        possible = min(possible, len(gpus))
-    if jobs is not None and not 1 <= jobs <= possible:
-        raise UserError(
-            f"--jobs {jobs}: between 1 and {possible} cells of {threads} threads "
-            f"fit on {n_cores} cores"
-        )
-    return jobs or possible
-
-
 def run_cells(
     cells: Sequence[Cell],
     folder: Path,
@@ -287,7 +165,7 @@ def run_cells(
     return list(rows.values())
 
 
-def settle(running: list[Job], queue: "Queue", view: View) -> list[str]:
+def settle(running: list[Job], queue: Queue, view: View) -> list[str]:
     """Look at the running cells once, and take those that are over out of the list.
 
     Returns the IDs of those that have a row now.
@@ -317,7 +195,7 @@ def settle(running: list[Job], queue: "Queue", view: View) -> list[str]:
     return done
 
 
-def stop_in_order(running: list[Job], queue: "Queue", view: View, within_s: float) -> None:
+def stop_in_order(running: list[Job], queue: Queue, view: View, within_s: float) -> None:
     """Ask the running cells to save a checkpoint and to end; those that take longer are killed."""
     for job in running:
         job.ask_to_stop()
@@ -329,226 +207,3 @@ def stop_in_order(running: list[Job], queue: "Queue", view: View, within_s: floa
         queue.set_aside(job.cell)
         job.release()
     running.clear()
-
-
-class Queue:
-    """The cells of a run that wait for a worker, and those that other runners hold.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-    waiting
-        Cells to run, in order.
-    earlier
-        Rows that were there before, by cell ID; any other row was written by another runner.
-    launcher
-        Starts the workers.
-    retries
-        How often a cell is tried again.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        waiting: list[Cell],
-        earlier: Mapping[str, Row],
-        launcher: Launcher,
-        *,
-        retries: int = 0,
-    ) -> None:
-        self.waiting = list(waiting)
-        self._launcher = launcher
-        self._folder = folder
-        self._earlier = dict(earlier)
-        self._retries = retries
-        self._broken: list[Cell] = []  # to be tried again
-        self._attempts: dict[str, list[str]] = {}  # that failed, by cell ID
-        self._elsewhere: list[Cell] = []
-        self._set_aside: list[Cell] = []
-        self._not_resumable: set[str] = set()  # names of methods
-        self._has_looked = False  # at what others hold, since a cell was started last
-
-    def leave(self, cell: Cell) -> None:
-        """Leave a cell to another runner."""
-        self._elsewhere.append(cell)
-
-    def set_aside(self, cell: Cell) -> None:
-        """Leave a cell to a later runner, which has more time."""
-        self._set_aside.append(cell)
-
-    def note_not_resumable(self, cell: Cell) -> None:
-        """Note that cells of this method are not worth starting unless they fit."""
-        self._not_resumable.add(cell.method)
-
-    def left(self) -> list[Cell]:
-        """List the cells that are left to later runners."""
-        return self.waiting + self._broken + self._set_aside
-
-    def with_attempts(self, job: Job, row: Row) -> Row:
-        """Write into the row of a cell how its earlier attempts ended, if there were any."""
-        attempts = self._attempts.get(job.cell.id)
-        if not attempts or not job.claim.is_held():
-            return row
-        row = row.model_copy(update={"failed_attempts": tuple(attempts)})
-        write_row(self._folder, row)
-        return row
-
-    def try_again(self, cell: Cell, row: Row) -> bool:
-        """Put a cell whose worker broke down behind all others, if it may be tried again."""
-        attempts = self._attempts.setdefault(cell.id, [])
-        if row.status not in BROKEN or len(attempts) >= self._retries:
-            return False
-        attempts.append(f"{row.status}: {row.reason}")
-        self._earlier[cell.id] = row
-        self._broken.append(cell)
-        return True
-
-    def look_again(self) -> bool:
-        """Take up cells that broke down, or else those that others held; False where none is left.
-
-        What others hold is looked at once after the last start of a cell.
-        """
-        if self._broken:
-            self.waiting = self._broken
-            self._broken = []
-            return True
-        if self._has_looked or not self._elsewhere:
-            return False
-        self._has_looked = True
-        self.waiting = self._elsewhere
-        self._elsewhere = []
-        return True
-
-    def start_next(self, running: Sequence[Job], remaining_s: float) -> Job | None:
-        """Start the first cell that no other runner has taken or finished.
-
-        None where there is none, or where other runners of this machine use the cores.
-
-        Parameters
-        ----------
-        running
-            The cells that run already.
-        remaining_s
-            Seconds until the runner stops. Cells that take longer come last, and are stopped at
-            once where their method cannot be resumed.
-        """
-        free = free_cores(running)
-        while self._put_fitting_first(remaining_s):
-            cell = self.waiting[0]
-            taken = cores.take(free, cell.threads, cell.machine.device)
-            if taken is None:
-                return None
-            self.waiting.pop(0)
-            claimed = claim(self._folder / "work", cell.id)
-            if claimed is None:
-                self.leave(cell)
-            elif self._is_finished(cell.id):
-                claimed.release()
-            else:
-                self._has_looked = False
-                earlier = self._earlier.get(cell.id)
-                try:
-                    job = Job(self._folder, cell, claimed, taken, self._launcher, earlier)
-                    job.must_be_resumable = needed_s(cell) > remaining_s
-                    return job
-                except BaseException:
-                    claimed.release()
-                    taken.release()
-                    raise
-            taken.release()
-        return None
-
-    def _put_fitting_first(self, remaining_s: float) -> bool:
-        """Bring the first cell that fits to the front; False where no cell is worth starting."""
-        for index, cell in enumerate(self.waiting):
-            if needed_s(cell) <= remaining_s:
-                self.waiting.insert(0, self.waiting.pop(index))
-                return True
-        hopeless = [cell for cell in self.waiting if cell.method in self._not_resumable]
-        self._set_aside += hopeless
-        self.waiting = [cell for cell in self.waiting if cell not in hopeless]
-        return bool(self.waiting)
-
-    def core_users(self, running: Sequence[Job]) -> list[int]:
-        """List the processes that use the cores, or the GPU, that the next cell waits for."""
-        return cores.users(free_cores(running), self.waiting[0].machine.device)
-
-    def _is_finished(self, cell_id: str) -> bool:
-        """Whether another runner has written a row since this one began."""
-        row = read_row(row_path(self._folder, cell_id))
-        return row is not None and row != self._earlier.get(cell_id)
-
-    def held(self) -> Iterator[tuple[str, str]]:
-        """Yield the cells that were left to other runners, and who holds them now."""
-        for cell in self._elsewhere:
-            who = holder(self._folder / "work", cell.id)
-            yield cell.id, who or "a runner that has just ended"
-
-
-def needed_s(cell: Cell) -> float:
-    """Return how many seconds a cell is sure to end in, for the choice of cells that fit."""
-    if cell.expected_s is None:
-        return cell.limits.time_s
-    return min(cell.limits.time_s, SURE_FACTOR * cell.expected_s)
-
-
-def free_cores(running: Iterable[Job]) -> list[int]:
-    """List the cores of this process that none of its cells uses."""
-    busy = {core for job in running for core in job.cores}
-    return sorted(os.sched_getaffinity(0) - busy)
-
-
-def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
-    """Read the rows of cells, by ID, of those that have one."""
-    rows = stored.read_rows(row_path(folder, cell_id) for cell_id in cell_ids)
-    return {row.cell.id: row for row in rows}
-
-
-def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
-    """Return the cells whose kept predictions were cut off, as by a copy that was not completed."""
-    torn = set()
-    for cell_id in cell_ids:
-        path = folder / "cells" / f"{cell_id}.npz"
-        if is_torn(path):
-            warn_damaged(path, "not a whole .npz file; its cell is run again")
-            torn.add(cell_id)
-    return torn
-
-
-def row_path(folder: Path, cell_id: str) -> Path:
-    """Return the file of a row."""
-    return folder / "cells" / f"{cell_id}.json"
-
-
-def checkpoint_path(folder: Path, cell_id: str) -> Path:
-    """Return the file from which a cell is resumed."""
-    return folder / "work" / f"{cell_id}.checkpoint"
-
-
-def make_folders(folder: Path) -> None:
-    """Make the folders of a run. Raises UserError where nothing can be written there."""
-    work = folder / "work"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        (folder / "cells").mkdir(exist_ok=True)
-        probe = work / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"--out {folder}: cannot write there: {error.strerror}") from None
-
-
-def chosen_again(rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Row]) -> set[str]:
-    """Return the IDs of the cells that `rerun` names. Raises UserError where it names none."""
-    if not rerun:
-        return set()
-    if rerun == "all":
-        return set(cells)
-    if rerun == "failed":
-        return {cell_id for cell_id, row in earlier.items() if row.status != "ok"}
-    chosen = {cell_id for cell_id in cells if cell_id.startswith(rerun)}
-    if not chosen:
-        choice = nearest(rerun, ["failed", "all", *cells])
-        raise UserError(f"--rerun {rerun!r}: no such cell in this run; {choice}")
-    return chosen
