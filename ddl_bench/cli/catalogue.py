@@ -7,14 +7,24 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from ddl_bench import describe, registry
-from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
+from ddl_bench.cli.output import emit, print_facts, print_line, print_records
+from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.data.sources import load
 from ddl_bench.describe import MethodRecord, Option
 from ddl_bench.plan import track
+
+TYPE_WIDTH = 16  # characters to which types and defaults may be folded
+ABOUT = (Column("name", folds_to=NAME_WIDTH), Column("about", folds_to=TEXT_WIDTH))
+OPTIONS = (
+    Column("option", folds_to=NAME_WIDTH),
+    Column("type", rank=2, folds_to=TYPE_WIDTH),
+    Column("default", rank=1, folds_to=TYPE_WIDTH),
+    Column("meaning", folds_to=TEXT_WIDTH),
+)
 
 
 def methods(
@@ -62,13 +72,13 @@ def _print_method(console: Console, record: MethodRecord) -> None:
     if record["options"]:
         title = f'\nOptions, as in `--methods "{record["name"]}\\[option=value]"`'
         console.print(title, highlight=False)
-        console.print(_options(record["options"]))
+        print_table(console, _options(record["options"]))
     for name, option in record["options"].items():
         if option["settings"]:
             example = next(iter(option["settings"]))
             title = f"\nSettings of {name}, as in `{record['name']}\\[{name}.{example}=value]`"
             console.print(title, highlight=False)
-            console.print(_options(option["settings"]))
+            print_table(console, _options(option["settings"]))
     for reference in record["references"]:
         console.print(f"\n{escape(reference['bibtex'])}", soft_wrap=True, highlight=False)
 
@@ -78,7 +88,7 @@ def _options(options: Mapping[str, Option]) -> Table:
     for name, option in options.items():
         default = describe.as_text(option["default"])
         lines.append([name, option["type"], default, option["meaning"]])
-    return as_table(("option", "type", "default", "meaning"), lines)
+    return Table(columns=OPTIONS, lines=lines)
 
 
 def _needs(record: MethodRecord) -> str:
@@ -91,9 +101,9 @@ def _needs(record: MethodRecord) -> str:
     return text
 
 
-def _hanging(name: str, text: Text, width: int) -> Table:
+def _hanging(name: str, text: Text, width: int) -> Grid:
     """A name with a text beside it, whose lines all begin at the same place."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = Grid.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, width=width + 2)
     grid.add_row(Text(f"  {name}"), text)
     return grid
@@ -110,7 +120,7 @@ def datasets(
     """Print one data set in full, or without a name one line for each."""
     if name is None:
         title = "Data sets; FILE.npz and FOLDER/ are data sets, too"
-        print_records(console, title, list_datasets(plugins), as_json=as_json)
+        print_records(console, title, list_datasets(plugins), ABOUT, as_json=as_json)
         return
     facts = describe_dataset(name, plugins, data_dir)
     if as_json:
@@ -156,7 +166,7 @@ def tracks(console: Console, *, as_json: bool) -> None:
         emit(records)
         return
     about = [{"name": record["name"], "about": record["about"]} for record in records]
-    print_records(console, "Tracks", about, as_json=False)
+    print_records(console, "Tracks", about, ABOUT, as_json=False)
     folder = Path(records[0]["file"]).parent
     print_line(console, f"Their files: {escape(str(folder / 'NAME.toml'))}")
 

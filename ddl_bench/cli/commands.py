@@ -14,16 +14,18 @@ from ddl_bench import registry
 from ddl_bench.cli.live import Live, count, name
 from ddl_bench.cli.output import (
     as_duration,
-    as_table,
     as_text,
+    console_of,
     emit,
     print_facts,
     print_line,
+    print_paragraph,
     print_paths,
     print_records,
     tell,
 )
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
+from ddl_bench.cli.table import NAME_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, name_of
 from ddl_bench.harness.estimate import estimate, wall_times
@@ -59,7 +61,7 @@ def run(
     """
     if tensorboard:
         curves.require()
-    watcher = Console(stderr=True) if as_json else console
+    watcher = console_of(is_error=True) if as_json else console
     view = Live(watcher)
     if folder != run_folder(track):
         print_line(watcher, f"results go to {escape(name_of(folder))}")
@@ -108,7 +110,7 @@ def print_rows(console: Console, rows: Sequence[Row], *, as_json: bool) -> None:
     if as_json:
         emit([row.model_dump(mode="json") for row in rows])
     elif rows:
-        print_table(console, rows)
+        print_results(console, rows)
 
 
 def write_pages(
@@ -160,26 +162,61 @@ def report_command(folder: Path) -> str:
     return shlex.join(["ddl-bench", "report", "--run", str(folder)])
 
 
-def print_table(console: Console, rows: Sequence[Row]) -> None:
+RESULTS = (
+    Column("data set", folds_to=NAME_WIDTH),
+    Column("method", folds_to=NAME_WIDTH),
+    Column("seeds", rank=6, is_right=True),
+    Column("accuracy (%)", is_right=True),
+    Column("behind the best", rank=2, is_right=True),
+    Column("recovered (%)", rank=1, is_right=True),
+    Column("parameters", rank=5, is_right=True),
+    Column("train (ms/image)", rank=4, has_spread=True, is_right=True),
+    Column("test (µs/image)", rank=3, has_spread=True, is_right=True),
+)
+
+
+def print_results(console: Console, rows: Sequence[Row]) -> None:
     """Print the short table of rows, with notes below it, as there is no room for them beside."""
     from ddl_bench.results.groups import gather
-    from ddl_bench.results.table import BRIEF, display, foot
+    from ddl_bench.results.table import display, foot
 
     table = display(rows)
-    columns = [column for column in BRIEF if column in table and column != "note"]
+    columns = [column for column in RESULTS if column.title in table]
     if table["data set"].nunique() == 1:
-        columns.remove("data set")
-    lines = table[columns].astype(str).to_numpy().tolist()
-    console.print(as_table(columns, lines, justify="right"))
+        columns = columns[1:]
+    lines = table[[column.title for column in columns]].astype(str).to_numpy().tolist()
+    elsewhere = "`ddl-bench show`, row by row"
+    console.print()
+    print_table(console, Table(columns=columns, lines=lines, elsewhere=elsewhere))
+    console.print()
     if "note" in table:
         for method, note in zip(table["method"], table["note"], strict=True):
             if note:
-                print_line(console, f"  {escape(method)}: {escape(note)}")
+                print_paragraph(console, f"{method}: {note}")
     if any(group.name != group.cell.label for group in gather(rows)):
-        print_line(console, "  In brackets: settings in which the rows of one label differ.")
-    text = foot(rows)
-    if text:
-        print_line(console, f"  {escape(text)}")
+        print_paragraph(console, "In brackets: settings in which the rows of one label differ.")
+    print_paragraph(console, foot(rows))
+
+
+CELLS = (
+    Column("method", folds_to=NAME_WIDTH),
+    Column("data set", folds_to=NAME_WIDTH),
+    Column("seed", is_right=True),
+    Column("budget", rank=3),
+    Column("limit", rank=5),
+    Column("expected"),
+    Column("from", rank=2),
+    Column("cell", rank=4),
+)
+CHOICE = (
+    Column("cell"),
+    Column("method", folds_to=NAME_WIDTH),
+    Column("data set", rank=1, folds_to=NAME_WIDTH),
+    Column("seed", is_right=True),
+    Column("budget", rank=4),
+    Column("status", rank=2),
+    Column("accuracy", rank=3, is_right=True),
+)
 
 
 def dry_run(
@@ -237,9 +274,7 @@ def dry_run(
     for record in records:
         for key in ("limit_s", "expected_s"):
             record[key.removesuffix("_s")] = as_duration(record.pop(key))
-    columns = ("method", "data set", "seed", "budget", "limit", "expected", "from", "cell")
-    lines = [[as_text(record[column]) for column in columns] for record in records]
-    console.print(as_table(columns, lines, title=f"{len(cells)} cells"))
+    print_records(console, f"{len(cells)} cells", records, CELLS, as_json=False)
     left = as_duration(total_s / slots)
     console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
 
@@ -279,7 +314,10 @@ def show(console: Console, run: Path, wanted: str, *, as_json: bool) -> None:
             }
             for row in rows
         ]
-        print_records(console, f"{len(rows)} rows in {run}", records, as_json=False)
+        lines = [[as_text(record[column.title]) for column in CHOICE] for record in records]
+        title = f"{len(rows)} rows in {run}"
+        table = Table(columns=CHOICE, lines=lines, title=title, elsewhere="`ddl-bench show CELL`")
+        print_table(console, table)
     first = rows[0].cell
     raise UserError(
         f"show {wanted!r}: {len(rows)} rows match; choose one by its cell ID, as in "
@@ -318,6 +356,24 @@ def with_unit(name: str, value: Any) -> Any:
     if name.endswith("_s") or "_s_per_" in name:
         return f"{as_text(value)} s"
     return value
+
+
+PREDICTIONS = (
+    Column("image", folds_to=NAME_WIDTH),
+    Column("label", folds_to=NAME_WIDTH),
+    Column("score", rank=1, is_right=True),
+)
+
+
+def predict(
+    console: Console, model: Path, images: Path, plugins: tuple[Path, ...], *, as_json: bool
+) -> None:
+    """Print the class of each image, and its score."""
+    from ddl_bench.results.models import predict as classify
+
+    records = classify(model, images, plugins)
+    title = f"{len(records)} images"
+    print_records(console, title, records, PREDICTIONS, as_json=as_json)
 
 
 def compare(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> None:

@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.cli.caches import provide_caches
-from ddl_bench.cli.output import Warned, open_closed_streams, steady_stderr, steady_stdout, tell
+from ddl_bench.cli.output import (
+    Warned,
+    console_of,
+    open_closed_streams,
+    steady_stderr,
+    steady_stdout,
+    tell,
+)
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained, name_of
@@ -27,7 +34,7 @@ Start with **`ddl-bench run`**: it compares seven methods on scikit-learn's digi
 minute, and writes a table, a page and figures. `methods`, `datasets` and `tracks` list what else
 can be run; `ddl-bench COMMAND --help` explains each command.""",
 )
-console = Console()
+console = console_of()
 
 LONGEST_ERROR = 500  # characters
 MOST_SEEDS = 100_000
@@ -693,11 +700,9 @@ def predict(
     - `ddl-bench predict results/quick/models/3fa9c1d2e4b5.safetensors photos/`
     - `ddl-bench predict model.safetensors photos/ --plugin my_method.py`
     """
-    from ddl_bench.cli import output
-    from ddl_bench.results.models import predict as classify
+    from ddl_bench.cli import commands
 
-    records = classify(model, images, tuple(plugin or ()))
-    output.print_records(console, f"{len(records)} images", records, as_json=as_json)
+    commands.predict(console, model, images, tuple(plugin or ()), as_json=as_json)
 
 
 @app.command()

@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from ddl_bench.cli.table import Column, Table, folded, print_table
 from ddl_bench.files import DamagedFile
 
 MOST_NAMED = 3  # damaged files that are named; the rest is counted
-MOST_FOLDED = 1_000  # lines of a table that is fitted to the terminal
+UNFOLDED = 100_000  # characters: the width of what is no terminal, so that no line is folded
 KEY_WIDTH = 24  # characters
 LOWEST_FREE = 3  # file descriptor above standard input, output and error
 
@@ -122,6 +121,17 @@ class Warned:
         tell(f"damaged and left out: {'; '.join(first)}{rest}; {advice}")
 
 
+def console_of(*, is_error: bool = False) -> Console:
+    """Make the console of standard output, or of standard error.
+
+    Into a file or a pipe lines go as long as they are, unless COLUMNS gives a width.
+    """
+    console = Console(stderr=is_error)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNFOLDED
+    return console
+
+
 def tell(text: str) -> None:
     """Print a line of ours on standard error, where there is one."""
     if sys.stderr is not None:
@@ -154,34 +164,25 @@ def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def print_records(
-    console: Console, title: str, records: Sequence[Mapping[str, Any]], *, as_json: bool
+    console: Console,
+    title: str,
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    *,
+    as_json: bool,
 ) -> None:
-    """Print records of the same keys as a table, one record a line.
-
-    More than MOST_FOLDED are printed without folding: to fit a table to the terminal takes a
-    millisecond a line.
-    """
+    """Print records as a table, one record a line; the titles of `columns` are their keys."""
     if as_json:
         emit(records)
         return
-    columns = list(records[0]) if records else []
-    lines = [list(map(as_text, record.values())) for record in records]
-    if len(lines) > MOST_FOLDED:
-        print_line(console, escape(title))
-        console.file.write(plain_table(columns, lines))
-    else:
-        console.print(as_table(columns, lines, title=title))
+    lines = [[as_text(record[column.title]) for column in columns] for record in records]
+    print_table(console, Table(columns=columns, lines=lines, title=title))
 
 
-def plain_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Write texts in columns that are as wide as they need to be, with a newline at the end."""
-    table = [columns, *lines]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    written = []
-    for texts in table:
-        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
-        written.append("  ".join(padded).rstrip() + "\n")
-    return "".join(written)
+def print_paragraph(console: Console, text: str, *, indent: int = 2) -> None:
+    """Print a text that is folded at words, each line indented by so many blanks."""
+    for line in folded(text, console.width - indent):
+        print_line(console, " " * indent + escape(line))
 
 
 def as_text(value: Any) -> str:
@@ -218,31 +219,3 @@ def as_duration(seconds: float) -> str:
     days, hours = divmod(round(seconds / 3600), 24)
     noun = "day" if days == 1 else "days"
     return f"{days} {noun} {hours} h" if hours else f"{days} {noun}"
-
-
-def as_table(
-    columns: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    *,
-    title: str = "",
-    justify: JustifyMethod = "left",
-) -> Table:
-    """Make a table of texts; the first column stands on the left, the others as `justify` says.
-
-    A narrow terminal folds cells, but neither the first column nor a word of a heading.
-    """
-    table = Table(
-        title=escape(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
-    )
-    for index, column in enumerate(columns):
-        longest_word = max(map(len, column.split()), default=0)
-        table.add_column(
-            column,
-            overflow="fold",
-            no_wrap=index == 0,
-            justify="left" if index == 0 else justify,
-            min_width=longest_word,
-        )
-    for texts in lines:
-        table.add_row(*(escape(text) for text in texts))
-    return table

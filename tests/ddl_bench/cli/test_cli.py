@@ -17,9 +17,8 @@ from typer.testing import CliRunner
 from ddl_bench import registry
 from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
-from ddl_bench.cli.commands import print_table
+from ddl_bench.cli.commands import print_results
 from ddl_bench.cli.live import line
-from ddl_bench.cli.output import as_table
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
@@ -156,7 +155,7 @@ def test_a_table_says_what_stands_in_brackets() -> None:
     ]
     for chosen in (rows, rows[:1]):
         out = io.StringIO()
-        print_table(Console(file=out, width=200), chosen)
+        print_results(Console(file=out, width=200), chosen)
         assert ("In brackets" in out.getvalue()) == ("a (epochs=10)" in out.getvalue())
         assert ("In brackets" in out.getvalue()) == (len(chosen) > 1)
 
@@ -311,16 +310,6 @@ def test_version_and_speed_of_help() -> None:
     code = "import sys; from ddl_bench.cli import main; print({'torch', 'numpy'} & {*sys.modules})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
     assert ddl_bench(["--version"]).strip()
-
-
-def test_a_narrow_terminal_folds_no_word_of_a_heading() -> None:
-    console = Console(width=40, file=io.StringIO())
-    columns = ["method", "parameters", "test (µs/image)"]
-    lines = [["detrame-plainnet-3", "169,258", "0.0791 ± 0.0014"]]
-    console.print(as_table(columns, lines, justify="right"))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "parameters" in text
-    assert "detrame-plainnet-3" in text
 
 
 @pytest.mark.parametrize("text", ["0-4000000000", "0-" + "9" * 5000, "9" * 5000, "3-1"])
