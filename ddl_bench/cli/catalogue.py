@@ -27,19 +27,19 @@ OPTIONS = (
 )
 
 
-def methods(
+def print_methods(
     console: Console, name: str | None, plugins: tuple[Path, ...], *, as_json: bool
 ) -> None:
     """Print one method in full, or without a name one line for each, by family."""
     if as_json:
         emit(describe.method(name, plugins) if name else describe.methods(plugins))
     elif name:
-        _print_method(console, describe.method(name, plugins))
+        _print_in_full(console, describe.method(name, plugins))
     else:
-        _print_methods(console, describe.methods(plugins))
+        _print_families(console, describe.methods(plugins))
 
 
-def _print_methods(console: Console, records: Sequence[MethodRecord]) -> None:
+def _print_families(console: Console, records: Sequence[MethodRecord]) -> None:
     width = max(len(record["name"]) for record in records)
     for family, members in groupby(records, key=lambda record: record["family"]):
         console.print(f"[bold]{escape(family or 'others')}[/]", highlight=False)
@@ -52,7 +52,7 @@ def _print_methods(console: Console, records: Sequence[MethodRecord]) -> None:
     )
 
 
-def _print_method(console: Console, record: MethodRecord) -> None:
+def _print_in_full(console: Console, record: MethodRecord) -> None:
     console.print(f"[bold]{escape(record['name'])}[/]: {escape(record['about'])}", highlight=False)
     citations = [f"{entry['citation']} [{entry['key']}]" for entry in record["references"]]
     facts = {
@@ -109,7 +109,7 @@ def _hanging(name: str, text: Text, width: int) -> Grid:
     return grid
 
 
-def datasets(
+def print_datasets(
     console: Console,
     name: str | None,
     plugins: tuple[Path, ...],
@@ -159,7 +159,7 @@ def describe_dataset(
     return facts
 
 
-def tracks(console: Console, *, as_json: bool) -> None:
+def print_tracks(console: Console, *, as_json: bool) -> None:
     """Print the tracks that come with the package, and where their files are."""
     records = list_tracks()
     if as_json:

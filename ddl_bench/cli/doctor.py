@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     meaning: str
 
 
-def doctor(console: Console, *, as_json: bool) -> bool:
+def print_findings(console: Console, *, as_json: bool) -> bool:
     """Print what was found; returns whether anything is bad."""
     findings = examine()
     if as_json:

@@ -40,7 +40,7 @@ class Wanted:
     sbatch: Sequence[str]
 
 
-def start(
+def start_runners(
     console: Console,
     context: typer.Context,
     track: str,
@@ -136,7 +136,7 @@ def words_of(parameter: Any, value: object) -> list[str]:
     return [option, str(value)]
 
 
-def cancel(console: Console, run: Path, *, as_json: bool) -> None:
+def cancel_runners(console: Console, run: Path, *, as_json: bool) -> None:
     """Cancel the runners of a run, and say what became of each."""
     if not run.is_dir():
         raise UserError(f"{run}: no such folder")

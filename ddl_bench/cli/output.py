@@ -1,124 +1,19 @@
 """Print records, facts and paths: as tables for people, as JSON for scripts."""
 
-import contextlib
-import errno
-import io
 import json
 import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.cli.table import Column, Table, folded, print_table
-from ddl_bench.files import DamagedFile
 
-MOST_NAMED = 3  # damaged files that are named; the rest is counted
 UNFOLDED = 100_000  # characters: the width of what is no terminal, so that no line is folded
 KEY_WIDTH = 24  # characters
-LOWEST_FREE = 3  # file descriptor above standard input, output and error
-
-
-class Patient(io.FileIO):
-    """A file that drops what cannot be written: a full disk or a closed pipe ends no run."""
-
-    problem = ""
-
-    def write(self, data: Any, /) -> int:
-        """Write bytes, or drop them where that fails; a reader that has gone is no problem."""
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                raise
-            if error.errno != errno.EPIPE:
-                self.problem = str(error.strerror)
-            return len(data)
-
-
-def open_closed_streams() -> None:
-    """Open what is closed of standard input, output and error.
-
-    Another file would get their numbers, and then what a library or a child prints.
-    """
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor < LOWEST_FREE:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def steady_stdout() -> Patient:
-    """Let standard output take any text: what its encoding lacks is replaced, failures are kept.
-
-    Returns the file below it, which knows of failures.
-    """
-    raw = steady(sys.stdout)
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=sys.stdout.encoding,
-        errors="replace",
-        line_buffering=raw.isatty(),
-    )
-    return raw
-
-
-def steady_stderr() -> None:
-    """Let standard error drop what cannot be written."""
-    sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(steady(sys.stderr)),
-        encoding=sys.stderr.encoding,
-        errors="backslashreplace",
-        line_buffering=True,
-    )
-
-
-def steady(stream: TextIO) -> Patient:
-    """Open the file of a stream once more, as one that drops what cannot be written."""
-    with contextlib.suppress(OSError):
-        stream.flush()
-    return Patient(os.dup(stream.fileno()), "wb")
-
-
-class Warned:
-    """Show warnings as lines for users; those of damaged files as one line at the end."""
-
-    def __init__(self) -> None:
-        self.damaged: dict[str, None] = {}
-        warnings.simplefilter("always", DamagedFile)
-        warnings.showwarning = self.show
-
-    def show(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        """Take the place of `warnings.showwarning`."""
-        if issubclass(category, DamagedFile):
-            self.damaged[str(message)] = None
-        else:
-            tell(str(message))
-
-    def summarise(self) -> None:
-        """Print how many files were damaged, and the first of them."""
-        if not self.damaged:
-            return
-        first = list(self.damaged)[:MOST_NAMED]
-        more = len(self.damaged) - len(first)
-        rest = f"; and {more} more" if more else ""
-        advice = "`ddl-bench run` makes rows anew, and --rerun ID what is kept beside one"
-        tell(f"damaged and left out: {'; '.join(first)}{rest}; {advice}")
 
 
 def console_of(*, is_error: bool = False) -> Console:
@@ -130,12 +25,6 @@ def console_of(*, is_error: bool = False) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNFOLDED
     return console
-
-
-def tell(text: str) -> None:
-    """Print a line of ours on standard error, where there is one."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"ddl-bench: {text}\n")
 
 
 def emit(thing: Any) -> None:

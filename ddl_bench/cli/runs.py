@@ -16,7 +16,7 @@ from ddl_bench.harness.status import STATES, read_status
 DEEPEST = 2  # folders below the given one in which runs are looked for
 
 
-def runs(console: Console, folder: Path, *, as_json: bool) -> None:
+def print_runs(console: Console, folder: Path, *, as_json: bool) -> None:
     """Print a line for each run folder, the one that has changed last at the end."""
     records = sorted(map(describe_run, run_folders(folder)), key=lambda record: record["changed"])
     if as_json:

@@ -31,7 +31,7 @@ RUNNING = (
 )
 
 
-def status(console: Console, folder: Path, *, watch: bool, as_json: bool) -> None:
+def print_status(console: Console, folder: Path, *, watch: bool, as_json: bool) -> None:
     """Print the status of a run folder; with `watch` until nothing runs or waits.
 
     As JSON, each look of a watch is one line.

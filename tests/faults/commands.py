@@ -94,8 +94,6 @@ def command_line(arguments: list[str]) -> Callable[[], None]:
         from ddl_bench.cli import main as cli
 
         sys.argv = ["ddl-bench", *arguments]
-        # the console of the parent holds the parent's standard output
-        cli.console.file = sys.stdout
         cli.main()
 
     return action

@@ -15,10 +15,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ddl_bench import registry
-from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
-from ddl_bench.cli.commands import print_results
+from ddl_bench.cli import running
+from ddl_bench.cli.commands.shared import DATA_DIR_HELP
 from ddl_bench.cli.live import line
+from ddl_bench.cli.report import write_report
+from ddl_bench.cli.results import print_results
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
@@ -60,7 +62,7 @@ def test_help_teaches(verb: str) -> None:
 def test_the_help_names_the_folder_of_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DDL_BENCH_DATA", raising=False)
     folder = f"~/{default_data_dir().relative_to(Path.home())}"
-    assert f"or else it is {folder}." in cli.DATA_DIR_HELP
+    assert f"or else it is {folder}." in DATA_DIR_HELP
 
 
 def test_run_shows_a_table_and_says_where_things_lie(finished: Path) -> None:
@@ -302,7 +304,7 @@ def test_a_report_that_cannot_be_imported_is_named_and_left_out(
         return {"broken": EntryPoint("broken", "no_such_module:write", group)}
 
     monkeypatch.setattr(registry, "entries", entries)
-    assert commands.write_report(tmp_path, None) == {}
+    assert write_report(tmp_path, None) == {}
     assert "the report 'broken' is left out: No module named" in capsys.readouterr().err
 
 
@@ -341,7 +343,7 @@ def test_a_fresh_interpreter_for_each_cell_is_asked_for(
         asked.append(options["fresh_process"])
         return []
 
-    monkeypatch.setattr(commands, "run_track", record)
+    monkeypatch.setattr(running, "run_track", record)
     ddl_bench(["run", "--no-report", *flags])
     assert asked == [bool(flags)]
 
