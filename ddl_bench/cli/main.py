@@ -9,8 +9,8 @@ import typer
 
 from ddl_bench.cli.caches import provide_caches
 from ddl_bench.cli.commands import catalogue, examine, rows, run, runs
+from ddl_bench.cli.console import console_of
 from ddl_bench.cli.messages import Warned, end_with, tell
-from ddl_bench.cli.output import console_of
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.cli.streams import open_closed_streams, steady_stderr, steady_stdout
 from ddl_bench.errors import UserError

@@ -1,7 +1,6 @@
 """Print records, facts and paths: as tables for people, as JSON for scripts."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,19 +11,7 @@ from rich.markup import escape
 
 from ddl_bench.cli.table import Column, Table, folded, print_table
 
-UNFOLDED = 100_000  # characters: the width of what is no terminal, so that no line is folded
 KEY_WIDTH = 24  # characters
-
-
-def console_of(*, is_error: bool = False) -> Console:
-    """Make the console of standard output, or of standard error.
-
-    Into a file or a pipe lines go as long as they are, unless COLUMNS gives a width.
-    """
-    console = Console(stderr=is_error)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = UNFOLDED
-    return console
 
 
 def emit(thing: Any) -> None:

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ddl_bench.cli.console import console_of
 from ddl_bench.cli.live import Live, count, name
-from ddl_bench.cli.output import console_of, emit, print_line, print_paths
+from ddl_bench.cli.output import emit, print_line, print_paths
 from ddl_bench.cli.report import write_report
 from ddl_bench.cli.results import print_results
 from ddl_bench.cli.stops import STOPS, Stopped, this_command

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ddl_bench.cli.commands.shared import DATA_DIR_HELP, JsonFlag, Plugins
-from ddl_bench.cli.output import console_of
+from ddl_bench.cli.console import console_of
 
 
 def methods(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ddl_bench.cli.commands.shared import JsonFlag
-from ddl_bench.cli.output import console_of
+from ddl_bench.cli.console import console_of
 
 
 def check(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag, Plugins, RunFolder
-from ddl_bench.cli.output import console_of
+from ddl_bench.cli.console import console_of
 
 MethodA = Annotated[str, typer.Argument(help="The label of a method of the run.")]
 MethodB = Annotated[str, typer.Argument(help="The label of the method to compare it with.")]

@@ -7,8 +7,8 @@ import typer
 
 from ddl_bench.cli.commands import run_options as options
 from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag
+from ddl_bench.cli.console import console_of
 from ddl_bench.cli.lists import seed_list, words
-from ddl_bench.cli.output import console_of
 from ddl_bench.errors import UserError
 
 

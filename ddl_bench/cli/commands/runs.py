@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag, RunFolder
-from ddl_bench.cli.output import console_of, print_paths
+from ddl_bench.cli.console import console_of
 
 
 def report(
@@ -22,6 +22,7 @@ def report(
 
     - `ddl-bench report --run results/table1`
     """
+    from ddl_bench.cli.output import print_paths
     from ddl_bench.cli.report import write_report
 
     print_paths(console_of(), write_report(run, out), as_json=as_json)
@@ -44,6 +45,7 @@ def publish(
 
     - `ddl-bench publish public/table1 --run results/table1`
     """
+    from ddl_bench.cli.output import print_paths
     from ddl_bench.cli.report import write_report
     from ddl_bench.results.publish import publish as copy
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ddl_bench.cli import output
+from ddl_bench.cli.console import console_of
 from ddl_bench.cli.live import WIDE, Live, said
 from ddl_bench.cli.main import app
 from ddl_bench.cli.results import RESULTS, print_results
@@ -162,7 +162,7 @@ def test_a_pipe_gets_lines_of_any_length(
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
-    print_results(output.console_of(), load_rows(RUNS / "quick"))
+    print_results(console_of(), load_rows(RUNS / "quick"))
     text = capsys.readouterr().out
     assert ("left out" in text) == (columns is not None)
     assert ("226 (IQR 19)" in text) == (columns is None)
