@@ -2,13 +2,52 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import is_torn, warn_damaged
-from ddl_bench.harness.folder import row_path
+from ddl_bench.harness.folder import checkpoint_path, row_path
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results import rows as stored
 from ddl_bench.results.rows import Row
+
+
+class Stock(NamedTuple):
+    """The cells of a run, and which of them are run now.
+
+    Parameters
+    ----------
+    cell_ids
+        Of all cells, each once.
+    earlier
+        The rows that were there before, by cell ID.
+    finished
+        Those of them that stay, by cell ID.
+    waiting
+        The cells that are to be run, in order.
+    """
+
+    cell_ids: list[str]
+    earlier: dict[str, Row]
+    finished: dict[str, Row]
+    waiting: list[Cell]
+
+
+def take_stock(folder: Path, cells: Iterable[Cell], rerun: str) -> Stock:
+    """Read what earlier runs have left, and choose which cells are run now.
+
+    The checkpoints of cells that are to begin afresh are removed.
+    """
+    cell_of = {cell.id: cell for cell in cells}
+    earlier = read_rows(folder, cell_of)
+    again = chosen_again(rerun, cell_of, earlier)
+    if rerun != "failed":  # a failed cell is resumed from its checkpoint
+        for cell_id in again:
+            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+    again |= with_torn_arrays(folder, earlier)
+    finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
+    waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
+    return Stock(list(cell_of), earlier, finished, waiting)
 
 
 def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:

@@ -1,27 +1,53 @@
 """Run cells in worker processes on this machine, each on cores of its own, and keep their rows."""
 
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ddl_bench.errors import UserError
-from ddl_bench.harness.earlier import chosen_again, read_rows, with_torn_arrays
-from ddl_bench.harness.folder import checkpoint_path, make_folders, run_folder
+from ddl_bench.harness.earlier import read_rows, take_stock
+from ddl_bench.harness.folder import make_folders, run_folder
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.leftovers import sweep_old
 from ddl_bench.harness.planned import write_plan
 from ddl_bench.harness.queue import Queue
 from ddl_bench.harness.slots import check_devices, n_slots
 from ddl_bench.harness.stop import Shift
-from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent, View
+from ddl_bench.harness.workers import Workers
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row
 
-POLL_EVERY_S = 0.02
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How the cells of a run are run: the same for all of them.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    slots
+        How many cells run at the same time.
+    rerun, fresh_process, public, retries
+        As in `run`.
+    view
+        Watches the run.
+    shift
+        The time that this runner has.
+    """
+
+    folder: Path
+    slots: int
+    rerun: str = ""
+    fresh_process: bool = False
+    public: bool = False
+    retries: int = 0
+    view: View = field(default_factory=Silent)
+    shift: Shift = field(default_factory=Shift)
 
 
 def run(
@@ -93,117 +119,49 @@ def run(
         raise UserError(f"run: {', '.join(options)} beside overrides; give one of them alone")
     cells = plan(track, overrides)
     check_devices(cells)
-    return run_cells(
-        cells,
-        run_folder(track, out, overrides),
+    settings = RunSettings(
+        folder=run_folder(track, out, overrides),
         rerun=rerun,
         slots=n_slots(cells, jobs),
         view=view or Silent(),
         fresh_process=fresh_process,
-        shift=shift,
+        shift=shift or Shift(),
         public=public,
         retries=retries,
     )
+    return run_cells(cells, settings)
 
 
-def run_cells(
-    cells: Sequence[Cell],
-    folder: Path,
-    *,
-    rerun: str,
-    slots: int,
-    view: View,
-    fresh_process: bool = False,
-    shift: Shift | None = None,
-    public: bool = False,
-    retries: int = 0,
-) -> list[Row]:
-    """Run the cells that have no row yet, or are named by `rerun`; returns the rows of all."""
-    shift = shift or Shift()
+def run_cells(cells: Sequence[Cell], settings: RunSettings) -> list[Row]:
+    """Run the cells that have no row yet, or are to run again; returns the rows of all."""
+    folder = settings.folder
+    view = settings.view
     make_folders(folder)
     sweep_old(folder)
     write_plan(folder, cells)
-    cell_of = {cell.id: cell for cell in cells}
-    earlier = read_rows(folder, cell_of)
-    again = chosen_again(rerun, cell_of, earlier)
-    if rerun != "failed":  # a failed cell is resumed from its checkpoint
-        for cell_id in again:
-            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
-    again |= with_torn_arrays(folder, earlier)
-    finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
-    waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
-    view.planned(len(cell_of), list(finished.values()))
-    view.waiting(waiting)
-    launcher = Launcher(is_fresh=fresh_process)
-    queue = Queue(folder, waiting, earlier, launcher, retries=retries)
-    running: list[Job] = []
-    has_waited = False
+    stock = take_stock(folder, cells, settings.rerun)
+    view.planned(len(stock.cell_ids), list(stock.finished.values()))
+    view.waiting(stock.waiting)
+    launcher = Launcher(is_fresh=settings.fresh_process)
+    queue = Queue(folder, stock.waiting, stock.earlier, launcher, retries=settings.retries)
+    workers = Workers(queue, view, settings.shift, slots=settings.slots)
     try:
-        while (queue.waiting or running or queue.look_again()) and not shift.is_over():
-            while len(running) < slots and queue.waiting:
-                job = queue.start_next(running, shift.remaining_s())
-                if job is None:
-                    if queue.waiting and not has_waited:
-                        has_waited = True
-                        view.lacks_cores(queue.core_users(running))
-                    break
-                running.append(job)
-            done = settle(running, queue, view)
-            if public:
+        while queue.waiting or workers.running or queue.look_again():
+            if settings.shift.is_over():
+                break
+            workers.start()
+            done = workers.look()
+            if settings.public:
                 make_public(folder, done)
-        stop_in_order(running, queue, view, shift.stop_within_s)
+        workers.stop_in_order()
     finally:
-        for job in running:  # stopped from outside: the cells under way will be run again
-            job.kill()
-            job.release()
+        workers.kill()  # those that run if we are stopped from outside: they will be run again
         launcher.close()
-        if public:  # also what was finished earlier, or by other runners
-            make_public(folder, cell_of)
-    rows = read_rows(folder, cell_of) if waiting or public else finished
+        if settings.public:  # also what was finished earlier, or by other runners
+            make_public(folder, stock.cell_ids)
+    rows = stock.finished
+    if stock.waiting or settings.public:
+        rows = read_rows(folder, stock.cell_ids)
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())
-
-
-def settle(running: list[Job], queue: Queue, view: View) -> list[str]:
-    """Look at the running cells once, and take those that are over out of the list.
-
-    Returns the IDs of those that have a row now.
-    """
-    done = []
-    for job in list(running):
-        row = job.poll()
-        if row is not None:
-            row = queue.with_attempts(job, row)
-            if queue.try_again(job.cell, row):
-                view.retried(row)
-            else:
-                view.finished(row)
-                done.append(job.cell.id)
-        if job.is_lost:
-            queue.leave(job.cell)
-        if job.is_stopped:
-            queue.set_aside(job.cell)
-        if row is not None or job.is_lost or job.is_stopped:
-            running.remove(job)
-            job.release()
-        elif job.must_be_resumable and job.progress().is_resumable is False:
-            queue.note_not_resumable(job.cell)
-            job.ask_to_stop()
-    view.tick(running)
-    time.sleep(POLL_EVERY_S)
-    return done
-
-
-def stop_in_order(running: list[Job], queue: Queue, view: View, within_s: float) -> None:
-    """Ask the running cells to save a checkpoint and to end; those that take longer are killed."""
-    for job in running:
-        job.ask_to_stop()
-    end = time.monotonic() + within_s
-    while running and time.monotonic() < end:
-        settle(running, queue, view)
-    for job in running:
-        job.kill()
-        queue.set_aside(job.cell)
-        job.release()
-    running.clear()
