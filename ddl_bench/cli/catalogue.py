@@ -7,29 +7,39 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from ddl_bench import describe, registry
-from ddl_bench.cli.output import as_table, emit, print_facts, print_line, print_records
+from ddl_bench.cli.output import emit, print_facts, print_line, print_records
+from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.data.sources import load
 from ddl_bench.describe import MethodRecord, Option
 from ddl_bench.plan import track
 
+TYPE_WIDTH = 16  # characters to which types and defaults may be folded
+ABOUT = (Column("name", folds_to=NAME_WIDTH), Column("about", folds_to=TEXT_WIDTH))
+OPTIONS = (
+    Column("option", folds_to=NAME_WIDTH),
+    Column("type", rank=2, folds_to=TYPE_WIDTH),
+    Column("default", rank=1, folds_to=TYPE_WIDTH),
+    Column("meaning", folds_to=TEXT_WIDTH),
+)
 
-def methods(
+
+def print_methods(
     console: Console, name: str | None, plugins: tuple[Path, ...], *, as_json: bool
 ) -> None:
     """Print one method in full, or without a name one line for each, by family."""
     if as_json:
         emit(describe.method(name, plugins) if name else describe.methods(plugins))
     elif name:
-        _print_method(console, describe.method(name, plugins))
+        _print_in_full(console, describe.method(name, plugins))
     else:
-        _print_methods(console, describe.methods(plugins))
+        _print_families(console, describe.methods(plugins))
 
 
-def _print_methods(console: Console, records: Sequence[MethodRecord]) -> None:
+def _print_families(console: Console, records: Sequence[MethodRecord]) -> None:
     width = max(len(record["name"]) for record in records)
     for family, members in groupby(records, key=lambda record: record["family"]):
         console.print(f"[bold]{escape(family or 'others')}[/]", highlight=False)
@@ -42,7 +52,7 @@ def _print_methods(console: Console, records: Sequence[MethodRecord]) -> None:
     )
 
 
-def _print_method(console: Console, record: MethodRecord) -> None:
+def _print_in_full(console: Console, record: MethodRecord) -> None:
     console.print(f"[bold]{escape(record['name'])}[/]: {escape(record['about'])}", highlight=False)
     citations = [f"{entry['citation']} [{entry['key']}]" for entry in record["references"]]
     facts = {
@@ -62,13 +72,13 @@ def _print_method(console: Console, record: MethodRecord) -> None:
     if record["options"]:
         title = f'\nOptions, as in `--methods "{record["name"]}\\[option=value]"`'
         console.print(title, highlight=False)
-        console.print(_options(record["options"]))
+        print_table(console, _options(record["options"]))
     for name, option in record["options"].items():
         if option["settings"]:
             example = next(iter(option["settings"]))
             title = f"\nSettings of {name}, as in `{record['name']}\\[{name}.{example}=value]`"
             console.print(title, highlight=False)
-            console.print(_options(option["settings"]))
+            print_table(console, _options(option["settings"]))
     for reference in record["references"]:
         console.print(f"\n{escape(reference['bibtex'])}", soft_wrap=True, highlight=False)
 
@@ -78,7 +88,7 @@ def _options(options: Mapping[str, Option]) -> Table:
     for name, option in options.items():
         default = describe.as_text(option["default"])
         lines.append([name, option["type"], default, option["meaning"]])
-    return as_table(("option", "type", "default", "meaning"), lines)
+    return Table(columns=OPTIONS, lines=lines)
 
 
 def _needs(record: MethodRecord) -> str:
@@ -91,15 +101,15 @@ def _needs(record: MethodRecord) -> str:
     return text
 
 
-def _hanging(name: str, text: Text, width: int) -> Table:
+def _hanging(name: str, text: Text, width: int) -> Grid:
     """A name with a text beside it, whose lines all begin at the same place."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = Grid.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, width=width + 2)
     grid.add_row(Text(f"  {name}"), text)
     return grid
 
 
-def datasets(
+def print_datasets(
     console: Console,
     name: str | None,
     plugins: tuple[Path, ...],
@@ -110,7 +120,7 @@ def datasets(
     """Print one data set in full, or without a name one line for each."""
     if name is None:
         title = "Data sets; FILE.npz and FOLDER/ are data sets, too"
-        print_records(console, title, list_datasets(plugins), as_json=as_json)
+        print_records(console, title, list_datasets(plugins), ABOUT, as_json=as_json)
         return
     facts = describe_dataset(name, plugins, data_dir)
     if as_json:
@@ -149,14 +159,14 @@ def describe_dataset(
     return facts
 
 
-def tracks(console: Console, *, as_json: bool) -> None:
+def print_tracks(console: Console, *, as_json: bool) -> None:
     """Print the tracks that come with the package, and where their files are."""
     records = list_tracks()
     if as_json:
         emit(records)
         return
     about = [{"name": record["name"], "about": record["about"]} for record in records]
-    print_records(console, "Tracks", about, as_json=False)
+    print_records(console, "Tracks", about, ABOUT, as_json=False)
     folder = Path(records[0]["file"]).parent
     print_line(console, f"Their files: {escape(str(folder / 'NAME.toml'))}")
 

@@ -24,7 +24,7 @@ NOUNS = {
 }
 
 
-def clean(
+def clean_run(
     console: Console,
     folder: Path,
     *,

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from ddl_bench import machine
 from ddl_bench.cli.caches import can_be_written, usual_folders
-from ddl_bench.cli.output import as_size, emit, print_line
+from ddl_bench.cli.output import as_size, emit, print_line, print_paragraph
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.harness.launcher import THREAD_VARIABLES
 from ddl_bench.plan.cell import Limits
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     meaning: str
 
 
-def doctor(console: Console, *, as_json: bool) -> bool:
+def print_findings(console: Console, *, as_json: bool) -> bool:
     """Print what was found; returns whether anything is bad."""
     findings = examine()
     if as_json:
@@ -42,7 +42,7 @@ def doctor(console: Console, *, as_json: bool) -> bool:
         for finding in findings:
             text = f"[bold]{escape(finding.name)}[/]: {escape(finding.value)}"
             print_line(console, f"{MARKS[finding.status]}  {text}")
-            print_line(console, f"      {escape(finding.meaning)}")
+            print_paragraph(console, finding.meaning, indent=6)
     return any(finding.status == "bad" for finding in findings)
 
 

@@ -11,10 +11,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 
 from ddl_bench.cli.output import as_duration
 from ddl_bench.cli.stops import STOPS
@@ -27,6 +29,7 @@ from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Row
 
 LONGEST_REASON = 300  # characters
+WIDE = 130  # characters that a bar and all words about it take
 ESTIMATE_EVERY_S = 5.0  # how long the rest of the run takes
 TELL_EVERY_S = 60.0  # where no bars are shown
 MOST_NAMED = 4  # running cells in such a line
@@ -42,17 +45,10 @@ class Live:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[phase]}"),
-            console=console,
-            transient=True,
-        )
+        self._is_narrow = console.width < WIDE
+        self.bars = Progress(*columns(self._is_narrow), console=console, transient=True)
         self._total: TaskID | None = None
-        self._bars: dict[str, TaskID] = {}
+        self._bar_of: dict[str, TaskID] = {}
         self._stack = ExitStack()
         self.is_complete = True  # no other runner holds cells
         self.total: int | None = None  # cells of the plan, once there is one
@@ -66,12 +62,12 @@ class Live:
 
     def __enter__(self) -> "Live":
         if self._console.is_terminal:
-            self._progress.start()
+            self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
-            self._progress.stop()
+            self.bars.stop()
         self._stack.close()
 
     def planned(self, total: int, finished: Sequence[Row]) -> None:
@@ -91,7 +87,7 @@ class Live:
             self._console.print(text)
             for row in failed:
                 self._console.print(line(row))
-        self._total = self._progress.add_task(
+        self._total = self.bars.add_task(
             "[bold]all cells", total=total, completed=len(finished), phase=""
         )
 
@@ -106,8 +102,8 @@ class Live:
 
     def _remove_bar(self, cell: Cell) -> None:
         """Remove the bar of a cell, if it has one."""
-        if cell.id in self._bars:
-            self._progress.remove_task(self._bars.pop(cell.id))
+        if cell.id in self._bar_of:
+            self.bars.remove_task(self._bar_of.pop(cell.id))
 
     def finished(self, row: Row) -> None:
         """Replace the bar of a cell by a line."""
@@ -115,7 +111,7 @@ class Live:
         self._statuses[row.cell.id] = status_of_row(row)
         self._remove_bar(row.cell)
         if self._total is not None:
-            self._progress.advance(self._total)
+            self.bars.advance(self._total)
         self._console.print(line(row))
 
     def tick(self, jobs: Sequence[Job]) -> None:
@@ -127,17 +123,17 @@ class Live:
         self._estimate()
         if self._total is not None:
             phase = self._left if jobs else "waiting for cores that other runs use"
-            self._progress.update(self._total, phase=phase)
+            self.bars.update(self._total, phase=phase)
         if not self._console.is_terminal:
             self._tell()
         for job in jobs:
-            if job.cell.id not in self._bars:
-                bar = self._progress.add_task(name(job.cell), total=100, phase="")
-                self._bars[job.cell.id] = bar
+            if job.cell.id not in self._bar_of:
+                bar = self.bars.add_task(name(job.cell), total=100, phase="")
+                self._bar_of[job.cell.id] = bar
             seen = job.progress()
             percent = round(100 * seen.fraction) if seen.phase == "training" else 0
-            phase = "stopping" if job.is_asked else said(seen)
-            self._progress.update(self._bars[job.cell.id], completed=percent, phase=phase)
+            phase = "stopping" if job.is_asked else said(seen, is_brief=self._is_narrow)
+            self.bars.update(self._bar_of[job.cell.id], completed=percent, phase=phase)
 
     def _estimate(self) -> None:
         """Estimate now and then how long the rest of the run takes."""
@@ -198,6 +194,18 @@ class Live:
             )
 
 
+def columns(is_narrow: bool) -> list[ProgressColumn]:
+    """Return what a line of the view shows; where it is narrow, numbers without a bar.
+
+    Long names are folded, and nothing else is.
+    """
+    name_of_task = TextColumn("{task.description}", table_column=Column(no_wrap=False))
+    phase = TextColumn("{task.fields[phase]}")
+    if is_narrow:
+        return [name_of_task, MofNCompleteColumn(), phase]
+    return [name_of_task, BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), phase]
+
+
 def count(n_cells: int) -> str:
     """Write a number of cells with its noun."""
     return "1 cell" if n_cells == 1 else f"{n_cells} cells"
@@ -220,14 +228,16 @@ def status_of_row(row: Row) -> CellStatus:
     return status_of(row.cell, "done", outcome=row.status, wall_s=row.wall_s)
 
 
-def said(seen: Seen) -> str:
+def said(seen: Seen, *, is_brief: bool = False) -> str:
     """Say in which phase a worker is, its last accuracy, and how long its training still takes."""
-    text = seen.phase
-    if seen.val_accuracy is not None:
-        text += f", {seen.val_accuracy:.1f} % on validation images"
+    parts = [seen.phase]
+    if seen.val_accuracy is not None and is_brief:
+        parts = [f"validation {seen.val_accuracy:.1f} %"]
+    elif seen.val_accuracy is not None:
+        parts.append(f"{seen.val_accuracy:.1f} % on validation images")
     if seen.phase == "training" and seen.remaining_s is not None:
-        text += f", {as_duration(seen.remaining_s)} left"
-    return text
+        parts.append(f"{as_duration(seen.remaining_s)} left")
+    return ", ".join(parts)
 
 
 def name(cell: Cell) -> str:

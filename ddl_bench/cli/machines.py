@@ -14,7 +14,7 @@ from ddl_bench import machine
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.run import make_folders
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.stop import read_duration
 from ddl_bench.plan.expansion import Overrides, plan
 
@@ -40,7 +40,7 @@ class Wanted:
     sbatch: Sequence[str]
 
 
-def start(
+def start_runners(
     console: Console,
     context: typer.Context,
     track: str,
@@ -136,7 +136,7 @@ def words_of(parameter: Any, value: object) -> list[str]:
     return [option, str(value)]
 
 
-def cancel(console: Console, run: Path, *, as_json: bool) -> None:
+def cancel_runners(console: Console, run: Path, *, as_json: bool) -> None:
     """Cancel the runners of a run, and say what became of each."""
     if not run.is_dir():
         raise UserError(f"{run}: no such folder")

@@ -1,131 +1,17 @@
 """Print records, facts and paths: as tables for people, as JSON for scripts."""
 
-import contextlib
-import errno
-import io
 import json
-import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from ddl_bench.files import DamagedFile
+from ddl_bench.cli.table import Column, Table, folded, print_table
 
-MOST_NAMED = 3  # damaged files that are named; the rest is counted
-MOST_FOLDED = 1_000  # lines of a table that is fitted to the terminal
 KEY_WIDTH = 24  # characters
-LOWEST_FREE = 3  # file descriptor above standard input, output and error
-
-
-class Patient(io.FileIO):
-    """A file that drops what cannot be written: a full disk or a closed pipe ends no run."""
-
-    problem = ""
-
-    def write(self, data: Any, /) -> int:
-        """Write bytes, or drop them where that fails; a reader that has gone is no problem."""
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                raise
-            if error.errno != errno.EPIPE:
-                self.problem = str(error.strerror)
-            return len(data)
-
-
-def open_closed_streams() -> None:
-    """Open what is closed of standard input, output and error.
-
-    Another file would get their numbers, and then what a library or a child prints.
-    """
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor < LOWEST_FREE:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the end
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def steady_stdout() -> Patient:
-    """Let standard output take any text: what its encoding lacks is replaced, failures are kept.
-
-    Returns the file below it, which knows of failures.
-    """
-    raw = steady(sys.stdout)
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=sys.stdout.encoding,
-        errors="replace",
-        line_buffering=raw.isatty(),
-    )
-    return raw
-
-
-def steady_stderr() -> None:
-    """Let standard error drop what cannot be written."""
-    sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(steady(sys.stderr)),
-        encoding=sys.stderr.encoding,
-        errors="backslashreplace",
-        line_buffering=True,
-    )
-
-
-def steady(stream: TextIO) -> Patient:
-    """Open the file of a stream once more, as one that drops what cannot be written."""
-    with contextlib.suppress(OSError):
-        stream.flush()
-    return Patient(os.dup(stream.fileno()), "wb")
-
-
-class Warned:
-    """Show warnings as lines for users; those of damaged files as one line at the end."""
-
-    def __init__(self) -> None:
-        self.damaged: dict[str, None] = {}
-        warnings.simplefilter("always", DamagedFile)
-        warnings.showwarning = self.show
-
-    def show(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        """Take the place of `warnings.showwarning`."""
-        if issubclass(category, DamagedFile):
-            self.damaged[str(message)] = None
-        else:
-            tell(str(message))
-
-    def summarise(self) -> None:
-        """Print how many files were damaged, and the first of them."""
-        if not self.damaged:
-            return
-        first = list(self.damaged)[:MOST_NAMED]
-        more = len(self.damaged) - len(first)
-        rest = f"; and {more} more" if more else ""
-        advice = "`ddl-bench run` makes rows anew, and --rerun ID what is kept beside one"
-        tell(f"damaged and left out: {'; '.join(first)}{rest}; {advice}")
-
-
-def tell(text: str) -> None:
-    """Print a line of ours on standard error, where there is one."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"ddl-bench: {text}\n")
 
 
 def emit(thing: Any) -> None:
@@ -154,34 +40,25 @@ def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def print_records(
-    console: Console, title: str, records: Sequence[Mapping[str, Any]], *, as_json: bool
+    console: Console,
+    title: str,
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    *,
+    as_json: bool,
 ) -> None:
-    """Print records of the same keys as a table, one record a line.
-
-    More than MOST_FOLDED are printed without folding: to fit a table to the terminal takes a
-    millisecond a line.
-    """
+    """Print records as a table, one record a line; the titles of `columns` are their keys."""
     if as_json:
         emit(records)
         return
-    columns = list(records[0]) if records else []
-    lines = [list(map(as_text, record.values())) for record in records]
-    if len(lines) > MOST_FOLDED:
-        print_line(console, escape(title))
-        console.file.write(plain_table(columns, lines))
-    else:
-        console.print(as_table(columns, lines, title=title))
+    lines = [[as_text(record[column.title]) for column in columns] for record in records]
+    print_table(console, Table(columns=columns, lines=lines, title=title))
 
 
-def plain_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Write texts in columns that are as wide as they need to be, with a newline at the end."""
-    table = [columns, *lines]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    written = []
-    for texts in table:
-        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
-        written.append("  ".join(padded).rstrip() + "\n")
-    return "".join(written)
+def print_paragraph(console: Console, text: str, *, indent: int = 2) -> None:
+    """Print a text that is folded at words, each line indented by so many blanks."""
+    for line in folded(text, console.width - indent):
+        print_line(console, " " * indent + escape(line))
 
 
 def as_text(value: Any) -> str:
@@ -218,31 +95,3 @@ def as_duration(seconds: float) -> str:
     days, hours = divmod(round(seconds / 3600), 24)
     noun = "day" if days == 1 else "days"
     return f"{days} {noun} {hours} h" if hours else f"{days} {noun}"
-
-
-def as_table(
-    columns: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    *,
-    title: str = "",
-    justify: JustifyMethod = "left",
-) -> Table:
-    """Make a table of texts; the first column stands on the left, the others as `justify` says.
-
-    A narrow terminal folds cells, but neither the first column nor a word of a heading.
-    """
-    table = Table(
-        title=escape(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
-    )
-    for index, column in enumerate(columns):
-        longest_word = max(map(len, column.split()), default=0)
-        table.add_column(
-            column,
-            overflow="fold",
-            no_wrap=index == 0,
-            justify="left" if index == 0 else justify,
-            min_width=longest_word,
-        )
-    for texts in lines:
-        table.add_row(*(escape(text) for text in texts))
-    return table

@@ -8,14 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from ddl_bench.cli.output import as_size, as_table, emit, print_line
+from ddl_bench.cli.output import as_size, emit, print_line
+from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError
 from ddl_bench.harness.status import STATES, read_status
 
 DEEPEST = 2  # folders below the given one in which runs are looked for
 
 
-def runs(console: Console, folder: Path, *, as_json: bool) -> None:
+def print_runs(console: Console, folder: Path, *, as_json: bool) -> None:
     """Print a line for each run folder, the one that has changed last at the end."""
     records = sorted(map(describe_run, run_folders(folder)), key=lambda record: record["changed"])
     if as_json:
@@ -24,10 +25,18 @@ def runs(console: Console, folder: Path, *, as_json: bool) -> None:
         print_line(console, f"no run folders in {folder}: `ddl-bench run` makes results/quick")
     else:
         lines = [line_of(record, folder) for record in records]
-        console.print(as_table(COLUMNS, lines, title=f"Run folders in {folder}"))
+        title = f"Run folders in {folder}"
+        print_table(console, Table(columns=COLUMNS, lines=lines, title=title))
 
 
-COLUMNS = ("run", "track", "cells", "data sets", "size", "changed")
+COLUMNS = (
+    Column("run", folds_to=NAME_WIDTH),
+    Column("track", rank=3, folds_to=NAME_WIDTH),
+    Column("cells"),
+    Column("data sets", rank=2, folds_to=TEXT_WIDTH),
+    Column("size", rank=4),
+    Column("changed", rank=1),
+)
 
 
 def run_folders(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:

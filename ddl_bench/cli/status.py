@@ -13,16 +13,25 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from ddl_bench.cli.output import as_duration, as_table, emit
+from ddl_bench.cli.output import as_duration, emit
+from ddl_bench.cli.table import NAME_WIDTH, Column, Table
 from ddl_bench.files import brief
 from ddl_bench.harness.status import STATES, CellStatus, RunStatus, read_status
 
 WATCH_EVERY_S = 2.0
 MOST_LINES = 20  # cells of one state that are listed; --json prints all
 LONGEST_REASON = 120  # characters
+RUNNING = (
+    Column("running", folds_to=NAME_WIDTH),
+    Column("phase", rank=2),
+    Column("done", is_right=True),
+    Column("validation", rank=3, is_right=True),
+    Column("left", rank=1),
+    Column("runner", rank=4),
+)
 
 
-def status(console: Console, folder: Path, *, watch: bool, as_json: bool) -> None:
+def print_status(console: Console, folder: Path, *, watch: bool, as_json: bool) -> None:
     """Print the status of a run folder; with `watch` until nothing runs or waits.
 
     As JSON, each look of a watch is one line.
@@ -32,7 +41,7 @@ def status(console: Console, folder: Path, *, watch: bool, as_json: bool) -> Non
         if as_json:
             emit(record_of(seen))
         else:
-            console.print(shown(seen))
+            console.print(shown(seen), crop=False)
     elif as_json:
         print_json_line(seen)
         for later in changes_of(seen):
@@ -81,8 +90,7 @@ def shown(run: RunStatus) -> RenderableType:
     running = run.of("running")
     if running:
         lines = [line_of(cell) for cell in running[:MOST_LINES]]
-        columns = ("running", "phase", "done", "validation", "left", "runner")
-        parts.append(as_table(columns, lines))
+        parts.append(Table(columns=RUNNING, lines=lines))
         parts += rest_of(len(running))
     for state in ("stale", "failed"):
         cells = run.of(state)

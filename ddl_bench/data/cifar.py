@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ddl_bench.data import ImageSet
-from ddl_bench.data.download import RemoteArchive, RemoteFile, read_unpacked
+from ddl_bench.data.download import RemoteFile
+from ddl_bench.data.published import RemoteArchive, read_unpacked
 from ddl_bench.errors import UserError
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/", "https://dataset.bj.bcebos.com/cifar/")

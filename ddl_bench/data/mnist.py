@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddl_bench.data import ImageSet
-from ddl_bench.data.download import RemoteFile, read_published
+from ddl_bench.data.download import RemoteFile
+from ddl_bench.data.published import read_published
 
 
 def idx_files(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ddl_bench.data import ImageSet
-from ddl_bench.data.download import RemoteFile, read_published
+from ddl_bench.data.download import RemoteFile
+from ddl_bench.data.published import read_published
 
 # The sums are those of tensorflow_datasets, and of other projects that keep their own.
 SVHN = (

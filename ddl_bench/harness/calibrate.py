@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddl_bench.harness.run import Silent, run_cells
+from ddl_bench.harness.run import RunSettings, run_cells
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits
 from ddl_bench.plan.track import grid_points, n_points
 from ddl_bench.results.rows import Row
@@ -30,13 +30,7 @@ def calibrate(cells: Sequence[Cell], slots: int) -> dict[str, float]:
     pairs = {settings: shortened(cell) for settings, cell in kinds.items()}
     short = {each.id: each for pair in pairs.values() for each in pair}
     with tempfile.TemporaryDirectory(prefix="ddl-bench-") as folder:
-        rows = run_cells(
-            list(short.values()),
-            Path(folder),
-            rerun="",
-            slots=slots,
-            view=Silent(),
-        )
+        rows = run_cells(list(short.values()), RunSettings(folder=Path(folder), slots=slots))
     row_of = {row.cell.id: row for row in rows if row.status == "ok"}
     sizes: dict[tuple[object, ...], int] = {}
     expected = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ddl_bench import describe
-from ddl_bench.cli.main import words
+from ddl_bench.cli.lists import words
 from ddl_bench.contract.check import check
 from ddl_bench.harness.run import run
 from ddl_bench.plan.expansion import Overrides

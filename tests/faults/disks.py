@@ -101,7 +101,7 @@ def tally_log(folder: Path) -> Path:
 
 def try_disks(scratch: Path, *, smoke: bool) -> Tally:
     """Try small, full, read-only and vanishing disks; only a deleted folder in the smoke part."""
-    from ddl_bench.cli import commands as imported  # noqa: F401  for all children
+    from ddl_bench.cli import running as imported  # noqa: F401  for all children
 
     tally = Tally("disks")
     folder = scratch / "deleted"

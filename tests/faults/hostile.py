@@ -552,7 +552,7 @@ SMOKE_PARTS: tuple[Callable[[Trial], None], ...] = (try_refused, try_conversion)
 
 def try_hostile(scratch: Path, *, smoke: bool) -> Tally:
     """Try every plugin, or those of a few parts."""
-    from ddl_bench.cli import commands as imported  # noqa: F401  for all children
+    from ddl_bench.cli import running as imported  # noqa: F401  for all children
 
     tally = Tally("hostile plugins")
     trial = Trial(scratch, tally)

@@ -272,7 +272,7 @@ def kill_many(scratch: Path, seed: int, n_kills: int, *, stops: bool) -> Tally:
 
 def try_kills(scratch: Path, *, smoke: bool) -> Tally:
     """Kill 200 times, or 4 times in the smoke part; let runners overtake one that is stopped."""
-    from ddl_bench.cli import commands as imported  # noqa: F401  children need not import it again
+    from ddl_bench.cli import running as imported  # noqa: F401  children need not import it again
 
     if smoke:
         return kill_many(scratch / "0", 0, 4, stops=False)

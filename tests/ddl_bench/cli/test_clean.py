@@ -11,8 +11,9 @@ from ddl_bench.cli.output import as_size
 from ddl_bench.errors import UserError
 from ddl_bench.harness import clean as cleaning
 from ddl_bench.harness.claims import claim
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.planned import read_plans, write_plan
-from ddl_bench.harness.run import make_folders, run
+from ddl_bench.harness.run import run
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
 from tests.conftest import ddl_bench, make_cell, put

@@ -15,11 +15,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ddl_bench import registry
-from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
-from ddl_bench.cli.commands import print_table
+from ddl_bench.cli import running
+from ddl_bench.cli.commands.shared import DATA_DIR_HELP
 from ddl_bench.cli.live import line
-from ddl_bench.cli.output import as_table
+from ddl_bench.cli.report import write_report
+from ddl_bench.cli.results import print_results
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
@@ -61,7 +62,7 @@ def test_help_teaches(verb: str) -> None:
 def test_the_help_names_the_folder_of_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DDL_BENCH_DATA", raising=False)
     folder = f"~/{default_data_dir().relative_to(Path.home())}"
-    assert f"or else it is {folder}." in cli.DATA_DIR_HELP
+    assert f"or else it is {folder}." in DATA_DIR_HELP
 
 
 def test_run_shows_a_table_and_says_where_things_lie(finished: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_table_says_what_stands_in_brackets() -> None:
     ]
     for chosen in (rows, rows[:1]):
         out = io.StringIO()
-        print_table(Console(file=out, width=200), chosen)
+        print_results(Console(file=out, width=200), chosen)
         assert ("In brackets" in out.getvalue()) == ("a (epochs=10)" in out.getvalue())
         assert ("In brackets" in out.getvalue()) == (len(chosen) > 1)
 
@@ -303,7 +304,7 @@ def test_a_report_that_cannot_be_imported_is_named_and_left_out(
         return {"broken": EntryPoint("broken", "no_such_module:write", group)}
 
     monkeypatch.setattr(registry, "entries", entries)
-    assert commands.write_report(tmp_path, None) == {}
+    assert write_report(tmp_path, None) == {}
     assert "the report 'broken' is left out: No module named" in capsys.readouterr().err
 
 
@@ -311,16 +312,6 @@ def test_version_and_speed_of_help() -> None:
     code = "import sys; from ddl_bench.cli import main; print({'torch', 'numpy'} & {*sys.modules})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
     assert ddl_bench(["--version"]).strip()
-
-
-def test_a_narrow_terminal_folds_no_word_of_a_heading() -> None:
-    console = Console(width=40, file=io.StringIO())
-    columns = ["method", "parameters", "test (µs/image)"]
-    lines = [["detrame-plainnet-3", "169,258", "0.0791 ± 0.0014"]]
-    console.print(as_table(columns, lines, justify="right"))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "parameters" in text
-    assert "detrame-plainnet-3" in text
 
 
 @pytest.mark.parametrize("text", ["0-4000000000", "0-" + "9" * 5000, "9" * 5000, "3-1"])
@@ -352,7 +343,7 @@ def test_a_fresh_interpreter_for_each_cell_is_asked_for(
         asked.append(options["fresh_process"])
         return []
 
-    monkeypatch.setattr(commands, "run_track", record)
+    monkeypatch.setattr(running, "run_track", record)
     ddl_bench(["run", "--no-report", *flags])
     assert asked == [bool(flags)]
 

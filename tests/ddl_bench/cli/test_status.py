@@ -13,9 +13,9 @@ from ddl_bench.cli import status as view
 from ddl_bench.cli.live import said
 from ddl_bench.cli.output import as_duration
 from ddl_bench.harness.claims import Claim, claim
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.planned import write_plan
 from ddl_bench.harness.progress import Seen, write
-from ddl_bench.harness.run import make_folders
 from ddl_bench.harness.supervise import Job
 from tests.conftest import ddl_bench, make_cell, make_row, put
 

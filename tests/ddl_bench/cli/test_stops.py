@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ddl_bench.cli import commands
+from ddl_bench.cli import running
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import load_rows
@@ -225,7 +225,7 @@ def test_a_stop_while_the_report_is_written_names_its_command(
         STOPS.number = signal.SIGINT
         raise Stopped
 
-    monkeypatch.setattr(commands, "write_report", stop)
+    monkeypatch.setattr(running, "write_report", stop)
     monkeypatch.setattr(STOPS, "number", 0)
     (cell,) = plan("quick", Overrides.of(methods=["nearest-mean"], seeds=[0]))
     put(tmp_path, cell, accuracy=50.0)

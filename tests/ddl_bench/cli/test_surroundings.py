@@ -58,7 +58,7 @@ def test_closed_and_full_streams_change_no_exit_code(redirections: str) -> None:
 
 def test_closed_streams_get_no_other_file() -> None:
     code = (
-        "import os; from ddl_bench.cli.output import open_closed_streams; "
+        "import os; from ddl_bench.cli.streams import open_closed_streams; "
         "open_closed_streams(); os._exit(os.open('/dev/null', 0))"
     )
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]

@@ -26,12 +26,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from requests.adapters import HTTPAdapter
 from scipy.io import savemat
 
-from ddl_bench.data import ImageSet, download, fingerprint
+from ddl_bench.data import ImageSet, fingerprint
 from ddl_bench.data.cifar import cifar10, cifar100
 from ddl_bench.data.digits import digits
-from ddl_bench.data.download import RemoteArchive, RemoteFile
+from ddl_bench.data.download import RemoteFile
 from ddl_bench.data.folder import pixels
 from ddl_bench.data.mnist import fashion_mnist, mnist
+from ddl_bench.data.published import RemoteArchive
 from ddl_bench.data.sources import load
 from ddl_bench.data.splits import Splits, cut, split
 from ddl_bench.data.svhn import svhn
@@ -611,7 +612,7 @@ def test_an_archive_is_read_from_a_folder_that_takes_no_files(
     def refuse(path: Path, data: bytes) -> None:
         raise UserError(f"{path}: read-only")
 
-    monkeypatch.setattr(download, "write_atomically", refuse)
+    monkeypatch.setattr("ddl_bench.data.published.write_atomically", refuse)
     assert_read(small.load(tmp_path), small)
 
 

@@ -374,7 +374,8 @@ def test_a_command_that_downloads_nothing_imports_no_client(tmp_path: Path) -> N
     code = f"""
 import sys
 from pathlib import Path
-from ddl_bench.data.download import RemoteFile, read_published
+from ddl_bench.data.download import RemoteFile
+from ddl_bench.data.published import read_published
 file = RemoteFile(name="a", sha256="{hashlib.sha256(CONTENT).hexdigest()}", n_bytes=1, urls=())
 read_published(Path({str(tmp_path)!r}), file, download=True)
 print({{"pooch", "requests"}} & {{*sys.modules}})

@@ -8,8 +8,8 @@ import pytest
 
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.launcher import Launcher
-from ddl_bench.harness.run import make_folders
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 

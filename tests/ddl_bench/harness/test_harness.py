@@ -22,9 +22,11 @@ from ddl_bench.files import DamagedFile, is_torn
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
+from ddl_bench.harness.folder import checkpoint_path, make_folders
 from ddl_bench.harness.progress import Seen
-from ddl_bench.harness.run import Silent, checkpoint_path, make_folders, run
+from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
+from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import Measured, Row, load, load_rows, read_row, write_row

@@ -23,8 +23,9 @@ from ddl_bench.errors import UserError
 from ddl_bench.harness import checkpoint
 from ddl_bench.harness.checkpoint import MADE_BY, Checkpoint, Mark, Point, packed
 from ddl_bench.harness.clock import Phases
-from ddl_bench.harness.run import Silent, View, run
+from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
+from ddl_bench.harness.view import Silent, View
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.registry import load_method
 from ddl_bench.results import tensorboard as curves

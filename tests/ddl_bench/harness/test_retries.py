@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ddl_bench.cli.live import Live
-from ddl_bench.harness.run import Silent, run
+from ddl_bench.harness.run import run
+from ddl_bench.harness.view import Silent
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.results.rows import Row, load_rows
 from tests.conftest import PLUGINS, ddl_bench

@@ -14,9 +14,10 @@ from ddl_bench.errors import UserError
 from ddl_bench.harness import progress
 from ddl_bench.harness.claims import STALE_AFTER_S, claim, this_process
 from ddl_bench.harness.clock import Phases
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.planned import plan_files, read_plans, write_plan
 from ddl_bench.harness.progress import Progress, Seen, Standing
-from ddl_bench.harness.run import make_folders, run
+from ddl_bench.harness.run import run
 from ddl_bench.harness.status import CellStatus, RunStatus, State, read_status
 from ddl_bench.plan.cell import Cell, settings_of
 from tests.conftest import make_cell, put

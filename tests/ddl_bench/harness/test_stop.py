@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from ddl_bench.errors import UserError
-from ddl_bench.harness.run import Silent, run
+from ddl_bench.harness.run import run
 from ddl_bench.harness.stop import SIGNAL, Shift, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
+from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Row
 from tests.conftest import PLUGINS

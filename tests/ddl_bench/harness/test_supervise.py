@@ -16,8 +16,9 @@ import pytest
 from ddl_bench.errors import UserError
 from ddl_bench.harness import cores, supervise
 from ddl_bench.harness.claims import claim
+from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.launcher import Launcher
-from ddl_bench.harness.run import make_folders, run
+from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ddl_bench.cli import commands
+from ddl_bench.cli import dry_run
 from ddl_bench.cli import main as cli
 from ddl_bench.errors import UserError
 from ddl_bench.harness.estimate import estimate
@@ -231,7 +231,7 @@ DATASETS = {{}}
 
 def planned_by(command: str) -> list[Cell]:
     """Read a recorded command as the command line does, and plan it."""
-    with patch.object(commands, "dry_run") as seen:
+    with patch.object(dry_run, "print_dry_run") as seen:
         words = shlex.split(command)[1:]
         CliRunner().invoke(cli.app, [*words, "--dry-run"], catch_exceptions=False)
     _, track, _, overrides, _ = seen.call_args.args

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ddl_bench.errors import UserError
-from ddl_bench.harness.run import run_folder
+from ddl_bench.harness.folder import run_folder
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.plan.variant import LONGEST, variant
 

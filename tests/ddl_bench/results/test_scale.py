@@ -1,7 +1,6 @@
 """Thousands of rows: what is done once a row, and what a command need not import."""
 
 import hashlib
-import io
 import json
 import re
 import subprocess
@@ -13,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from ddl_bench.cli import output
 from ddl_bench.harness import run as runner
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.plan import cell as cells
@@ -129,22 +126,6 @@ def test_a_report_imports_no_library_of_methods(run: Path) -> None:
 
 def test_help_imports_no_numbers() -> None:
     assert not imported(["run", "--help"]) & {*HEAVY, "numpy", "pandas", "scipy", "matplotlib"}
-
-
-def test_a_long_table_is_not_fitted_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("fitted")
-
-    monkeypatch.setattr(output, "as_table", refuse)
-    records = [{"method": f"m[{i}]", "seconds": i / 4} for i in range(output.MOST_FOLDED + 1)]
-    stream = io.StringIO()
-    output.print_records(Console(file=stream, width=20), "cells", records, as_json=False)
-    title, heading, *lines = stream.getvalue().splitlines()
-    assert title == "cells"
-    assert heading.split() == ["method", "seconds"]
-    assert lines[3].split() == ["m[3]", "0.75"]
-    assert len(lines) == len(records)
-    assert {line.index(" ") < heading.index("seconds") for line in lines} == {True}
 
 
 def test_of_many_seeds_the_first_curves_are_drawn(

@@ -1,0 +1,153 @@
+"""Commands that train and measure, and that end what `run` has started elsewhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddl_bench.cli.commands import run_options as options
+from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag
+from ddl_bench.cli.console import console_of
+from ddl_bench.cli.lists import seed_list, words
+from ddl_bench.errors import UserError
+
+
+def run(
+    context: typer.Context,
+    track: options.Track = "quick",
+    methods: options.Methods = None,
+    datasets: options.Datasets = None,
+    seeds: options.Seeds = None,
+    plugin: options.Plugin = None,
+    rerun: options.Rerun = "",
+    retries: options.Retries = 0,
+    dry_run: options.DryRun = False,
+    calibrate: options.Calibrate = False,
+    budget: options.Budget = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    jobs: options.Jobs = None,
+    fresh_process: options.FreshProcess = False,
+    limit_train: options.LimitTrain = None,
+    limit_test: options.LimitTest = None,
+    val_fraction: options.ValFraction = None,
+    test_from_train: options.TestFromTrain = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    for_: options.For = None,
+    time_limit: options.TimeLimit = None,
+    memory_limit_gb: options.MemoryLimitGb = None,
+    out: options.Out = None,
+    name: options.Name = None,
+    report: options.Report = True,
+    keep_models: options.KeepModels = False,
+    tensorboard: options.Tensorboard = False,
+    public: options.Public = False,
+    as_json: options.AsJson = False,
+    engine: options.Engine = None,
+    runners: options.Runners = 1,
+    time: options.Time = "1h",
+    cpus: options.Cpus = None,
+    memory: options.Memory = "",
+    partition: options.Partition = "",
+    gres: options.Gres = "",
+    setup: options.Setup = None,
+    sbatch: options.Sbatch = None,
+) -> None:
+    """Train and measure methods on data sets; print the table and write the report.
+
+    A track names methods, data sets and seeds. One training, of one method on one data set with
+    one seed, is a *cell*: it runs in a process of its own and leaves a row of numbers. Finished
+    rows are kept, so the same command resumes a run that was stopped. The options below replace
+    what the track says.
+
+    Examples:
+
+    - `ddl-bench run`: seven methods on digits
+    - `ddl-bench run --methods sdl,"plainnet[depth=6]" --seeds 0-4`: other methods and seeds
+    - `ddl-bench run --datasets my-images.npz --budget 3m`: your images, three minutes a training
+    - `ddl-bench run table1 --engine slurm --runners 8 --time 4h`: as an array of Slurm jobs
+    - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
+    """
+    from ddl_bench.harness.folder import run_folder
+    from ddl_bench.plan.expansion import Overrides
+
+    overrides = Overrides.of(
+        methods=words(methods),
+        datasets=words(datasets),
+        seeds=seed_list(seeds),
+        budget=budget or None,
+        device=device,
+        threads=threads,
+        precision=precision,
+        time_limit=time_limit,
+        memory_limit_gb=memory_limit_gb,
+        limit_train=limit_train,
+        limit_test=limit_test,
+        val_fraction=val_fraction,
+        test_from_train=test_from_train,
+        plugins=plugin or (),
+        data_dir=data_dir,
+        download=download,
+        keep_models=keep_models,
+    )
+    if calibrate and not dry_run:
+        raise UserError("--calibrate is for --dry-run; give both")
+    folder = run_folder(track, out, overrides, name)
+    console = console_of()
+    if engine:
+        from ddl_bench.cli import machines
+
+        wanted = machines.Wanted(
+            engine=engine,
+            runners=runners,
+            time=time,
+            partition=partition,
+            gres=gres,
+            cpus=cpus,
+            memory=memory,
+            setup=setup or (),
+            sbatch=sbatch or (),
+        )
+        machines.start_runners(
+            console, context, track, folder, overrides, wanted, dry_run=dry_run, as_json=as_json
+        )
+    elif dry_run:
+        from ddl_bench.cli.dry_run import print_dry_run
+
+        print_dry_run(console, track, folder, overrides, jobs, calibrate=calibrate, as_json=as_json)
+    else:
+        from ddl_bench.cli import running
+
+        failed = running.run_with_view(
+            console,
+            track,
+            folder,
+            overrides,
+            rerun=rerun,
+            jobs=jobs,
+            fresh_process=fresh_process,
+            shift=running.shift_of(for_),
+            retries=retries,
+            report=report,
+            tensorboard=tensorboard,
+            public=public,
+            as_json=as_json,
+        )
+        raise typer.Exit(1 if failed else 0)
+
+
+def cancel(
+    run: Annotated[Path, typer.Argument(help="The run folder.")] = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """End the runners that `run --engine` has started; cells keep their checkpoints.
+
+    Example:
+
+    - `ddl-bench cancel results/table1`
+    """
+    from ddl_bench.cli.machines import cancel_runners
+
+    cancel_runners(console_of(), run, as_json=as_json)

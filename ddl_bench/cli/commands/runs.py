@@ -1,0 +1,142 @@
+"""Commands about run folders: report, publish, status, runs and clean."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag, RunFolder
+from ddl_bench.cli.console import console_of
+
+
+def report(
+    run: RunFolder = LAST_RUN,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report to this folder. Without it: RUN/report.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the tables (Markdown, CSV, LaTeX), the page and the figures of a run.
+
+    Example:
+
+    - `ddl-bench report --run results/table1`
+    """
+    from ddl_bench.cli.output import print_paths
+    from ddl_bench.cli.report import write_report
+
+    print_paths(console_of(), write_report(run, out), as_json=as_json)
+
+
+def publish(
+    out: Annotated[
+        Path, typer.Argument(help="Write the public copies to this folder; it may be RUN itself.")
+    ],
+    run: RunFolder = LAST_RUN,
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy a run without the names of its host and user, and without absolute paths.
+
+    Rows, arrays, models and the report are copied, logs and checkpoints are not. IDs and numbers
+    stay as they are, and every command reads the copy as it reads the run. `ddl-bench run
+    --public` makes a run public as it goes.
+
+    Example:
+
+    - `ddl-bench publish public/table1 --run results/table1`
+    """
+    from ddl_bench.cli.output import print_paths
+    from ddl_bench.cli.report import write_report
+    from ddl_bench.results.publish import publish as copy
+
+    paths = copy(run, out) | write_report(out, None)
+    print_paths(console_of(), paths, as_json=as_json)
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")] = LAST_RUN,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again every two seconds, until nothing runs or waits."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show which cells of a run are waiting, running, stale, done and failed.
+
+    It reads the run folder alone, so that it works from any machine that sees the folder, while
+    the run goes on. A running cell is shown with its phase, the share of its training that is
+    done, its last accuracy on validation images and the time that is left; a failed one with the
+    reason. A cell is *stale* if its runner is gone: the next runner takes it.
+
+    Examples:
+
+    - `ddl-bench status`
+    - `ddl-bench status results/table1 --watch`
+    """
+    from ddl_bench.cli.status import print_status
+
+    print_status(console_of(), folder, watch=watch, as_json=as_json)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds the run folders.")] = (
+        LAST_RUN.parent
+    ),
+    as_json: JsonFlag = False,
+) -> None:
+    """List the run folders: track, cells that are done, failed and waiting, data sets, size.
+
+    Examples:
+
+    - `ddl-bench runs`
+    - `ddl-bench runs /shared/results --json`
+    """
+    from ddl_bench.cli.runs import print_runs
+
+    print_runs(console_of(), folder, as_json=as_json)
+
+
+def clean(
+    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")],
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Remove every cell whose row is not ok; `run` repeats it."),
+    ] = False,
+    label: Annotated[
+        str | None, typer.Option(help="Remove every cell of the method of this label.")
+    ] = None,
+    work: Annotated[
+        bool,
+        typer.Option(
+            "--work",
+            help="Remove logs, checkpoints and claims in FOLDER/work that no living runner holds. "
+            "A cell that was stopped then begins anew.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Remove nothing; say what would be removed.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove cells of a run: rows with their arrays, models, logs and checkpoints.
+
+    It says what it will remove and asks. A cell that a living runner holds is never touched.
+
+    Examples:
+
+    - `ddl-bench clean results/quick --failed`
+    - `ddl-bench clean results/quick --label sdl --dry-run`
+    """
+    from ddl_bench.cli.clean import clean_run
+
+    clean_run(
+        console_of(),
+        folder,
+        failed=failed,
+        label=label,
+        work=work,
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )

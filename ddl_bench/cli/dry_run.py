@@ -1,0 +1,86 @@
+"""List the cells of a track with the time that each is expected to take."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from ddl_bench.cli.output import as_duration, emit, print_records
+from ddl_bench.cli.table import NAME_WIDTH, Column
+from ddl_bench.files import name_of
+from ddl_bench.harness.estimate import estimate, wall_times
+from ddl_bench.harness.slots import n_slots
+from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results.rows import load_rows
+
+CELLS = (
+    Column("method", folds_to=NAME_WIDTH),
+    Column("data set", folds_to=NAME_WIDTH),
+    Column("seed", is_right=True),
+    Column("budget", rank=3),
+    Column("limit", rank=5),
+    Column("expected"),
+    Column("from", rank=2),
+    Column("cell", rank=4),
+)
+
+
+def print_dry_run(
+    console: Console,
+    track: str,
+    folder: Path,
+    overrides: Overrides,
+    jobs: int | None,
+    *,
+    calibrate: bool = False,
+    as_json: bool,
+) -> None:
+    """Print the cells of a track with the time that each is expected to take.
+
+    With `calibrate` a short training of each method is timed on this machine.
+    """
+    cells = plan(track, overrides)
+    slots = n_slots(cells, jobs)
+    rows = load_rows(folder) if (folder / "cells").is_dir() else []
+    finished = {row.cell.id for row in rows}
+    wall_times_s = wall_times(rows)
+    calibrated = {}
+    if calibrate:
+        from ddl_bench.harness.calibrate import calibrate as time_methods
+
+        unfinished = [cell for cell in cells if cell.id not in finished]
+        calibrated = time_methods(unfinished, slots)
+    records: list[dict[str, Any]] = []
+    total_s = 0.0
+    for cell in cells:
+        if cell.id in finished:
+            expected_s = 0.0
+            basis = "finished"
+        else:
+            expected_s, basis = estimate(cell, wall_times_s)
+            if basis != "measured" and cell.settings in calibrated:
+                expected_s = calibrated[cell.settings]
+                basis = "calibrated"
+        total_s += expected_s
+        records.append(
+            {
+                "method": cell.label,
+                "data set": Path(cell.dataset).name,
+                "seed": cell.seed,
+                "budget": cell.budget.as_option(),
+                "limit_s": cell.limits.time_s,
+                "expected_s": round(expected_s, 1),
+                "from": basis,
+                "cell": cell.id,
+            }
+        )
+    if as_json:
+        emit(records)
+        return
+    for record in records:
+        for key in ("limit_s", "expected_s"):
+            record[key.removesuffix("_s")] = as_duration(record.pop(key))
+    print_records(console, f"{len(cells)} cells", records, CELLS, as_json=False)
+    left = as_duration(total_s / slots)
+    console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")

@@ -1,0 +1,82 @@
+"""What earlier runs have left of the cells of a run, and which of them are run again."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ddl_bench.errors import UserError, nearest
+from ddl_bench.files import is_torn, warn_damaged
+from ddl_bench.harness.folder import checkpoint_path, row_path
+from ddl_bench.plan.cell import Cell
+from ddl_bench.results import rows as stored
+from ddl_bench.results.rows import Row
+
+
+class Stock(NamedTuple):
+    """The cells of a run, and which of them are run now.
+
+    Parameters
+    ----------
+    cell_ids
+        Of all cells, each once.
+    earlier
+        The rows that were there before, by cell ID.
+    finished
+        Those of them that stay, by cell ID.
+    waiting
+        The cells that are to be run, in order.
+    """
+
+    cell_ids: list[str]
+    earlier: dict[str, Row]
+    finished: dict[str, Row]
+    waiting: list[Cell]
+
+
+def take_stock(folder: Path, cells: Iterable[Cell], rerun: str) -> Stock:
+    """Read what earlier runs have left, and choose which cells are run now.
+
+    The checkpoints of cells that are to begin afresh are removed.
+    """
+    cell_of = {cell.id: cell for cell in cells}
+    earlier = read_rows(folder, cell_of)
+    again = chosen_again(rerun, cell_of, earlier)
+    if rerun != "failed":  # a failed cell is resumed from its checkpoint
+        for cell_id in again:
+            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+    again |= with_torn_arrays(folder, earlier)
+    finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
+    waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
+    return Stock(list(cell_of), earlier, finished, waiting)
+
+
+def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
+    """Read the rows of cells, by ID, of those that have one."""
+    rows = stored.read_rows(row_path(folder, cell_id) for cell_id in cell_ids)
+    return {row.cell.id: row for row in rows}
+
+
+def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
+    """Return the cells whose kept predictions were cut off, as by a copy that was not completed."""
+    torn = set()
+    for cell_id in cell_ids:
+        path = folder / "cells" / f"{cell_id}.npz"
+        if is_torn(path):
+            warn_damaged(path, "not a whole .npz file; its cell is run again")
+            torn.add(cell_id)
+    return torn
+
+
+def chosen_again(rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Row]) -> set[str]:
+    """Return the IDs of the cells that `rerun` names. Raises UserError where it names none."""
+    if not rerun:
+        return set()
+    if rerun == "all":
+        return set(cells)
+    if rerun == "failed":
+        return {cell_id for cell_id, row in earlier.items() if row.status != "ok"}
+    chosen = {cell_id for cell_id in cells if cell_id.startswith(rerun)}
+    if not chosen:
+        choice = nearest(rerun, ["failed", "all", *cells])
+        raise UserError(f"--rerun {rerun!r}: no such cell in this run; {choice}")
+    return chosen

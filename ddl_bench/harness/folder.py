@@ -1,0 +1,57 @@
+"""The run folder: its name, and where the files of a cell lie in it."""
+
+import os
+import re
+from pathlib import Path
+
+from ddl_bench.errors import UserError
+from ddl_bench.plan.expansion import Overrides
+from ddl_bench.plan.variant import variant
+
+RESULTS = Path("results")
+
+
+def run_folder(
+    track: str,
+    out: str | Path | None = None,
+    overrides: Overrides | None = None,
+    name: str | None = None,
+) -> Path:
+    """Return the run folder: `out`, or results/`name`, or else results/VARIANT.
+
+    The variant is the name of the track with what the overrides change, as in `quick-3m`, so that
+    rows of one folder belong together. Raises UserError for a name that is none of a folder.
+    """
+    if name is not None:
+        if out:
+            raise UserError("--name and --out both say where the results go; give one of them")
+        if not re.fullmatch(r"\w[\w.=+-]*", name):
+            raise UserError(
+                f"--name {name!r:.80}: expected letters, digits, '_', '.', '=', '+' and '-'; "
+                "--out takes any path"
+            )
+        return RESULTS / name
+    return Path(out) if out else RESULTS / variant(track, overrides or Overrides())
+
+
+def make_folders(folder: Path) -> None:
+    """Make the folders of a run. Raises UserError where nothing can be written there."""
+    work = folder / "work"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        (folder / "cells").mkdir(exist_ok=True)
+        probe = work / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot write there: {error.strerror}") from None
+
+
+def row_path(folder: Path, cell_id: str) -> Path:
+    """Return the file of a row."""
+    return folder / "cells" / f"{cell_id}.json"
+
+
+def checkpoint_path(folder: Path, cell_id: str) -> Path:
+    """Return the file from which a cell is resumed."""
+    return folder / "work" / f"{cell_id}.checkpoint"

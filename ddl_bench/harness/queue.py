@@ -1,0 +1,184 @@
+"""The cells of a run that wait: which one is started next, tried again, or left to others."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ddl_bench.harness import cores
+from ddl_bench.harness.claims import claim, holder
+from ddl_bench.harness.folder import row_path
+from ddl_bench.harness.launcher import Launcher
+from ddl_bench.harness.supervise import Job
+from ddl_bench.plan.cell import Cell
+from ddl_bench.results.rows import Row, read_row, write_row
+
+BROKEN = ("crashed", "oom")  # statuses of cells that may end well when they are tried again
+SURE_FACTOR = 1.5  # times the expected seconds: a cell that has so long is sure to end
+
+
+class Queue:
+    """The cells of a run that wait for a worker, and those that other runners hold.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    waiting
+        Cells to run, in order.
+    earlier
+        Rows that were there before, by cell ID; any other row was written by another runner.
+    launcher
+        Starts the workers.
+    retries
+        How often a cell is tried again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        waiting: list[Cell],
+        earlier: Mapping[str, Row],
+        launcher: Launcher,
+        *,
+        retries: int = 0,
+    ) -> None:
+        self.waiting = list(waiting)
+        self._launcher = launcher
+        self._folder = folder
+        self._earlier = dict(earlier)
+        self._retries = retries
+        self._broken: list[Cell] = []  # to be tried again
+        self._attempts: dict[str, list[str]] = {}  # that failed, by cell ID
+        self._elsewhere: list[Cell] = []
+        self._set_aside: list[Cell] = []
+        self._not_resumable: set[str] = set()  # names of methods
+        self._has_looked = False  # at what others hold, since a cell was started last
+
+    def leave(self, cell: Cell) -> None:
+        """Leave a cell to another runner."""
+        self._elsewhere.append(cell)
+
+    def set_aside(self, cell: Cell) -> None:
+        """Leave a cell to a later runner, which has more time."""
+        self._set_aside.append(cell)
+
+    def note_not_resumable(self, cell: Cell) -> None:
+        """Note that cells of this method are not worth starting unless they fit."""
+        self._not_resumable.add(cell.method)
+
+    def left(self) -> list[Cell]:
+        """List the cells that are left to later runners."""
+        return self.waiting + self._broken + self._set_aside
+
+    def with_attempts(self, job: Job, row: Row) -> Row:
+        """Write into the row of a cell how its earlier attempts ended, if there were any."""
+        attempts = self._attempts.get(job.cell.id)
+        if not attempts or not job.claim.is_held():
+            return row
+        row = row.model_copy(update={"failed_attempts": tuple(attempts)})
+        write_row(self._folder, row)
+        return row
+
+    def try_again(self, cell: Cell, row: Row) -> bool:
+        """Put a cell whose worker broke down behind all others, if it may be tried again."""
+        attempts = self._attempts.setdefault(cell.id, [])
+        if row.status not in BROKEN or len(attempts) >= self._retries:
+            return False
+        attempts.append(f"{row.status}: {row.reason}")
+        self._earlier[cell.id] = row
+        self._broken.append(cell)
+        return True
+
+    def look_again(self) -> bool:
+        """Take up cells that broke down, or else those that others held; False where none is left.
+
+        What others hold is looked at once after the last start of a cell.
+        """
+        if self._broken:
+            self.waiting = self._broken
+            self._broken = []
+            return True
+        if self._has_looked or not self._elsewhere:
+            return False
+        self._has_looked = True
+        self.waiting = self._elsewhere
+        self._elsewhere = []
+        return True
+
+    def start_next(self, running: Sequence[Job], remaining_s: float) -> Job | None:
+        """Start the first cell that no other runner has taken or finished.
+
+        None where there is none, or where other runners of this machine use the cores.
+
+        Parameters
+        ----------
+        running
+            The cells that run already.
+        remaining_s
+            Seconds until the runner stops. Cells that take longer come last, and are stopped at
+            once where their method cannot be resumed.
+        """
+        free = free_cores(running)
+        while self._put_fitting_first(remaining_s):
+            cell = self.waiting[0]
+            taken = cores.take(free, cell.threads, cell.machine.device)
+            if taken is None:
+                return None
+            self.waiting.pop(0)
+            claimed = claim(self._folder / "work", cell.id)
+            if claimed is None:
+                self.leave(cell)
+            elif self._is_finished(cell.id):
+                claimed.release()
+            else:
+                self._has_looked = False
+                earlier = self._earlier.get(cell.id)
+                try:
+                    job = Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                    job.must_be_resumable = needed_s(cell) > remaining_s
+                    return job
+                except BaseException:
+                    claimed.release()
+                    taken.release()
+                    raise
+            taken.release()
+        return None
+
+    def _put_fitting_first(self, remaining_s: float) -> bool:
+        """Bring the first cell that fits to the front; False where no cell is worth starting."""
+        for index, cell in enumerate(self.waiting):
+            if needed_s(cell) <= remaining_s:
+                self.waiting.insert(0, self.waiting.pop(index))
+                return True
+        hopeless = [cell for cell in self.waiting if cell.method in self._not_resumable]
+        self._set_aside += hopeless
+        self.waiting = [cell for cell in self.waiting if cell not in hopeless]
+        return bool(self.waiting)
+
+    def core_users(self, running: Sequence[Job]) -> list[int]:
+        """List the processes that use the cores, or the GPU, that the next cell waits for."""
+        return cores.users(free_cores(running), self.waiting[0].machine.device)
+
+    def _is_finished(self, cell_id: str) -> bool:
+        """Whether another runner has written a row since this one began."""
+        row = read_row(row_path(self._folder, cell_id))
+        return row is not None and row != self._earlier.get(cell_id)
+
+    def held(self) -> Iterator[tuple[str, str]]:
+        """Yield the cells that were left to other runners, and who holds them now."""
+        for cell in self._elsewhere:
+            who = holder(self._folder / "work", cell.id)
+            yield cell.id, who or "a runner that has just ended"
+
+
+def needed_s(cell: Cell) -> float:
+    """Return how many seconds a cell is sure to end in, for the choice of cells that fit."""
+    if cell.expected_s is None:
+        return cell.limits.time_s
+    return min(cell.limits.time_s, SURE_FACTOR * cell.expected_s)
+
+
+def free_cores(running: Iterable[Job]) -> list[int]:
+    """List the cores of this process that none of its cells uses."""
+    busy = {core for job in running for core in job.cores}
+    return sorted(os.sched_getaffinity(0) - busy)
