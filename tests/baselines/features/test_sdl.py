@@ -162,7 +162,7 @@ def test_codes_of_the_first_layer_satisfy_the_optimality_conditions_of_the_lasso
 def test_spams_encodes_as_we_do(penalty: dict[str, Any]) -> None:
     pytest.importorskip("spams", reason="the extra `spams` is not installed")
     X: Floats = (draw(7, 200, 16) / 4).numpy()
-    coders: list[Coder] = [kind(**penalty).coder(0) for kind in (SDL, Spams)]
+    coders: list[Coder] = [kind(**penalty).layer_coder(0) for kind in (SDL, Spams)]
     D = next(coders[0].learn(X, 40, 0, 1))
     ours, theirs = (coder.encode(X, D, 1).toarray() for coder in coders)
 
