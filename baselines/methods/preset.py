@@ -22,14 +22,16 @@ class Preset(NamedTuple):
 class PresetMethod(NetworkMethod):
     """Train a network whose size and recipe a preset may fix.
 
-    A subclass has `presets` by name. The preset "small" is not among them: it leaves all options
-    as they are given.
-
     Parameters
     ----------
     preset
         "small", or "published": size and recipe of the publication. The latter fixes the options
         of size; its recipe stands in place of "fast", and `recipe` may change settings of it.
+
+    Notes
+    -----
+    A subclass has `presets` by name. The preset "small" is not among them: it leaves all options
+    as they are given.
     """
 
     presets: ClassVar[Mapping[str, Preset]]

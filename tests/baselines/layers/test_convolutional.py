@@ -145,12 +145,19 @@ def test_lipschitz_holds_where_the_worst_codes_lie_between_the_frequencies_looke
 def multi(
     layout: Layout, *, n_steps: int, seed: int = 0, side: int = 10, **options: bool
 ) -> MultiLayerNet:
-    """In double precision, with random thresholds and, where they are apart, analysis filters."""
+    """In double precision, with random thresholds and, where they are apart, analysis filters.
+
+    Filters and steps that start small are enlarged: else there would be no code.
+    """
     torch.manual_seed(seed)
     net = MultiLayerNet((2, side, side), 3, layout, n_steps=n_steps, **options).double()
     with torch.no_grad():
         for bias in net.bias:
             bias.copy_(-0.1 * randn(len(bias), seed=seed).abs())
+        if net.free_steps:
+            for W, bias in zip(net.W, net.bias, strict=True):
+                W.mul_(8)
+                bias.neg_()
         for depth, step in enumerate(net.step):
             step.fill_(0.5 + 0.2 * depth)
         for B in net.B:

@@ -125,16 +125,16 @@ def test_a_published_network_learns() -> None:
     assert losses[1] < 0.5 * losses[0]
 
 
-@pytest.mark.parametrize("method", [DDL(width=8), TaskDriven(width=8)])
-def test_penalties_stay_where_they_are_not_learned(method: Any) -> None:
-    for learns in (True, False):
-        chosen = type(method)(width=8, learn_penalty=learns)
-        net = fit(chosen).module
-        assert isinstance(net, DDLNet)
-        for layer in net.codings:
-            assert (float(layer.lmbd) != pytest.approx(0.1)) == learns
-            assert (float(layer.alpha) != pytest.approx(0.5)) == learns
-            assert bool(layer.linear.abs().max() > 0), "the linear term is learned in both"
+@pytest.mark.parametrize("cls", [DDL, TaskDriven])
+@pytest.mark.parametrize("learns", [True, False])
+def test_penalties_stay_where_they_are_not_learned(cls: Any, learns: bool) -> None:
+    net = fit(cls(width=8, learn_penalty=learns)).module
+    assert isinstance(net, DDLNet)
+    for layer in net.codings:
+        assert (float(layer.lmbd) != pytest.approx(0.1)) == learns
+        assert (float(layer.alpha) != pytest.approx(0.5)) == learns
+        assert layer.linear is not None
+        assert float(layer.linear.abs().max()) > 0, "the linear term is learned in both"
 
 
 def test_crate_lite_by_adamw_looks_at_fewer_tokens() -> None:

@@ -1,6 +1,7 @@
 """Schedules that publications name."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,9 @@ def test_steps_lie_where_they_are_put() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "steps"])
 def test_the_rate_rises_first(schedule: str) -> None:
-    options = {"lr": 0.1, "batch_size": 128, "schedule": schedule}
-    warm = PublishedRecipe(warm_up=0.2, **options)  # type: ignore[arg-type]
-    cold = PublishedRecipe(**options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"lr": 0.1, "batch_size": 128, "schedule": schedule}
+    warm = PublishedRecipe(warm_up=0.2, **options)
+    cold = PublishedRecipe(**options)
     rates = [warm.rate(share / 1000, N_TRAIN) for share in range(1001)]
     assert rates[0] == 0
     assert rates[:100] == sorted(rates[:100])
@@ -58,6 +59,6 @@ def test_settings_change_it_like_any_recipe() -> None:
         ({"schedule": "exponential"}, "schedule='exponential'"),
     ],
 )
-def test_wrong_settings_are_named(options: dict[str, object], message: str) -> None:
+def test_wrong_settings_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PublishedRecipe(lr=0.1, **options)  # type: ignore[arg-type]
+        PublishedRecipe(lr=0.1, **options)
