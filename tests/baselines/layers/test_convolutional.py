@@ -355,6 +355,20 @@ def test_published_coding_layers_have_no_relu_behind_their_batch_norm(
     assert float(bare.features[:2](bare.normalise(task.train.X)).min()) < 0
 
 
+@torch.no_grad()
+def test_the_step_is_about_a_quarter_shorter_than_by_power_iteration() -> None:
+    """As the method declares: SDNet takes 0.9 / the largest eigenvalue of D'D on the image."""
+    torch.manual_seed(0)
+    layer = CodingLayer(3, 64)
+    codes = torch.randn(1, 64, 32, 32)
+    eigenvalue = 0.0
+    for _ in range(50):
+        image = layer.dictionary.adjoint(layer.dictionary(codes, torch.Size((32, 32))))
+        eigenvalue = float(image.norm() / codes.norm())
+        codes = image / image.norm()
+    assert 0.7 < float(layer.step) * eigenvalue / 0.9 < 0.85
+
+
 def test_atoms_and_step_are_restored() -> None:
     net = CSCNet(layers="all").network(task_of((3, 9, 9)))
     layers = [part for part in net.modules() if isinstance(part, CodingLayer)]
