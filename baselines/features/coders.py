@@ -23,6 +23,9 @@ DEFAULT_LMBD = 0.1  # for patches of about unit norm
 DEFAULT_N_NONZERO = 5  # of the learners that count non-zeros, where codes are penalised
 ONLINE_BATCH_SAMPLES = 512
 TOL = 1e-3  # relative duality gap of the codes
+# Of FISTA: a fixed number, so that the codes of a sample do not depend on the others of its block,
+# which is solved until all have converged.
+FISTA_ITERATIONS = 40
 
 
 class Coder(Protocol):
@@ -54,8 +57,9 @@ class SynthesisCoder:
         "online", whose step is a mini-batch of 512 samples, or "ksvd", "ksvd-exact" and "mod",
         whose step is a pass over all samples.
     pursuit
-        What finds the codes: "coordinate-descent" or "fista", which penalise them, or "omp" or
-        "ormp", which count non-zeros. None: coordinate descent, or OMP where n_nonzero is given.
+        What finds the codes: "coordinate-descent" or 40 iterations of "fista", which penalise them,
+        or "omp" or "ormp", which count non-zeros. None: coordinate descent, or OMP where n_nonzero
+        is given.
     lmbd
         Penalty of the codes. None: 0.1.
     n_nonzero
@@ -119,7 +123,11 @@ class SynthesisCoder:
             options["method"] = self.pursuit.replace("-", "_")
         if self.counts:
             return encode(X, D, n_nonzero=self.count(*D.shape), **options).codes
-        return encode(X, D, lmbd=self.penalty, tol=TOL, **options).codes
+        if self.pursuit == "fista":
+            options |= {"tol": 0.0, "max_iter": FISTA_ITERATIONS}
+        else:
+            options["tol"] = TOL
+        return encode(X, D, lmbd=self.penalty, **options).codes
 
     def synthesis(self, D: Floats) -> Floats:
         """Return D.T."""

@@ -50,9 +50,9 @@ class SDL(SparseStack):
         the non-zeros of codes, 5 where n_nonzero is None; the codes themselves are those of the
         coder.
     coder
-        What finds the codes: "coordinate-descent" or "fista", which penalise them, or "omp" or
-        "ormp", which count non-zeros, 5 where n_nonzero is None. None: coordinate descent, or OMP
-        where n_nonzero is given.
+        What finds the codes: "coordinate-descent" or 40 iterations of "fista", which penalise them,
+        or "omp" or "ormp", which count non-zeros, 5 where n_nonzero is None. None: coordinate
+        descent, or OMP where n_nonzero is given.
     """
 
     name: ClassVar[str] = "sdl"

@@ -193,7 +193,7 @@ def reference(net: MultiLayerNet, x: Array, sides: list[tuple[int, ...]]) -> lis
     """Codes of all layers by the published updates, through each effective dictionary."""
     n = len(net.coded)
     step = net.lipschitz.numpy()[0]
-    free = [float(each) for each in net.step] or [1.0] * n
+    free = [each.item() for each in net.step] or [1.0] * n
     areas = [math.prod(side) for side in sides[1:]]
     W = [matrix(*pair) for pair in zip(net.dictionaries(net.W), sides[:-1], strict=True)]
     filters = net.dictionaries(net.B or net.W)
@@ -277,7 +277,7 @@ def test_free_steps_start_small_and_leave_the_deepest_codes_as_they_are(n_steps:
     assert float(bounded.W[0].std()) == pytest.approx((2 / 32) ** 0.5, rel=0.02)
     torch.testing.assert_close(free.features(X), free.codes(X)[-1].flatten(1))
     torch.testing.assert_close(bounded.features(X), bounded.codes(X)[-1].flatten(1) / (n_steps + 1))
-    assert [float(step) for step in free.step] == [1.0]
+    assert [step.item() for step in free.step] == [1.0]
     assert torch.equal(free.lipschitz, torch.ones(1, 1))
 
 
