@@ -127,8 +127,9 @@ class MultiLayerNet(nn.Module):
         self.plain = nn.ModuleList()
         for before, after in pairwise((inputs, *layout.plain)):
             convolution = nn.Conv2d(before, after, 3, padding=1)
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            if free_steps:
+            if not free_steps:
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            elif convolution.bias is not None:
                 nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
                 nn.init.zeros_(convolution.bias)
             self.plain.append(convolution)

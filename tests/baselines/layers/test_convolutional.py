@@ -273,8 +273,8 @@ def test_free_steps_start_small_and_leave_the_deepest_codes_as_they_are(n_steps:
         torch.manual_seed(0)
         nets.append(MultiLayerNet((2, 10, 10), 3, large, n_steps=n_steps, free_steps=free_steps))
     bounded, free = nets
-    assert float(free.W[0].std()) == pytest.approx(0.1 / 32**0.5, rel=0.02)
-    assert float(bounded.W[0].std()) == pytest.approx((2 / 32) ** 0.5, rel=0.02)
+    assert free.W[0].std().item() == pytest.approx(0.1 / 32**0.5, rel=0.02)
+    assert bounded.W[0].std().item() == pytest.approx((2 / 32) ** 0.5, rel=0.02)
     torch.testing.assert_close(free.features(X), free.codes(X)[-1].flatten(1))
     torch.testing.assert_close(bounded.features(X), bounded.codes(X)[-1].flatten(1) / (n_steps + 1))
     assert [step.item() for step in free.step] == [1.0]
