@@ -352,7 +352,7 @@ def test_published_coding_layers_have_no_relu_behind_their_batch_norm(
         counts.append(sum(isinstance(part, nn.ReLU) for part in net.modules()))
     assert counts[0] - counts[1] == n_fewer
     bare: Any = CSCNet(layers=layers, relu=False).network(task)
-    assert float(bare.features[:2](bare.normalise(task.train.X)).min()) < 0
+    assert bare.features[:2](bare.normalise(task.train.X)).min().item() < 0
 
 
 @torch.no_grad()
