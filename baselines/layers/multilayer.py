@@ -24,7 +24,7 @@ The authors learn D_i and step_i apart: step_i starts at 1, D_i at normal number
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,8 @@ class MultiLayerNet(nn.Module):
         inputs = shape[0]
         for n_atoms, kernel, _, _ in layout.coded:
             filters = torch.randn(n_atoms, inputs, kernel, kernel)
-            scale = ((0.01 if free_steps else 2) / (inputs * kernel**2)) ** 0.5
+            variance = (0.01 if free_steps else 2) / (inputs * kernel**2)
+            scale = variance**0.5
             self.W.append(filters * scale)
             if free and free_steps:
                 self.B.append(torch.randn_like(filters) * scale)
@@ -127,11 +128,11 @@ class MultiLayerNet(nn.Module):
         self.plain = nn.ModuleList()
         for before, after in pairwise((inputs, *layout.plain)):
             convolution = nn.Conv2d(before, after, 3, padding=1)
-            if not free_steps:
-                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            elif convolution.bias is not None:
+            if free_steps:
                 nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
-                nn.init.zeros_(convolution.bias)
+                nn.init.zeros_(cast(Tensor, convolution.bias))
+            else:
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             self.plain.append(convolution)
         n_features = self.features(torch.zeros(1, *shape)).shape[1]
         self.head = nn.Linear(n_features, n_classes)

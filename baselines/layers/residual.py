@@ -6,8 +6,8 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from baselines.layers.convolutional import CodingLayer, FirstCodes
+from ddl_bench.training import backbones
 from ddl_bench.training.backbones import Block, ClassMaps
-from ddl_bench.training.backbones import relu as rectified
 
 CodedLayers = Literal["first", "all"]
 
@@ -60,7 +60,7 @@ class CodingResNet(ClassMaps):
         features = [coding(channels, width, 3, 1), nn.BatchNorm2d(width)]
         if relu:
             features.append(nn.ReLU())
-        inside = rectified if relu or layers == "first" else unchanged
+        inside = backbones.relu if relu or layers == "first" else unchanged
         inputs = width
         for stage in range(n_stages):
             outputs = width * 2**stage

@@ -52,7 +52,8 @@ class CSCNet(PresetMethod):
         differs="smaller by default; a ReLU behind the batch norm of coding layers, left out by "
         "relu=false and in the preset; no weights in shortcuts; the step comes from a bound, and "
         "is about a quarter shorter than by the authors' power iteration; the gradient is FISTA's, "
-        "at the extrapolated point, which is another one from the third step on",
+        "at the extrapolated point, which matters from the third step on; the preset's crops have "
+        "a reflected border, and biases and batch norm no weight decay",
     )
     wrap = CodingNetwork
     presets: ClassVar[Mapping[str, Preset]] = {

@@ -120,10 +120,11 @@ class DDL(PresetMethod, ImplicitMethod):
         references=("mahdizadehaghdam2019", "tang2021"),
         published="93.04 % on CIFAR-10 and 68.76 % on CIFAR-100: 9 layers, 1.4 M parameters, the "
         "full schedule (as tang2021 has it)",
-        differs="lmbd and alpha are learned, and lmbd falls to 0 in half of the layers of "
-        "all-cnn-c, where the publication has a constant lmbd > 0, as learn_penalty=false and the "
-        "preset have; batch norm before each layer and the classifier, unit-norm atoms and their "
-        "start from patches are ours, and so is the rate of 0.03, also with recipe=paper",
+        differs="lmbd and alpha are learned, where the publication has a constant lmbd > 0, as "
+        "learn_penalty=false and the preset have; a learned lmbd may fall to 0, and did so within "
+        "96 training steps in half of the layers of all-cnn-c; batch norm before each layer and "
+        "the classifier, unit-norm atoms and their start from patches are ours, and so is the rate "
+        "of 0.03, also with recipe=paper",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=RATE)
     presets: ClassVar[Mapping[str, Preset]] = {

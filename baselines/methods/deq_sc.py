@@ -45,8 +45,8 @@ class DEQSC(PresetMethod):
         formula="codes = argmin over codes >= 0 of 0.5*norm(X - D(codes))**2 + lmbd*norm1(codes) + "
         "0.5*alpha*norm(codes)**2",
         references=("bai2019", "bai2020"),
-        published="none of this network; 93.6 % on CIFAR-10 by the multiscale equilibrium network "
-        "of bai2020, 10 M parameters",
+        published="none of this network; 93.6 ± 0.2 % on CIFAR-10 by the multiscale equilibrium "
+        "network of bai2020, 10 M parameters",
         differs="one layer is an equilibrium, not the whole network; the ridge alpha = 1 beside "
         "atoms of unit norm makes the fixed point easy to find, and shrinks the codes",
     )

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.layers.convolutional import CodingNetwork
 from baselines.layers.multilayer import CodedMaps, Layout, MultiLayerNet
 from baselines.methods.preset import Preset, PresetMethod
-from ddl_bench.api import About, Budget, Task, Training
+from ddl_bench.api import About, Budget, Classifier, Task, Training
 from ddl_bench.errors import UserError
 from ddl_bench.options import NotNegative
 from ddl_bench.training.recipe import Recipe, adapted
@@ -39,9 +39,9 @@ ML_RECIPE = PublishedRecipe(
     flip="random",
 )
 START_AND_RECIPE = (
-    "filters start by Kaiming's rule, where the authors' are 14 times smaller; flips, smoothed "
-    "labels, weight decay and a rate of 0.1, where the authors only crop, at a rate of 0.005. The "
-    "preset follows the authors, but for crops whose border is reflected, not black"
+    "coding filters start by Kaiming's rule, where the authors' are 14 times smaller; flips, "
+    "smoothed labels, weight decay and a rate of 0.1, where the authors only crop, at a rate of "
+    "0.005. The preset follows the authors, but for crops whose border is reflected, not black"
 )
 UNFOLDING = (
     "2 unfoldings by default; steps follow from the filters, the authors learn them apart; the "
@@ -100,9 +100,15 @@ class MLISTA(PresetMethod):
 
     def start(self, task: Task, budget: Budget) -> Training:
         """Begin a training; images are not flipped with preset="published"."""
-        if self.preset == "published":
-            task = replace(task, mirror=False)
-        return super().start(task, budget)
+        return super().start(self.without_flips(task), budget)
+
+    def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
+        """Rebuild a kept classifier."""
+        return super().restore(state, self.without_flips(task))
+
+    def without_flips(self, task: Task) -> Task:
+        """Return the task, which allows no mirror images with preset="published"."""
+        return replace(task, mirror=False) if self.preset == "published" else task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ class PresetMethod(NetworkMethod):
         if self.preset not in self.presets:
             return self
         options = self.presets[self.preset].options
+        # The recipe is that of the preset, which does not matter for the network.
         return replace(self, preset="small", recipe="fast", **options)
 
     def class_recipes(self) -> Mapping[str, Recipe]:

@@ -67,7 +67,7 @@ class SCN(PresetMethod):
         "1, 0.69 M parameters, 200 epochs",
         differs="smaller by default; unit-norm atoms that start from patches, and alpha > 0, are "
         "ours; each image is shifted and flipped for itself, a whole batch alike in the authors' "
-        "code",
+        "code; the preset's crops have a reflected border",
     )
     wrap = DDLNetwork
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.05)

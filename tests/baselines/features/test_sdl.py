@@ -190,8 +190,8 @@ def coded(**options: Any) -> tuple[Floats, Floats]:
 @pytest.mark.parametrize("learner", ["online", "ksvd", "ksvd-exact", "mod"])
 def test_learner_and_coder_are_chosen_apart(learner: Learner) -> None:
     D, codes = coded(learner=learner, coder="fista")
-    found = encode(SIGNALS, D, lmbd=0.1, method="fista", tol=0, max_iter=40, n_threads=1)
-    assert np.array_equal(codes, found.codes)
+    expected = encode(SIGNALS, D, lmbd=0.1, method="fista", tol=0, max_iter=40, n_threads=1)
+    assert np.array_equal(codes, expected.codes)
     best = encode(SIGNALS, D, lmbd=0.1, tol=1e-8).codes
 
     def objective(values: Floats) -> float:

@@ -13,11 +13,10 @@ from baselines.methods.csc_net import CSCNet
 from baselines.methods.ddl import DDL
 from baselines.methods.deq_sc import DEQSC
 from baselines.methods.ml_csc import MLCNN, MLFISTA, MLISTA, MLLISTA
-from baselines.methods.preset import PresetMethod
+from baselines.methods.preset import PresetMethod, PresetName
 from baselines.methods.scn import SCN
 from baselines.methods.task_driven import TaskDriven
 from ddl_bench.api import Budget, Split, Task
-from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.network import Network
 from ddl_bench.training.recipe import RECIPES, RecipeOptions
 from tests.conftest import DIGITS, Clock, fit
@@ -25,6 +24,7 @@ from tests.conftest import DIGITS, Clock, fit
 COLOUR = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
 SPLIT = Split(X=COLOUR, y=torch.arange(2))
 CIFAR = Task(name="cifar", class_names=tuple("0123456789"), train=SPLIT, val=SPLIT, mirror=True)
+FEW = Split(X=DIGITS.train.X[:128], y=DIGITS.train.y[:128])
 PUBLISHED: list[PresetMethod] = [
     CSCNet(preset="published"),
     DEQSC(preset="published"),
@@ -101,24 +101,21 @@ def test_options_are_checked_beside_what_the_preset_fixes() -> None:
     assert CSCNet(preset="published", lmbd=0.2).sized().lmbd == 0.2
 
 
-def test_ml_ista_is_trained_without_flips_as_its_authors_do(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("preset", "n_views"), [("small", 2), ("published", 1)])
+def test_ml_ista_sees_no_mirror_images_where_its_authors_show_none(
+    preset: PresetName, n_views: int
 ) -> None:
-    seen = []
-
-    def start(self: NetworkMethod, task: Task, budget: Budget) -> Any:
-        seen.append(task.mirror)
-
-    monkeypatch.setattr(NetworkMethod, "start", start)
-    for method in (MLISTA(), MLISTA(preset="published")):
-        method.start(CIFAR, Budget(epochs=1))
-    assert seen == [True, False]
+    method = MLISTA(preset=preset, recipe=RecipeOptions(mirror_views=True))
+    task = replace(DIGITS, train=FEW, mirror=True)
+    training: Any = method.start(task, Budget(epochs=1))
+    classifier = training.classifier()
+    assert classifier.n_views == n_views
+    assert method.restore(classifier.state(), task).n_views == n_views  # type: ignore[attr-defined]
 
 
 def test_a_published_network_learns() -> None:
-    few = Split(X=DIGITS.train.X[:128], y=DIGITS.train.y[:128])
     method = CSCNet(preset="published", recipe=RecipeOptions(batch_size=32))
-    training: Any = method.start(replace(DIGITS, train=few), Budget(epochs=5))
+    training: Any = method.start(replace(DIGITS, train=FEW), Budget(epochs=5))
     losses = []
     while training.advance(Clock()):
         losses.append(training.loss)
