@@ -100,7 +100,8 @@ class DDL(PresetMethod, ImplicitMethod):
     """Deep dictionary learning: layers of non-negative elastic-net codes, end to end for labels.
 
     The preset "published" has the layout "all-cnn-c", constant penalties as in equation (2) of
-    mahdizadehaghdam2019, and the schedule of tang2021, in 200 epochs. Its rate is ours.
+    mahdizadehaghdam2019, and the schedule of tang2021, in 200 epochs. Its rate and its
+    penalties are ours.
 
     Parameters
     ----------
@@ -123,8 +124,8 @@ class DDL(PresetMethod, ImplicitMethod):
         differs="lmbd and alpha are learned, where the publication has a constant lmbd > 0, as "
         "learn_penalty=false and the preset have; a learned lmbd may fall to 0, and did so within "
         "96 training steps in half of the layers of all-cnn-c; batch norm before each layer and "
-        "the classifier, unit-norm atoms and their start from patches are ours, and so is the rate "
-        "of 0.03, also with recipe=paper",
+        "the classifier, unit-norm atoms and their start from patches are ours, and so are the "
+        "values of lmbd and alpha and the rate of 0.03, also with recipe=paper",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=RATE)
     presets: ClassVar[Mapping[str, Preset]] = {
