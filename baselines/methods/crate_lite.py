@@ -43,7 +43,9 @@ class CRATELite(NetworkMethod):
         Heads of the attention.
     preset
         "small", trained by SGD; or "adamw", trained by AdamW with a warm-up, on patches of 8 pixels
-        where patch is None and images are not small. Its recipe stands in place of "fast".
+        where patch is None and images are not small. Its recipe stands in place of "fast". On
+        digits it is behind SGD after 10 epochs, by 2.8 points of validation images (0.1 to 5.5, 4
+        seeds each).
     """
 
     name: ClassVar[str] = "crate-lite"
