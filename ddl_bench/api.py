@@ -402,6 +402,24 @@ class HasDictionary(Protocol):
 
 
 @runtime_checkable
+class AddsViews(Protocol):
+    """A `Classifier` that may score several views of an image and add them, and says how many.
+
+    Tables show the number: an image and its mirror image are two views, and take twice the time.
+
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     n_views = 2
+    ...
+    ...     def __call__(self, X):
+    ...         return self.scores(X) + self.scores(X.flip(3))
+    """
+
+    n_views: int
+
+
+@runtime_checkable
 class CountsFlops(Protocol):
     """A `Classifier` that computes outside torch and declares its operations.
 

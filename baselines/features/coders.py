@@ -16,11 +16,16 @@ from baselines.pursuit.encode import encode
 
 Floats = NDArray[np.float32]
 Learner = Literal["online", "ksvd", "ksvd-exact", "mod"]
+Pursuit = Literal["coordinate-descent", "fista", "omp", "ormp"]
+COUNTING: tuple[Pursuit, ...] = ("omp", "ormp")  # whose codes have a number of non-zeros
 UPDATES: dict[Learner, Update] = {"ksvd": "approximate", "ksvd-exact": "exact", "mod": "mod"}
 DEFAULT_LMBD = 0.1  # for patches of about unit norm
 DEFAULT_N_NONZERO = 5  # of the learners that count non-zeros, where codes are penalised
 ONLINE_BATCH_SAMPLES = 512
 TOL = 1e-3  # relative duality gap of the codes
+# Of FISTA: a fixed number, so that the codes of a sample do not depend on the others of its block,
+# which is solved until all have converged.
+FISTA_ITERATIONS = 40
 
 
 class Coder(Protocol):
@@ -51,16 +56,21 @@ class SynthesisCoder:
     learner
         "online", whose step is a mini-batch of 512 samples, or "ksvd", "ksvd-exact" and "mod",
         whose step is a pass over all samples.
+    pursuit
+        What finds the codes: "coordinate-descent" or 40 iterations of "fista", which penalise them,
+        or "omp" or "ormp", which count non-zeros. None: coordinate descent, or OMP where n_nonzero
+        is given.
     lmbd
         Penalty of the codes. None: 0.1.
     n_nonzero
-        Non-zeros of each code instead of a penalty. The learners other than "online" always
-        count non-zeros: 5 where this is None.
+        Non-zeros of each code, for pursuits and learners that count them. The learners other than
+        "online" do. None: 5.
     n_iter
         Steps of the learner. None: chosen from the number of samples.
     """
 
     learner: Learner = "online"
+    pursuit: Pursuit | None = None
     lmbd: float | None = None
     n_nonzero: int | None = None
     n_iter: int | None = None
@@ -70,16 +80,28 @@ class SynthesisCoder:
         """The penalty of codes that are penalised."""
         return DEFAULT_LMBD if self.lmbd is None else self.lmbd
 
+    @property
+    def counts(self) -> bool:
+        """Whether codes have a number of non-zeros, instead of a penalty."""
+        if self.pursuit is None:
+            return self.n_nonzero is not None
+        return self.pursuit in COUNTING
+
+    def count(self, n_features: int, n_atoms: int) -> int:
+        """Return the non-zeros of each code where they are counted."""
+        if self.n_nonzero is not None:
+            return self.n_nonzero
+        return min(DEFAULT_N_NONZERO, n_features, n_atoms)
+
     def learn(self, X: Floats, n_atoms: int, seed: int, n_threads: int | None) -> Iterator[Floats]:
         """Yield D after each step on samples X (n_samples, n_features), without end."""
         learner: DictionaryLearner
         if self.learner == "online":
             learner = Online(n_atoms=n_atoms, lmbd=self.penalty, seed=seed, n_threads=n_threads)
         else:
-            most = min(DEFAULT_N_NONZERO, X.shape[1], n_atoms)
             learner = KSVD(
                 n_atoms=n_atoms,
-                n_nonzero=self.n_nonzero or most,
+                n_nonzero=self.count(X.shape[1], n_atoms),
                 update=UPDATES[self.learner],
                 seed=seed,
                 n_threads=n_threads,
@@ -97,9 +119,15 @@ class SynthesisCoder:
     def encode(self, X: Floats, D: Floats, n_threads: int | None) -> Any:
         """Return the codes of samples X as a CSR array (n_samples, n_atoms)."""
         options: dict[str, Any] = {"n_threads": n_threads, "sparse": True}
-        if self.n_nonzero is not None:
-            return encode(X, D, n_nonzero=self.n_nonzero, **options).codes
-        return encode(X, D, lmbd=self.penalty, tol=TOL, **options).codes
+        if self.pursuit is not None:
+            options["method"] = self.pursuit.replace("-", "_")
+        if self.counts:
+            return encode(X, D, n_nonzero=self.count(*D.shape), **options).codes
+        if self.pursuit == "fista":
+            options |= {"tol": 0.0, "max_iter": FISTA_ITERATIONS}
+        else:
+            options["tol"] = TOL
+        return encode(X, D, lmbd=self.penalty, **options).codes
 
     def synthesis(self, D: Floats) -> Floats:
         """Return D.T."""

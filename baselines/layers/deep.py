@@ -43,7 +43,7 @@ class DDLNet(nn.Module):
         Cells along each side.
     task
         Says the shape of the images and the number of classes.
-    batch_norm, lmbd, alpha, per_atom
+    batch_norm, lmbd, alpha, per_atom, learned
         Of all layers, as `ImplicitCoding` has them.
     """
 
@@ -57,6 +57,7 @@ class DDLNet(nn.Module):
         lmbd: float,
         alpha: float,
         per_atom: bool = False,
+        learned: bool = True,
     ) -> None:
         super().__init__()
         self.shape = task.image_shape
@@ -67,7 +68,12 @@ class DDLNet(nn.Module):
         for layer in layers:
             self.layers.append(
                 ImplicitCoding(
-                    layer, lmbd=lmbd, alpha=alpha, per_atom=per_atom, batch_norm=batch_norm
+                    layer,
+                    lmbd=lmbd,
+                    alpha=alpha,
+                    per_atom=per_atom,
+                    batch_norm=batch_norm,
+                    learned=learned,
                 )
             )
         self.norm = nn.BatchNorm1d(n_features, affine=False)

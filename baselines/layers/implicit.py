@@ -398,7 +398,9 @@ class ImplicitCoding(nn.Module):
     layer
         Channels of maps and codes, side and distance of the patches.
     lmbd, alpha
-        Penalty and ridge at the start; they are learned.
+        Penalty and ridge at the start.
+    learned
+        Whether lmbd and alpha are learned; otherwise they stay as they are.
     per_atom
         Whether lmbd has a number for each atom. It then does what the linear term does: there is
         none, and alpha is not learned.
@@ -407,7 +409,14 @@ class ImplicitCoding(nn.Module):
     """
 
     def __init__(
-        self, layer: ConvolutionPlan, *, lmbd: float, alpha: float, per_atom: bool, batch_norm: bool
+        self,
+        layer: ConvolutionPlan,
+        *,
+        lmbd: float,
+        alpha: float,
+        per_atom: bool,
+        batch_norm: bool,
+        learned: bool = True,
     ) -> None:
         super().__init__()
         n_features = layer.inputs * layer.kernel**2
@@ -415,9 +424,10 @@ class ImplicitCoding(nn.Module):
         self.norm = nn.BatchNorm2d(layer.inputs, affine=False) if batch_norm else nn.Identity()
         self.D = nn.Parameter(F.normalize(torch.randn(n_features, layer.outputs), dim=0))
         penalties = torch.full((layer.outputs,) if per_atom else (), float(lmbd))
-        self.lmbd = nn.Parameter(penalties)
+        self.lmbd = nn.Parameter(penalties, requires_grad=learned)
         self.linear = None if per_atom else nn.Parameter(torch.zeros(layer.outputs))
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)), requires_grad=not per_atom)
+        learns_alpha = learned and not per_atom
+        self.alpha = nn.Parameter(torch.tensor(float(alpha)), requires_grad=learns_alpha)
         self.n_threads: int | None = None
 
     def use_threads(self, n_threads: int) -> None:

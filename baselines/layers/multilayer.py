@@ -11,15 +11,20 @@ each estimate towards the codes just found below it:
     ML-LISTA  codes_i = relu(estimate_i - step_i * D_i'D_i estimate_i + B_i' codes_{i-1} + bias_i)
 
 ML-LISTA has analysis filters B_i apart, which also take the codes back, divided by their
-lipschitz. Learned are W_i = step_i * D_i, the filters of the convolutional network, and
+lipschitz. Learned here are W_i = step_i * D_i, the filters of the convolutional network, and
 D_i = W_i / lipschitz(W_i), which makes step_i 1 / lipschitz(D_i): steps are stable however the
 filters grow, as of the last bound, one of every BOUND_EVERY_STEPS training steps, and codes keep
-the scale that they have in the network. The authors learn step_i and D_i freely. -bias_i is a
-penalty times the step, of either sign as in their code.
+the scale that they have in the network. The deepest codes are divided by 1 + the number of
+unfoldings, because at first they grow by about themselves with each. -bias_i is a penalty times
+the step, of either sign as in the authors' code.
+
+The authors learn D_i and step_i apart: step_i starts at 1, D_i at normal numbers of deviation
+0.1 / sqrt(fan-in), B_i likewise, and nothing is divided. ML-LISTA then has no step. That is
+`free_steps` of a `MultiLayerNet`. Nothing bounds such a step: rates must be small.
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +75,8 @@ class MultiLayerNet(nn.Module):
         Whether to extrapolate the deepest codes, as in ML-FISTA.
     free
         Whether B_i are learned apart from W_i, as in ML-LISTA.
+    free_steps
+        Whether D_i and step_i are learned apart, and start as the authors have them.
     """
 
     lipschitz: Tensor
@@ -84,21 +91,30 @@ class MultiLayerNet(nn.Module):
         n_steps: int,
         momentum: bool = False,
         free: bool = False,
+        free_steps: bool = False,
     ) -> None:
         super().__init__()
         self.n_steps = n_steps
+        self.free_steps = free_steps
         self.momentum = momentum
         self.coded = layout.coded
         self.normalise = Normalise(shape[0])
         self.W = nn.ParameterList()
         self.B = nn.ParameterList()
         self.bias = nn.ParameterList()
+        self.step = nn.ParameterList()
         inputs = shape[0]
         for n_atoms, kernel, _, _ in layout.coded:
             filters = torch.randn(n_atoms, inputs, kernel, kernel)
-            self.W.append(filters * (2 / (inputs * kernel**2)) ** 0.5)
-            if free:
+            variance = (0.01 if free_steps else 2) / (inputs * kernel**2)
+            scale = variance**0.5
+            self.W.append(filters * scale)
+            if free and free_steps:
+                self.B.append(torch.randn_like(filters) * scale)
+            elif free:
                 self.B.append(self.W[-1].detach().clone())
+            elif free_steps:
+                self.step.append(torch.ones(()))
             self.bias.append(torch.zeros(n_atoms))
             inputs = n_atoms
         n_sets = 2 if free else 1  # of filters: W, and B where it is free
@@ -112,7 +128,11 @@ class MultiLayerNet(nn.Module):
         self.plain = nn.ModuleList()
         for before, after in pairwise((inputs, *layout.plain)):
             convolution = nn.Conv2d(before, after, 3, padding=1)
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            if free_steps:
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
+                nn.init.zeros_(cast(Tensor, convolution.bias))
+            else:
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             self.plain.append(convolution)
         n_features = self.features(torch.zeros(1, *shape)).shape[1]
         self.head = nn.Linear(n_features, n_classes)
@@ -129,8 +149,8 @@ class MultiLayerNet(nn.Module):
 
     @torch.no_grad()
     def find_lipschitz(self) -> None:
-        """Find lipschitz of W and of B as they are now."""
-        if self.n_steps == 0:
+        """Find lipschitz of W and of B as they are now; it stays 1 where nothing asks for it."""
+        if self.n_steps == 0 or self.free_steps:
             return
         for bounds, filters in zip(self.lipschitz, (self.W, self.B), strict=False):
             found = [dictionary.lipschitz() for dictionary in self.dictionaries(filters)]
@@ -150,7 +170,7 @@ class MultiLayerNet(nn.Module):
         B = self.dictionaries(self.B) if self.B else W
         bias = [each[:, None, None] for each in self.bias]
         for i in range(len(B)):
-            codes.append(F.relu(B[i].adjoint(codes[i]) + bias[i]))
+            codes.append(F.relu(self.stepped(i, B[i].adjoint(codes[i])) + bias[i]))
         previous = codes[-1]
         for _, momentum in zip(range(self.n_steps), momenta(), strict=False):
             deepest = codes[-1]
@@ -165,14 +185,19 @@ class MultiLayerNet(nn.Module):
                     again = W[i](estimates[i + 1], codes[i].shape[2:]) / self.lipschitz[0, i]
                     moved = B[i].adjoint(codes[i]) - W[i].adjoint(again)
                 else:
-                    moved = W[i].adjoint(codes[i] - estimates[i])
+                    moved = self.stepped(i, W[i].adjoint(codes[i] - estimates[i]))
                 codes[i + 1] = F.relu(estimates[i + 1] + moved + bias[i])
         return codes
 
+    def stepped(self, i: int, maps: Tensor) -> Tensor:
+        """Return maps times step_i, which is part of the filters unless steps are free."""
+        return maps * self.step[i] if len(self.step) else maps
+
     def features(self, X: Tensor) -> Tensor:
         """Return what the linear layer sees of images X, (n, n_features)."""
-        # At first the deepest codes grow by about themselves with each unfolding.
-        maps = self.codes(X)[-1] / (self.n_steps + 1)
+        maps = self.codes(X)[-1]
+        if not self.free_steps:
+            maps = maps / (self.n_steps + 1)
         for depth, convolution in enumerate(self.plain):
             maps = F.max_pool2d(F.relu(convolution(maps)), 2 if depth else 1)
         return maps.flatten(1)
@@ -184,6 +209,9 @@ class MultiLayerNet(nn.Module):
     def first_codes(self, X: Tensor) -> FirstCodes:
         """Return dictionary, signals and codes of the layer that sees the normalised images X."""
         signals, codes = self.codes(X)[:2]
-        W = self.dictionaries(self.W)[0]  # its lipschitz is not kept where there is no unfolding
+        W = self.dictionaries(self.W)[0]
+        if self.free_steps:
+            return FirstCodes(W, signals, codes)
+        # Its lipschitz is not kept where there is no unfolding.
         dictionary = Dictionary(W.D / W.lipschitz(), W.stride, W.padding)
         return FirstCodes(dictionary, signals, codes)

@@ -6,17 +6,23 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from baselines.layers.convolutional import CodingLayer, FirstCodes
-from ddl_bench.training.backbones import Block, ClassMaps, relu
+from ddl_bench.training import backbones
+from ddl_bench.training.backbones import Block, ClassMaps
 
 CodedLayers = Literal["first", "all"]
+
+
+def unchanged(channels: int, kernel: int) -> nn.Module:
+    """Make an activation that does nothing."""
+    return nn.Identity()
 
 
 class CodingResNet(ClassMaps):
     """Code images, then apply residual blocks, the mean over space and a linear layer.
 
-    Batch norm and a ReLU follow the coding layer. Stages have `n_blocks` blocks of two 3x3
-    convolutions with batch norm, `width`, 2, 4, ... times `width` channels wide; all but the first
-    begin with stride 2. Images may have any size of at least 1x1.
+    Batch norm and, with `relu`, a ReLU follow each coding layer. Stages have `n_blocks` blocks of
+    two 3x3 convolutions with batch norm, `width`, 2, 4, ... times `width` channels wide; all but
+    the first begin with stride 2. Images may have any size of at least 1x1.
 
     Parameters
     ----------
@@ -29,6 +35,8 @@ class CodingResNet(ClassMaps):
     layers
         "first" codes the images only; "all" has coding layers in place of the blocks'
         convolutions too.
+    relu
+        Whether a ReLU follows the batch norm of a coding layer. The one after each addition stays.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class CodingResNet(ClassMaps):
         n_stages: int = 3,
         coding: Callable[[int, int, int, int], CodingLayer],
         layers: CodedLayers = "first",
+        relu: bool = True,
     ) -> None:
         if layers not in get_args(CodedLayers):
             known = ", ".join(get_args(CodedLayers))
@@ -48,13 +57,16 @@ class CodingResNet(ClassMaps):
         if min(width, n_blocks, n_stages) < 1:
             call = f"CodingResNet({width=}, {n_blocks=}, {n_stages=})"
             raise ValueError(f"{call}: each must be at least 1")
-        features = [coding(channels, width, 3, 1), nn.BatchNorm2d(width), nn.ReLU()]
+        features = [coding(channels, width, 3, 1), nn.BatchNorm2d(width)]
+        if relu:
+            features.append(nn.ReLU())
+        inside = backbones.relu if relu or layers == "first" else unchanged
         inputs = width
         for stage in range(n_stages):
             outputs = width * 2**stage
             for depth in range(n_blocks):
                 stride = 2 if depth == 0 and stage > 0 else 1
-                block = Block(inputs, outputs, stride, relu)
+                block = Block(inputs, outputs, stride, inside)
                 if layers == "all":
                     block.residual[0] = coding(inputs, outputs, 3, stride)
                     block.residual[3] = coding(outputs, outputs, 3, 1)

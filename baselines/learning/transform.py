@@ -10,7 +10,8 @@ bounds the condition number of W.
 
 References
 ----------
-Ravishankar and Bresler, Learning sparsifying transforms, 2013.
+Ravishankar and Bresler, Learning sparsifying transforms, 2013 (the problem).
+Ravishankar and Bresler, L0 sparsifying transform learning, 2015 (the closed form).
 Wen, Ravishankar and Bresler, Structured overcomplete sparsifying transform learning, 2015 (unions).
 """
 

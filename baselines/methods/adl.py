@@ -29,7 +29,7 @@ class AnalysisStack(StackedMethod):
     threshold: NotNegativeFloat = 0.7
     lmbd: PositiveFloat = 1.0
 
-    def coder(self, depth: int) -> Coder:
+    def layer_coder(self, depth: int) -> Coder:
         """Return what learns and codes each layer."""
         return AnalysisCoder(threshold=self.threshold, lmbd=self.lmbd, n_iter=self.n_iter)
 
@@ -47,6 +47,8 @@ class ADL(AnalysisStack):
         family="dictionaries, layer by layer",
         formula="min norm(X @ W.T - codes)**2 + threshold**2 * count_nonzero(codes) + "
         "lmbd * (norm(W)**2 - log|det W|); codes = hard_threshold(X @ W.T)",
-        references=("ravishankar2013", "wen2015"),
-        differs="published to represent and denoise images; pooling and readout are those of `sdl`",
+        references=("ravishankar2015", "ravishankar2013", "wen2015"),
+        differs="published to represent and denoise images, not to classify them; transforms are "
+        "updated in the closed form of ravishankar2015, whose threshold is hard too; pooling and "
+        "readout are those of `sdl`",
     )

@@ -37,7 +37,8 @@ class ADLSDL(AnalysisStack):
         "argmin 0.5*norm(X - codes @ D.T)**2 + lmbd*norm1(codes), X patches of pooled codes",
         references=("huang2018",),
         differs="published for super-resolution, where the synthesis atoms make the output: here "
-        "they code",
+        "they code; thresholds are hard, the published ones soft; analysis atoms are of one kind, "
+        "where the publication has two, one that keeps information and one that clusters",
     )
     n_layers: Positive = 2
     learner: Learner = "online"
@@ -53,10 +54,10 @@ class ADLSDL(AnalysisStack):
             options = f"synthesis_lmbd={self.synthesis_lmbd}, n_nonzero={self.n_nonzero}"
             raise ValueError(f"ADLSDL({options}): give one of them, codes are penalised or counted")
 
-    def coder(self, depth: int) -> Coder:
+    def layer_coder(self, depth: int) -> Coder:
         """Return what learns and codes layer `depth`, counted from 0."""
         if depth < self.n_layers - 1:
-            return super().coder(depth)
+            return super().layer_coder(depth)
         return SynthesisCoder(
             learner=self.learner, lmbd=self.synthesis_lmbd, n_nonzero=self.n_nonzero
         )

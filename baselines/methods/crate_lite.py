@@ -6,7 +6,7 @@ nothing to compare this with.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -18,6 +18,13 @@ from ddl_bench.errors import UserError
 from ddl_bench.options import Positive
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import Recipe, adapted
+from ddl_bench.training.schedules import PublishedRecipe
+
+# AdamW with the authors' warm-up (20 of 90 epochs), half a cosine, weight decay and smoothing.
+# Their rate for ImageNet is lower; this one is that of AdamW in the common recipes.
+ADAMW = PublishedRecipe(
+    optimiser="adamw", lr=2e-3, weight_decay=0.1, warm_up=20 / 90, label_smoothing=0.1
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,11 @@ class CRATELite(NetworkMethod):
         Number of blocks. None: chosen from the size of the images.
     n_heads
         Heads of the attention.
+    preset
+        "small", trained by SGD; or "adamw", trained by AdamW with a warm-up, on patches of 8 pixels
+        where patch is None and images are not small. Its recipe stands in place of "fast". On
+        digits it is behind SGD after 10 epochs, by 2.8 points of validation images (0.1 to 5.5, 4
+        seeds each).
     """
 
     name: ClassVar[str] = "crate-lite"
@@ -43,7 +55,8 @@ class CRATELite(NetworkMethod):
         "tokens = max(x + step * D'(x - D x) - step * lmbd, 0)",
         references=("yu2023",),
         published="only after training on ImageNet, with 6 million parameters and more",
-        differs="smaller, trained from the start; patches overlap, and the mean token is read out",
+        differs="smaller, without pretraining; patches overlap, and the mean token is read out; "
+        "SGD, where the authors take AdamW or Lion: preset=adamw does, and looks at fewer tokens",
     )
     wrap = CodedNetwork
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.1)
@@ -51,6 +64,12 @@ class CRATELite(NetworkMethod):
     dim: Positive | None = None
     depth: Positive | None = None
     n_heads: Positive = 8
+    preset: Literal["small", "adamw"] = "small"
+
+    def class_recipes(self) -> Mapping[str, Recipe]:
+        """Return the recipes in place of the common ones of the same name."""
+        recipes = super().class_recipes()
+        return recipes if self.preset == "small" else {**recipes, "fast": ADAMW}
 
     def network(self, task: Task) -> nn.Module:
         """Return a new network for the images of a task.
@@ -63,7 +82,8 @@ class CRATELite(NetworkMethod):
         small = is_small(task.image_shape)
         patch = self.patch
         if patch is None:
-            patch = 2 if small else 4
+            large = 8 if self.preset == "adamw" else 4
+            patch = 2 if small else large
         dim = self.dim
         if dim is None:
             dim = 96 if small else 192

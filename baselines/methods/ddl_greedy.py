@@ -22,6 +22,8 @@ class DDLGreedy(SDL):
         formula="codes_l = argmin 0.5*norm(X_l - codes_l @ D_l.T)**2 + lmbd*norm1(codes_l), "
         "X_{l+1} patches of sqrt(sums of codes_l)",
         references=("tariyal2016",),
+        published="for the classification of digits and of other small sets, from whole images; "
+        "none for CIFAR, and those for digits are not taken over here",
         differs="layers see patches of pooled codes, not whole codes, and all of them feed the "
         "readout",
     )

@@ -1,5 +1,6 @@
 """Sparse codes as a deep equilibrium (Bai, Kolter and Koltun, 2019): the fixed point itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -9,24 +10,26 @@ from torch import nn
 from baselines.layers.convolutional import CodingNetwork
 from baselines.layers.equilibrium import EquilibriumLayer
 from baselines.layers.residual import CodingResNet
+from baselines.methods.csc_net import SDNET_RECIPE
+from baselines.methods.preset import Preset, PresetMethod
 from ddl_bench.api import About, Task
 from ddl_bench.options import NotNegativeFloat, Positive, PositiveFloat
-from ddl_bench.training.method import NetworkMethod
 
 
 @dataclass(frozen=True, kw_only=True)
-class DEQSC(NetworkMethod):
+class DEQSC(PresetMethod):
     """Residual network whose first codes are a deep equilibrium, found in constant memory.
 
     It is `csc-net` with codes that are solved for, by Anderson acceleration, and differentiated
-    implicitly.
+    implicitly. It has no publication of its own: the preset "published" has the size and the
+    recipe of SDNet, whose first codes it takes to their limit.
 
     Parameters
     ----------
     width
         Channels of the first stage, doubled in each of the others.
-    n_blocks
-        Blocks of each of the three stages.
+    n_blocks, n_stages
+        Blocks of a stage, and number of stages.
     lmbd, alpha
         Penalty and ridge of the codes, in units of the maps.
     n_iter
@@ -41,12 +44,19 @@ class DEQSC(NetworkMethod):
         family="convolutional sparse coding",
         formula="codes = argmin over codes >= 0 of 0.5*norm(X - D(codes))**2 + lmbd*norm1(codes) + "
         "0.5*alpha*norm(codes)**2",
-        references=("bai2019",),
-        differs="one layer is an equilibrium, not the whole network",
+        references=("bai2019", "bai2020"),
+        published="none of this network; 93.6 ± 0.2 % on CIFAR-10 by the multiscale equilibrium "
+        "network of bai2020, 10 M parameters",
+        differs="one layer is an equilibrium, not the whole network; the ridge alpha = 1 beside "
+        "atoms of unit norm makes the fixed point easy to find, and shrinks the codes",
     )
     wrap = CodingNetwork
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "published": Preset({"width": 64, "n_blocks": 2, "n_stages": 4}, SDNET_RECIPE)
+    }
     width: Positive = 16
     n_blocks: Positive = 1
+    n_stages: Positive = 3
     lmbd: NotNegativeFloat = 0.1
     alpha: PositiveFloat = 1.0
     n_iter: Positive = 30
@@ -54,11 +64,13 @@ class DEQSC(NetworkMethod):
 
     def network(self, task: Task) -> nn.Module:
         """Return a new network for the images of a task."""
+        sized = self.sized()
         return CodingResNet(
             task.image_shape[0],
             task.n_classes,
-            width=self.width,
-            n_blocks=self.n_blocks,
+            width=sized.width,
+            n_blocks=sized.n_blocks,
+            n_stages=sized.n_stages,
             coding=partial(
                 EquilibriumLayer, lmbd=self.lmbd, alpha=self.alpha, n_iter=self.n_iter, tol=self.tol
             ),

@@ -30,6 +30,11 @@ from ddl_bench.api import (
 )
 from ddl_bench.options import Positive, PositiveFloat, check_options
 
+FACES = "on small sets of faces and objects; none for the data sets here"
+PIXELS = (
+    "pixels by default, or pooled sparse codes with features=patches, where the publication has"
+)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -140,7 +145,8 @@ class Discriminative:
     Parameters
     ----------
     features
-        "pixels", or "patches": sparse codes pooled by a layer of `sdl`.
+        "pixels", or "patches": sparse codes of whitened patches, pooled by a layer of `sdl`. The
+        publications have features too, other ones.
     n_samples
         Images to learn from. None takes all.
     """
@@ -200,8 +206,9 @@ class SRC(Discriminative):
         family="dictionaries, discriminative",
         formula="argmin_k norm(x - D_k codes_k), codes of x in all training images",
         references=("wright2009",),
-        published="on small sets of faces and objects; none for the data sets here",
-        differs="codes of n_nonzero atoms, not those of the least norm1; at most n_samples images",
+        published=FACES,
+        differs=f"{PIXELS} down-sampled faces, random projections and eigenfaces; codes of "
+        "n_nonzero atoms, not those of the least norm1; at most n_samples images",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "SRCClassifier"
@@ -236,8 +243,9 @@ class DKSVD(Discriminative):
         formula="min norm(X - codes @ D.T)**2 + alpha * norm(labels - codes @ W.T)**2, n_nonzero "
         "atoms a code",
         references=("zhang2010",),
-        published="on small sets of faces and objects; none for the data sets here",
-        differs="as the library implements it, on at most n_samples images",
+        published=FACES,
+        differs=f"{PIXELS} random projections of faces; as the library implements it, on at most "
+        "n_samples images; the weight alpha = 1 is ours",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "DDLClassifier"
@@ -273,8 +281,10 @@ class LCKSVD(DKSVD):
         formula="min norm(X - codes @ D.T)**2 + alpha * norm(labels - codes @ W.T)**2 + "
         "beta * norm(shares - codes @ A.T)**2, n_nonzero atoms a code",
         references=("jiang2013",),
-        published="on small sets of faces and objects; none for the data sets here",
-        differs="as the library implements it, on at most n_samples images",
+        published=FACES,
+        differs=f"{PIXELS} random projections of faces and spatial pyramids of objects; as the "
+        "library implements it, on at most n_samples images; the weights alpha = beta = 0.01 are "
+        "ours, no publication has them",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "LCDLClassifier"
@@ -305,8 +315,9 @@ class DPL(Discriminative):
         family="dictionaries, discriminative",
         formula="argmin_k norm(x - D_k P_k x)",
         references=("gu2014",),
-        published="on small sets of faces and objects; none for the data sets here",
-        differs="as the library implements it, on at most n_samples images",
+        published=FACES,
+        differs=f"{PIXELS} random projections of faces and spatial pyramids of objects; as the "
+        "library implements it, on at most n_samples images",
         needs=("dictlearn",),
     )
     kind: ClassVar[str] = "DPLClassifier"

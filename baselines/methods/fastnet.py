@@ -32,7 +32,10 @@ class FastNet(NetworkMethod):
         references=("jordan2024",),
         published="94 % on CIFAR-10 after 3.29 s on an A100; 94.01 % after 2.59 s in the author's "
         "later version",
-        differs="no averaging of the weights; batches follow the number of training images",
+        differs="ReLU by default, the author has GELU (activation=gelu); no averaging of the "
+        "weights by default (recipe.lookahead=true); batches follow the number of training images. "
+        "Scores are those of two mirrored views, as the author has them; of the other networks "
+        "here only detrame-fastnet has them by default (recipe.mirror_views=false leaves them out)",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"

@@ -9,22 +9,35 @@ from torch import nn
 
 from baselines.features.defaults import is_small
 from baselines.layers.deep import DDLNet, DDLNetwork
+from baselines.methods.preset import Preset, PresetMethod
 from ddl_bench.api import About, Task
 from ddl_bench.options import NotNegativeFloat, Positive
 from ddl_bench.training.backbones import ConvolutionPlan
-from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.recipe import Recipe, adapted
+from ddl_bench.training.schedules import PublishedRecipe
 
 WIDENING = 4  # atoms of a wide dictionary / atoms of the slim one before it
 N_STAGES = 3
+# That of the authors' code for CIFAR-10: 200 epochs, the last 40 at the lowest rate.
+SCN_RECIPE = PublishedRecipe(
+    lr=0.1,
+    nesterov=False,
+    batch_size=128,
+    schedule="steps",
+    milestones=(0.4, 0.8),
+    decay=0.1,
+    shift=1 / 8,
+    flip="random",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SCN(NetworkMethod):
+class SCN(PresetMethod):
     """Deep sparse coding network: alternating slim and wide dictionaries, learned penalties.
 
     `depth` modules have two layers each of non-negative codes of 3x3 patches, with batch norm
-    before each.
+    before each. The preset "published" has depth 7, width 16 and first_stride 1, 0.70 M
+    parameters, and the authors' recipe, in 200 epochs.
 
     Parameters
     ----------
@@ -50,12 +63,17 @@ class SCN(NetworkMethod):
         formula="codes = argmin over codes >= 0 of 0.5*norm(X - codes @ D.T)**2 + sum(lmbd*codes) "
         "+ 0.5*alpha*norm(codes)**2, layer after layer; min of the cross-entropy",
         references=("sun2020",),
-        published="94.19 % on CIFAR-10 and 80.07 % on CIFAR-100: depth 7, width 16, "
-        "first_stride 1, 0.69 M parameters, 200 epochs",
-        differs="unit-norm atoms that start from patches, and alpha > 0, are ours",
+        published="94.19 % on CIFAR-10 and 80.07 % on CIFAR-100: depth 7, width 16, first_stride "
+        "1, 0.69 M parameters, 200 epochs",
+        differs="smaller by default; unit-norm atoms that start from patches, and alpha > 0, are "
+        "ours; each image is shifted and flipped for itself, a whole batch alike in the authors' "
+        "code; the preset's crops have a reflected border",
     )
     wrap = DDLNetwork
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.05)
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "published": Preset({"depth": 7, "width": 16, "first_stride": 1}, SCN_RECIPE)
+    }
     depth: Positive = 2
     width: Positive = 8
     first_stride: Positive | None = None
@@ -65,7 +83,7 @@ class SCN(NetworkMethod):
 
     def network(self, task: Task) -> nn.Module:
         """Return a new network for the images of a task."""
-        plan = list(self.plan(task.image_shape))
+        plan = list(self.sized().plan(task.image_shape))
         return DDLNet(plan, self.n_cells, task, lmbd=self.lmbd, alpha=self.alpha, per_atom=True)
 
     def plan(self, shape: tuple[int, int, int]) -> Iterator[ConvolutionPlan]:

@@ -98,6 +98,6 @@ class Spams(SparseStack):
         needs=("spams",),
     )
 
-    def coder(self, depth: int) -> Coder:
+    def layer_coder(self, depth: int) -> Coder:
         """Return what learns and codes each layer."""
         return SpamsCoder(lmbd=self.lmbd, n_nonzero=self.n_nonzero, n_iter=self.n_iter)

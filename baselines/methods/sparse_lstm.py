@@ -27,8 +27,10 @@ class SparseLSTM(Unrolled):
         formula="c_{t+1} = input * (W x + S codes_t) + forget * c_t, "
         "codes_{t+1} = soft_threshold(c_{t+1})",
         references=("zhou2018",),
-        differs="published to predict exact codes, which `distilled` does; gates that start open, "
-        "and memory = steps, are ours",
+        published="for supervised and unsupervised tasks; no figure of them is taken over here",
+        differs="published to minimise 0.5*norm(x - D codes)**2 + lmbd*norm1(codes), without exact "
+        "codes as targets: here its steps learn the classes, or by `distilled` such targets; gates "
+        "that start open, and memory = steps, are ours",
     )
     memory: Memory = "cell"
 

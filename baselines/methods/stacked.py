@@ -89,7 +89,7 @@ class StackedMethod:
             whitening = ("contrast", "zca", "n_components")
             refuse_without_effect(self, whitening, "with whiten=False; leave it out or whiten")
 
-    def coder(self, depth: int) -> Coder:
+    def layer_coder(self, depth: int) -> Coder:
         """Return what learns and codes layer `depth`, counted from 0."""
         raise NotImplementedError
 
@@ -97,7 +97,7 @@ class StackedMethod:
         """Begin a training; the coder is compiled on noise first, which is not timed."""
         self.geometry(task.image_shape)
         noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
-        coder = self.coder(0)
+        coder = self.layer_coder(0)
         D = next(coder.learn(noise, 16, 0, budget.threads))
         coder.encode(noise, D, budget.threads)
         return Stepwise(lambda deadline: self._steps(task, budget, deadline))
@@ -111,7 +111,9 @@ class StackedMethod:
                 matrix=state[f"{depth}.matrix"],
                 floor=state[f"{depth}.floor"],
             )
-            layers.append(StackLayer(geometry, whitening, state[f"{depth}.D"], self.coder(depth)))
+            layers.append(
+                StackLayer(geometry, whitening, state[f"{depth}.D"], self.layer_coder(depth))
+            )
         readout = Linear(state["weight"], state["bias"])
         return Stack(tuple(layers), readout, task.image_shape)
 
@@ -175,7 +177,7 @@ class StackedMethod:
         if n_atoms is None:
             n_atoms = min(64 if is_small(X.shape) else 400, len(signals) // 50 + 1)
         n_atoms = min(n_atoms, len(signals))
-        coder = self.coder(depth)
+        coder = self.layer_coder(depth)
         n_steps = coder.n_steps(len(signals))
         dictionaries = coder.learn(signals, n_atoms, budget.seed, budget.threads)
         D = next(dictionaries)

@@ -373,6 +373,8 @@ def measure(
     values["n_buffers"] = size.n_buffers
     values["n_held"] = numbers_held(classifier)
     values["size_reason"] = size.reason
+    if isinstance(classifier, api.AddsViews):
+        values["n_views"] = classifier.n_views
     if isinstance(classifier, api.HasCodes):
         stats = classifier.code_stats(batch)
         values["sparsity"] = stats.n_nonzero / stats.n_entries

@@ -55,6 +55,8 @@ class Measured:
         Images have other scores alone, or among other images, by more than rounding.
     stale_answers
         While predictions were timed, most images had another class: answers were kept.
+    n_views
+        Views of an image whose scores a network adds: 2 with its mirror image.
     n_held
         Numbers in the arrays of the classifier's `state`, counted by the harness.
     train_cpu_s
@@ -106,6 +108,7 @@ class Measured:
     over_budget: bool = False
     batch_dependent: bool = False
     stale_answers: bool = False
+    n_views: int | None = None
     n_held: int | None = None
     train_cpu_s: float | None = None
     outside_s: float | None = None

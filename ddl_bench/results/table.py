@@ -65,6 +65,12 @@ COLUMNS = (
         format=",.0f",
     ),
     Column(
+        "n_views",
+        "views",
+        "views of a test image whose scores a network adds: 2 with its mirror image",
+        format=",.0f",
+    ),
+    Column(
         "flops_per_image",
         "Mflop/image",
         "operations to classify an image; multiply and add are two",

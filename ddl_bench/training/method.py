@@ -69,7 +69,11 @@ class NetworkMethod:
         """Return the complete recipe that the option `recipe` stands for."""
         chosen = self.recipe
         options = chosen if isinstance(chosen, RecipeOptions) else RecipeOptions(base=chosen)
-        return options.recipe(RECIPES | dict(self.recipes))
+        return options.recipe(RECIPES | dict(self.class_recipes()))
+
+    def class_recipes(self) -> Mapping[str, Recipe]:
+        """Return the recipes in place of the common ones of the same name."""
+        return self.recipes
 
     def start(self, task: Task, budget: Budget) -> Training:
         """Make the network and the training loop around it."""

@@ -167,7 +167,7 @@ class Network:
         self.module = on_device(module, device).eval()
         self._device = torch.device(device)
         self._precision = precision
-        self._mirror = mirror
+        self.n_views = 2 if mirror else 1
 
     def size(self) -> Size:
         """Count parameters, structural zeros and buffers."""
@@ -199,7 +199,7 @@ class Network:
         low = self._precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=low):
             for batch in self.batches(X):
-                views = [batch, batch.flip(3)] if self._mirror else [batch]
+                views = [batch, batch.flip(3)] if self.n_views == 2 else [batch]
                 total = sum(split_output(self.module(view))[0].float() for view in views)
                 scores.append(torch.as_tensor(total).cpu())
         return torch.cat(scores)

@@ -32,7 +32,8 @@ class DeTraMeFastNet(NetworkMethod):
         formula="U_{t+1} = ReLU(h*Z + W~(U_t - Z) - b), U_0 = 0, "
         "with diag(W~) = 0, 0 <= h <= 1, b >= 0",
         references=("tang2021", "jordan2024"),
-        differs="the combination is ours",
+        differs="the combination is ours; scores are those of two mirrored views, as those of "
+        "`fastnet`",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     kernel: Literal[1, 3] = 1

@@ -31,11 +31,11 @@ class DeTraMeResNet(MetricMethod):
         formula="U_{t+1} = ReLU(h*Z + W~(U_t - Z) - b), U_0 = 0, "
         "with diag(W~) = 0, 0 <= h <= 1, b >= 0",
         references=("tang2021",),
-        published="CIFAR-10: 89.13 ± 0.23, 92.19 ± 0.30, 93.54 ± 0.30, 93.68 ± 0.32 % "
-        "at depths 8, 20, 56, 110; "
-        "CIFAR-100: 64.50 ± 0.54, 68.62 ± 0.27, 71.52 ± 0.44, 73.05 ± 0.40 %; "
-        "5 seeds, shifts and flips (Table 1 of tang2021)",
-        differs="the paper does not give the kernel of the metrics",
+        published="CIFAR-10: 89.13 ± 0.23, 92.19 ± 0.30, 93.54 ± 0.30, 93.68 ± 0.32 % at depths 8, "
+        "20, 56, 110; CIFAR-100: 64.50 ± 0.54, 68.62 ± 0.27, 71.52 ± 0.44, 73.05 ± 0.40 %; 5 "
+        "seeds, shifts and flips (Table 1 of tang2021)",
+        differs="the paper does not give the kernel of the metrics, nor how they start: here as "
+        "ReLUs, W~ = 0, h = 1, b = 0",
     )
     paper_steps: ClassVar[dict[int, PaperSteps]] = {
         8: PaperSteps(cifar10=3, cifar100=2),

@@ -276,6 +276,15 @@ def test_machines_are_named_only_where_they_differ(tmp_path: Path) -> None:
     assert "note" not in display(load_rows(tmp_path)[:1])
 
 
+def test_views_of_networks_are_a_column(tmp_path: Path) -> None:
+    for label, n_views in (("mirrored", 2), ("plain", 1), ("no-network", None)):
+        put(tmp_path, make_cell(label), np.arange(9) < 5, n_views=n_views)
+    table = display(load_rows(tmp_path)).set_index("method")
+    assert dict(table["views"]) == {"mirrored": "2", "plain": "1", "no-network": ""}
+    alone = [row for row in load_rows(tmp_path) if row.cell.label == "no-network"]
+    assert "views" not in display(alone)
+
+
 def test_notes_on_budget_and_size(tmp_path: Path) -> None:
     put(
         tmp_path,

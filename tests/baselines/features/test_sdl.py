@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from baselines.features.coders import Coder, Floats, SynthesisCoder
+from baselines.features.coders import Coder, Floats, Learner, Pursuit, SynthesisCoder
 from baselines.features.patches import Whitening, extract, pool, positions
 from baselines.features.readout import Linear, fit_readout
 from baselines.features.stack import BLOCK_IMAGES
@@ -24,6 +24,7 @@ from baselines.methods.ddl_greedy import DDLGreedy
 from baselines.methods.sdl import SDL
 from baselines.methods.spams import Spams
 from baselines.methods.stacked import StackedMethod
+from baselines.pursuit.encode import encode
 from ddl_bench.api import Budget, Split, Task
 from ddl_bench.registry import fields
 from tests.conftest import DIGITS, TEST, Clock, fit
@@ -162,7 +163,7 @@ def test_codes_of_the_first_layer_satisfy_the_optimality_conditions_of_the_lasso
 def test_spams_encodes_as_we_do(penalty: dict[str, Any]) -> None:
     pytest.importorskip("spams", reason="the extra `spams` is not installed")
     X: Floats = (draw(7, 200, 16) / 4).numpy()
-    coders: list[Coder] = [kind(**penalty).coder(0) for kind in (SDL, Spams)]
+    coders: list[Coder] = [kind(**penalty).layer_coder(0) for kind in (SDL, Spams)]
     D = next(coders[0].learn(X, 40, 0, 1))
     ours, theirs = (coder.encode(X, D, 1).toarray() for coder in coders)
 
@@ -174,6 +175,83 @@ def test_spams_encodes_as_we_do(penalty: dict[str, Any]) -> None:
     assert objective(ours) == pytest.approx(
         objective(theirs), rel=1e-2 if "n_nonzero" in penalty else 1e-3
     )
+
+
+SIGNALS: Floats = (draw(7, 200, 16) / 4).numpy()
+
+
+def coded(**options: Any) -> tuple[Floats, Floats]:
+    """A dictionary and the codes of `SIGNALS`, as `sdl` with these options has them."""
+    coder = SDL(n_iter=2, **options).layer_coder(0)
+    D = next(coder.learn(SIGNALS, 40, 0, 1))
+    return D, coder.encode(SIGNALS, D, 1).toarray()
+
+
+@pytest.mark.parametrize("learner", ["online", "ksvd", "ksvd-exact", "mod"])
+def test_learner_and_coder_are_chosen_apart(learner: Learner) -> None:
+    D, codes = coded(learner=learner, coder="fista")
+    expected = encode(SIGNALS, D, lmbd=0.1, method="fista", tol=0, max_iter=40, n_threads=1)
+    assert np.array_equal(codes, expected.codes)
+    best = encode(SIGNALS, D, lmbd=0.1, tol=1e-8).codes
+
+    def objective(values: Floats) -> float:
+        error = np.square(SIGNALS - values @ D.T).sum()
+        return float(0.5 * error + 0.1 * np.abs(values).sum())
+
+    assert objective(best) <= objective(codes) <= (1 + 1e-2) * objective(best)
+    D_again, others = coded(learner=learner, coder="omp")
+    assert np.array_equal(D_again, D)
+    assert set(np.count_nonzero(others, 1)) == {5}
+
+
+@pytest.mark.parametrize(
+    ("coder", "options", "default"),
+    [
+        ("coordinate-descent", {}, {}),
+        ("coordinate-descent", {"lmbd": 0.2}, {"lmbd": 0.2}),
+        ("omp", {"n_nonzero": 3}, {"n_nonzero": 3}),
+        ("omp", {}, {"n_nonzero": 5}),
+    ],
+)
+def test_the_default_coder_follows_from_the_penalty(
+    coder: Pursuit, options: dict[str, Any], default: dict[str, Any]
+) -> None:
+    for ours, theirs in zip(coded(coder=coder, **options), coded(**default), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_ormp_leaves_less_than_omp() -> None:
+    errors = []
+    for coder in ("omp", "ormp"):
+        D, codes = coded(coder=coder, n_nonzero=4)
+        assert np.count_nonzero(codes, 1).max() == 4
+        errors.append(float(np.square(SIGNALS - codes @ D.T).sum()))
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("coder", ["coordinate-descent", "fista", "omp", "ormp"])
+def test_the_code_of_a_sample_does_not_depend_on_the_others(coder: Pursuit) -> None:
+    D, codes = coded(coder=coder)
+    maker = SDL(coder=coder).layer_coder(0)
+    alone = [maker.encode(SIGNALS[row : row + 1], D, 1).toarray()[0] for row in range(20)]
+    np.testing.assert_allclose(alone, codes[:20], atol=1e-6)
+
+
+def test_exact_ksvd_and_fista_read_digits() -> None:
+    method = small(learner="ksvd-exact", coder="fista", n_iter=3)
+    classifier = fit(method, few(700, n_val=0))
+    assert accuracy(classifier) > 0.9
+    again = method.restore(classifier.state(), few(0, n_val=0))
+    torch.testing.assert_close(again(TEST.X), classifier(TEST.X), atol=1e-3, rtol=0)
+
+
+def test_penalty_and_count_are_for_learner_and_coder_together() -> None:
+    both = SDL(learner="ksvd-exact", coder="fista", n_nonzero=3, lmbd=0.2).layer_coder(0)
+    assert isinstance(both, SynthesisCoder)
+    assert both.count(16, 40) == 3
+    assert both.penalty == 0.2
+    assert not both.counts
+    assert SDL(coder="ormp", n_nonzero=3, lmbd=0.2).lmbd == 0.2, "the online learner takes it"
 
 
 def test_atoms_are_shown_as_filters_of_pixels() -> None:
@@ -256,6 +334,16 @@ def test_what_does_not_fit_the_images_is_named(method: StackedMethod, message: s
         (SDL, {"lmbd": 0.2, "n_nonzero": 3}, r"SDL\(lmbd=0.2, n_nonzero=3\): give one of them"),
         (Spams, {"lmbd": 0.2, "n_nonzero": 3}, r"Spams\(lmbd=0.2, n_nonzero=3\): give one"),
         (SDL, {"whiten": False, "zca": 0.2}, r"SDL\(zca=0.2\): has no effect with whiten=False"),
+        (
+            SDL,
+            {"coder": "fista", "n_nonzero": 3},
+            r"SDL\(n_nonzero=3\): has no effect with learner",
+        ),
+        (
+            SDL,
+            {"coder": "omp", "learner": "mod", "lmbd": 0.2},
+            r"SDL\(lmbd=0.2\): has no effect with learner='mod' and coder='omp'",
+        ),
         (SDL, {"deep_patch": 3}, r"SDL\(deep_patch=3\): has no effect with n_layers=1"),
         (ADL, {"n_components": 9}, r"ADL\(n_components=9\): has no effect with n_layers=1"),
         (
@@ -276,5 +364,6 @@ def test_a_method_has_no_options_of_another() -> None:
     """Analysis needs no learner of a synthesis dictionary, and SPAMS has one of its own."""
     assert "learner" not in fields(ADL)
     assert "n_nonzero" not in fields(ADL)
+    assert "coder" not in {*fields(ADL), *fields(Spams)}
     assert "learner" not in fields(Spams)
     assert DDLGreedy(deep_patch=3).deep_patch == 3

@@ -145,12 +145,21 @@ def test_lipschitz_holds_where_the_worst_codes_lie_between_the_frequencies_looke
 def multi(
     layout: Layout, *, n_steps: int, seed: int = 0, side: int = 10, **options: bool
 ) -> MultiLayerNet:
-    """In double precision, with random thresholds and, where they are apart, analysis filters."""
+    """In double precision, with random thresholds and, where they are apart, analysis filters.
+
+    Filters and steps that start small are enlarged: else there would be no code.
+    """
     torch.manual_seed(seed)
     net = MultiLayerNet((2, side, side), 3, layout, n_steps=n_steps, **options).double()
     with torch.no_grad():
         for bias in net.bias:
             bias.copy_(-0.1 * randn(len(bias), seed=seed).abs())
+        if net.free_steps:
+            for W, bias in zip(net.W, net.bias, strict=True):
+                W.mul_(8)
+                bias.neg_()
+        for depth, step in enumerate(net.step):
+            step.fill_(0.5 + 0.2 * depth)
         for B in net.B:
             B.add_(0.1 * randn(*B.shape, seed=seed))
     net.find_lipschitz()
@@ -184,6 +193,7 @@ def reference(net: MultiLayerNet, x: Array, sides: list[tuple[int, ...]]) -> lis
     """Codes of all layers by the published updates, through each effective dictionary."""
     n = len(net.coded)
     step = net.lipschitz.numpy()[0]
+    free = [each.item() for each in net.step] or [1.0] * n
     areas = [math.prod(side) for side in sides[1:]]
     W = [matrix(*pair) for pair in zip(net.dictionaries(net.W), sides[:-1], strict=True)]
     filters = net.dictionaries(net.B or net.W)
@@ -195,7 +205,7 @@ def reference(net: MultiLayerNet, x: Array, sides: list[tuple[int, ...]]) -> lis
         bias.append(np.repeat(each.detach().numpy(), area)[:, None])
     codes = [x]
     for i in range(n):
-        codes.append(np.maximum(B[i].T @ codes[i] + bias[i], 0))
+        codes.append(np.maximum(free[i] * B[i].T @ codes[i] + bias[i], 0))
     before = codes[n]
     t = 1.0
     for _ in range(net.n_steps):
@@ -210,16 +220,21 @@ def reference(net: MultiLayerNet, x: Array, sides: list[tuple[int, ...]]) -> lis
             for above in reversed(range(i + 1, n)):
                 hat = back[above] @ hat
             pulled = step[i] * D[i].T @ (D[i] @ hat)
-            codes[i + 1] = np.maximum(hat - pulled + B[i].T @ codes[i] + bias[i], 0)
+            moved = free[i] * (pulled - B[i].T @ codes[i])
+            codes[i + 1] = np.maximum(hat - moved + bias[i], 0)
     return codes
 
 
+@pytest.mark.parametrize("free_steps", [False, True], ids=["bounded", "as-the-authors"])
 @pytest.mark.parametrize(
     "options", [{}, {"momentum": True}, {"free": True}], ids=["ista", "fista", "lista"]
 )
 @pytest.mark.parametrize("n_steps", [0, 1, 3, 6])
-def test_layers_follow_the_published_update(options: dict[str, bool], n_steps: int) -> None:
-    net = multi(THREE, n_steps=n_steps, **options)
+def test_layers_follow_the_published_update(
+    options: dict[str, bool], n_steps: int, free_steps: bool
+) -> None:
+    net = multi(THREE, n_steps=n_steps, free_steps=free_steps, **options)
+    assert len(net.step) == (3 if free_steps and "free" not in options else 0)
     X = 255 * torch.rand(
         3, 2, 10, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )
@@ -247,6 +262,23 @@ def test_without_unfolding_it_is_the_convolutional_network(shape: tuple[int, int
         maps = F.max_pool2d(F.relu(convolution(maps)), 2 if depth else 1)
     torch.testing.assert_close(net(task.train.X), net.head(maps.flatten(1)))
     torch.testing.assert_close(ista(task.train.X), net(task.train.X))
+
+
+@pytest.mark.parametrize("n_steps", [0, 2])
+def test_free_steps_start_small_and_leave_the_deepest_codes_as_they_are(n_steps: int) -> None:
+    X = torch.randint(0, 256, (3, 2, 10, 10), generator=torch.Generator().manual_seed(0))
+    large = Layout((CodedMaps(400, 4, 2, 1),))
+    nets = []
+    for free_steps in (False, True):
+        torch.manual_seed(0)
+        nets.append(MultiLayerNet((2, 10, 10), 3, large, n_steps=n_steps, free_steps=free_steps))
+    bounded, free = nets
+    assert free.W[0].std().item() == pytest.approx(0.1 / 32**0.5, rel=0.02)
+    assert bounded.W[0].std().item() == pytest.approx((2 / 32) ** 0.5, rel=0.02)
+    torch.testing.assert_close(free.features(X), free.codes(X)[-1].flatten(1))
+    torch.testing.assert_close(bounded.features(X), bounded.codes(X)[-1].flatten(1) / (n_steps + 1))
+    assert [step.item() for step in free.step] == [1.0]
+    assert torch.equal(free.lipschitz, torch.ones(1, 1))
 
 
 def test_sizes_are_the_published_ones_and_small_images_are_named() -> None:
@@ -307,6 +339,34 @@ def test_a_coding_layer_is_fista_whose_gradient_is_at_the_extrapolated_point(n_s
     expected = pursue(columns(X), D, step=float(layer.step), lmbd=0.05, n_steps=n_steps, fista=True)
     np.testing.assert_allclose(columns(layer(X)), expected, atol=1e-12)
     assert 0 < np.count_nonzero(expected) < expected.size
+
+
+@pytest.mark.parametrize(("layers", "n_fewer"), [("first", 1), ("all", 4)])
+def test_published_coding_layers_have_no_relu_behind_their_batch_norm(
+    layers: Any, n_fewer: int
+) -> None:
+    task = task_of((3, 9, 9))
+    counts = []
+    for relu in (True, False):
+        net = CSCNet(layers=layers, relu=relu).network(task)
+        counts.append(sum(isinstance(part, nn.ReLU) for part in net.modules()))
+    assert counts[0] - counts[1] == n_fewer
+    bare: Any = CSCNet(layers=layers, relu=False).network(task)
+    assert bare.features[:2](bare.normalise(task.train.X)).min().item() < 0
+
+
+@torch.no_grad()
+def test_the_step_is_about_a_quarter_shorter_than_by_power_iteration() -> None:
+    """As the method declares: SDNet takes 0.9 / the largest eigenvalue of D'D on the image."""
+    torch.manual_seed(0)
+    layer = CodingLayer(3, 64)
+    codes = torch.randn(1, 64, 32, 32)
+    eigenvalue = 0.0
+    for _ in range(50):
+        image = layer.dictionary.adjoint(layer.dictionary(codes, torch.Size((32, 32))))
+        eigenvalue = float(image.norm() / codes.norm())
+        codes = image / image.norm()
+    assert 0.7 < float(layer.step) * eigenvalue / 0.9 < 0.85
 
 
 def test_atoms_and_step_are_restored() -> None:
@@ -473,6 +533,7 @@ def test_weights_make_the_mixture_shortest(m: int, seed: int) -> None:
         (MLFISTA(), 4, 90),
         (MLLISTA(), 4, 90),
         (CSCNet(), 3, 90),
+        (CSCNet(relu=False), 3, 90),
         (DEQSC(), 2, 80),
     ],
     ids=lambda value: getattr(value, "name", ""),

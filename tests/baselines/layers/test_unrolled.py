@@ -253,6 +253,7 @@ def test_tokens_cover_the_image_and_their_places_matter() -> None:
         (SparseLSTM(), 6, 0.97),
         (CNNLISTA(), 6, 0.97),
         (CRATELite(), 10, 0.95),
+        (CRATELite(preset="adamw"), 10, 0.9),  # 91.1 to 93.9 % with seeds 0 to 3
     ],
 )
 def test_they_read_digits_and_count_their_codes(

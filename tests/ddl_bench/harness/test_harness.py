@@ -206,6 +206,7 @@ def test_plainnet_keeps_a_budget_shorter_than_its_epoch(
     assert row.status == "ok", row.reason
     assert row.measured.passes is not None
     assert row.measured.passes < 1
+    assert row.measured.n_views == 1
     assert row.measured.train_s == pytest.approx(4, abs=3)
     assert not row.measured.over_budget
 

@@ -22,7 +22,7 @@ from baselines.features.patches import Whitening, extract
 from baselines.features.unrolled import LISTANet
 from baselines.methods.lista import LISTA
 from baselines.methods.plainnet import PlainNet as PlainNetMethod
-from ddl_bench.api import Budget, Deadline, HasAtoms, HasCodes, Split, Task
+from ddl_bench.api import AddsViews, Budget, Deadline, HasAtoms, HasCodes, Split, Task
 from ddl_bench.errors import Diverged, UserError
 from ddl_bench.training.backbones import Depth, Normalise, PlainNet
 from ddl_bench.training.lookahead import Lookahead
@@ -362,6 +362,8 @@ def test_mirrored_views_count_both() -> None:
     X = images(300).train.X
     single, double = Network(module), Network(module, mirror=True)
     torch.testing.assert_close(double(X), single(X) + single(X.flip(3)))
+    assert (single.n_views, double.n_views) == (1, 2)
+    assert isinstance(double, AddsViews)
     assert double(X).dtype == torch.float32
 
 
