@@ -64,7 +64,7 @@ def satterthwaite(errors2: np.ndarray, freedoms: np.ndarray) -> float:
     return float(errors2.sum()) ** 2 / uncertain
 
 
-def judge(result: Difference, chance: float) -> str:
+def judge(result: Difference, chance: float | None = None) -> str:
     """Say what the interval of "ours minus published" means.
 
     Parameters
@@ -72,16 +72,16 @@ def judge(result: Difference, chance: float) -> str:
     result
         The difference.
     chance
-        Of a perfect replication to be called reproduced, see `chance_of`.
+        Of a perfect replication to be called reproduced, see `chance_of`; None leaves it out.
     """
     is_within = result.low >= -MARGIN and result.high <= MARGIN
     has_zero = result.low <= 0 <= result.high
     if is_within:
         return REPRODUCED if has_zero else f"within {MARGIN:g} point, but different"
-    if has_zero:
-        return (
-            f"{UNDECIDED}: a perfect replication is called reproduced in {share(chance)} of cases"
-        )
+    if has_zero and chance is None:
+        return UNDECIDED
+    if has_zero and chance is not None:
+        return f"{UNDECIDED}: a perfect replication is reproduced in {share(chance)} of cases"
     return "lower" if result.high < 0 else "higher"
 
 
