@@ -31,6 +31,7 @@ OURS = (
     "note",
 )
 TABLES = ("table1", "table2")
+SEEDS_ASKED = (5, 10, 100)  # for which the chances are listed
 
 
 def tables(groups: list[Group]) -> dict[str, pd.DataFrame]:
@@ -131,3 +132,16 @@ def compared(paper: Mapping[Any, str], ours: Sample) -> dict[str, str]:
     if result.chance is not None:
         cells[CHANCE] = share(result.chance)
     return cells
+
+
+def chances() -> str:
+    """Return how often a perfect replication of each line of Table 1 is called reproduced."""
+    lines = [
+        "| network | data set | paper | " + " | ".join(f"{n} seeds" for n in SEEDS_ASKED) + " |",
+        "| :-- | :-- | :-- |" + " --: |" * len(SEEDS_ASKED),
+    ]
+    for paper in lines_of("table1"):
+        shares = [share(chance_of([published(paper)], [n])) for n in SEEDS_ASKED]
+        cells = [paper["network"], paper["dataset"], line_of(paper)["paper"], *shares]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

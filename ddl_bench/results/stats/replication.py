@@ -1,6 +1,7 @@
 """Whether a published difference or accuracy is reproduced, and what the chance of that was."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from ddl_bench.results.stats.welch import (
 )
 
 MARGIN = 1.0  # points: "reproduced" means that the whole interval lies within it
-N_DRAWS = 20_000  # of the spreads that a replication may have
+N_DRAWS = 5_000  # of the spreads that a replication may have
 REPRODUCED = "reproduced"
 UNDECIDED = "cannot be decided"
 
@@ -115,6 +116,12 @@ def chance_of(published: Sequence[Term], n_ours: Sequence[int]) -> float:
     >>> chance_of([Term(1.0, Sample(92.17, 0.15, 5))], [5]) > 0.9
     True
     """
+    return chance_of_terms(tuple(published), tuple(n_ours))
+
+
+@cache
+def chance_of_terms(published: tuple[Term, ...], n_ours: tuple[int, ...]) -> float:
+    """Compute `chance_of`, once for the same arguments."""
     theirs = np.array([term.factor**2 * term.sample.error2 for term in published])
     freedoms = np.array([term.sample.n - 1 for term in published])
     counts = np.array(n_ours)
