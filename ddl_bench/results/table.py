@@ -53,6 +53,12 @@ COLUMNS = (
         format=".2f",
     ),
     Column(
+        "best_epoch_accuracy",
+        "best epoch (%)",
+        "highest accuracy on the test images of all epochs: a choice by test images, too high",
+        format=".2f",
+    ),
+    Column(
         "recovered",
         "recovered (%)",
         "planted atoms that were found: inner product of 0.99 or more",

@@ -87,6 +87,7 @@ class SGDTraining:
         self._wrap = wrap
         self._X = task.train.X.to(budget.device).permute(0, 2, 3, 1).contiguous()
         self._y = task.train.y.to(budget.device)
+        self.keeps_epochs = recipe.score_epochs
         self._compile: CompileMode = "no"
         self._begin(snapshot(module))
         if self._X.device.type != "cpu":

@@ -51,6 +51,7 @@ class Recipe:
     flip: Flip = "alternate"
     mirror_views: bool = False
     lookahead: bool = False
+    score_epochs: bool = False
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -164,6 +165,10 @@ class RecipeOptions:
         Score images and their mirror images and add, where the task allows it.
     lookahead
         Average the weights of the last steps, which reaches further back as training ends.
+    score_epochs
+        Keep the weights of each epoch and score them on the test images when training is over, as
+        wide-resnet.pytorch prints the best of these: a column that chooses nothing, for base
+        "wrn-base" alone.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -187,6 +192,7 @@ class RecipeOptions:
     flip: Flip | None = None
     mirror_views: bool | None = None
     lookahead: bool | None = None
+    score_epochs: bool | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -213,6 +219,8 @@ class RecipeOptions:
         changes |= given
         if changes.get("momentum") == 0:
             changes.setdefault("nesterov", False)
+        if self.base != "wrn-base":
+            _refuse(given, ("score_epochs",), f"base={self.base!r}: use base='wrn-base'")
         recipe = replace(base, **changes)
         if recipe.batch_size is not None:
             _refuse(given, ("steps_per_epoch", "largest_batch"), f"batch_size={recipe.batch_size}")

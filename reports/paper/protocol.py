@@ -23,6 +23,7 @@ N_EPOCHS = 200
 N_SEEDS = 5
 PRECISION = "float32"
 APART = ("recipe", "compile")  # options that do not describe the network
+WITHOUT_EFFECT = ("score_epochs",)  # settings of a recipe that change nothing in the training
 MOST_SETTINGS = 3  # of a recipe that are named; with more differences it is another recipe
 
 
@@ -152,7 +153,7 @@ def other_settings(recipe: Any, reading: Any) -> list[str]:
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
         wanted = getattr(reading, field.name)
-        if value != wanted:
+        if value != wanted and field.name not in WITHOUT_EFFECT:
             reasons.append(f"{field.name}={value}, not {wanted}")
     return reasons
 

@@ -111,6 +111,7 @@ def line_beside(paper: Mapping[Any, str], place: Place) -> dict[str, str]:
         caveats = place.departures
         if place.network.reconstruction:
             notes.append(f"a reconstruction: {place.network.reconstruction}")
+        notes.append(best_epoch_of(place))
         if line["verdict"] == REPRODUCED and place.network.reconstruction:
             line["verdict"] += ", by a reconstruction"
     reasons = [text for text in caveats if text]
@@ -118,6 +119,14 @@ def line_beside(paper: Mapping[Any, str], place: Place) -> dict[str, str]:
         line["verdict"] = "not comparable: " + "; ".join(reasons)
     line["note"] = "; ".join(text for text in notes if text)
     return line
+
+
+def best_epoch_of(place: Place) -> str:
+    """Say what the best test epochs had, where they were scored."""
+    values = place.group.values("best_epoch_accuracy")
+    if not len(values):
+        return ""
+    return f"best of all epochs on the test images: {number(values.mean(), values.std(), '.2f')}"
 
 
 def compared(paper: Mapping[Any, str], ours: Sample) -> dict[str, str]:
