@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 
 from ddl_bench.cli import commands
 from ddl_bench.cli import main as cli
+from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.harness.estimate import estimate
 from ddl_bench.plan.cell import BudgetSpec, Cell
-from ddl_bench.plan.expansion import Overrides, plan
-from ddl_bench.plan.track import Track, load_track, packaged
+from ddl_bench.plan.expansion import Data, Overrides, plan
+from ddl_bench.plan.track import DataEntry, Track, load_track, packaged
 from ddl_bench.registry import METHODS, fields, load_method, make_method, methods, parse_spec
+from reports.paper.protocol import networks
 
 GOOD = """
 name = "t"
@@ -146,6 +148,31 @@ def test_quick_is_what_it_promises() -> None:
     assert sum(estimate(cell, {})[0] for cell in cells) <= 2 * 180, (
         "two cells at a time, three minutes"
     )
+
+
+def made_up(entry: DataEntry, splits: Splits, _: Overrides) -> Data:
+    """Stand in for a data set whose files are not here."""
+    fields = {"dataset": entry.source, "data_dir": "", "mirror": None, "splits": splits}
+    return Data(fields | {"data": entry.source}, 50_000)
+
+
+def test_table_1_is_whole() -> None:
+    """16 lines, two data sets, five seeds; each network has the steps that the paper prints."""
+    with patch("ddl_bench.plan.expansion.read_data", made_up):
+        cells = plan("table1")
+        on_svhn = plan("table1-svhn")
+    assert len({cell.id for cell in cells}) == len(cells) == 160
+    for dataset in ("cifar10", "cifar100"):
+        here = [cell for cell in cells if cell.dataset == dataset]
+        assert len({cell.label for cell in here}) == len({cell.paper for cell in here}) == 16
+        assert {cell.seed for cell in here} == set(range(5))
+        assert all(len(cell.pairs) == 8 for cell in here)
+        for cell in here:
+            wanted = networks(dataset)[cell.paper]
+            assert cell.method == wanted.method
+            assert cell.params.get("n_steps") == wanted.params.get("n_steps")
+    assert len(on_svhn) == 80
+    assert {cell.dataset for cell in on_svhn} == {"svhn"}
 
 
 @pytest.mark.parametrize("name", ["all", "equal-time"])
