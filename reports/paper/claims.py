@@ -1,6 +1,7 @@
 """What the paper claims, as lines: gains over ReLUs, their medians, and their trend with depth."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -135,30 +136,39 @@ def published_gains(family: str, dataset: str) -> list[Gain]:
 
 
 def our_gains(family: str, places: Sequence[Place]) -> list[Gain]:
-    """Return our gains on a data set; of several lines of a network that nearest to the paper."""
+    """Return our gains on a data set.
+
+    Both lines of a gain were run alike; of several pairs that nearest to the paper's protocol.
+    """
     gains = []
     for depth in DEPTHS[family]:
-        detrame = nearest(places, f"{family.lower()}-{depth}-detrame")
-        relu = nearest(places, f"{family.lower()}-{depth}-relu")
-        pair = [place for place in (detrame, relu) if place is not None]
-        reasons = dict.fromkeys(text for place in pair for text in place.departures)
-        gains.append(
-            Gain(
-                family,
-                depth,
-                None if detrame is None else sample_of(detrame),
-                None if relu is None else sample_of(relu),
-                " minus ".join(place.group.name for place in pair),
-                tuple(reasons),
-            )
-        )
+        detrames = lines_of(places, f"{family.lower()}-{depth}-detrame")
+        relus = lines_of(places, f"{family.lower()}-{depth}-relu")
+        pairs = [pair for pair in product(detrames, relus) if are_alike(*pair)]
+        if not pairs:
+            gains.append(Gain(family, depth, None, None))
+            continue
+        detrame, relu = min(pairs, key=lambda pair: sum(len(place.departures) for place in pair))
+        reasons = dict.fromkeys(detrame.departures + relu.departures)
+        lines = f"{detrame.group.name} minus {relu.group.name}"
+        samples = (sample_of(detrame), sample_of(relu))
+        gains.append(Gain(family, depth, *samples, lines, tuple(reasons)))
     return gains
 
 
-def nearest(places: Sequence[Place], key: str) -> Place | None:
-    """Return the line of a network that departs least from the paper's protocol."""
-    here = [place for place in places if place.network.key == key and place.group.ok]
-    return min(here, key=lambda place: len(place.departures), default=None)
+def lines_of(places: Sequence[Place], key: str) -> list[Place]:
+    """Return the lines of a network of which a row ended well."""
+    return [place for place in places if place.network.key == key and place.group.ok]
+
+
+def are_alike(one: Place, other: Place) -> bool:
+    """Whether two lines were run by the same recipe and budget, on the same images and device."""
+    cells = [one.group.cell, other.group.cell]
+    settings = [
+        (cell.params.get("recipe"), cell.budget, cell.machine, cell.data, cell.splits, cell.mirror)
+        for cell in cells
+    ]
+    return settings[0] == settings[1]
 
 
 def sample_of(place: Place) -> Sample:
@@ -268,7 +278,7 @@ def empty_line(claim: str, dataset: str, *gains: Gain) -> dict[str, str]:
         line["line"] = gains[0].lines
     lacking = [gain.name for gain in gains if not gain.terms]
     if lacking:
-        line["ours says"] = f"not run in both forms: {', '.join(lacking)}"
+        line["ours says"] = f"not run alike in both forms: {', '.join(lacking)}"
     return line
 
 

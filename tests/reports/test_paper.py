@@ -407,9 +407,20 @@ def svhn_steps(key: str) -> dict[str, int]:
     return {"n_steps": 2} if "detrame" in key else {}
 
 
+def test_a_gain_is_of_lines_that_were_run_alike() -> None:
+    rows = official("plainnet-9-detrame", CLOSE)
+    base = {"params": {"recipe": "wrn-base"}}
+    rows += official("plainnet-9-relu", (90.0, 90.1, 90.2, 90.1, 90.0), **base)
+    line = claim(rows, "PlainNet 9: DeTraMe minus ReLU")
+    assert line["ours says"] == "not run alike in both forms: PlainNet 9"
+    rows += official("plainnet-9-relu", (91.0, 91.1, 91.2, 91.1, 91.0))
+    line = claim(rows, "PlainNet 9: DeTraMe minus ReLU")
+    assert line["ours"].startswith("+1.97 (")
+
+
 def test_a_gain_of_one_line_says_what_lacks() -> None:
     line = claim(official("plainnet-9-detrame", CLOSE), "PlainNet 9: DeTraMe minus ReLU")
-    assert (line["ours"], line["ours says"]) == ("", "not run in both forms: PlainNet 9")
+    assert (line["ours"], line["ours says"]) == ("", "not run alike in both forms: PlainNet 9")
     few = claim([row for row in all_of_table_1() if row.cell.seed < 4], "PlainNet: median gain")
     assert few["ours says"] == "no verdict: 4 seeds, and a verdict needs 5"
     assert few["verdict"] == "not comparable: 4 of 5 seeds"
