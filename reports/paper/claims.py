@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ddl_bench.plan.cell import Cell
 from ddl_bench.results.stats.power import detectable
 from ddl_bench.results.stats.replication import (
     UNDECIDED,
@@ -163,12 +164,21 @@ def lines_of(places: Sequence[Place], key: str) -> list[Place]:
 
 def are_alike(one: Place, other: Place) -> bool:
     """Whether two lines were run by the same recipe and budget, on the same images and device."""
-    cells = [one.group.cell, other.group.cell]
-    settings = [
-        (cell.params.get("recipe"), cell.budget, cell.machine, cell.data, cell.splits, cell.mirror)
-        for cell in cells
-    ]
-    return settings[0] == settings[1]
+    first, second = (settings_of(place.group.cell) for place in (one, other))
+    return first == second
+
+
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """Return the settings that two lines of one gain share."""
+    return {
+        "recipe": cell.params.get("recipe"),
+        "budget": cell.budget,
+        "device": cell.machine.device,
+        "precision": cell.machine.precision,
+        "data": cell.data,
+        "splits": cell.splits,
+        "mirror": cell.mirror,
+    }
 
 
 def sample_of(place: Place) -> Sample:
