@@ -267,8 +267,10 @@ def train(
                     mark.add_to(mark.curve, accuracy(scores, task.val.y))
             mark.evaluation_s += perf_counter() - begin
         if epochs is not None and is_asked_for(training) and not cell.grid:
+            with phases("evaluation"), outside():
+                classifier = training.classifier()
             with phases("saving"):
-                epochs.keep(training.classifier(), mark.n_advances)
+                epochs.keep(classifier, mark.n_advances)
         mark.outside_s = outside.seconds
         checkpoint.save(mark, training)
     if cell.grid:

@@ -1,5 +1,6 @@
 """What the paper claims, as lines: gains over ReLUs, their medians, and their trend with depth."""
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ DEPTHS = {"PlainNet": (3, 6, 9, 12), "ResNet": (8, 20, 56, 110)}
 N_GAINS = 8  # of a data set, judged together
 SLOPE = (-0.3, -0.1, 0.1, 0.3)  # least squares: points a step from one depth to the next
 N_DRAWS = 20_000
+ROUNDING = 1e-9  # points: 4.135 is a little less in binary
 PRINTED = {  # median gains in the paper's text, in points
     ("PlainNet", "cifar10"): 3.99,
     ("PlainNet", "cifar100"): 5.11,
@@ -143,8 +145,8 @@ def our_gains(family: str, places: Sequence[Place]) -> list[Gain]:
     """
     gains = []
     for depth in DEPTHS[family]:
-        detrames = lines_of(places, f"{family.lower()}-{depth}-detrame")
-        relus = lines_of(places, f"{family.lower()}-{depth}-relu")
+        detrames = lines_of_network(places, f"{family.lower()}-{depth}-detrame")
+        relus = lines_of_network(places, f"{family.lower()}-{depth}-relu")
         pairs = [pair for pair in product(detrames, relus) if are_alike(*pair)]
         if not pairs:
             gains.append(Gain(family, depth, None, None))
@@ -157,15 +159,14 @@ def our_gains(family: str, places: Sequence[Place]) -> list[Gain]:
     return gains
 
 
-def lines_of(places: Sequence[Place], key: str) -> list[Place]:
+def lines_of_network(places: Sequence[Place], key: str) -> list[Place]:
     """Return the lines of a network of which a row ended well."""
     return [place for place in places if place.network.key == key and place.group.ok]
 
 
 def are_alike(one: Place, other: Place) -> bool:
     """Whether two lines were run by the same recipe and budget, on the same images and device."""
-    first, second = (settings_of(place.group.cell) for place in (one, other))
-    return first == second
+    return settings_of(one.group.cell) == settings_of(other.group.cell)
 
 
 def settings_of(cell: Cell) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def gain_line(theirs: Gain, ours: Gain, dataset: str) -> dict[str, str]:
     fill_in(line, ours.terms, ours.n_seeds, (MORE, LESS), level)
     if theirs.terms:
         result = replication(ours.terms, theirs.terms)
-        line |= compared(result, ours.departures)
+        line |= beside_paper(result, ours.departures)
     return line
 
 
@@ -234,7 +235,7 @@ def median_line(theirs: Sequence[Gain], ours: Sequence[Gain], dataset: str) -> d
         verdict = judge(difference)
         if n_seeds < SEEDS_FOR_VERDICT:
             verdict = too_few(n_seeds)
-        line |= compared(Replication(difference, verdict), departures_of(ours))
+        line |= beside_paper(Replication(difference, verdict), departures_of(ours))
     return line
 
 
@@ -260,7 +261,7 @@ def trend_line(theirs: Sequence[Gain], ours: Sequence[Gain], dataset: str) -> di
         difference = replication(slope_ours, slope_theirs).difference
         # The paper claims a direction.
         verdict = HOLDS.get(line["ours says"], line["ours says"])
-        line |= compared(Replication(difference, verdict), departures_of(ours))
+        line |= beside_paper(Replication(difference, verdict), departures_of(ours))
     return line
 
 
@@ -327,7 +328,7 @@ def fill_in(
         line["detectable"] = f"{float(detectable(judged.error, judged.freedom, limit)):.2f}"
 
 
-def compared(result: Replication, departures: Sequence[str]) -> dict[str, str]:
+def beside_paper(result: Replication, departures: Sequence[str]) -> dict[str, str]:
     """Write ours minus the paper's."""
     cells = {"verdict": result.verdict}
     if result.difference is not None:
@@ -338,8 +339,9 @@ def compared(result: Replication, departures: Sequence[str]) -> dict[str, str]:
 
 
 def written(result: Difference) -> str:
-    """Write a value with its interval."""
-    return f"{result.value:+.2f} ({result.low:+.2f} to {result.high:+.2f})"
+    """Write a value with its interval; half a hundredth is rounded away from 0, as on paper."""
+    value = result.value + math.copysign(ROUNDING, result.value)
+    return f"{value:+.2f} ({result.low:+.2f} to {result.high:+.2f})"
 
 
 class Draws(NamedTuple):
