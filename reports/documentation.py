@@ -127,7 +127,8 @@ def unrolled() -> str:
 
 def claims() -> str:
     """Return what the paper's own values say of its claims."""
-    return str(published_claims().to_markdown(index=False, disable_numparse=True))
+    table = published_claims().rename(columns={"dataset": "data set"})
+    return str(table.to_markdown(index=False, disable_numparse=True))
 
 
 def methods() -> str:

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ddl_bench import registry
 from ddl_bench.cli.live import Live, count, name
+from ddl_bench.cli.notes import gathered_notes, notes_on
 from ddl_bench.cli.output import (
     as_duration,
     as_table,
@@ -206,6 +207,7 @@ def dry_run(
 
         unfinished = [cell for cell in cells if cell.id not in finished]
         calibrated = time_methods(unfinished, slots)
+    notes = notes_on(cells, track)
     records: list[dict[str, Any]] = []
     total_s = 0.0
     for cell in cells:
@@ -228,6 +230,7 @@ def dry_run(
                 "expected_s": round(expected_s, 1),
                 "from": basis,
                 "cell": cell.id,
+                "note": notes.get(cell.id, ""),
             }
         )
     if as_json:
@@ -241,6 +244,8 @@ def dry_run(
     console.print(as_table(columns, lines, title=f"{len(cells)} cells"))
     left = as_duration(total_s / slots)
     console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
+    for line in gathered_notes(records):
+        print_line(console, escape(line))
 
 
 def write_report(run: Path, out: Path | None) -> dict[str, Path]:

@@ -231,7 +231,7 @@ class SGDTraining:
         n = len(index)
         size = self._recipe.batch(n)
         if self._recipe.batches == "full":
-            return index.split(size)
+            return tuple(index.split(size))
         return index.tensor_split(max(1, round(n / size)))
 
     def _mirrored(self, order: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """How networks are trained: the settings of the training loop, and recipes for all networks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -69,14 +69,19 @@ class Recipe:
         """Return the learning rate after the share `progress` of the schedule, 0 to 1."""
         lr = self.lr * math.sqrt(self.batch(n_train) / REFERENCE_BATCH)
         if self.schedule == "steps":
-            n_passed = sum(progress + ROUNDING >= milestone for milestone in MILESTONES)
-            return float(lr * DECAY**n_passed)
+            return float(lr * DECAY ** n_passed(progress, MILESTONES))
         return lr * min(0.05 + 4.75 * progress, 1.25 * (1 - progress))
+
+
+def n_passed(progress: float, milestones: Iterable[float]) -> int:
+    """Count the milestones that are passed; `progress` is a sum over batches, and so rounded."""
+    return sum(progress + ROUNDING >= milestone for milestone in milestones)
 
 
 # The wide residual nets' (Zagoruyko and Komodakis, 2016), without decay of biases and the like. The
 # DeTraMe-Net paper names no recipe. Its authors' README has `--lr 0.1 --num_epochs 200 --steps 2`,
-# options as those of wide-resnet.pytorch, a program for these nets: an inference.
+# and wide-resnet.pytorch, a program for these nets, has settings `lr` and `num_epochs`: that it is
+# the base is an inference.
 WIDE_RESNET = Recipe(lr=0.1, batch_size=128, schedule="steps", shift=1 / 8, flip="random")
 # wide-resnet.pytorch: no Nesterov momentum, an optimiser that is made anew each epoch, decay of all
 # parameters, a border of zeros, and a last batch of what remains.
@@ -123,7 +128,7 @@ class RecipeOptions:
     base
         The recipe to start from; None below is a setting as it has it. "fast": short schedules.
         "wide-resnet": that of the wide residual nets, on which the DeTraMe-Net paper's seems to be
-        based; "paper" is an older name of it. "wrn-base": wide-resnet.pytorch to the letter.
+        based; "paper" is an older name of it. "wrn-base": as wide-resnet.pytorch trains.
     optimiser
         "sgd" with momentum, "adamw", or "muon": Muon for matrices inside the network, AdamW for
         the rest (see `ddl_bench.training.optimiser`).

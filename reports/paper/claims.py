@@ -1,40 +1,39 @@
-"""What the paper claims, as lines: gains over ReLUs, their medians, and their trend with depth."""
+"""What the paper claims, as lines: gains over ReLUs, their medians, and their trend with depth.
+
+Each line is about the paper's values and ours. A claim is a sum of means with factors, a contrast:
+DeTraMe minus ReLU has two of them, the slope over four networks eight. The median has none.
+"""
 
 import math
 from collections.abc import Sequence
-from itertools import product
-from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from ddl_bench.plan.cell import Cell
 from ddl_bench.results.stats.power import detectable
 from ddl_bench.results.stats.replication import (
+    REPRODUCED,
     UNDECIDED,
     Replication,
     Term,
     contrast,
     judge,
+    median_of,
     replication,
     sign,
+    subtract,
     too_few,
 )
 from ddl_bench.results.stats.welch import (
     LEVEL,
-    MOST_FREEDOM,
     SEEDS_FOR_INTERVAL,
     SEEDS_FOR_VERDICT,
     Difference,
-    Sample,
 )
-from reports.paper.places import Place
-from reports.paper.protocol import REFERENCE
+from reports.paper.gains import DEPTHS, Gain, our_gains, published_gains, slope
+from reports.paper.places import BY_RECONSTRUCTION, Place
 
-DEPTHS = {"PlainNet": (3, 6, 9, 12), "ResNet": (8, 20, 56, 110)}
-N_GAINS = 8  # of a data set, judged together
-SLOPE = (-0.3, -0.1, 0.1, 0.3)  # least squares: points a step from one depth to the next
-N_DRAWS = 20_000
+LEVEL_OF_GAIN = LEVEL ** (1 / 8)  # Sidak: the 8 networks of a data set are one family
+LEVEL_OF_SLOPE = LEVEL ** (1 / 2)  # PlainNets and ResNets
 ROUNDING = 1e-9  # points: 4.135 is a little less in binary
 PRINTED = {  # median gains in the paper's text, in points
     ("PlainNet", "cifar10"): 3.99,
@@ -62,34 +61,6 @@ COLUMNS = (
 )
 
 
-class Gain(NamedTuple):
-    """Hold the accuracies of a network with Q-metrics and with ReLUs; None where there are none."""
-
-    family: str
-    depth: int
-    detrame: Sample | None
-    relu: Sample | None
-    lines: str = ""
-    departures: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The network, as in "PlainNet 3"."""
-        return f"{self.family} {self.depth}"
-
-    @property
-    def terms(self) -> list[Term]:
-        """DeTraMe minus ReLU; empty where one is lacking."""
-        if self.detrame is None or self.relu is None:
-            return []
-        return [Term(1.0, self.detrame), Term(-1.0, self.relu)]
-
-    @property
-    def n_seeds(self) -> int:
-        """Seeds of the line that has fewer."""
-        return min((term.sample.n for term in self.terms), default=0)
-
-
 def claims(places: Sequence[Place]) -> pd.DataFrame:
     """Return the paper's claims beside ours, as text.
 
@@ -101,238 +72,152 @@ def claims(places: Sequence[Place]) -> pd.DataFrame:
         here = [place for place in places if place.dataset == dataset]
         for family in DEPTHS:
             theirs = published_gains(family, dataset)
-            ours = our_gains(family, here)
-            lines += [gain_line(*pair, dataset) for pair in zip(theirs, ours, strict=True)]
-            lines.append(median_line(theirs, ours, dataset))
-            lines.append(trend_line(theirs, ours, dataset))
+            lines += lines_of_family(theirs, our_gains(family, here), dataset)
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
 def published_claims() -> pd.DataFrame:
-    """Return what the paper claims, with the interval and the verdict that its own values give."""
+    """Return what the paper claims, with the interval and the words that its own values give."""
     lines = []
     for dataset in ("cifar10", "cifar100"):
         for family in DEPTHS:
             theirs = published_gains(family, dataset)
-            nothing = [gain._replace(detrame=None, relu=None) for gain in theirs]
-            lines += [gain_line(*pair, dataset) for pair in zip(theirs, nothing, strict=True)]
-            lines.append(median_line(theirs, nothing, dataset))
-            lines.append(trend_line(theirs, nothing, dataset))
+            nothing = [Gain(gain.family, gain.depth) for gain in theirs]
+            lines += lines_of_family(theirs, nothing, dataset)
     return pd.DataFrame(lines)[["claim", "dataset", "paper", "paper says"]]
 
 
-def published_gains(family: str, dataset: str) -> list[Gain]:
-    """Return the gains of Table 1, from the shallowest network to the deepest."""
-    table = pd.read_csv(REFERENCE / "table1.csv", dtype=str, keep_default_na=False)
-    here = table[table["dataset"] == dataset].set_index("key")
-    gains = []
-    for depth in DEPTHS[family]:
-        samples = {}
-        for kind in ("detrame", "relu"):
-            key = f"{family.lower()}-{depth}-{kind}"
-            if key in here.index:
-                line = here.loc[key]
-                mean = float(line["value"])
-                samples[kind] = Sample(mean, float(line["sd"]), int(line["n_seeds"]))
-        gains.append(Gain(family, depth, samples.get("detrame"), samples.get("relu")))
-    return gains
-
-
-def our_gains(family: str, places: Sequence[Place]) -> list[Gain]:
-    """Return our gains on a data set.
-
-    Both lines of a gain were run alike; of several pairs that nearest to the paper's protocol.
-    """
-    gains = []
-    for depth in DEPTHS[family]:
-        detrames = lines_of_network(places, f"{family.lower()}-{depth}-detrame")
-        relus = lines_of_network(places, f"{family.lower()}-{depth}-relu")
-        pairs = [pair for pair in product(detrames, relus) if are_alike(*pair)]
-        if not pairs:
-            gains.append(Gain(family, depth, None, None))
-            continue
-        detrame, relu = min(pairs, key=lambda pair: sum(len(place.departures) for place in pair))
-        reasons = dict.fromkeys(detrame.departures + relu.departures)
-        lines = f"{detrame.group.name} minus {relu.group.name}"
-        samples = (sample_of(detrame), sample_of(relu))
-        gains.append(Gain(family, depth, *samples, lines, tuple(reasons)))
-    return gains
-
-
-def lines_of_network(places: Sequence[Place], key: str) -> list[Place]:
-    """Return the lines of a network of which a row ended well."""
-    return [place for place in places if place.network.key == key and place.group.ok]
-
-
-def are_alike(one: Place, other: Place) -> bool:
-    """Whether two lines were run by the same recipe and budget, on the same images and device."""
-    return settings_of(one.group.cell) == settings_of(other.group.cell)
-
-
-def settings_of(cell: Cell) -> dict[str, Any]:
-    """Return the settings that two lines of one gain share."""
-    return {
-        "recipe": cell.params.get("recipe"),
-        "budget": cell.budget,
-        "device": cell.machine.device,
-        "precision": cell.machine.precision,
-        "data": cell.data,
-        "splits": cell.splits,
-        "mirror": cell.mirror,
-    }
-
-
-def sample_of(place: Place) -> Sample:
-    """Summarise the accuracies of a line on the official test images."""
-    is_moved = bool(place.group.cell.splits.test_from_train)
-    values = place.group.values("official_accuracy" if is_moved else "accuracy")
-    return Sample.of(values.tolist())
+def lines_of_family(
+    theirs: Sequence[Gain], ours: Sequence[Gain], dataset: str
+) -> list[dict[str, str]]:
+    """Return all lines on the networks of a family: each gain, their median, their trend."""
+    lines = [gain_line(*pair, dataset) for pair in zip(theirs, ours, strict=True)]
+    lines.append(median_line(theirs, ours, dataset))
+    lines.append(trend_line(theirs, ours, dataset))
+    return lines
 
 
 def gain_line(theirs: Gain, ours: Gain, dataset: str) -> dict[str, str]:
     """Write DeTraMe minus ReLU of one network, the paper's and ours."""
-    line = empty_line(f"{theirs.name}: DeTraMe minus ReLU", dataset, ours)
-    level = LEVEL ** (1 / N_GAINS)
+    line = empty_line(f"{theirs.name}: DeTraMe minus ReLU", dataset, [ours])
+    line["line"] = ours.lines
     if theirs.terms:
         line["paper"] = written(contrast(theirs.terms))
-        line["paper says"] = sign(contrast(theirs.terms, level), MORE, LESS)
-    if not ours.terms:
-        return line
-    fill_in(line, ours.terms, ours.n_seeds, (MORE, LESS), level)
-    if theirs.terms:
-        result = replication(ours.terms, theirs.terms)
-        line |= beside_paper(result, ours.departures)
+        line["paper says"] = sign(contrast(theirs.terms, LEVEL_OF_GAIN), MORE, LESS)
+    if ours.terms:
+        line |= our_cells(ours.terms, ours.n_seeds, MORE, LESS, LEVEL_OF_GAIN)
+    if theirs.terms and ours.terms:
+        line |= beside_paper(replication(ours.terms, theirs.terms), [ours])
     return line
 
 
 def median_line(theirs: Sequence[Gain], ours: Sequence[Gain], dataset: str) -> dict[str, str]:
-    """Write the median gain of a family: as printed, recomputed, and ours.
-
-    Its interval is that of draws of all gains, each mean with Student's t around it.
-    """
+    """Write the median gain of a family: as printed, recomputed, and ours."""
     family = theirs[0].family
-    line = empty_line(f"{family}: median gain", dataset, *ours)
+    line = empty_line(f"{family}: median gain", dataset, ours)
     printed = PRINTED.get((family, dataset))
     texts = [] if printed is None else [f"{printed:+.2f} as printed"]
-    drawn_theirs = median_draws(theirs, seed=0)
-    drawn_ours = median_draws(ours, seed=1)
-    if drawn_theirs is not None:
-        texts.append(f"{written(interval_of(drawn_theirs))} recomputed")
-        line["paper says"] = sign(interval_of(drawn_theirs), MORE, LESS)
+    median_theirs = median_gain(theirs)
+    if median_theirs is not None:
+        texts.append(f"{written(median_theirs)} recomputed")
+        line["paper says"] = sign(median_theirs, MORE, LESS)
     line["paper"] = "; ".join(texts)
     n_seeds = min(gain.n_seeds for gain in ours)
-    if drawn_ours is None:
-        line["ours says"] = line["ours says"] or too_few(n_seeds)
+    if n_seeds == 0:
         return line
-    result = interval_of(drawn_ours)
-    line["ours"] = written(result)
-    line["ours says"] = sign(result, MORE, LESS)
-    if n_seeds < SEEDS_FOR_VERDICT:
-        line["ours says"] = too_few(n_seeds)
-    if drawn_theirs is not None:
-        value = drawn_ours.value - drawn_theirs.value
-        difference = interval_of(Draws(value, drawn_ours.drawn - drawn_theirs.drawn))
-        verdict = judge(difference)
-        if n_seeds < SEEDS_FOR_VERDICT:
-            verdict = too_few(n_seeds)
-        line |= beside_paper(Replication(difference, verdict), departures_of(ours))
+    is_enough = n_seeds >= SEEDS_FOR_VERDICT
+    line["ours says"] = too_few(n_seeds)
+    median_ours = median_gain(ours)
+    if median_ours is None:
+        return line
+    line["ours"] = written(median_ours)
+    if is_enough:
+        line["ours says"] = sign(median_ours, MORE, LESS)
+    if median_theirs is not None:
+        difference = subtract(median_ours, median_theirs)
+        verdict = judge(difference) if is_enough else too_few(n_seeds)
+        line |= beside_paper(Replication(difference, verdict), ours)
     return line
+
+
+def median_gain(gains: Sequence[Gain]) -> Difference | None:
+    """Return the median of gains with its interval; None where one has too few seeds for one."""
+    if min(gain.n_seeds for gain in gains) < SEEDS_FOR_INTERVAL:
+        return None
+    return median_of([contrast(gain.terms) for gain in gains])
 
 
 def trend_line(theirs: Sequence[Gain], ours: Sequence[Gain], dataset: str) -> dict[str, str]:
     """Write whether the gain falls with depth: points a step from one depth to the next.
 
     The slope of a straight line through the gains in order of depth. The paper says in its words
-    that the shallower the network, the more is gained.
+    that the shallower the network, the more is gained: it claims a direction, and so the verdict is
+    on the direction of ours.
     """
-    line = empty_line(f"{theirs[0].family}: the shallower, the more", dataset, *ours)
-    level = LEVEL ** (1 / len(DEPTHS))
+    line = empty_line(f"{theirs[0].family}: the shallower, the more", dataset, ours)
     slope_theirs = slope(theirs)
+    slope_ours = slope(ours)
     if slope_theirs:
         line["paper"] = written(contrast(slope_theirs)) + " a step"
-        line["paper says"] = sign(contrast(slope_theirs, level), RISES, FALLS)
-    slope_ours = slope(ours)
-    if not slope_ours:
-        return line
-    n_seeds = min(gain.n_seeds for gain in ours)
-    fill_in(line, slope_ours, n_seeds, (RISES, FALLS), level)
-    line["ours"] += " a step"
-    if slope_theirs:
+        line["paper says"] = sign(contrast(slope_theirs, LEVEL_OF_SLOPE), RISES, FALLS)
+    if slope_ours:
+        n_seeds = min(gain.n_seeds for gain in ours)
+        line |= our_cells(slope_ours, n_seeds, RISES, FALLS, LEVEL_OF_SLOPE)
+        line["ours"] += " a step"
+    if slope_theirs and slope_ours:
         difference = replication(slope_ours, slope_theirs).difference
-        # The paper claims a direction.
         verdict = HOLDS.get(line["ours says"], line["ours says"])
-        line |= beside_paper(Replication(difference, verdict), departures_of(ours))
+        line |= beside_paper(Replication(difference, verdict), ours)
     return line
 
 
-def slope(gains: Sequence[Gain]) -> list[Term]:
-    """Return the terms of the slope of gains over the order of depths; empty where one lacks."""
-    terms = []
-    for factor, gain in zip(SLOPE, gains, strict=True):
-        if not gain.terms:
-            return []
-        terms += [Term(factor * term.factor, term.sample) for term in gain.terms]
-    return terms
-
-
-def departures_of(gains: Sequence[Gain]) -> tuple[str, ...]:
-    """Return all departures of some gains from the paper's protocol, each once."""
-    return tuple(dict.fromkeys(text for gain in gains for text in gain.departures))
-
-
-def empty_line(claim: str, dataset: str, *gains: Gain) -> dict[str, str]:
-    """Return a line of a claim with the lines of ours that it is about."""
+def empty_line(claim: str, dataset: str, ours: Sequence[Gain]) -> dict[str, str]:
+    """Return a line of a claim that says which gains of ours are lacking."""
     line = dict.fromkeys(COLUMNS, "")
     line["claim"] = claim
     line["dataset"] = dataset
-    if len(gains) == 1:
-        line["line"] = gains[0].lines
-    lacking = [gain.name for gain in gains if not gain.terms]
+    lacking = [gain.name for gain in ours if not gain.terms]
     if lacking:
         line["ours says"] = f"not run alike in both forms: {', '.join(lacking)}"
     return line
 
 
-def fill_in(
-    line: dict[str, str],
-    terms: Sequence[Term],
-    n_seeds: int,
-    words: tuple[str, str],
-    level: float,
-) -> None:
+def our_cells(
+    terms: Sequence[Term], n_seeds: int, more: str, less: str, level: float
+) -> dict[str, str]:
     """Write our contrast, what it says, and what it could have said.
 
     Parameters
     ----------
-    line
-        Is changed.
     terms, n_seeds
         The contrast, and the seeds of the line that has fewest.
-    words
-        What it says above 0, and below.
+    more, less
+        What it says where it is above 0, and below.
     level
         Of the interval that decides, for a family of contrasts.
     """
-    more, less = words
     value = sum(term.factor * term.sample.mean for term in terms)
-    line["ours"] = f"{value:+.2f}"
-    line["ours says"] = too_few(n_seeds)
+    cells = {"ours": f"{value:+.2f}", "ours says": too_few(n_seeds)}
     if n_seeds < SEEDS_FOR_INTERVAL:
-        return
-    line["ours"] = written(contrast(terms))
+        return cells
     judged = contrast(terms, level)
+    cells["ours"] = written(contrast(terms))
     if n_seeds >= SEEDS_FOR_VERDICT:
-        line["ours says"] = sign(judged, more, less)
+        cells["ours says"] = sign(judged, more, less)
     if judged.error:
         limit = (judged.high - judged.value) / judged.error
-        line["detectable"] = f"{float(detectable(judged.error, judged.freedom, limit)):.2f}"
+        cells["detectable"] = f"{float(detectable(judged.error, judged.freedom, limit)):.2f}"
+    return cells
 
 
-def beside_paper(result: Replication, departures: Sequence[str]) -> dict[str, str]:
-    """Write ours minus the paper's."""
+def beside_paper(result: Replication, ours: Sequence[Gain]) -> dict[str, str]:
+    """Write ours minus the paper's, with a verdict where ours follow the paper's protocol."""
     cells = {"verdict": result.verdict}
     if result.difference is not None:
         cells["ours - paper"] = written(result.difference)
+    if result.verdict == REPRODUCED and any(gain.is_reconstruction for gain in ours):
+        cells["verdict"] += BY_RECONSTRUCTION
+    departures = dict.fromkeys(text for gain in ours for text in gain.departures)
     if departures:
         cells["verdict"] = "not comparable: " + "; ".join(departures)
     return cells
@@ -342,33 +227,3 @@ def written(result: Difference) -> str:
     """Write a value with its interval; half a hundredth is rounded away from 0, as on paper."""
     value = result.value + math.copysign(ROUNDING, result.value)
     return f"{value:+.2f} ({result.low:+.2f} to {result.high:+.2f})"
-
-
-class Draws(NamedTuple):
-    """Hold a value and draws of what it might have been."""
-
-    value: float
-    drawn: np.ndarray
-
-
-def median_draws(gains: Sequence[Gain], seed: int) -> Draws | None:
-    """Draw medians of gains; with the median itself. None where a gain has no spread."""
-    rng = np.random.default_rng(seed)
-    drawn = []
-    values = []
-    for gain in gains:
-        if gain.n_seeds < SEEDS_FOR_INTERVAL:
-            return None
-        result = contrast(gain.terms)
-        chance = rng.standard_t(result.freedom, N_DRAWS)
-        drawn.append(result.value + result.error * chance)
-        values.append(result.value)
-    return Draws(float(np.median(values)), np.median(drawn, axis=0))
-
-
-def interval_of(draws: Draws) -> Difference:
-    """Return a value with the interval of its draws; without a test, p is NaN."""
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(draws.drawn, [tail, 1 - tail])
-    error = float(np.std(draws.drawn))
-    return Difference(draws.value, float(low), float(high), float("nan"), error, MOST_FREEDOM)

@@ -1,16 +1,26 @@
 """Which lines of ours stand beside which lines of the paper."""
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import Cell
-from ddl_bench.registry import load_method, make_method
 from ddl_bench.results.groups import Group
-from reports.paper.protocol import Network, departures, networks, other_network, too_few_seeds
+from reports.paper.protocol import (
+    Network,
+    departures,
+    measured_counts,
+    method_of,
+    networks,
+    other_network,
+    planned_counts,
+    too_few_seeds,
+)
 
 IDENTITY = ("depth", "layout")  # options that tell the networks of a method apart
+BY_RECONSTRUCTION = ", by a reconstruction"  # after "reproduced"
 TRACKS = ("table1", "table1-svhn", "table2")  # whose lines all have a place
 
 
@@ -46,13 +56,51 @@ def places_of(groups: list[Group]) -> list[Place]:
         network = network_of(group.cell, dataset) if dataset else None
         if network is None:
             continue
-        reasons = departures(group, network, dataset) if group.ok else []
-        is_asked_for = bool(group.cell.paper) or Path(group.cell.track).stem in TRACKS
+        reasons = []
+        if group.ok:
+            reasons = departures(group.cell, network, dataset, measured_counts(group))
         has_protocol = bool(group.ok) and not reasons
-        if is_asked_for or has_protocol:
-            seeds = too_few_seeds(group) if group.ok else []
-            places.append(Place(network, dataset, group, reasons + seeds))
+        if is_asked_for(group.cell) or has_protocol:
+            if group.ok:
+                reasons += too_few_seeds(len(group.ok))
+            places.append(Place(network, dataset, group, reasons))
     return places
+
+
+def notes(cells: Sequence[Cell]) -> dict[str, str]:
+    """Say of cells that are to stand beside the paper whether they follow its protocol.
+
+    Returns
+    -------
+    dict
+        Notes by the ID of the cell. Other cells have none.
+    """
+    lines = defaultdict[str, list[Cell]](list)
+    for cell in filter(is_asked_for, cells):
+        lines[cell.settings].append(cell)
+    texts: dict[str, str] = {}
+    for line in lines.values():
+        text = note(line[0], n_seeds=len({cell.seed for cell in line}))
+        texts |= {cell.id: text for cell in line}
+    return texts
+
+
+def note(cell: Cell, n_seeds: int) -> str:
+    """Say of a cell that is planned with some seeds whether it follows the paper's protocol."""
+    dataset = dataset_of(cell)
+    network = network_of(cell, dataset) if dataset else None
+    if network is None:
+        return "no place beside the paper: not one of its networks and data sets"
+    reasons = departures(cell, network, dataset, planned_counts(cell, dataset))
+    reasons += too_few_seeds(n_seeds)
+    if reasons:
+        return "not comparable with the paper: " + "; ".join(reasons)
+    return "follows the paper's protocol"
+
+
+def is_asked_for(cell: Cell) -> bool:
+    """Whether a cell is of a track of the paper, or its own track names a place."""
+    return bool(cell.paper) or Path(cell.track).stem in TRACKS
 
 
 def dataset_of(cell: Cell) -> str:
@@ -77,10 +125,8 @@ def is_alike(cell: Cell, network: Network) -> bool:
     """Whether a cell trains a network of this method and depth."""
     if cell.method != network.method or cell.plugins:
         return False
-    cls = load_method(cell.method)
-    try:
-        ours = make_method(cls, cell.params)
-    except UserError:
+    ours = method_of(cell.method, cell.params)
+    if ours is None:
         return False
     for name in IDENTITY:
         if name in network.params and getattr(ours, name) != network.params[name]:

@@ -5,7 +5,8 @@ of its authors adds the learning rate 0.1. The rest is inferred: either of RECIP
 """
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,27 +80,76 @@ def networks(dataset: str) -> dict[str, Network]:
     return known
 
 
-def departures(group: Group, network: Network, dataset: str) -> list[str]:
+def method_of(name: str, params: Mapping[str, Any]) -> Any:
+    """Return an installed method with options; None where it no longer takes them."""
+    return made_method(name, json.dumps(params, sort_keys=True))
+
+
+@cache
+def made_method(name: str, params: str) -> Any:
+    """Return `method_of`, made once for the same options: to check them takes milliseconds."""
+    try:
+        return make_method(load_method(name), json.loads(params))
+    except UserError:
+        return None
+
+
+class Counts(NamedTuple):
+    """Hold the numbers of training and test images of some cells; empty where not known."""
+
+    n_train: list[int]
+    n_test: list[int]
+
+
+def measured_counts(group: Group) -> Counts:
+    """Return the numbers of images that the rows of a line had, 0 for one that is not known."""
+    measured = [row.measured for row in group.ok]
+    is_moved = bool(group.cell.splits.test_from_train)
+    tested = [each.n_official if is_moved else each.n_test for each in measured]
+    return Counts(distinct([each.n_train for each in measured]), distinct(tested))
+
+
+def planned_counts(cell: Cell, dataset: str) -> Counts:
+    """Return the numbers of images that a cell will have; a user's own file is not counted."""
+    if cell.dataset not in IMAGES:
+        return Counts([], [])
+    whole = IMAGES[dataset]
+    splits = cell.splits
+    n_train = max(whole.n_train - splits.test_from_train, 0)
+    if splits.limit_train is not None:
+        n_train = min(n_train, splits.limit_train)
+    n_train -= round(splits.val_fraction * n_train)
+    n_test = whole.n_test if splits.limit_test is None else min(whole.n_test, splits.limit_test)
+    return Counts([n_train], [n_test])
+
+
+def distinct(counts: Sequence[int | None]) -> list[int]:
+    """Return the different counts, with 0 for one that is not known."""
+    return sorted({count or 0 for count in counts})
+
+
+def departures(cell: Cell, network: Network, dataset: str, counts: Counts) -> list[str]:
     """Return all in which a line departs from the paper's protocol, but for the number of seeds.
 
     Parameters
     ----------
-    group
-        The line; at least one of its rows ended well.
+    cell
+        A cell of the line.
     network
         Its place beside the paper.
     dataset
         A key of IMAGES.
+    counts
+        The numbers of its images.
     """
-    reasons = other_network(group.cell, network, dataset)
-    reasons += other_recipe(group.cell, network)
-    reasons += other_images(group, dataset)
-    return reasons + other_run(group.cell)
+    reasons = other_network(cell, network, dataset)
+    reasons += other_recipe(cell, network)
+    reasons += other_images(cell, dataset, counts)
+    return reasons + other_run(cell)
 
 
-def too_few_seeds(group: Group) -> list[str]:
+def too_few_seeds(n_seeds: int) -> list[str]:
     """Return that a line has fewer seeds than the paper, where it has."""
-    n_seeds = len(group.ok)
     return [f"{n_seeds} of {N_SEEDS} seeds"] if n_seeds < N_SEEDS else []
 
 
@@ -108,14 +158,12 @@ def other_network(cell: Cell, network: Network, dataset: str) -> list[str]:
     if cell.method != network.method or cell.plugins:
         origin = " of a plugin" if cell.plugins else ""
         return [f"{cell.method}{origin}, not {network.method}"]
-    cls: Any = load_method(cell.method)
-    theirs: Any = make_method(cls, network.params)
-    try:
-        ours: Any = make_method(cls, cell.params)
-    except UserError:  # a row of older code
+    theirs = method_of(network.method, network.params)
+    ours = method_of(cell.method, cell.params)
+    if ours is None:  # a row of older code
         return [f"options that {cell.method} no longer takes"]
     reasons = []
-    for name in fields(cls):
+    for name in fields(type(ours)):
         if name in APART:
             continue
         value = getattr(ours, name)
@@ -131,15 +179,13 @@ def other_recipe(cell: Cell, network: Network) -> list[str]:
     """Return which settings of its recipe depart from the nearer of our two readings."""
     if cell.method != network.method or cell.plugins:
         return []
-    cls: Any = load_method(cell.method)
-    try:
-        ours: Any = make_method(cls, cell.params)
-    except UserError:
+    ours = method_of(cell.method, cell.params)
+    if ours is None:
         return []
     recipe = ours.training_recipe()
     differing: list[list[str]] = []
     for name in RECIPES:
-        reading: Any = make_method(cls, network.params | {"recipe": name})
+        reading = method_of(network.method, network.params | {"recipe": name})
         differing.append(other_settings(recipe, reading.training_recipe()))
     fewest = min(differing, key=len)
     if len(fewest) > MOST_SETTINGS:
@@ -152,36 +198,27 @@ def other_settings(recipe: Any, reading: Any) -> list[str]:
     reasons = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        wanted = getattr(reading, field.name)
+        wanted = getattr(reading, field.name, None)  # a published recipe has more
         if value != wanted and field.name not in WITHOUT_EFFECT:
             reasons.append(f"{field.name}={value}, not {wanted}")
     return reasons
 
 
-def other_images(group: Group, dataset: str) -> list[str]:
-    """Return what differs in the images that a line was trained and tested on."""
+def other_images(cell: Cell, dataset: str, counts: Counts) -> list[str]:
+    """Return what differs in the images that a line is trained and tested on."""
     wanted = IMAGES[dataset]
     reasons = []
-    cell = group.cell
-    measured = [row.measured for row in group.ok]
-    for n_train in distinct([each.n_train for each in measured]):
+    for n_train in counts.n_train:
         if n_train != wanted.n_train:
             reasons.append(f"{n_train:,} training images, not {wanted.n_train:,}")
-    is_moved = bool(cell.splits.test_from_train)
-    tested = [each.n_official if is_moved else each.n_test for each in measured]
-    if distinct(tested) != [wanted.n_test]:
+    if any(n_test != wanted.n_test for n_test in counts.n_test):
         reasons.append(f"not the {wanted.n_test:,} official test images")
-    is_own_file = cell.dataset not in IMAGES
-    usual = False if is_own_file else wanted.mirror
-    mirror = usual if cell.mirror is None else cell.mirror
+    mirror = cell.mirror
+    if mirror is None:
+        mirror = wanted.mirror and cell.dataset in IMAGES  # a user's own file says so itself
     if mirror != wanted.mirror:
         reasons.append("no mirrored images" if wanted.mirror else "mirrored images")
     return reasons
-
-
-def distinct(counts: Sequence[int | None]) -> list[int]:
-    """Return the different counts, with 0 for one that is not known."""
-    return sorted({count or 0 for count in counts})
 
 
 def other_run(cell: Cell) -> list[str]:

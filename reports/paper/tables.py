@@ -16,7 +16,7 @@ from ddl_bench.results.stats.replication import (
 from ddl_bench.results.stats.welch import Sample
 from ddl_bench.results.table import number
 from reports.paper.claims import claims
-from reports.paper.places import Place, places_of
+from reports.paper.places import BY_RECONSTRUCTION, Place, places_of
 from reports.paper.protocol import N_SEEDS, REFERENCE
 
 CHANCE = "chance"  # of a perfect replication to be called reproduced
@@ -113,7 +113,7 @@ def line_beside(paper: Mapping[Any, str], place: Place) -> dict[str, str]:
             notes.append(f"a reconstruction: {place.network.reconstruction}")
         notes.append(best_epoch_of(place))
         if line["verdict"] == REPRODUCED and place.network.reconstruction:
-            line["verdict"] += ", by a reconstruction"
+            line["verdict"] += BY_RECONSTRUCTION
     reasons = [text for text in caveats if text]
     if reasons:
         line["verdict"] = "not comparable: " + "; ".join(reasons)
@@ -145,12 +145,11 @@ def compared(paper: Mapping[Any, str], ours: Sample) -> dict[str, str]:
 
 def chances() -> str:
     """Return how often a perfect replication of each line of Table 1 is called reproduced."""
-    lines = [
-        "| network | data set | paper | " + " | ".join(f"{n} seeds" for n in SEEDS_ASKED) + " |",
-        "| :-- | :-- | :-- |" + " --: |" * len(SEEDS_ASKED),
-    ]
+    lines = []
     for paper in lines_of("table1"):
-        shares = [share(chance_of([published(paper)], [n])) for n in SEEDS_ASKED]
-        cells = [paper["network"], paper["dataset"], line_of(paper)["paper"], *shares]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        line = {"network": paper["network"], "data set": paper["dataset"]}
+        line["paper"] = line_of(paper)["paper"]
+        for n_seeds in SEEDS_ASKED:
+            line[f"{n_seeds} seeds"] = share(chance_of([published(paper)], [n_seeds]))
+        lines.append(line)
+    return str(pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True))

@@ -1,5 +1,6 @@
 """Whether a published difference or accuracy is reproduced, and what the chance of that was."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -57,6 +58,43 @@ def contrast(terms: Sequence[Term], level: float = LEVEL) -> Difference:
     return students(value, float(errors2.sum()) ** 0.5, freedom, level)
 
 
+def median_of(differences: Sequence[Difference]) -> Difference:
+    """Return the median of some differences, between the medians of their limits.
+
+    The interval is wide on purpose. Draws around each difference would give a narrower one, which
+    errs where one of them is far above the others: their median is then too high on average. There
+    is no test: p, error and freedom are NaN.
+
+    Examples
+    --------
+    >>> parts = [students(value, 0.1, 8) for value in (4.1, 0.0, 0.2, 0.1)]
+    >>> result = median_of(parts)
+    >>> [round(each, 2) for each in result[:3]]
+    [0.15, -0.08, 0.38]
+    """
+    value = float(np.median([each.value for each in differences]))
+    low = float(np.median([each.low for each in differences]))
+    high = float(np.median([each.high for each in differences]))
+    return Difference(value, low, high, math.nan, math.nan, math.nan)
+
+
+def subtract(a: Difference, b: Difference) -> Difference:
+    """Return a - b for independent a and b, from their intervals alone.
+
+    low = a - b - sqrt((a - low_a)**2 + (high_b - b)**2), and high likewise. There is no test: p,
+    error and freedom are NaN.
+
+    References
+    ----------
+    Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine,
+    2008.
+    """
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    high = value + math.hypot(a.high - a.value, b.value - b.low)
+    return Difference(value, low, high, math.nan, math.nan, math.nan)
+
+
 def satterthwaite(errors2: np.ndarray, freedoms: np.ndarray) -> float:
     """Compute the degrees of freedom of a sum of squared errors that have some each."""
     uncertain = float((errors2**2 / freedoms).sum())
@@ -79,10 +117,11 @@ def judge(result: Difference, chance: float | None = None) -> str:
     has_zero = result.low <= 0 <= result.high
     if is_within:
         return REPRODUCED if has_zero else f"within {MARGIN:g} point, but different"
-    if has_zero and chance is None:
-        return UNDECIDED
     if has_zero and chance is not None:
-        return f"{UNDECIDED}: a perfect replication is reproduced in {share(chance)} of cases"
+        odds = share(chance)
+        return f"{UNDECIDED}: a perfect replication would be called reproduced in {odds} of cases"
+    if has_zero:
+        return UNDECIDED
     return "lower" if result.high < 0 else "higher"
 
 

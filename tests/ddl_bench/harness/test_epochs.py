@@ -50,11 +50,10 @@ def test_the_best_of_all_epochs_is_found_and_the_last_weights_stay(tmp_path: Pat
 
 
 def test_a_run_has_the_column_and_the_same_accuracy(tmp_path: Path) -> None:
-    options = "depth=3,recipe.base=wrn-base"
-    methods = f"plainnet[{options}],plainnet[{options},recipe.score_epochs=true]"
-    ddl_bench(
-        ["run", "--methods", methods, "--seeds", "0", "--budget", "2e", "--out", tmp_path / "run"]
-    )
+    base = "depth=3,recipe.base=wrn-base"
+    methods = f"plainnet[{base}],plainnet[{base},recipe.score_epochs=true]"
+    small = ["--seeds", "0", "--budget", "2e", "--limit-train", "200", "--threads", "1"]
+    ddl_bench(["run", "--methods", methods, *small, "--no-report", "--out", tmp_path / "run"])
     plain, scored = sorted(load_rows(tmp_path / "run"), key=lambda row: len(str(row.cell.params)))
     assert plain.measured.best_epoch_accuracy is None
     assert scored.measured.accuracy == plain.measured.accuracy

@@ -163,6 +163,14 @@ def test_schedules() -> None:
     assert [FAST.batch(n) for n in (10, 1300, 5000, 10**6)] == [10, 32, 50, 512]
 
 
+def test_a_milestone_is_reached_by_a_sum_over_batches() -> None:
+    """After 12 of 15 epochs of 1,293 images the sum is a little below 0.8."""
+    passes = sum(size / 1293 for _ in range(12) for size in [130] * 3 + [129] * 7)
+    assert passes / 15 < 0.8
+    recipe = replace(WIDE_RESNET, batch_size=128)
+    assert recipe.rate(passes / 15, 1293) == pytest.approx(0.1 * 0.2**3)
+
+
 @given(size=st.integers(2, 40), data=st.data())
 def test_reflection_is_that_of_padding(size: int, data: st.DataObject) -> None:
     shift = data.draw(st.integers(0, size - 1))
