@@ -313,6 +313,37 @@ class ReportsLoss(Protocol):
 
 
 @runtime_checkable
+class KeepsEpochs(Protocol):
+    """A `Training` whose classifiers of all epochs are scored on test images once it is over.
+
+    The highest accuracy and its epoch become columns of the row. Nothing is chosen by them. The
+    classifiers are `Keepable` and `Reloadable`.
+
+    Examples
+    --------
+    >>> class MyTraining:
+    ...     keeps_epochs = True
+    """
+
+    keeps_epochs: bool
+
+
+@runtime_checkable
+class Reloadable(Protocol):
+    """A `Classifier` that takes other arrays in place of its own.
+
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def load(self, state):
+    ...         self.W = state["W"]
+    """
+
+    def load(self, state: Mapping[str, Tensor], /) -> None:
+        """Take arrays as `state` returns them."""
+
+
+@runtime_checkable
 class Resumable(Protocol):
     """A `Training` that another process can resume, on a CPU with an identical result.
 

@@ -19,6 +19,8 @@ from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, foot, number
 from reports import speed, statistics
 from reports.figures.error_curves import draw_errors
+from reports.paper.claims import published_claims
+from reports.paper.tables import chances
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -31,6 +33,7 @@ NAMES = (
     "recovery",
     "speed",
     "statistics",
+    "table1",
     "table2",
     "unrolling",
 )
@@ -122,6 +125,12 @@ def unrolled() -> str:
     return "\n".join(lines)
 
 
+def claims() -> str:
+    """Return what the paper's own values say of its claims."""
+    table = published_claims().rename(columns={"dataset": "data set"})
+    return str(table.to_markdown(index=False, disable_numparse=True))
+
+
 def methods() -> str:
     """Return the paragraphs of docs/methods.md: one for each method, by family."""
     parts = []
@@ -190,6 +199,8 @@ MADE = {
     "methods": methods,
     "rules": statistics.rules,
     "simulations": statistics.simulations,
+    "claims": claims,
+    "chances": chances,
 }
 """Tables that are not of a run, by name."""
 

@@ -15,9 +15,9 @@ from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import Row, load_rows
 from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.table import BRIEF, COLUMNS, display, foot, foot_of, summary
-from reports import paper
 from reports.figures.registry import draw_data_set, draw_run
 from reports.figures.style import INK, PAPER
+from reports.paper.tables import tables as tables_beside
 
 OF_ONE_ROW = ("command", "cores_used")  # entries of the provenance that the page shows elsewhere
 
@@ -63,7 +63,7 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         (folder / "figures").mkdir(exist_ok=True)
     groups = gather(rows)
     table = display(rows)
-    beside_paper = paper.tables(groups)
+    beside_paper = tables_beside(groups)
     tests = {}
     feet = {}
     figures = {}

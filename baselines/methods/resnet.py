@@ -29,7 +29,7 @@ class ResNet(NetworkMethod):
         "92.17 ± 0.15, 93.48 ± 0.16, 93.57 ± 0.14 % at 8, 20, 56, 110, CIFAR-100: 60.38 ± 0.49, "
         "68.42 ± 0.29, 71.52 ± 0.34, 72.99 ± 0.43 %; 5 seeds, shifts and flips "
         "(Table 1 of tang2021)",
-        differs="the training recipe; recipe=paper is nearer",
+        differs="the training recipe; recipe=wide-resnet is nearer",
     )
     depth: backbones.ResNetDepth = 8
 

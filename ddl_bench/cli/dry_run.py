@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ddl_bench.cli.output import as_duration, emit, print_records
+from ddl_bench.cli.notes import gathered_notes, notes_on
+from ddl_bench.cli.output import as_duration, emit, print_line, print_records
 from ddl_bench.cli.table import NAME_WIDTH, Column
 from ddl_bench.files import name_of
 from ddl_bench.harness.estimate import estimate, wall_times
@@ -51,6 +52,7 @@ def print_dry_run(
 
         unfinished = [cell for cell in cells if cell.id not in finished]
         calibrated = time_methods(unfinished, slots)
+    notes = notes_on(cells, track)
     records: list[dict[str, Any]] = []
     total_s = 0.0
     for cell in cells:
@@ -73,6 +75,7 @@ def print_dry_run(
                 "expected_s": round(expected_s, 1),
                 "from": basis,
                 "cell": cell.id,
+                "note": notes.get(cell.id, ""),
             }
         )
     if as_json:
@@ -84,3 +87,5 @@ def print_dry_run(
     print_records(console, f"{len(cells)} cells", records, CELLS, as_json=False)
     left = as_duration(total_s / slots)
     console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
+    for line in gathered_notes(records):
+        print_line(console, escape(line))

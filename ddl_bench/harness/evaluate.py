@@ -27,6 +27,7 @@ from ddl_bench.harness.clock import (
     Stopwatch,
     time_inference,
 )
+from ddl_bench.harness.epochs import KeptEpochs, is_asked_for
 from ddl_bench.harness.load import (
     Background,
     Load,
@@ -106,12 +107,16 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     with phases("data"):
         # No test image is in this process while a method trains.
         task = task_of(cell.dataset, read_images(cell, data_dir, plugins), cell.splits)
-        checkpoint = Checkpoint(run / "work" / f"{cell.id}.checkpoint", phases)
+        path = run / "work" / f"{cell.id}.checkpoint"
+        checkpoint = Checkpoint(path, phases)
+        epochs = KeptEpochs(path)
     points = list(grid_points(cell.grid))
 
     def train_point(mark: Mark) -> Trained:
         method = registry.make_method(cls, cell.params | points[mark.index])
-        return train(method, task, cell, mark, checkpoint, progress, n_points=len(points))
+        return train(
+            method, task, cell, mark, checkpoint, progress, n_points=len(points), epochs=epochs
+        )
 
     best = train_point(checkpoint.best) if checkpoint.best else None
     first = checkpoint.mark.index
@@ -132,6 +137,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     with phases("evaluation"):
         scored = score_tests(best, tests, task, cell)
         values = measure(best, tests, scored, task, cell)
+        values |= best_of_epochs(best, epochs, tests, task, cell)
         arrays = arrays_of(best, tests, scored.scores, task)
         share = recovered_share(arrays, images)
     measured = Measured(
@@ -176,6 +182,7 @@ def train(
     progress: Progress,
     *,
     n_points: int = 1,
+    epochs: KeptEpochs | None = None,
 ) -> Trained:
     """Pull one training run from `mark` to its end or its deadline.
 
@@ -193,6 +200,8 @@ def train(
         Is given a function that says how far the training has come.
     n_points
         Points of the grid, of which this training is one.
+    epochs
+        Keeps the weights of each epoch, where the training asks for it and there is no grid.
     """
     process = getpid()
     budget = cell.budget_for_method()
@@ -257,6 +266,11 @@ def train(
                     scores = timed_scores(classifier, task.val.X, task, cell, mark)
                     mark.add_to(mark.curve, accuracy(scores, task.val.y))
             mark.evaluation_s += perf_counter() - begin
+        if epochs is not None and is_asked_for(training) and not cell.grid:
+            with phases("evaluation"), outside():
+                classifier = training.classifier()
+            with phases("saving"):
+                epochs.keep(classifier, mark.n_advances)
         mark.outside_s = outside.seconds
         checkpoint.save(mark, training)
     if cell.grid:
@@ -380,6 +394,25 @@ def measure(
         values["sparsity"] = stats.n_nonzero / stats.n_entries
         values["reconstruction"] = stats.squared_error / max(stats.squared_norm, 1e-30)
     return values
+
+
+def best_of_epochs(
+    trained: Trained, epochs: KeptEpochs, tests: Tests, task: api.Task, cell: Cell
+) -> dict[str, Any]:
+    """Score the kept weights of all epochs, on the official test images; fields of `Measured`."""
+    images = tests.test if tests.official is None else tests.official
+
+    def accuracy_of(classifier: api.Classifier) -> float:
+        return accuracy(scores_of(classifier, images.X, task, cell.seed), images.y)
+
+    best = epochs.best(trained.classifier, trained.mark.n_advances, accuracy_of)
+    if best is None:
+        return {}
+    return {
+        "best_epoch_accuracy": best.accuracy,
+        "best_epoch": best.epoch,
+        "n_epochs_scored": best.n_epochs,
+    }
 
 
 def is_over_budget(train_s: float, limit_s: float | None) -> bool:

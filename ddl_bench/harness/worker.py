@@ -119,7 +119,7 @@ def main(
         os._exit(0)
     write_row(run, row)
     if status == "ok":
-        for path in work.glob(f"*{cell_id}.checkpoint*"):  # also one that a kill left half written
+        for path in work.glob(f"*{cell_id}.*checkpoint*"):  # also one that a kill left half written
             path.unlink(missing_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

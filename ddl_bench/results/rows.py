@@ -32,7 +32,7 @@ SCHEMA_VERSION = 2
 LARGEST_ROW = 64_000_000  # bytes
 LONGEST_REASON = 2_000  # characters
 LARGEST_NUMBER = 1e18  # that can have been measured, in whatever unit
-PERCENTAGES = ("accuracy", "val_accuracy", "official_accuracy", "recovered")
+PERCENTAGES = ("accuracy", "val_accuracy", "official_accuracy", "best_epoch_accuracy", "recovered")
 Status = Literal[
     "ok", "skipped", "not_installed", "failed", "diverged", "timeout", "oom", "crashed", "outdated"
 ]
@@ -49,6 +49,9 @@ class Measured:
     ----------
     official_accuracy
         On the data set's own test images, where `test_from_train` replaced them.
+    best_epoch_accuracy, best_epoch, n_epochs_scored
+        The highest accuracy on the test images of all epochs, its epoch, and how many were scored;
+        on request. Nothing is chosen by them.
     search_s
         Training of the grid points that were not chosen.
     batch_dependent
@@ -95,6 +98,9 @@ class Measured:
     val_accuracy: float | None = None
     official_accuracy: float | None = None
     n_official: int | None = None
+    best_epoch_accuracy: float | None = None
+    best_epoch: int | None = None
+    n_epochs_scored: int | None = None
     n_params: int | None = None
     n_stored: int | None = None
     n_buffers: int | None = None

@@ -53,6 +53,12 @@ COLUMNS = (
         format=".2f",
     ),
     Column(
+        "best_epoch_accuracy",
+        "best epoch (%)",
+        "highest accuracy on the test images of all epochs: a choice by test images, too high",
+        format=".2f",
+    ),
+    Column(
         "recovered",
         "recovered (%)",
         "planted atoms that were found: inner product of 0.99 or more",
@@ -318,9 +324,10 @@ def foot_of(groups: Sequence[Group]) -> str:
 def detectable_text(dataset: str, standing: dict[str, Standing]) -> str:
     """Write the detectable differences of a data set: "1.03 to 7.10 (planted-4)"."""
     points = [place.detectable for place in standing.values() if not np.isnan(place.detectable)]
-    if min(points) == max(points):
-        return f"{points[0]:.2f} ({dataset})"
-    return f"{min(points):.2f} to {max(points):.2f} ({dataset})"
+    low = f"{min(points):.2f}"
+    high = f"{max(points):.2f}"
+    span = low if low == high else f"{low} to {high}"
+    return f"{span} ({dataset})"
 
 
 def note_with_machine(line: "pd.Series[float]") -> str:

@@ -34,6 +34,11 @@ def reflect(index: Tensor, size: int) -> Tensor:
     return (size - 1) - ((size - 1) - index.abs()).abs()
 
 
+def is_inside(index: Tensor, size: int) -> Tensor:
+    """Whether indices are those of pixels 0 to size - 1."""
+    return (index >= 0) & (index < size)
+
+
 class SGDTraining:
     """Train a module, in place, by a recipe: stochastic gradient descent on cross-entropy.
 
@@ -82,6 +87,7 @@ class SGDTraining:
         self._wrap = wrap
         self._X = task.train.X.to(budget.device).permute(0, 2, 3, 1).contiguous()
         self._y = task.train.y.to(budget.device)
+        self.keeps_epochs = recipe.score_epochs
         self._compile: CompileMode = "no"
         self._begin(snapshot(module))
         if self._X.device.type != "cpu":
@@ -131,6 +137,9 @@ class SGDTraining:
             self._initialise()
             if self._recipe.lookahead:
                 self._lookahead = Lookahead(self._module)
+        if not self._recipe.keep_momentum:
+            for optimiser in self._optimisers:
+                optimiser.state.clear()
         epochs = self._budget.epochs
         losses: list[Tensor] = []
         for X, y in self._batches():
@@ -198,18 +207,32 @@ class SGDTraining:
         for side in sides:
             most = min(math.ceil(self._recipe.shift * side), side - 1)
             shift = torch.randint(-most, most + 1, (n, 1), generator=self._generator)
-            places.append(reflect(torch.arange(side, device=device) + shift.to(device), side))
+            places.append(torch.arange(side, device=device) + shift.to(device))
         if self._task.mirror:
             mirrored = self._mirrored(order).to(device)
             places[1] = torch.where(mirrored[:, None], places[1].flip(1), places[1])
-        parts = max(1, round(n / self._recipe.batch(n)))
-        chosen = (index.to(device).tensor_split(parts) for index in (order, *places))
-        for image, row, column in zip(*chosen, strict=True):
+        rows, columns = places
+        indices = [order.to(device), reflect(rows, sides[0]), reflect(columns, sides[1])]
+        if self._recipe.border == "zero":
+            indices += [is_inside(rows, sides[0]), is_inside(columns, sides[1])]
+        chosen = map(self._in_batches, indices)
+        for image, row, column, *inside in zip(*chosen, strict=True):
             X = self._X[image[:, None, None], row[:, :, None], column[:, None, :]]
+            if inside:
+                is_row, is_column = inside
+                X *= (is_row[:, :, None] & is_column[:, None, :])[..., None]
             X = X.permute(0, 3, 1, 2)
             if not self._channels_last:  # `contiguous` would leave grey images as they are
                 X = X.clone(memory_format=torch.contiguous_format)
             yield X, self._y[image]
+
+    def _in_batches(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Cut what there is of each image, in the order in which they are shown, into batches."""
+        n = len(index)
+        size = self._recipe.batch(n)
+        if self._recipe.batches == "full":
+            return tuple(index.split(size))
+        return index.tensor_split(max(1, round(n / size)))
 
     def _mirrored(self, order: Tensor) -> Tensor:
         """Which images to mirror in this epoch, in the order in which they are shown."""

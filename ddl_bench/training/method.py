@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from ddl_bench.options import check_options
 from ddl_bench.training.compiled import CompileMode
 from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.network import Network, tied
-from ddl_bench.training.recipe import RECIPES, Recipe, RecipeOptions
+from ddl_bench.training.recipe import RECIPES, Recipe, RecipeName, RecipeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class NetworkMethod:
     Parameters
     ----------
     recipe
-        How to train: "fast", "paper", or one of them with other settings, as in recipe.lr=0.05:
-        see `RecipeOptions`.
+        How to train: "fast", "wide-resnet", "wrn-base", or one of them with other settings, as in
+        recipe.lr=0.05: see `RecipeOptions`.
     compile
         Run the training steps through torch.compile: "no", "default", or "reduce-overhead", which
         records CUDA graphs. Compiling is part of the warm-up, not of the training time.
@@ -43,14 +43,14 @@ class NetworkMethod:
     ...         channels, height, width = task.image_shape
     ...         readout = nn.Linear(channels * height * width, task.n_classes)
     ...         return nn.Sequential(Normalise(channels), nn.Flatten(), readout)
-    >>> method = Linear(recipe=RecipeOptions(base="paper", optimiser="adamw"))
+    >>> method = Linear(recipe=RecipeOptions(base="wide-resnet", optimiser="adamw"))
     """
 
     name: ClassVar[str]
     keeps_memory: ClassVar[bool] = True  # a step frees large arrays that the next one needs
     wrap: ClassVar[Callable[..., Network]] = Network
     recipes: ClassVar[Mapping[str, Recipe]] = {}
-    recipe: Literal["fast", "paper"] | RecipeOptions = "fast"
+    recipe: RecipeName | RecipeOptions = "fast"
     compile: CompileMode = "no"
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Any torch network as a method, in three lines."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn.parameter import UninitializedParameter
 from ddl_bench.api import Task
 from ddl_bench.training.backbones import Normalise
 from ddl_bench.training.method import NetworkMethod
-from ddl_bench.training.recipe import RecipeOptions
+from ddl_bench.training.recipe import RecipeName, RecipeOptions
 from ddl_bench.training.signature import (
     Option,
     call,
@@ -57,7 +57,7 @@ def from_module(
     name: str,
     factory: Callable[..., nn.Module],
     *,
-    recipe: Literal["fast", "paper"] | RecipeOptions | Mapping[str, Any] = "fast",
+    recipe: RecipeName | RecipeOptions | Mapping[str, Any] = "fast",
     **defaults: Any,
 ) -> type[Any]:
     """Make a method of a torch network.

@@ -1,7 +1,7 @@
 """A trained network as a classifier, and what a network may be for the training loop."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -184,6 +184,11 @@ class Network:
             for name, tensor in self.module.state_dict().items()
             if name not in shared
         }
+
+    def load(self, state: Mapping[str, Tensor], /) -> None:
+        """Take the state of a module of the same kind, as `state` returns it."""
+        shared = {second: state[first] for second, first in tied(self.module).items()}
+        self.module.load_state_dict(dict(state) | shared)
 
     def batches(self, X: Tensor) -> Iterator[Tensor]:
         """Split images into batches on the device, in the module's memory format."""

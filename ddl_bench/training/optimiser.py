@@ -73,10 +73,11 @@ def _groups(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> list[d
             biases.append(parameter)
         else:
             others.append(parameter)
+    decay = recipe.weight_decay if recipe.decay_all else 0.0
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": recipe.weight_decay, "rate": 1.0},
-        {"params": biases, "weight_decay": 0.0, "rate": recipe.bias_rate},
-        {"params": others, "weight_decay": 0.0, "rate": 1.0},
+        {"params": biases, "weight_decay": decay, "rate": recipe.bias_rate},
+        {"params": others, "weight_decay": decay, "rate": 1.0},
     ]
     return [group for group in groups if group["params"]]
 

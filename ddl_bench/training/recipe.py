@@ -1,7 +1,7 @@
 """How networks are trained: the settings of the training loop, and recipes for all networks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,12 +12,16 @@ from ddl_bench.options import NotNegativeFloat, Positive, PositiveFloat, check_o
 Optimiser = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["steps", "triangle"]
 Flip = Literal["alternate", "random"]
+Border = Literal["reflect", "zero"]
+Batches = Literal["even", "full"]
+RecipeName = Literal["fast", "wide-resnet", "wrn-base", "paper"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 REFERENCE_BATCH = 128  # images of the batch that `lr` is for
 SMALLEST_BATCH = 32  # images of a batch whose size is chosen by the recipe
 MILESTONES = (0.3, 0.6, 0.8)  # shares of the training after which "steps" lowers the rate
+ROUNDING = 1e-9  # of a share that is a sum over batches
 DECAY = 0.2  # of the rate at each milestone
 
 
@@ -33,16 +37,21 @@ class Recipe:
     momentum: Momentum = 0.9
     nesterov: bool = True
     weight_decay: NotNegativeFloat = 5e-4
+    decay_all: bool = False
+    keep_momentum: bool = True
     bias_rate: PositiveFloat = 1.0
     batch_size: Positive | None = None
+    batches: Batches = "even"
     steps_per_epoch: Positive = 100
     largest_batch: Positive = 512
     schedule: Schedule = "triangle"
     label_smoothing: Share = 0.0
     shift: Share = 1 / 16
+    border: Border = "reflect"
     flip: Flip = "alternate"
     mirror_views: bool = False
     lookahead: bool = False
+    score_epochs: bool = False
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -60,17 +69,38 @@ class Recipe:
         """Return the learning rate after the share `progress` of the schedule, 0 to 1."""
         lr = self.lr * math.sqrt(self.batch(n_train) / REFERENCE_BATCH)
         if self.schedule == "steps":
-            n_passed = sum(progress >= milestone for milestone in MILESTONES)
-            return float(lr * DECAY**n_passed)
+            return float(lr * DECAY ** n_passed(progress, MILESTONES))
         return lr * min(0.05 + 4.75 * progress, 1.25 * (1 - progress))
 
 
-# The wide residual nets' recipe (Zagoruyko and Komodakis, 2016), which the paper's own command
-# line points to.
-PAPER = Recipe(lr=0.1, batch_size=128, schedule="steps", shift=1 / 8, flip="random")
+def n_passed(progress: float, milestones: Iterable[float]) -> int:
+    """Count the milestones that are passed; `progress` is a sum over batches, and so rounded."""
+    return sum(progress + ROUNDING >= milestone for milestone in milestones)
+
+
+# The wide residual nets' (Zagoruyko and Komodakis, 2016), without decay of biases and the like. The
+# DeTraMe-Net paper names no recipe. Its authors' README has `--lr 0.1 --num_epochs 200 --steps 2`,
+# and wide-resnet.pytorch, a program for these nets, has settings `lr` and `num_epochs`: that it is
+# the base is an inference.
+WIDE_RESNET = Recipe(lr=0.1, batch_size=128, schedule="steps", shift=1 / 8, flip="random")
+# wide-resnet.pytorch: no Nesterov momentum, an optimiser that is made anew each epoch, decay of all
+# parameters, a border of zeros, and a last batch of what remains.
+WRN_BASE = replace(
+    WIDE_RESNET,
+    nesterov=False,
+    keep_momentum=False,
+    decay_all=True,
+    border="zero",
+    batches="full",
+)
 # After airbench (Jordan, 2024).
 FAST = Recipe(lr=0.2, label_smoothing=0.1)
-RECIPES: dict[str, Recipe] = {"fast": FAST, "paper": PAPER}
+RECIPES: dict[str, Recipe] = {
+    "fast": FAST,
+    "wide-resnet": WIDE_RESNET,
+    "wrn-base": WRN_BASE,
+    "paper": WIDE_RESNET,  # its name in version 0.1.0, whose rows have it
+}
 
 # What another optimiser changes of a recipe, which is made for SGD.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -88,15 +118,17 @@ def adapted(**changes: Any) -> dict[str, Recipe]:
 class RecipeOptions:
     """Choose a recipe and change settings of it; None leaves a setting as the recipe has it.
 
-    The option `recipe` of every network: `recipe = { base = "paper", lr = 0.05 }` in a track,
-    `plainnet[recipe.base=paper,recipe.lr=0.05]` on a command line. A setting that would do nothing
-    is refused. Another optimiser than the recipe's comes with its own lr, weight_decay and
+    The option `recipe` of every network: `recipe = { base = "wrn-base", lr = 0.05 }` in a track,
+    `plainnet[recipe.base=wrn-base,recipe.lr=0.05]` on a command line. A setting that would do
+    nothing is refused. Another optimiser than the recipe's comes with its own lr, weight_decay and
     momentum.
 
     Parameters
     ----------
     base
-        The recipe to start from: "fast" or "paper". None below is a setting as it has it.
+        The recipe to start from; None below is a setting as it has it. "fast": short schedules.
+        "wide-resnet": that of the wide residual nets, on which the DeTraMe-Net paper's seems to be
+        based; "paper" is an older name of it. "wrn-base": as wide-resnet.pytorch trains.
     optimiser
         "sgd" with momentum, "adamw", or "muon": Muon for matrices inside the network, AdamW for
         the rest (see `ddl_bench.training.optimiser`).
@@ -108,10 +140,16 @@ class RecipeOptions:
         Look ahead along the momentum.
     weight_decay
         Of tensors of two or more dimensions; biases, batch norm, thresholds and the like have none.
+    decay_all
+        Give weight decay to these too.
+    keep_momentum
+        Keep the optimiser's state from one epoch to the next; false forgets it.
     bias_rate
         Learning rate of biases / lr.
     batch_size
         Images in a batch; None makes `steps_per_epoch` batches of an epoch.
+    batches
+        "even" makes the batches of an epoch as equal as they can be, "full" leaves a smaller last.
     steps_per_epoch
         Batches of an epoch where `batch_size` is None, of 32 to `largest_batch` images.
     largest_batch
@@ -122,8 +160,9 @@ class RecipeOptions:
     label_smoothing
         Share of the target spread over all classes.
     shift
-        Largest shift in each direction / side of the image, rounded up to pixels; the border is
-        reflected.
+        Largest shift in each direction / side of the image, rounded up to pixels.
+    border
+        What a shift moves into the image: the border reflected ("reflect"), or black ("zero").
     flip
         "random", or "alternate": each image in every other epoch; only where the task allows
         mirror images.
@@ -131,25 +170,34 @@ class RecipeOptions:
         Score images and their mirror images and add, where the task allows it.
     lookahead
         Average the weights of the last steps, which reaches further back as training ends.
+    score_epochs
+        Keep the weights of each epoch and score them on the test images when training is over, as
+        wide-resnet.pytorch prints the best of these: a column that chooses nothing, for base
+        "wrn-base" alone.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    base: Literal["fast", "paper"] = "fast"
+    base: RecipeName = "fast"
     optimiser: Optimiser | None = None
     lr: PositiveFloat | None = None
     momentum: Momentum | None = None
     nesterov: bool | None = None
     weight_decay: NotNegativeFloat | None = None
+    decay_all: bool | None = None
+    keep_momentum: bool | None = None
     bias_rate: PositiveFloat | None = None
     batch_size: Positive | None = None
+    batches: Batches | None = None
     steps_per_epoch: Positive | None = None
     largest_batch: Positive | None = None
     schedule: Schedule | None = None
     label_smoothing: Share | None = None
     shift: Share | None = None
+    border: Border | None = None
     flip: Flip | None = None
     mirror_views: bool | None = None
     lookahead: bool | None = None
+    score_epochs: bool | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -176,6 +224,8 @@ class RecipeOptions:
         changes |= given
         if changes.get("momentum") == 0:
             changes.setdefault("nesterov", False)
+        if self.base != "wrn-base":
+            _refuse(given, ("score_epochs",), f"base={self.base!r}: use base='wrn-base'")
         recipe = replace(base, **changes)
         if recipe.batch_size is not None:
             _refuse(given, ("steps_per_epoch", "largest_batch"), f"batch_size={recipe.batch_size}")

@@ -1,10 +1,12 @@
 """Tracks and plans: messages about wrong files, overrides, and the packaged tracks."""
 
+import json
 import os
 import re
 import shlex
+import tomllib
 import typing
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,14 +15,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ddl_bench import registry
 from ddl_bench.cli import dry_run
 from ddl_bench.cli import main as cli
+from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.harness.estimate import estimate
 from ddl_bench.plan.cell import BudgetSpec, Cell
-from ddl_bench.plan.expansion import Overrides, plan
-from ddl_bench.plan.track import Track, load_track, packaged
+from ddl_bench.plan.expansion import Data, Overrides, plan
+from ddl_bench.plan.track import DataEntry, Track, load_track, packaged
 from ddl_bench.registry import METHODS, fields, load_method, make_method, methods, parse_spec
+from reports.paper.protocol import networks
+from tests.conftest import ROOT, ddl_bench
 
 GOOD = """
 name = "t"
@@ -146,6 +152,70 @@ def test_quick_is_what_it_promises() -> None:
     assert sum(estimate(cell, {})[0] for cell in cells) <= 2 * 180, (
         "two cells at a time, three minutes"
     )
+
+
+def made_up(entry: DataEntry, splits: Splits, _: Overrides) -> Data:
+    """Stand in for a data set whose files are not here."""
+    fields = {"dataset": entry.source, "data_dir": "", "mirror": None, "splits": splits}
+    return Data(fields | {"data": entry.source}, 50_000)
+
+
+def test_table_1_is_whole() -> None:
+    """16 lines, two data sets, five seeds; each network has the steps that the paper prints."""
+    with patch("ddl_bench.plan.expansion.read_data", made_up):
+        cells = plan("table1")
+        on_svhn = plan("table1-svhn")
+    assert len({cell.id for cell in cells}) == len(cells) == 160
+    for dataset in ("cifar10", "cifar100"):
+        here = [cell for cell in cells if cell.dataset == dataset]
+        assert len({cell.label for cell in here}) == len({cell.paper for cell in here}) == 16
+        assert {cell.seed for cell in here} == set(range(5))
+        assert all(len(cell.pairs) == 8 for cell in here)
+        for cell in here:
+            wanted = networks(dataset)[cell.paper]
+            assert cell.method == wanted.method
+            assert cell.params.get("n_steps") == wanted.params.get("n_steps")
+    assert len(on_svhn) == 80
+    assert {cell.dataset for cell in on_svhn} == {"svhn"}
+
+
+def planned_notes(*options: str) -> set[tuple[str, str]]:
+    """Return what a dry run of Table 1 says of its methods, by the entry point of this tree."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    installed = registry.entries
+
+    def entries(group: str) -> dict[str, EntryPoint]:
+        if group != registry.NOTES:
+            return installed(group)
+        return {name: EntryPoint(name, value, group) for name, value in project[group].items()}
+
+    with (
+        patch("ddl_bench.plan.expansion.read_data", made_up),
+        patch.object(registry, "entries", entries),
+    ):
+        words = ["run", "table1", "--dry-run", "--out", "none", *options]
+        records = json.loads(ddl_bench([*words, "--json"]))
+        text = ddl_bench(words)
+    for record in records:
+        assert f"{record['note']}\n" in text
+    return {(record["method"], record["note"]) for record in records}
+
+
+def test_a_dry_run_says_which_lines_have_a_place_beside_the_paper() -> None:
+    follows = "follows the paper's protocol"
+    assert {note for _, note in planned_notes()} == {follows}
+    departs = "not comparable with the paper: "
+    short = planned_notes("--limit-train", "5000", "--limit-test", "100", "--val-fraction", "0.1")
+    assert {note for _, note in short} == {
+        f"{departs}4,500 training images, not 50,000; not the 10,000 official test images"
+    }
+    specs = ("resnet[depth=20,recipe=wrn-base]", "resnet[depth=20]", "nearest-mean")
+    notes = dict(planned_notes("--methods", ",".join(specs), "--seeds", "0-4"))
+    assert notes["resnet[depth=20,recipe=wrn-base]"] == follows
+    assert notes["resnet[depth=20]"].startswith(f"{departs}another recipe than wide-resnet or ")
+    assert notes["nearest-mean"].startswith("no place beside the paper: ")
+    few = dict(planned_notes("--methods", "resnet[depth=8,recipe=wrn-base]", "--seeds", "0"))
+    assert few["resnet[depth=8,recipe=wrn-base]"] == f"{departs}1 of 5 seeds"
 
 
 @pytest.mark.parametrize("name", ["all", "equal-time"])

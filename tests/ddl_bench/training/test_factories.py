@@ -339,10 +339,13 @@ def test_weight_decay_is_for_weights_alone() -> None:
         decays = [group["weight_decay"] for group in optimiser.param_groups]
         assert decays == [0.3, 0, 0]
         assert [group["rate"] for group in optimiser.param_groups] == [1, 4, 1]
+    (optimiser,) = optimisers(net, RECIPES["wrn-base"])
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [5e-4] * 3
 
 
 def test_a_recipe_is_chosen_and_changed() -> None:
     assert RecipeOptions().recipe() == RECIPES["fast"]
+    assert RecipeOptions(base="paper").recipe() == RECIPES["wide-resnet"]
     changed = RecipeOptions(base="paper", weight_decay=0.0, lookahead=True).recipe()
     assert (changed.lr, changed.weight_decay, changed.lookahead) == (0.1, 0.0, True)
     assert changed.schedule == "steps"
@@ -394,7 +397,10 @@ def test_recipes_on_a_command_line_and_in_a_track() -> None:
         {"recipe": "paper", "recipe.lr": 1}
     )
     for params, words in (
-        ({"recipe": "papr"}, "option 'recipe' = 'papr': Input should be 'fast' or 'paper'"),
+        (
+            {"recipe": "papr"},
+            "'recipe' = 'papr': Input should be 'fast', 'wide-resnet', ",
+        ),
         ({"recipe": {"rate": 1}}, "no option 'recipe.rate'"),
         ({"lr": 1}, "did you mean 'recipe.lr'"),
     ):

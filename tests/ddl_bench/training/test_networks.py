@@ -30,7 +30,7 @@ from ddl_bench.training.loop import SGDTraining, reflect
 from ddl_bench.training.losses import Losses
 from ddl_bench.training.method import NetworkMethod
 from ddl_bench.training.network import Network
-from ddl_bench.training.recipe import FAST, PAPER, Recipe, RecipeOptions
+from ddl_bench.training.recipe import FAST, WIDE_RESNET, WRN_BASE, Recipe, RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.plainnet import DeTraMePlainNet
 
@@ -151,7 +151,7 @@ def test_normalisation_learns_mean_and_deviation_of_each_channel() -> None:
 
 
 def test_schedules() -> None:
-    plain = replace(PAPER, batch_size=128)
+    plain = replace(WIDE_RESNET, batch_size=128)
     assert [
         plain.rate(at / 200, 10_000) for at in (0, 59, 60, 119, 120, 160, 199)
     ] == pytest.approx([0.1, 0.1, 0.02, 0.02, 0.004, 0.0008, 0.0008])
@@ -161,6 +161,14 @@ def test_schedules() -> None:
     assert np.diff(rates[:21]).min() > 0 > np.diff(rates[20:]).max()
     assert Recipe(lr=1.0, batch_size=32).rate(0.2, 10_000) == pytest.approx(0.5)
     assert [FAST.batch(n) for n in (10, 1300, 5000, 10**6)] == [10, 32, 50, 512]
+
+
+def test_a_milestone_is_reached_by_a_sum_over_batches() -> None:
+    """After 12 of 15 epochs of 1,293 images the sum is a little below 0.8."""
+    passes = sum(size / 1293 for _ in range(12) for size in [130] * 3 + [129] * 7)
+    assert passes / 15 < 0.8
+    recipe = replace(WIDE_RESNET, batch_size=128)
+    assert recipe.rate(passes / 15, 1293) == pytest.approx(0.1 * 0.2**3)
 
 
 @given(size=st.integers(2, 40), data=st.data())
@@ -175,7 +183,7 @@ def test_reflection_is_that_of_padding(size: int, data: st.DataObject) -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(mirror=st.booleans(), recipe=st.sampled_from([FAST, PAPER]), seed=st.integers(0, 1000))
+@given(mirror=st.booleans(), recipe=st.sampled_from([FAST, WIDE_RESNET]), seed=st.integers(0, 1000))
 def test_an_epoch_shows_each_image_once_shifted_or_mirrored(
     mirror: bool, recipe: Recipe, seed: int
 ) -> None:
@@ -205,7 +213,45 @@ def test_an_epoch_shows_each_image_once_shifted_or_mirrored(
     assert not (mirror and recipe.flip == "alternate") or torch.equal(flips[0], ~flips[1])
 
 
+def test_zeros_come_in_where_images_are_shifted() -> None:
+    task = images(30, (2, 8, 16), mirror=True)
+    module = Linear((2, 8, 16))
+    recipe = replace(WRN_BASE, batch_size=8)
+    SGDTraining(module, task, Budget(epochs=1), recipe).advance(Clock())
+    assert [len(X) for X in module.seen] == [8, 8, 8, 6], "a last batch of what remains"
+    shown = torch.cat(module.seen)
+    padded = F.pad(task.train.X, (2, 2, 1, 1))
+    windows = padded.unfold(2, 8, 1).unfold(3, 16, 1).permute(2, 3, 0, 1, 4, 5).flatten(0, 1)
+    views = torch.cat([windows, windows.flip(4)])
+    matches = (views[:, :, None] == shown).flatten(3).all(3).any(0)
+    assert torch.equal(matches.sum(0), torch.ones(30, dtype=torch.int64))
+
+
 # The training loop
+
+
+def test_the_base_trains_as_a_plain_loop_of_torch() -> None:
+    """SGD with momentum, made anew each epoch, decay of all parameters: wide-resnet.pytorch."""
+    task = images(16)
+    module = Linear()
+    plain = copy.deepcopy(module)
+    recipe = replace(WRN_BASE, batch_size=6, shift=0.0)
+    training = SGDTraining(module, task, Budget(epochs=10), recipe)
+    while training.advance(Clock()):
+        pass
+    shown = iter(module.seen)
+    for epoch in range(10):
+        lr = recipe.lr * (6 / 128) ** 0.5 * 0.2 ** sum(epoch >= place for place in (3, 6, 8))
+        sgd = torch.optim.SGD(plain.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+        for size in (6, 6, 4):
+            X = next(shown)
+            assert len(X) == size
+            same = (X[:, None] == task.train.X).flatten(2).all(2).int().argmax(1)
+            sgd.zero_grad()
+            torch.autograd.backward(F.cross_entropy(plain(X), task.train.y[same]))
+            sgd.step()
+    for mine, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_training_takes_the_steps_of_the_textbook() -> None:

@@ -1,0 +1,1 @@
+"""The DeTraMe-Net paper's tables and claims beside our values."""
