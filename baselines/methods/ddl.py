@@ -125,7 +125,7 @@ class DDL(PresetMethod, ImplicitMethod):
         "learn_penalty=false and the preset have; a learned lmbd may fall to 0, and did so within "
         "96 training steps in half of the layers of all-cnn-c; batch norm before each layer and "
         "the classifier, unit-norm atoms and their start from patches are ours, and so are the "
-        "values of lmbd and alpha and the rate of 0.03, also with recipe=paper",
+        "values of lmbd and alpha and the rate of 0.03, also with recipe=wide-resnet",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=RATE)
     presets: ClassVar[Mapping[str, Preset]] = {

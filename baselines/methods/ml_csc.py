@@ -32,16 +32,18 @@ ML_RECIPE = PublishedRecipe(
     nesterov=False,
     weight_decay=0.0,
     batch_size=128,
+    batches="full",
     schedule="steps",
     milestones=(1 / 3, 2 / 3),
     decay=0.2,
     shift=1 / 8,
+    border="zero",
     flip="random",
 )
 START_AND_RECIPE = (
     "coding filters start by Kaiming's rule, where the authors' are 14 times smaller; flips, "
     "smoothed labels, weight decay and a rate of 0.1, where the authors only crop, at a rate of "
-    "0.005. The preset follows the authors, but for crops whose border is reflected, not black"
+    "0.005. The preset follows the authors"
 )
 UNFOLDING = (
     "2 unfoldings by default; steps follow from the filters, the authors learn them apart; the "
