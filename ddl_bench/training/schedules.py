@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ddl_bench.options import PositiveFloat
-from ddl_bench.training.recipe import DECAY, MILESTONES, REFERENCE_BATCH, Recipe, Share
+from ddl_bench.training.recipe import (
+    DECAY,
+    MILESTONES,
+    REFERENCE_BATCH,
+    Recipe,
+    Share,
+    n_passed,
+)
 
 Milestones = Annotated[tuple[float, ...], Field(min_length=1)]
 PublishedSchedule = Literal["steps", "triangle", "cosine"]
@@ -48,6 +55,6 @@ class PublishedRecipe(Recipe):
         if self.schedule == "cosine":
             fall = (1 + math.cos(math.pi * progress)) / 2
         else:
-            fall = self.decay ** sum(progress >= milestone for milestone in self.milestones)
+            fall = float(self.decay ** n_passed(progress, self.milestones))
         rise = progress / self.warm_up if progress < self.warm_up else 1.0
         return self.lr * math.sqrt(self.batch(n_train) / REFERENCE_BATCH) * min(rise, fall)
