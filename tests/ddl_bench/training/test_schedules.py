@@ -25,6 +25,8 @@ def test_steps_lie_where_they_are_put() -> None:
     )
     rates = [recipe.rate(share, N_TRAIN) for share in (0.0, 0.39, 0.4, 0.79, 0.8, 1.0)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    just_below = math.nextafter(0.8, 0)  # as a sum over batches may be
+    assert recipe.rate(just_below, N_TRAIN) == rates[4]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "steps"])
