@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.cli.notes import gathered_notes, notes_on
-from ddl_bench.cli.output import as_duration, emit, print_line, print_records
+from ddl_bench.cli.output import as_duration, emit, print_paragraph, print_records
 from ddl_bench.cli.table import NAME_WIDTH, Column
 from ddl_bench.files import name_of
 from ddl_bench.harness.estimate import estimate, wall_times
@@ -88,4 +88,4 @@ def print_dry_run(
     left = as_duration(total_s / slots)
     console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
     for line in gathered_notes(records):
-        print_line(console, escape(line))
+        print_paragraph(console, line, indent=0)
