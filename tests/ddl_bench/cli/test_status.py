@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -67,7 +68,7 @@ def test_watching_ends_when_nothing_is_left(
             for label in ("c", "d"):
                 put(folder, make_cell(label, expected_s=60.0), accuracy=95.0)
 
-    monkeypatch.setattr("ddl_bench.cli.status.time.sleep", finish)
+    monkeypatch.setattr(view, "time", SimpleNamespace(sleep=finish))  # threads of others sleep, too
     text = ddl_bench(["status", folder, "--watch", *options])
     assert looks == 2
     if options:

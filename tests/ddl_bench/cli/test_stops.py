@@ -19,6 +19,7 @@ import pytest
 
 from ddl_bench.cli import running
 from ddl_bench.cli.stops import STOPS, Stopped
+from ddl_bench.harness.progress import read as read_progress
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import load_rows
 from tests.conftest import PLUGINS, ddl_bench, put
@@ -123,7 +124,9 @@ def check_block(output: str, track: str, out: Path) -> None:
     lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", output)
     assert re.search(r"stopped: 1 of 3 cells are done", lines)
     after = r"goes on from its checkpoint, after [\d.]+ s of training"
-    assert re.search(rf"drops on digits, seed 0: stopped at \d+ % of its training; {after}", lines)
+    assert re.search(
+        rf"drops on digits, seed 0: stopped at \d+ % of its training; {after}", lines
+    ), lines
     assert "not started: 1 cell" in lines
     command = f"-m ddl_bench run {track} --jobs 1 --no-report --out {out}"
     assert command in lines.replace("\r\n", "")
@@ -138,7 +141,9 @@ def test_a_stopped_run_says_what_is_done_and_how_to_resume(way: str, tmp_path: P
     options = ["run", track, "--jobs", "1", "--no-report", "--out", str(out), *PLUGIN_OPTIONS]
 
     def is_training() -> bool:
-        return bool(list(out.glob("work/*.checkpoint")))
+        for path in out.glob("work/*.checkpoint"):
+            return read_progress(path.with_suffix(".progress.json")).phase == "training"
+        return False
 
     if way == "Ctrl-C":
         terminal = Terminal(options)
