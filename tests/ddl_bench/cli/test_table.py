@@ -16,7 +16,7 @@ from ddl_bench.cli.results import RESULTS, print_results
 from ddl_bench.cli.table import Column, Table, folded, print_table, without_spread
 from ddl_bench.harness.progress import Seen
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.table import display
+from ddl_bench.results.table import BRIEF, display
 from tests.conftest import ROOT
 
 WIDTHS = (60, 80, 100, 120)
@@ -35,6 +35,10 @@ def lines_of(write: Callable[[Console], None], width: int) -> list[str]:
     stream = io.StringIO()
     write(Console(file=stream, width=width))
     return stream.getvalue().splitlines()
+
+
+def test_the_short_table_has_a_place_for_each_of_its_columns() -> None:
+    assert [column.title for column in RESULTS] == [title for title in BRIEF if title != "note"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
