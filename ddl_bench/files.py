@@ -6,6 +6,7 @@ place of a file, a loop of links, a missing permission, a name that no file can 
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -156,6 +157,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         reason = getattr(error, "strerror", None) or brief(error)
         consolation = "the rows written so far are kept"
         raise UserError(f"{name_of(path)}: cannot write: {reason}; {consolation}") from error
+
+
+def append_at(path: Path, size: int, data: bytes) -> int:
+    """Append to a file of which the first `size` bytes count; returns its new size.
+
+    What a full disk has torn lies behind them, and is written anew by the next call.
+    """
+    with path.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) < size:
+            raise OSError(errno.ESTALE, "shortened by another process", str(path))
+        file.truncate(size)
+        file.seek(size)
+        file.write(data)
+    return size + len(data)
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:

@@ -17,11 +17,12 @@ from ddl_bench.harness import engine
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.stop import read_duration
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results import tensorboard as curves
 
 # Options of `run` that are about starting runners, or that each runner gets in another form.
 OF_THE_ENGINE = {
     "engine", "runners", "time", "partition", "gres", "cpus", "memory", "setup", "sbatch",
-    "for_", "dry_run", "report", "as_json", "tensorboard", "download",
+    "for_", "dry_run", "report", "as_json", "download",
 }  # fmt: skip
 
 
@@ -55,6 +56,8 @@ def start_runners(
     cells = plan(track, overrides)
     threads = max(cell.threads for cell in cells)
     seconds = read_duration("--time", wanted.time)
+    if context.params.get("tensorboard"):
+        curves.require()
     if not 1 <= wanted.runners <= len(cells):
         raise UserError(
             f"--runners {wanted.runners}: expected 1 to {len(cells)}, the number of cells"

@@ -63,6 +63,7 @@ def run_with_view(
                 shift=shift,
                 public=public,
                 retries=retries,
+                tensorboard=tensorboard,
             )
     except Stopped:
         print_rows(console, view.rows, as_json=as_json)

@@ -233,6 +233,7 @@ def train(
         )
 
     progress.standing = standing
+    progress.mark = mark
     meter = LoadMeter()
     load = meter.read()
     others = Background()

@@ -55,3 +55,8 @@ def row_path(folder: Path, cell_id: str) -> Path:
 def checkpoint_path(folder: Path, cell_id: str) -> Path:
     """Return the file from which a cell is resumed."""
     return folder / "work" / f"{cell_id}.checkpoint"
+
+
+def points_path(folder: Path, cell_id: str) -> Path:
+    """Return the file to which a worker appends the points of its curves, if it exists."""
+    return folder / "work" / f"{cell_id}.curves"

@@ -16,7 +16,9 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import read_regular
 
 if TYPE_CHECKING:  # the clock imports torch, which a runner without work does not need
+    from ddl_bench.harness.checkpoint import Mark
     from ddl_bench.harness.clock import Phases
+    from ddl_bench.harness.points import Points
 
 EVERY_S = 0.3  # a change of phase, share or accuracy is written
 AT_LEAST_EVERY_S = 10.0  # seconds of training, which change all the time
@@ -76,13 +78,17 @@ class Progress:
         The file.
     phases
         Knows the current phase.
+    points
+        Takes the curves of `mark`.
     """
 
-    def __init__(self, path: Path, phases: Phases) -> None:
+    def __init__(self, path: Path, phases: Phases, points: Points | None = None) -> None:
         self.standing: Callable[[], Standing] = Standing
+        self.mark: Mark | None = None  # of the training under way
         self.is_resumable: bool | None = None
         self._path = path
         self._phases = phases
+        self._points = points
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_until_stopped, daemon=True)
 
@@ -93,6 +99,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._write_points()
+
+    def _write_points(self) -> None:
+        if self._points is not None:
+            self._points.write(self.mark)
 
     def _write_until_stopped(self) -> None:
         written: tuple[object, ...] = ()
@@ -119,6 +130,7 @@ class Progress:
                     write(self._path, json.dumps(seen._asdict()))
                     written = coarse
                     due_s = monotonic() + AT_LEAST_EVERY_S
+            self._write_points()
             if self._stop.wait(EVERY_S):
                 return
 

@@ -31,6 +31,8 @@ class Queue:
         Starts the workers.
     retries
         How often a cell is tried again.
+    has_curves
+        Whether the workers are to write the points of their curves while they train.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Queue:
         launcher: Launcher,
         *,
         retries: int = 0,
+        has_curves: bool = False,
     ) -> None:
         self.waiting = list(waiting)
         self._launcher = launcher
         self._folder = folder
         self._earlier = dict(earlier)
         self._retries = retries
+        self._has_curves = has_curves
         self._broken: list[Cell] = []  # to be tried again
         self._attempts: dict[str, list[str]] = {}  # that failed, by cell ID
         self._elsewhere: list[Cell] = []
@@ -134,7 +138,15 @@ class Queue:
                 self._has_looked = False
                 earlier = self._earlier.get(cell.id)
                 try:
-                    job = Job(self._folder, cell, claimed, taken, self._launcher, earlier)
+                    job = Job(
+                        self._folder,
+                        cell,
+                        claimed,
+                        taken,
+                        self._launcher,
+                        earlier,
+                        has_curves=self._has_curves,
+                    )
                     job.must_be_resumable = needed_s(cell) > remaining_s
                     return job
                 except BaseException:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddl_bench.errors import UserError
+from ddl_bench.harness.curves import GrowingCurves
 from ddl_bench.harness.earlier import read_rows, take_stock
 from ddl_bench.harness.folder import make_folders, run_folder
 from ddl_bench.harness.launcher import Launcher
@@ -32,7 +33,7 @@ class RunSettings:
         The run folder.
     slots
         How many cells run at the same time.
-    rerun, fresh_process, public, retries
+    rerun, fresh_process, public, retries, tensorboard
         As in `run`.
     view
         Watches the run.
@@ -46,6 +47,7 @@ class RunSettings:
     fresh_process: bool = False
     public: bool = False
     retries: int = 0
+    tensorboard: bool = False
     view: View = field(default_factory=Silent)
     shift: Shift = field(default_factory=Shift)
 
@@ -62,6 +64,7 @@ def run(
     shift: Shift | None = None,
     public: bool = False,
     retries: int = 0,
+    tensorboard: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Run a track and return the row of each of its cells, finished earlier or now.
@@ -98,6 +101,8 @@ def run(
     retries
         How often a cell that crashed or ran out of memory is tried again, from its checkpoint where
         it has one, after all other cells.
+    tensorboard
+        Write the curves of cells to RUN/tensorboard while they train.
     options
         What to change about the track, as on the command line: methods, datasets, seeds, budget,
         device, threads, precision, limit_train, plugins and so on, see `Overrides.of`.
@@ -128,6 +133,7 @@ def run(
         shift=shift or Shift(),
         public=public,
         retries=retries,
+        tensorboard=tensorboard,
     )
     return run_cells(cells, settings)
 
@@ -143,8 +149,16 @@ def run_cells(cells: Sequence[Cell], settings: RunSettings) -> list[Row]:
     view.planned(len(stock.cell_ids), list(stock.finished.values()))
     view.waiting(stock.waiting)
     launcher = Launcher(is_fresh=settings.fresh_process)
-    queue = Queue(folder, stock.waiting, stock.earlier, launcher, retries=settings.retries)
-    workers = Workers(queue, view, settings.shift, slots=settings.slots)
+    queue = Queue(
+        folder,
+        stock.waiting,
+        stock.earlier,
+        launcher,
+        retries=settings.retries,
+        has_curves=settings.tensorboard,
+    )
+    curves = GrowingCurves(folder, is_on=settings.tensorboard)
+    workers = Workers(queue, view, settings.shift, curves, slots=settings.slots)
     try:
         while queue.waiting or workers.running or queue.look_again():
             if settings.shift.is_over():

@@ -16,6 +16,7 @@ from ddl_bench.files import open_regular, write_atomically
 from ddl_bench.harness import progress, stop
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
+from ddl_bench.harness.folder import points_path
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.leftovers import sweep_cell
 from ddl_bench.harness.verify import labels_of, verified
@@ -48,6 +49,8 @@ class Job:
         Starts the worker.
     earlier
         The row of the cell that was there before.
+    has_curves
+        Whether the worker is to write the points of its curves while it trains.
 
     Raises
     ------
@@ -63,6 +66,8 @@ class Job:
         taken: Taken,
         launcher: Launcher,
         earlier: Row | None = None,
+        *,
+        has_curves: bool = False,
     ) -> None:
         self.run = run
         self.cell = cell
@@ -86,6 +91,10 @@ class Job:
         try:
             sweep_cell(run, cell.id)
             self._progress.unlink(missing_ok=True)
+            points = points_path(run, cell.id)
+            points.unlink(missing_ok=True)
+            if has_curves:
+                points.touch()
             content = cell.model_dump_json().encode()
             write_atomically(run / "work" / f"{cell.id}.cell.json", content)
             self.log.unlink(missing_ok=True)

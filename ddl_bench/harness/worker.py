@@ -69,7 +69,9 @@ def main(
 
     from ddl_bench.harness.claims import Claim
     from ddl_bench.harness.clock import Phases
+    from ddl_bench.harness.folder import points_path
     from ddl_bench.harness.launcher import may_fork
+    from ddl_bench.harness.points import Points
     from ddl_bench.harness.progress import Progress
     from ddl_bench.plan.cell import Cell
     from ddl_bench.results.rows import Outcome, Row, write_row
@@ -84,7 +86,8 @@ def main(
     metadata: dict[str, Any] = {}
     status: Status = "ok"
     reason = ""
-    with Progress(work / f"{cell_id}.progress.json", phases) as progress:
+    points = Points(points_path(run, cell_id))
+    with Progress(work / f"{cell_id}.progress.json", phases, points) as progress:
         try:
             with phases("import"):
                 seed_everything(cell)

@@ -2,6 +2,7 @@
 
 import time
 
+from ddl_bench.harness.curves import GrowingCurves
 from ddl_bench.harness.queue import Queue
 from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.supervise import Job
@@ -21,15 +22,20 @@ class Workers:
         Watches the run.
     shift
         The time that this runner has.
+    curves
+        Takes the curves of the workers.
     slots
         How many workers run at the same time.
     """
 
-    def __init__(self, queue: Queue, view: View, shift: Shift, *, slots: int) -> None:
+    def __init__(
+        self, queue: Queue, view: View, shift: Shift, curves: GrowingCurves, *, slots: int
+    ) -> None:
         self.running: list[Job] = []
         self._queue = queue
         self._view = view
         self._shift = shift
+        self._curves = curves
         self._slots = slots
         self._has_waited = False  # for cores, of which the view has learnt
 
@@ -66,11 +72,13 @@ class Workers:
                 queue.set_aside(job.cell)
             if row is not None or job.is_lost or job.is_stopped:
                 self.running.remove(job)
+                self._curves.ended(job, row)
                 job.release()
             elif job.must_be_resumable and job.progress().is_resumable is False:
                 queue.note_not_resumable(job.cell)
                 job.ask_to_stop()
         self._view.tick(self.running)
+        self._curves.look(self.running)
         time.sleep(POLL_EVERY_S)
         return done
 

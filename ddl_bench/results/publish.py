@@ -93,7 +93,8 @@ def clean_work(run: Path, cell_id: str) -> None:
     log = work / f"{cell_id}.log"
     with explained(work, "cannot write"):
         task.unlink(missing_ok=True)
-        (work / f"{cell_id}.progress.json").unlink(missing_ok=True)
+        for ending in ("progress.json", "curves"):
+            (work / f"{cell_id}.{ending}").unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         content = read_regular(log)
         text = content.decode(errors="replace")

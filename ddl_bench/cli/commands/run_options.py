@@ -187,7 +187,7 @@ Tensorboard = Annotated[
     bool,
     output(
         "--tensorboard",
-        help="Write the curves of accuracy and loss for TensorBoard to OUT/tensorboard.",
+        help="Write curves of accuracy and loss to OUT/tensorboard while cells train.",
     ),
 ]
 Public = Annotated[

@@ -1,4 +1,4 @@
-"""A killed cell is resumed from its checkpoint and ends bit-identical; curves for TensorBoard."""
+"""A killed cell is resumed from its checkpoint and ends bit-identical."""
 
 import contextlib
 import os
@@ -19,7 +19,6 @@ import torch
 
 from ddl_bench.api import Budget, Resumable, Training
 from ddl_bench.contract.toys import toy_task
-from ddl_bench.errors import UserError
 from ddl_bench.harness import checkpoint
 from ddl_bench.harness.checkpoint import MADE_BY, Checkpoint, Mark, Point, packed
 from ddl_bench.harness.clock import Phases
@@ -28,9 +27,8 @@ from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent, View
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.registry import load_method
-from ddl_bench.results import tensorboard as curves
 from ddl_bench.results.rows import Row, arrays, load_rows
-from tests.conftest import PLUGINS, Clock, ddl_bench
+from tests.conftest import PLUGINS, Clock
 
 PLUGIN = PLUGINS / "resumable.py"
 TRACK = """
@@ -260,30 +258,3 @@ def test_a_checkpoint_is_written_seldom_enough(
         clock.now += 0.125
         reopened.save(Mark(), training)
     assert np.diff([0.0, *saves]).tolist() == [1.0, 0.125 + 6.25, 0.5 + 25, 5 + 30, 0.0625 + 3.125]
-
-
-def test_tensorboard_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'ddl-bench\[tensorboard\]'$"):
-        ddl_bench(["run", "--tensorboard", "--out", tmp_path / "out"])
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.filterwarnings("ignore")  # of tensorboard's own
-def test_tensorboard_shows_the_curves(straight: Undisturbed) -> None:
-    reader = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="an extra"
-    )
-    track, out, process = straight
-    assert process.wait(300) == 0
-    for _ in range(2):  # written anew, not twice
-        options = ["--plugin", PLUGIN, "--out", out, "--no-report", "--tensorboard"]
-        ddl_bench(["run", track, *options])
-    events = reader.EventAccumulator(str(out / "tensorboard" / "digits" / "d_r-0")).Reload()
-    stored = arrays(out, load_rows(out)[0].cell.id)
-    for tag, (prefix, values) in curves.CURVES.items():
-        shown = events.Scalars(tag)
-        assert [event.value for event in shown] == pytest.approx(stored[f"{prefix}_{values}"])
-        assert [event.step for event in shown] == stored[f"{prefix}_step"].tolist()
-        seconds = np.diff([event.wall_time for event in shown])
-        assert seconds == pytest.approx(np.diff(stored[f"{prefix}_seconds"]), abs=1e-3)
