@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ MEMORY_SHARE = 0.5  # of the memory that is available, which what is read may ta
 ALWAYS_READ = 100_000  # bytes that are read whatever memory is available
 LONGEST_PROBLEM = 160  # characters of a library's message that are repeated
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that numpy writes
+HEADER_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}  # by the version of numpy's format
+ZIP_END = b"PK\x05\x06"  # begins the last record of a zip file
+ZIP_END_BYTES = 22  # of that record, where no comment follows it
 ENCRYPTED = 0x1  # flag of a member of a zip file
 
 
@@ -99,6 +103,14 @@ def open_regular(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
+def names_in(folder: Path) -> list[str]:
+    """List the names in a folder; none where there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
     """Read a regular file of bounded size.
 
@@ -118,8 +130,9 @@ def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
     """
     limit = memory_limit() if most_bytes is None else most_bytes
     with open_regular(path) as file, explained(path):
-        check_size(path, os.fstat(file.fileno()).st_size, limit)
-        return file.read(limit)
+        n_bytes = os.fstat(file.fileno()).st_size
+        check_size(path, n_bytes, limit)
+        return file.read(n_bytes)  # with the limit as its argument it would reserve so much memory
 
 
 def memory_limit() -> int:
@@ -186,7 +199,9 @@ def is_torn(path: Path) -> bool:
     """Whether a file is there that does not end as an .npz file does; its content is not read."""
     try:
         with open_regular(path) as file:
-            return not zipfile.is_zipfile(file)
+            n_bytes = os.fstat(file.fileno()).st_size
+            end = os.pread(file.fileno(), ZIP_END_BYTES, max(0, n_bytes - ZIP_END_BYTES))
+            return not end.startswith(ZIP_END) and not zipfile.is_zipfile(file)
     except FileNotFoundError:
         return False
     except UserError:
@@ -236,6 +251,18 @@ def _read_members(archive: zipfile.ZipFile, wanted: Sequence[str] | None) -> dic
     return {name: _read_member(archive, member) for name, member in members.items()}
 
 
+@lru_cache(maxsize=1000)  # thousands of files have the same few
+def _header(
+    version: tuple[int, int], content: bytes
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array: shape, whether columns come first, and type."""
+    import numpy as np
+
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(io.BytesIO(content))
+    return np.lib.format.read_array_header_2_0(io.BytesIO(content))
+
+
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     """Read one array, whose header must claim exactly the bytes that the file holds of it."""
     import numpy as np
@@ -245,13 +272,11 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
         raise UserError(f"{name} is encrypted or compressed in a way that numpy does not write")
     with archive.open(member) as stored:
         version = np.lib.format.read_magic(stored)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
+        if version not in HEADER_LENGTH_BYTES:
             raise UserError(f"{name} has the unknown version {version} of numpy's format")
-        shape, fortran_order, dtype = read_header(stored)
+        length = stored.read(HEADER_LENGTH_BYTES[version])
+        text = stored.read(int.from_bytes(length, "little"))
+        shape, fortran_order, dtype = _header(version, length + text)
         if dtype.hasobject:
             raise UserError(f"{name} holds Python objects; expected plain numbers or text")
         claimed = math.prod(shape) * dtype.itemsize

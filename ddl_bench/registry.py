@@ -15,8 +15,8 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -86,7 +86,13 @@ def rank(entry: EntryPoint) -> tuple[bool, str, str]:
 
 def distribution_of(entry: EntryPoint) -> str:
     """The name of the package that offers an entry point."""
-    return str(entry.dist.name) if entry.dist else "a package"
+    return name_of(entry.dist) if entry.dist else "a package"
+
+
+@lru_cache(maxsize=64)
+def name_of(distribution: Distribution) -> str:
+    """Read the name of a distribution, once, as its metadata is long."""
+    return str(distribution.name)
 
 
 def load_entry(entry: EntryPoint) -> Any:

@@ -17,7 +17,7 @@ from ddl_bench import describe
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, foot, number
-from reports import speed, statistics
+from reports import scale, speed, statistics
 from reports.figures.error_curves import draw_errors
 from reports.paper.claims import published_claims
 from reports.paper.tables import chances
@@ -31,6 +31,7 @@ NAMES = (
     "equal-time",
     "methods",
     "recovery",
+    "scale",
     "speed",
     "statistics",
     "table1",
@@ -191,6 +192,10 @@ def accuracy_text(group: Group, link: str) -> str:
 
 
 MADE = {
+    "operations": scale.operations,
+    "folders": scale.times,
+    "runners": scale.runners,
+    "loads": scale.loads,
     "speed": speed.speeds,
     "grids": speed.grids,
     "costs": speed.costs,

@@ -32,7 +32,7 @@ LAYERS = {
         ["__init__"],
     ],
     "reports": [
-        ["figures", "paper", "speed", "statistics"],
+        ["figures", "paper", "scale", "speed", "statistics"],
         ["report", "documentation"],
         ["__init__"],
     ],

@@ -11,8 +11,10 @@ from ddl_bench.cli.output import as_duration, emit, print_paragraph, print_recor
 from ddl_bench.cli.table import NAME_WIDTH, Column
 from ddl_bench.files import name_of
 from ddl_bench.harness.estimate import estimate, wall_times
+from ddl_bench.harness.folder import memory_path
 from ddl_bench.harness.slots import n_slots
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.plan.memory import Memory
 from ddl_bench.results.rows import load_rows
 
 CELLS = (
@@ -41,7 +43,7 @@ def print_dry_run(
 
     With `calibrate` a short training of each method is timed on this machine.
     """
-    cells = plan(track, overrides)
+    cells = plan(track, overrides, Memory(memory_path(folder)))
     slots = n_slots(cells, jobs)
     rows = load_rows(folder) if (folder / "cells").is_dir() else []
     finished = {row.cell.id for row in rows}

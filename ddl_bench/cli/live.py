@@ -126,6 +126,7 @@ class Live:
             self.bars.update(self._total, phase=phase)
         if not self._console.is_terminal:
             self._tell()
+            return
         for job in jobs:
             if job.cell.id not in self._bar_of:
                 bar = self.bars.add_task(name(job.cell), total=100, phase="")

@@ -14,9 +14,10 @@ from ddl_bench import machine
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.folder import make_folders
+from ddl_bench.harness.folder import make_folders, memory_path
 from ddl_bench.harness.stop import read_duration
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.plan.memory import Memory
 from ddl_bench.results import tensorboard as curves
 
 # Options of `run` that are about starting runners, or that each runner gets in another form.
@@ -53,7 +54,8 @@ def start_runners(
     as_json: bool,
 ) -> None:
     """Start runners, or print the script that would; every mistake is found before that."""
-    cells = plan(track, overrides)
+    memory = Memory(memory_path(run))
+    cells = plan(track, overrides, memory)
     threads = max(cell.threads for cell in cells)
     seconds = read_duration("--time", wanted.time)
     if context.params.get("tensorboard"):
@@ -85,6 +87,7 @@ def start_runners(
         print(engine.script(request, run), end="")
         return
     make_folders(run)
+    memory.save()
     if wanted.engine == "slurm":
         job = engine.submit(request, run)
         started = f"Slurm job {job}: {wanted.runners} runners for {len(cells)} cells"

@@ -1,5 +1,6 @@
 """The command line: its commands, and what becomes of mistakes, signals and closed streams."""
 
+import gc
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from ddl_bench.cli.streams import open_closed_streams, steady_stderr, steady_std
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained, name_of
 
+OBJECTS_BETWEEN_COLLECTIONS = 100_000  # rows by the thousand are searched for cycles, of no use
 LONGEST_ERROR = 500  # characters
 COMMANDS = (
     run.run,
@@ -66,6 +68,7 @@ def main() -> None:
 
     N is the number of the signal, so that Ctrl-C ends with 130.
     """
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     open_closed_streams()
     stdout = steady_stdout()
     steady_stderr()

@@ -24,9 +24,10 @@ RESULTS = (
 def print_results(console: Console, rows: Sequence[Row]) -> None:
     """Print the short table of rows, with notes below it, as there is no room for them beside."""
     from ddl_bench.results.groups import gather
-    from ddl_bench.results.table import display, foot
+    from ddl_bench.results.table import display_of, foot_of
 
-    table = display(rows)
+    groups = gather(rows)
+    table = display_of(groups)
     columns = [column for column in RESULTS if column.title in table]
     if table["data set"].nunique() == 1:
         columns = columns[1:]
@@ -39,6 +40,6 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
         for method, note in zip(table["method"], table["note"], strict=True):
             if note:
                 print_paragraph(console, f"{method}: {note}")
-    if any(group.name != group.cell.label for group in gather(rows)):
+    if any(group.name != group.cell.label for group in groups):
         print_paragraph(console, "In brackets: settings in which the rows of one label differ.")
-    print_paragraph(console, foot(rows))
+    print_paragraph(console, foot_of(groups))

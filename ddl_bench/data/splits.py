@@ -94,6 +94,13 @@ def cut(y: NDArray[np.int64], n: int, stream: int = 0) -> Cut:
     return Cut(rest=np.sort(by_class[stays]), cut_off=np.sort(by_class[~stays]))
 
 
+class TrainingPlaces(NamedTuple):
+    """Indices of the training and validation images in a data set's training part."""
+
+    train: NDArray[np.intp]
+    val: NDArray[np.intp]
+
+
 class Tests(NamedTuple):
     """Images that no method sees: the test split, and the published test images where apart."""
 
@@ -125,51 +132,74 @@ def split(name: str, images: ImageSet, splits: Splits) -> Parts:
 
 def task_of(name: str, images: ImageSet, splits: Splits) -> Task:
     """Cut the training and validation images out of a data set, see `split`."""
+    places = training_places(name, images, splits)
+    return Task(
+        name=name,
+        class_names=images.class_names,
+        train=_tensors(images.x_train, images.y_train, places.train),
+        val=_tensors(images.x_train, images.y_train, places.val),
+        mirror=images.mirror,
+    )
+
+
+def training_places(name: str, images: ImageSet, splits: Splits) -> TrainingPlaces:
+    """Say which images `task_of` takes, without the second that importing torch takes.
+
+    Raises UserError where no training image of some class is left.
+    """
     moved = splits.test_from_train
-    n_train = max(len(images.y_train) - moved, 0)
-    y_train, y_moved = np.split(images.y_train, [n_train])
+    y_train, y_moved = np.split(images.y_train, [_n_kept(images, splits)])
     lost = np.setdiff1d(y_moved, y_train)
     if len(lost):
         raise UserError(
             f"{name}: test_from_train={moved} of {len(images.y_train)} images "
             f"leaves no training image of class {images.class_names[lost[0]]!r}"
         )
-    available = _at_most(splits.limit_train, images.x_train[:n_train], y_train)
+    available = _at_most(splits.limit_train, y_train)
     # Every class keeps an image to train on.
-    n_spare = len(available) - len(set(available.y.tolist()))
-    n_val = min(round(splits.val_fraction * len(available)), n_spare)
-    rest, held_out = cut(available.y.numpy(), n_val, stream=VALIDATION_STREAM)
-    return Task(
-        name=name,
-        class_names=images.class_names,
-        train=Split(X=available.X[rest], y=available.y[rest]),
-        val=Split(X=available.X[held_out], y=available.y[held_out]),
-        mirror=images.mirror,
-    )
+    y = y_train[available]
+    n_spare = len(y) - len(np.unique(y))
+    n_val = min(round(splits.val_fraction * len(y)), n_spare)
+    rest, held_out = cut(y, n_val, stream=VALIDATION_STREAM)
+    return TrainingPlaces(train=available[rest], val=available[held_out])
 
 
 def tests_of(name: str, images: ImageSet, splits: Splits) -> Tests:
     """Cut the test images out of a data set, see `split`."""
-    moved = splits.test_from_train
-    n_train = max(len(images.y_train) - moved, 0)
-    published = _at_most(splits.limit_test, images.x_test, images.y_test)
-    test = published
-    if moved:
-        test = _at_most(splits.limit_test, images.x_train[n_train:], images.y_train[n_train:])
-    if not len(test):
+    check_tests(name, images, splits)
+    published = _tensors(images.x_test, images.y_test, _at_most(splits.limit_test, images.y_test))
+    if not splits.test_from_train:
+        return Tests(published, None)
+    n_kept = _n_kept(images, splits)
+    x = images.x_train[n_kept:]
+    y = images.y_train[n_kept:]
+    test = _tensors(x, y, _at_most(splits.limit_test, y))
+    return Tests(test, published if len(published) else None)
+
+
+def check_tests(name: str, images: ImageSet, splits: Splits) -> None:
+    """Raise UserError where no test image is left."""
+    if not (splits.test_from_train or len(images.y_test)):
         raise UserError(
             f"{name}: no test images; take some of the training images by test_from_train"
         )
-    has_official = moved and len(published)
-    return Tests(test, published if has_official else None)
 
 
-def _at_most(limit: int | None, x: NDArray[np.uint8], y: NDArray[np.int64]) -> Split:
-    """Keep at most `limit` images, and copy them into tensors."""
-    import torch  # here, so that a track file is checked without the second that importing takes
+def _n_kept(images: ImageSet, splits: Splits) -> int:
+    """Count the images of the training part that are not moved to the test split."""
+    return max(len(images.y_train) - splits.test_from_train, 0)
 
+
+def _at_most(limit: int | None, y: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the indices of at most `limit` images."""
     n_surplus = 0
     if limit is not None:
         n_surplus = max(len(y) - limit, 0)
-    rest, _ = cut(y, n_surplus)
-    return Split(X=torch.from_numpy(x[rest]), y=torch.from_numpy(y[rest]))
+    return cut(y, n_surplus).rest
+
+
+def _tensors(x: NDArray[np.uint8], y: NDArray[np.int64], places: NDArray[np.intp]) -> Split:
+    """Copy images and their labels into tensors."""
+    import torch  # here, so that a track is checked without the second that importing takes
+
+    return Split(X=torch.from_numpy(x[places]), y=torch.from_numpy(y[places]))

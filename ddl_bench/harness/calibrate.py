@@ -82,9 +82,9 @@ def scaled(cell: Cell, rows: Sequence[Row], n_images: int) -> float:
 
 def n_train(cell: Cell) -> int:
     """Count the images that a cell trains on."""
-    from ddl_bench.data.splits import task_of
+    from ddl_bench.data.splits import training_places
     from ddl_bench.harness.evaluate import read_images
 
     plugins = [Path(path) for path in cell.plugins]
     images = read_images(cell, Path(cell.data_dir), plugins)
-    return len(task_of(cell.dataset, images, cell.splits).train)
+    return len(training_places(cell.dataset, images, cell.splits).train)

@@ -1,10 +1,12 @@
 """Which runner works on which cell, so that of several runners on one folder one takes each cell.
 
-A claim is a file `CELL.claim.N`, created exclusively; the highest N holds. A claim whose runner is
-gone is overruled by creating N + 1, which only one of several rivals can do. After creating its
-file a runner looks again, and withdraws where a rival's is higher, or lower and still alive: two
-that meet may both withdraw, but never both hold. A runner that was overruled, because it was
-suspended for too long, finds that out before it writes anything.
+A claim is a file RUN/work/claims/CELL.claim.N, created exclusively; the highest N holds. The folder
+holds nothing else, so it is as short as the list of runners, however many cells there are.
+
+A claim whose runner is gone is overruled by creating N + 1, which only one of several rivals can
+do. After creating its file a runner looks again, and withdraws where a rival's is higher, or lower
+and still alive: two that meet may both withdraw, but never both hold. A runner that was overruled,
+because it was suspended for too long, finds that out before it writes anything.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import explained, read_regular
 
 STALE_AFTER_S = 180.0  # without a sign of life, for runners on other machines
+SIGNS_OF_LIFE = 36  # of a runner within that time, whose cost all runners of a folder share
 UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a killed runner
 LARGEST_CLAIM = 100_000  # bytes
 BORN_FIELD = 19  # of /proc/PID/stat, counted after the name: start in clock ticks since boot
@@ -61,20 +64,25 @@ class Claim:
                 self.path.with_name(f"{stem}.{number}").unlink()
 
 
-def claim(work: Path, cell_id: str) -> Claim | None:
-    """Claim a cell in the folder RUN/work; None where another living runner holds it.
+def claims_folder(run: Path) -> Path:
+    """Return the folder of the claims of a run folder."""
+    return run / "work" / "claims"
+
+
+def claim(folder: Path, cell_id: str) -> Claim | None:
+    """Claim a cell in a folder of claims; None where another living runner holds it.
 
     Raises UserError where nothing can be written there, as on a full disk.
     """
-    with explained(work, "cannot write there; the rows written so far are kept"):
-        return _claim(work, cell_id)
+    with explained(folder, "cannot write there; the rows written so far are kept"):
+        return _claim(folder, cell_id)
 
 
-def _claim(work: Path, cell_id: str) -> Claim | None:
-    highest = max(numbers(work, cell_id), default=0)
-    if highest and is_alive(work / f"{cell_id}.claim.{highest}"):
+def _claim(folder: Path, cell_id: str) -> Claim | None:
+    highest = max(numbers(folder, cell_id), default=0)
+    if highest and is_alive(folder / f"{cell_id}.claim.{highest}"):
         return None
-    taken = Claim(work / f"{cell_id}.claim.{highest + 1}")
+    taken = Claim(folder / f"{cell_id}.claim.{highest + 1}")
     try:
         with taken.path.open("x", encoding="utf-8") as file:
             json.dump({**this_process(), "token": taken.token}, file)
@@ -83,27 +91,28 @@ def _claim(work: Path, cell_id: str) -> Claim | None:
     except OSError:
         taken.path.unlink(missing_ok=True)  # made, but the disk had no room for its content
         raise
-    for number in numbers(work, cell_id):
-        rival = work / f"{cell_id}.claim.{number}"
+    for number in numbers(folder, cell_id):
+        rival = folder / f"{cell_id}.claim.{number}"
         if number > highest + 1 or (number <= highest and is_alive(rival)):
             taken.path.unlink(missing_ok=True)
             return None
     return taken
 
 
-def holder(work: Path, cell_id: str) -> str:
+def holder(folder: Path, cell_id: str) -> str:
     """Say who holds a cell, for people: "process 12 on HOST"; empty where nobody does."""
-    for number in sorted(numbers(work, cell_id), reverse=True):
-        path = work / f"{cell_id}.claim.{number}"
+    for number in sorted(numbers(folder, cell_id), reverse=True):
+        path = folder / f"{cell_id}.claim.{number}"
         if is_alive(path):
             content = read_holder(path)
             return f"process {content.get('pid', '?')} on {content.get('host', '?')}"
     return ""
 
 
-def numbers(work: Path, cell_id: str) -> list[int]:
+def numbers(folder: Path, cell_id: str) -> list[int]:
     """List the numbers of the claims of a cell; files with other names are not claims."""
-    parts = [path.name.rpartition(".")[2] for path in work.glob(f"{cell_id}.claim.*")]
+    start = f"{cell_id}.claim."
+    parts = [name.removeprefix(start) for name in os.listdir(folder) if name.startswith(start)]
     return [int(part) for part in parts if part.isdecimal()]
 
 

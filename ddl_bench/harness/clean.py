@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.files import explained
-from ddl_bench.harness.claims import claim
+from ddl_bench.files import explained, names_in
+from ddl_bench.harness.claims import claim, claims_folder
 from ddl_bench.harness.planned import plan_files, read_entries, write_entries
-from ddl_bench.harness.status import CellStatus, RunStatus, clock_now, names_in, read_status
+from ddl_bench.harness.status import CellStatus, RunStatus, clock_now, read_status
 
-FOLDERS = ("cells", "models", "work")
+FOLDERS = ("cells", "models", "work", "work/claims")
 KINDS = {  # by how a name ends; claims and the rest are `others`
     "row": "cells/.json",
     "arrays": "cells/.npz",
@@ -129,12 +129,14 @@ def leftovers_in_work(folder: Path, status: RunStatus) -> dict[str, list[Leftove
     work = folder / "work"
     now_s = clock_now(work)
     files: dict[str, list[Leftover]] = {}
-    for name in sorted(names_in(work)):
+    paths = [inner / name for inner in (work, claims_folder(folder)) for name in names_in(inner)]
+    for path in sorted(paths):
+        name = path.name
         cell_id = cell_of(name)
         is_ours = bool(cell_id) or name.startswith(TEMPORARY)
         if not is_ours or cell_id in held:
             continue
-        leftover = leftover_of(work / name)
+        leftover = leftover_of(path)
         if leftover is None:
             continue
         if not name.startswith("."):
@@ -189,20 +191,20 @@ def leftover_of(path: Path) -> Leftover | None:
 
 def remove(cleaning: Cleaning) -> list[str]:
     """Remove what was found; returns the cells that a runner has taken up since, and that stay."""
-    work = cleaning.folder / "work"
-    with explained(work, "cannot write there"):
-        work.mkdir(exist_ok=True)
+    claims = claims_folder(cleaning.folder)
+    with explained(claims, "cannot write there"):
+        claims.mkdir(parents=True, exist_ok=True)
     taken_up = []
     for cell_id, files in cleaning.files.items():
         if not cell_id:
             remove_files(files)
             continue
-        claimed = claim(work, cell_id)
+        claimed = claim(claims, cell_id)
         if claimed is None:
             taken_up.append(cell_id)
             continue
         try:
-            remove_files(each for each in files if ".claim." not in each.path.name)
+            remove_files(each for each in files if each.path.parent != claims)
         finally:
             claimed.release()
     if cleaning.drops_plan:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import is_torn, warn_damaged
-from ddl_bench.harness.folder import checkpoint_path, row_path
+from ddl_bench.harness.folder import checkpoint_path, ids_with_row, row_path
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results import rows as stored
 from ddl_bench.results.rows import Row
@@ -52,8 +52,9 @@ def take_stock(folder: Path, cells: Iterable[Cell], rerun: str) -> Stock:
 
 def read_rows(folder: Path, cell_ids: Iterable[str]) -> dict[str, Row]:
     """Read the rows of cells, by ID, of those that have one."""
-    rows = stored.read_rows(row_path(folder, cell_id) for cell_id in cell_ids)
-    return {row.cell.id: row for row in rows}
+    with_row = ids_with_row(folder)  # so that cells without a row cost no look-up
+    paths = [row_path(folder, cell_id) for cell_id in cell_ids if cell_id in with_row]
+    return {row.cell.id: row for row in stored.read_rows(paths)}
 
 
 def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 from ddl_bench.errors import UserError
+from ddl_bench.files import names_in
+from ddl_bench.harness.claims import claims_folder
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.plan.variant import variant
 
@@ -38,7 +40,7 @@ def make_folders(folder: Path) -> None:
     """Make the folders of a run. Raises UserError where nothing can be written there."""
     work = folder / "work"
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        claims_folder(folder).mkdir(parents=True, exist_ok=True)
         (folder / "cells").mkdir(exist_ok=True)
         probe = work / f".probe.{os.getpid()}"
         probe.touch()
@@ -60,3 +62,14 @@ def checkpoint_path(folder: Path, cell_id: str) -> Path:
 def points_path(folder: Path, cell_id: str) -> Path:
     """Return the file to which a worker appends the points of its curves, if it exists."""
     return folder / "work" / f"{cell_id}.curves"
+
+
+def memory_path(folder: Path) -> Path:
+    """Return the file of what plans learnt of methods."""
+    return folder / "work" / "methods.json"
+
+
+def ids_with_row(folder: Path) -> set[str]:
+    """List the cells that have the file of a row, which may be damaged."""
+    names = names_in(folder / "cells")
+    return {name.removesuffix(".json") for name in names if name.endswith(".json")}

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddl_bench.files import write_atomically
+from ddl_bench.errors import UserError
+from ddl_bench.files import read_regular, write_atomically
 
 if TYPE_CHECKING:
     from ddl_bench.plan.cell import Cell
@@ -58,14 +59,30 @@ def write_plan(folder: Path, cells: Iterable[Cell]) -> Path:
     places = sorted((entry.settings, entry.seed) for entry in entries)
     digest = hashlib.sha256(json.dumps(places).encode()).hexdigest()[:12]
     path = folder / "work" / f"plan-{digest}.json"
-    write_entries(path, entries)
+    if is_written(path, entries):
+        path.touch()  # as the newest plan counts
+    else:
+        write_entries(path, entries)
     return path
 
 
 def write_entries(path: Path, entries: Sequence[Planned]) -> None:
     """Write the file of a plan, whole or not at all."""
+    write_atomically(path, as_bytes(entries))
+
+
+def is_written(path: Path, entries: Sequence[Planned]) -> bool:
+    """Whether the file of a plan has these cells already."""
+    try:
+        return read_regular(path) == as_bytes(entries)
+    except (FileNotFoundError, UserError):
+        return False
+
+
+def as_bytes(entries: Sequence[Planned]) -> bytes:
+    """Return the content of the file of a plan."""
     content = {"version": VERSION, "columns": Planned._fields, "cells": entries}
-    write_atomically(path, json.dumps(content, separators=(",", ":")).encode())
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def read_plans(folder: Path) -> dict[str, Planned]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # the clock imports torch, which a runner without work does n
     from ddl_bench.harness.clock import Phases
     from ddl_bench.harness.points import Points
 
-EVERY_S = 0.3  # a change of phase, share or accuracy is written
+EVERY_S = 0.3  # a change of phase, share or accuracy is written,
+EVERY_SHARE = 0.02  # later after this share of the time so far: writes cost a shared folder
 AT_LEAST_EVERY_S = 10.0  # seconds of training, which change all the time
 LARGEST_FILE = 100_000  # bytes
 UNREADABLE = (
@@ -108,6 +109,7 @@ class Progress:
     def _write_until_stopped(self) -> None:
         written: tuple[object, ...] = ()
         due_s = 0.0
+        began_s = monotonic()
         while True:
             standing = self.standing()
             fraction = round(min(1.0, standing.fraction), 3)
@@ -131,7 +133,8 @@ class Progress:
                     written = coarse
                     due_s = monotonic() + AT_LEAST_EVERY_S
             self._write_points()
-            if self._stop.wait(EVERY_S):
+            pause_s = EVERY_SHARE * (monotonic() - began_s)
+            if self._stop.wait(min(max(EVERY_S, pause_s), AT_LEAST_EVERY_S)):
                 return
 
 

@@ -1,23 +1,33 @@
 """The cells of a run that wait: which one is started next, tried again, or left to others."""
 
 import os
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ddl_bench.files import names_in
 from ddl_bench.harness import cores
-from ddl_bench.harness.claims import claim, holder
-from ddl_bench.harness.folder import row_path
+from ddl_bench.harness.claims import claim, claims_folder, holder
+from ddl_bench.harness.folder import ids_with_row, row_path
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Row, read_row, write_row
 
 BROKEN = ("crashed", "oom")  # statuses of cells that may end well when they are tried again
+WINDOW = 100  # times the number of claims: among so many cells a runner chooses at random
+MEETINGS = 10  # with a cell that others have finished, after which all rows are listed
 SURE_FACTOR = 1.5  # times the expected seconds: a cell that has so long is sure to end
 
 
 class Queue:
     """The cells of a run that wait for a worker, and those that other runners hold.
+
+    A runner takes cells in the order of the plan as long as it is alone. Where it meets another
+    one, at a cell that is held, it lists the claims to leave out all such cells at once, and from
+    then on it chooses at random among the next cells. After some that others have finished it lists
+    the rows, to leave out these. So a thousand runners seldom want the same cell, and look at few
+    that are done.
 
     Parameters
     ----------
@@ -49,12 +59,17 @@ class Queue:
         self._launcher = launcher
         self._folder = folder
         self._earlier = dict(earlier)
+        self._with_file = ids_with_row(folder)  # from the beginning, damaged ones included
         self._retries = retries
         self._has_curves = has_curves
         self._broken: list[Cell] = []  # to be tried again
         self._attempts: dict[str, list[str]] = {}  # that failed, by cell ID
         self._elsewhere: list[Cell] = []
+        self._finished_elsewhere: list[Cell] = []
         self._set_aside: list[Cell] = []
+        self._n_claims = 0  # that were seen last
+        self._n_met = 0  # cells that others had finished, since the rows were listed last
+        self._random = random.Random()  # noqa: S311  spreads runners, decides nothing of a result
         self._not_resumable: set[str] = set()  # names of methods
         self._has_looked = False  # at what others hold, since a cell was started last
 
@@ -71,8 +86,8 @@ class Queue:
         self._not_resumable.add(cell.method)
 
     def left(self) -> list[Cell]:
-        """List the cells that are left to later runners."""
-        return self.waiting + self._broken + self._set_aside
+        """List the cells that are left to later runners, if they have no row."""
+        return self.waiting + self._broken + self._set_aside + self._finished_elsewhere
 
     def with_attempts(self, job: Job, row: Row) -> Row:
         """Write into the row of a cell how its earlier attempts ended, if there were any."""
@@ -107,7 +122,8 @@ class Queue:
         self._has_looked = True
         self.waiting = self._elsewhere
         self._elsewhere = []
-        return True
+        self._leave_out_finished()
+        return bool(self.waiting)
 
     def start_next(self, running: Sequence[Job], remaining_s: float) -> Job | None:
         """Start the first cell that no other runner has taken or finished.
@@ -129,11 +145,17 @@ class Queue:
             if taken is None:
                 return None
             self.waiting.pop(0)
-            claimed = claim(self._folder / "work", cell.id)
+            if self._is_finished(cell.id):
+                taken.release()
+                self._meet_finished(cell)
+                continue
+            claimed = claim(claims_folder(self._folder), cell.id)
             if claimed is None:
                 self.leave(cell)
+                self._leave_out_held()
             elif self._is_finished(cell.id):
                 claimed.release()
+                self._meet_finished(cell)
             else:
                 self._has_looked = False
                 earlier = self._earlier.get(cell.id)
@@ -156,15 +178,47 @@ class Queue:
             taken.release()
         return None
 
+    def _meet_finished(self, cell: Cell) -> None:
+        """Drop a cell that another runner has finished; after some of them, all such cells."""
+        self._finished_elsewhere.append(cell)
+        self._n_met += 1
+        if self._n_met == MEETINGS:
+            self._n_met = 0
+            self._leave_out_finished()
+            self._leave_out_held()
+
+    def _leave_out_held(self) -> None:
+        """Count the claims, and put off the cells that have one until the last look.
+
+        That look finds out whose runner is gone.
+        """
+        names = names_in(claims_folder(self._folder))
+        self._n_claims = len(names)
+        held = {name.partition(".")[0] for name in names}
+        self._elsewhere += [cell for cell in self.waiting if cell.id in held]
+        self.waiting = [cell for cell in self.waiting if cell.id not in held]
+
+    def _leave_out_finished(self) -> None:
+        """List the rows, and drop the cells that others have finished.
+
+        A cell that had a row before stays, as the name of its file does not tell a new one.
+        """
+        new = ids_with_row(self._folder) - self._with_file - self._earlier.keys()
+        self._finished_elsewhere += [cell for cell in self.waiting if cell.id in new]
+        self.waiting = [cell for cell in self.waiting if cell.id not in new]
+
     def _put_fitting_first(self, remaining_s: float) -> bool:
-        """Bring the first cell that fits to the front; False where no cell is worth starting."""
+        """Bring a cell that fits to the front; False where no cell is worth starting."""
+        if self._n_claims and self.waiting:
+            n_choices = min(len(self.waiting), WINDOW * self._n_claims)
+            self.waiting.insert(0, self.waiting.pop(self._random.randrange(n_choices)))
         for index, cell in enumerate(self.waiting):
             if needed_s(cell) <= remaining_s:
                 self.waiting.insert(0, self.waiting.pop(index))
                 return True
-        hopeless = [cell for cell in self.waiting if cell.method in self._not_resumable]
-        self._set_aside += hopeless
-        self.waiting = [cell for cell in self.waiting if cell not in hopeless]
+        hopeless = self._not_resumable
+        self._set_aside += [cell for cell in self.waiting if cell.method in hopeless]
+        self.waiting = [cell for cell in self.waiting if cell.method not in hopeless]
         return bool(self.waiting)
 
     def core_users(self, running: Sequence[Job]) -> list[int]:
@@ -179,7 +233,7 @@ class Queue:
     def held(self) -> Iterator[tuple[str, str]]:
         """Yield the cells that were left to other runners, and who holds them now."""
         for cell in self._elsewhere:
-            who = holder(self._folder / "work", cell.id)
+            who = holder(claims_folder(self._folder), cell.id)
             yield cell.id, who or "a runner that has just ended"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ddl_bench.errors import UserError
 from ddl_bench.harness.curves import GrowingCurves
 from ddl_bench.harness.earlier import read_rows, take_stock
-from ddl_bench.harness.folder import make_folders, run_folder
+from ddl_bench.harness.folder import make_folders, memory_path, run_folder
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.leftovers import sweep_old
 from ddl_bench.harness.planned import write_plan
@@ -19,6 +19,7 @@ from ddl_bench.harness.view import Silent, View
 from ddl_bench.harness.workers import Workers
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.plan.memory import Memory
 from ddl_bench.results.publish import make_public
 from ddl_bench.results.rows import Row
 
@@ -122,12 +123,17 @@ def run(
         overrides = Overrides.of(**options)
     elif options:
         raise UserError(f"run: {', '.join(options)} beside overrides; give one of them alone")
-    cells = plan(track, overrides)
+    folder = run_folder(track, out, overrides)
+    memory = Memory(memory_path(folder))
+    cells = plan(track, overrides, memory)
     check_devices(cells)
+    slots = n_slots(cells, jobs)
+    make_folders(folder)
+    memory.save()
     settings = RunSettings(
-        folder=run_folder(track, out, overrides),
+        folder=folder,
         rerun=rerun,
-        slots=n_slots(cells, jobs),
+        slots=slots,
         view=view or Silent(),
         fresh_process=fresh_process,
         shift=shift or Shift(),
@@ -173,9 +179,11 @@ def run_cells(cells: Sequence[Cell], settings: RunSettings) -> list[Row]:
         launcher.close()
         if settings.public:  # also what was finished earlier, or by other runners
             make_public(folder, stock.cell_ids)
-    rows = stock.finished
-    if stock.waiting or settings.public:
+    if settings.public:
         rows = read_rows(folder, stock.cell_ids)
+    else:  # what was read before is not read again
+        known = stock.finished | read_rows(folder, [cell.id for cell in stock.waiting])
+        rows = {cell_id: known[cell_id] for cell_id in stock.cell_ids if cell_id in known}
     view.held({cell_id: who for cell_id, who in queue.held() if cell_id not in rows})
     view.left([cell for cell in queue.left() if cell.id not in rows])
     return list(rows.values())

@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic_core import from_json
 
 from ddl_bench.errors import UserError
-from ddl_bench.harness.claims import clock_of, is_alive, read_holder
+from ddl_bench.files import names_in
+from ddl_bench.harness.claims import claims_folder, clock_of, is_alive, read_holder
 from ddl_bench.harness.planned import Planned, read_plans
 from ddl_bench.harness.progress import Seen
 from ddl_bench.harness.progress import read as read_progress
@@ -123,7 +124,7 @@ def read_status(folder: Path, *, with_outdated: bool = False) -> RunStatus:
     outdated = [] if with_outdated else older_rows(plans, rows)
     for cell_id in outdated:
         del rows[cell_id]
-    held = read_claims(folder / "work")
+    held = read_claims(folder)
     cells = []
     for cell_id in plans:
         cell = status_of(folder, cell_id, plans[cell_id], rows.get(cell_id), held.get(cell_id))
@@ -246,18 +247,22 @@ def older_rows(plans: Mapping[str, Planned], rows: Mapping[str, Mapping[str, Any
     return older
 
 
-def read_claims(work: Path) -> dict[str, Held]:
-    """Find the highest claim of each cell, and whether its runner is alive."""
-    highest: dict[str, int] = {}
-    for name in names_in(work):
-        match = CLAIM.fullmatch(name)
-        if match:
-            highest[match[1]] = max(highest.get(match[1], 0), int(match[2]))
-    now_s = clock_now(work) if highest else 0.0
-    held = {}
-    for cell_id, number_of_claim in highest.items():
-        path = work / f"{cell_id}.claim.{number_of_claim}"
-        held[cell_id] = Held(path, is_alive(path, now_s))
+def read_claims(run: Path) -> dict[str, Held]:
+    """Find the highest claim of each cell, and whether its runner is alive.
+
+    Runners of older versions left their claims in work/.
+    """
+    held: dict[str, Held] = {}
+    for folder in (run / "work", claims_folder(run)):
+        highest: dict[str, int] = {}
+        for name in names_in(folder):
+            match = CLAIM.fullmatch(name)
+            if match:
+                highest[match[1]] = max(highest.get(match[1], 0), int(match[2]))
+        now_s = clock_now(folder) if highest else 0.0
+        for cell_id, number_of_claim in highest.items():
+            path = folder / f"{cell_id}.claim.{number_of_claim}"
+            held[cell_id] = Held(path, is_alive(path, now_s))
     return held
 
 
@@ -267,14 +272,6 @@ def clock_now(work: Path) -> float:
         return clock_of(work)
     except OSError:
         return time.time()
-
-
-def names_in(folder: Path) -> list[str]:
-    """List the names in a folder; none where there is no such folder."""
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def read_object(path: str | Path) -> dict[str, Any] | None:

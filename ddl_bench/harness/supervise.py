@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import open_regular, write_atomically
-from ddl_bench.harness import progress, stop
+from ddl_bench.harness import claims, progress, stop
 from ddl_bench.harness.claims import Claim
 from ddl_bench.harness.cores import Taken
 from ddl_bench.harness.folder import points_path
@@ -25,7 +25,7 @@ from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
 GRACE_S = 2.0  # between the polite signal and the hard one
-CHECK_EVERY_S = 0.2  # memory of the worker, sign of life for other runners
+CHECK_EVERY_S = 0.2  # memory of the worker, length of its log
 JOB_MEMORY_SHARE = 0.95  # of the memory of a job or container that a cell may use
 LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
 LAST_BYTES = 4096  # of a log that are searched for the last line
@@ -88,15 +88,20 @@ class Job:
         if of_job is not None:
             self._memory_limit = min(self._memory_limit, JOB_MEMORY_SHARE * of_job)
         self._checked_s = 0.0
+        self._claim_due_s = 0.0
+        self._seen = progress.Seen()
+        self._seen_until_s = 0.0
+        task = run / "work" / f"{cell.id}.cell.json"
         try:
-            sweep_cell(run, cell.id)
+            if task.exists():  # somebody has begun the cell before
+                sweep_cell(run, cell.id)
             self._progress.unlink(missing_ok=True)
             points = points_path(run, cell.id)
             points.unlink(missing_ok=True)
             if has_curves:
                 points.touch()
             content = cell.model_dump_json().encode()
-            write_atomically(run / "work" / f"{cell.id}.cell.json", content)
+            write_atomically(task, content)
             self.log.unlink(missing_ok=True)
             self.log.write_bytes(b"")
         except OSError as error:
@@ -132,8 +137,11 @@ class Job:
         return time.monotonic() - self._spawned
 
     def progress(self) -> progress.Seen:
-        """Phase and share of training done, as the worker last wrote them."""
-        return progress.read(self._progress)
+        """Phase and share of training done, as the worker wrote them just now."""
+        if self.seconds > self._seen_until_s:
+            self._seen = progress.read(self._progress)
+            self._seen_until_s = self.seconds + progress.EVERY_S
+        return self._seen
 
     def poll(self) -> Row | None:
         """Look at the worker: returns its row once it is over, however it ended, None before.
@@ -146,8 +154,10 @@ class Job:
         limits = self.cell.limits
         if self.seconds - self._checked_s > CHECK_EVERY_S:
             self._checked_s = self.seconds
-            if not self._holds_claim():
-                return None
+            if self.seconds > self._claim_due_s:
+                self._claim_due_s = self.seconds + claims.STALE_AFTER_S / claims.SIGNS_OF_LIFE
+                if not self._holds_claim():
+                    return None
             self._bound_log()
             memory = self._memory()
             self._peak_memory = max(self._peak_memory, memory)

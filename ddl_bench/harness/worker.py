@@ -122,8 +122,10 @@ def main(
         os._exit(0)
     write_row(run, row)
     if status == "ok":
-        for path in work.glob(f"*{cell_id}.*checkpoint*"):  # also one that a kill left half written
-            path.unlink(missing_ok=True)
+        (work / f"{cell_id}.checkpoint").unlink(missing_ok=True)
+        if outcome.measured.n_epochs_scored:  # as a list of a long folder takes its time
+            for path in work.glob(f"{cell_id}.epoch-*.checkpoint"):
+                path.unlink(missing_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # tearing torch down takes longer than some trainings

@@ -28,6 +28,7 @@ from ddl_bench.registry import list_item
 # of one line of the table. The only place where this list stands.
 SETTINGS = frozenset({"method", "params", "grid", "data", "splits", "budget", "machine", "mirror"})
 Precision = Literal["float32", "bfloat16"]
+as_json = json.JSONEncoder(sort_keys=True).encode  # made once, which takes as long as to use it
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 MOST = 10**9  # epochs or seconds
 # Fields of the models below that hold numbers.
@@ -43,6 +44,9 @@ NUMBERS = (
     "memory_gb",
     "ms_per_image",
 )
+
+
+TEXTS: dict[object, dict[str, str]] = {}  # of the settings of each line
 
 
 class Strict(BaseModel):
@@ -142,6 +146,21 @@ class Cell(Strict):
     )
 
     @cached_property
+    def texts(self) -> dict[str, str]:
+        """The settings as JSON writes them, by name: every hash of the cell is made of these.
+
+        Cells of one line share them. Equal numbers of different types are told apart by `repr`.
+        """
+        line = (
+            self.method, self.data, self.mirror, self.machine, repr(self.budget),
+            repr(self.splits), repr(self.params), repr(self.grid),
+        )  # fmt: skip
+        if line not in TEXTS:
+            values = self.model_dump(mode="json", include=set(SETTINGS))
+            TEXTS[line] = {name: as_json(value) for name, value in values.items()}
+        return TEXTS[line]
+
+    @cached_property
     def settings(self) -> str:
         """A hash of what was asked for, whatever the seed and the code were."""
         return self._hash(SETTINGS)
@@ -175,8 +194,19 @@ class Cell(Strict):
             del copy.__dict__[name]
         return copy
 
+    def with_seed(self, seed: int) -> Self:
+        """Copy the cell with another seed, and with the hashes that do not depend on it."""
+        copy = self.model_copy(update={"seed": seed})
+        for name in ("texts", "settings", "group"):
+            copy.__dict__[name] = getattr(self, name)
+        return copy
+
     def _hash(self, names: frozenset[str]) -> str:
-        return hash_of(self.model_dump(mode="json", include=set(names)))
+        texts = dict(self.texts)
+        for name in names - SETTINGS:
+            texts[name] = as_json(getattr(self, name))
+        pairs = [f'"{name}": {texts[name]}' for name in sorted(texts)]
+        return digest_of(f"{{{', '.join(pairs)}}}")
 
     def command(self, *, fresh_process: bool = False) -> str:
         """Return the command line that runs this cell again."""
@@ -222,7 +252,12 @@ class Cell(Strict):
 
 def hash_of(values: Mapping[str, Any]) -> str:
     """Return 12 hexadecimal digits of the SHA-256 of values that JSON can write."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return digest_of(as_json(values))
+
+
+def digest_of(text: str) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def settings_of(values: Mapping[str, Any]) -> str:

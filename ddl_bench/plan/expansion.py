@@ -9,18 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import ValidationError
 
 from ddl_bench import machine
 from ddl_bench.data import fingerprint
 from ddl_bench.data.sources import default_data_dir, load
-from ddl_bench.data.splits import Splits, split
+from ddl_bench.data.splits import Splits, check_tests, training_places
 from ddl_bench.errors import UserError
 from ddl_bench.files import name_of, user_path
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
-from ddl_bench.plan.identity import code_identity
+from ddl_bench.plan.identity import identify
+from ddl_bench.plan.memory import Memory
 from ddl_bench.plan.track import (
     DataEntry,
     MethodEntry,
@@ -198,14 +199,31 @@ class Data:
         return Path(self.fields["dataset"]).stem
 
 
-def plan(track_name: str, overrides: Overrides | None = None) -> list[Cell]:
+def plan(
+    track_name: str, overrides: Overrides | None = None, memory: Memory | None = None
+) -> list[Cell]:
     """List the cells of a track, method by data set by seed.
 
-    Raises UserError, before anything runs, for unknown names, wrong options or ranges, missing
-    data, and a grid without validation images.
+    Parameters
+    ----------
+    track_name
+        Name of a packaged track, or the path of a .toml file.
+    overrides
+        What to change about the track.
+    memory
+        What earlier plans learnt of methods; None to ask every class anew.
+
+    Raises
+    ------
+    UserError
+        Before anything runs, for unknown names, wrong options or ranges, missing data, and a grid
+        without validation images.
     """
+    overrides = overrides or Overrides()
+    if memory is None or overrides.plugins:  # the import of a plugin may change any class
+        memory = Memory()
     with unchanged_process():
-        return _plan(track_name, overrides or Overrides())
+        return _plan(track_name, overrides, memory)
 
 
 @contextmanager
@@ -226,7 +244,7 @@ def unchanged_process() -> Iterator[None]:
             os.environ.update(environment)
 
 
-def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
+def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
     track = override(load_track(track_name), changes(overrides))
     threads = track.machine.threads or machine.n_cores()
     is_file = track_name.endswith(".toml")
@@ -235,9 +253,9 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
         "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
     }
-    entries = chosen_methods(track, overrides)
+    entries = chosen_methods(track, overrides, memory)
     shared |= declared_comparisons(track, {entry.title for entry in entries})
-    methods = [method_fields(entry, track, track_name, overrides) for entry in entries]
+    methods = [method_fields(entry, track, track_name, overrides, memory) for entry in entries]
     splits = chosen_splits(track, overrides)
     sources = chosen_datasets(track, overrides.datasets)
     data = [read_data(source, splits, overrides) for source in sources]
@@ -253,23 +271,22 @@ def _plan(track_name: str, overrides: Overrides) -> list[Cell]:
             f"{track_name}: {n_cells:,} cells; a run takes at most {MOST_CELLS:,}: "
             "choose fewer seeds, methods or data sets"
         )
-    cells = []
-    for seed in track.seeds:
-        for images in data:
-            for entry, fields in zip(entries, methods, strict=True):
-                if entry.only and images.stem not in entry.only:
-                    continue
-                expected = expected_s(fields["budget"], entry, images.n_train)
-                needed = plugins_for(entry.name, images.fields["dataset"], overrides.plugins)
-                cell = Cell(
-                    seed=seed,
-                    expected_s=expected,
-                    plugins=tuple(str(path.resolve()) for path in needed),
-                    **fields,
-                    **images.fields,
-                    **shared,
-                )
-                cells.append(cell)
+    lines = []  # cells that differ in more than the seed
+    for images in data:
+        for entry, fields in zip(entries, methods, strict=True):
+            if entry.only and images.stem not in entry.only:
+                continue
+            needed = plugins_for(entry.name, images.fields["dataset"], overrides.plugins)
+            cell = Cell(
+                seed=track.seeds[0],
+                expected_s=expected_s(fields["budget"], entry, images.n_train),
+                plugins=tuple(str(path.resolve()) for path in needed),
+                **fields,
+                **images.fields,
+                **shared,
+            )
+            lines.append(cell)
+    cells = [line.with_seed(seed) for seed in track.seeds for line in lines]
     if not cells:
         raise UserError(
             f"{track_name}: none of its methods is meant for the chosen data sets; "
@@ -286,7 +303,7 @@ def changes(overrides: Overrides) -> dict[str, Any]:
     return values
 
 
-def chosen_methods(track: Track, overrides: Overrides) -> list[MethodEntry]:
+def chosen_methods(track: Track, overrides: Overrides, memory: Memory) -> list[MethodEntry]:
     """Return the entries of a track that a user asked for, and new ones for other methods."""
     if overrides.methods is None:
         return track.methods
@@ -294,7 +311,7 @@ def chosen_methods(track: Track, overrides: Overrides) -> list[MethodEntry]:
     for text in overrides.methods:
         labelled = [entry for entry in track.methods if entry.title == text]
         named = labelled or [entry for entry in track.methods if entry.name == text]
-        chosen += named or [new_method(text, overrides.plugins)]
+        chosen += named or [new_method(text, overrides.plugins, memory)]
     return chosen
 
 
@@ -305,32 +322,41 @@ def declared_comparisons(track: Track, labels: set[str]) -> dict[str, Any]:
     return {"reference": reference, "pairs": pairs}
 
 
-def new_method(text: str, plugins: Iterable[Path]) -> MethodEntry:
+def new_method(text: str, plugins: Iterable[Path], memory: Memory) -> MethodEntry:
     """Make the entry of a method that is no part of the track, of `name[key=value, ...]`."""
     name, params = parse_spec(text)
     if params:
         with suppress(ImportError):  # the worker says what is missing: a row `not_installed`
-            params = spelled(load_method(name, plugins), text)
+            params = memory.ask(name, text, lambda: spelled(load_method(name, plugins), text))
     return MethodEntry(name=name, label=text, params=params)
 
 
+class Facts(NamedTuple):
+    """What a plan takes from the class of a method: the hash of its code, and whether models of
+    it can be kept."""
+
+    source: str
+    can_restore: bool
+
+
 def method_fields(
-    entry: MethodEntry, track: Track, track_name: str, overrides: Overrides
+    entry: MethodEntry, track: Track, track_name: str, overrides: Overrides, memory: Memory
 ) -> dict[str, Any]:
     """Return the fields of a cell that come from its method, whose options are checked."""
     source = ""
     place = f"{track_name}: method {entry.title!r}"
     check_grid(entry, place)
+
+    def examined() -> Facts:
+        return examine(entry, overrides.plugins, place, memory)
+
     try:
-        cls = load_method(entry.name, overrides.plugins)
+        facts = Facts(*memory.ask(entry.name, [entry.params, entry.grid], examined))
     except ImportError:
         pass  # the worker says what is missing: a row `not_installed`
     else:
-        source = code_identity(cls)
-        for point in grid_points(entry.grid):
-            check_finite(entry.params | point, place)
-            make_method(cls, entry.params | point, where=place)
-        if overrides.keep_models and not hasattr(cls, "restore"):
+        source = facts.source
+        if overrides.keep_models and not facts.can_restore:
             raise UserError(
                 f"--keep-models: {entry.title} cannot be kept, as it has no restore(); "
                 "run it without --keep-models"
@@ -346,6 +372,17 @@ def method_fields(
         "budget": budget,
         "limits": limits_for(budget, entry, track, overrides),
     }
+
+
+def examine(entry: MethodEntry, plugins: Iterable[Path], place: str, memory: Memory) -> Facts:
+    """Import the class of a method and check its options at each point of its grid."""
+    cls = load_method(entry.name, plugins)
+    identity = identify(cls)
+    memory.note_sources(entry.name, identity.files)
+    for point in grid_points(entry.grid):
+        check_finite(entry.params | point, place)
+        make_method(cls, entry.params | point, where=place)
+    return Facts(identity.digest, hasattr(cls, "restore"))
 
 
 def check_grid(entry: MethodEntry, place: str) -> None:
@@ -444,7 +481,8 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
         datasets=known,
     )
     try:
-        task, _, _ = split(entry.source, images, splits)
+        places = training_places(entry.source, images, splits)
+        check_tests(entry.source, images, splits)
     except ValueError as error:
         raise UserError(f"{entry.source}: {error}") from None
     source = entry.source
@@ -460,7 +498,7 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
         "data": fingerprint(images),
         "splits": splits,
     }
-    return Data(fields, len(task.train))
+    return Data(fields, len(places.train))
 
 
 def expected_s(budget: BudgetSpec, entry: MethodEntry, n_train: int) -> float | None:

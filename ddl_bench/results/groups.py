@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ddl_bench.plan.cell import SETTINGS, Cell
@@ -44,7 +45,8 @@ class Group:
 
     def values(self, column: str) -> "pd.Series[float]":
         """Return a measured column of the rows that ended well, where it was measured."""
-        return pd.Series([getattr(row.measured, column) for row in self.ok], dtype=float).dropna()
+        measured = np.array([getattr(row.measured, column) for row in self.ok], dtype=float)
+        return pd.Series(measured).dropna()
 
     @property
     def machine(self) -> str:

@@ -87,7 +87,7 @@ def clean_work(run: Path, cell_id: str) -> None:
     A cell that a runner holds just now is left to that runner.
     """
     work = run / "work"
-    if any(work.glob(f"{cell_id}.claim.*")):
+    if any((work / "claims").glob(f"{cell_id}.claim.*")):
         return
     task = work / f"{cell_id}.cell.json"
     log = work / f"{cell_id}.log"

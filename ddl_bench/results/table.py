@@ -171,13 +171,17 @@ def rounded(value: float, n_digits: int) -> str:
 
 
 def summary(rows: Iterable[Row]) -> pd.DataFrame:
+    """Make the table of rows, see `summary_of`."""
+    return summary_of(gather(rows))
+
+
+def summary_of(groups: Sequence[Group]) -> pd.DataFrame:
     """Make the table in the units of `Measured`, a line for each group.
 
     It has the mean over seeds of each column, its standard deviation under `COLUMN_sd`, the
     interval of the accuracy for new seeds and images, how far the line is behind the best of its
     data set, the number of seeds, and a note on what is missing.
     """
-    groups = gather(rows)
     places = {dataset: standings(lines) for dataset, lines in by_dataset(groups).items()}
     return pd.DataFrame(
         [summary_line(group, places[group.dataset].get(group.name)) for group in groups]
@@ -233,12 +237,17 @@ def notes(group: Group) -> list[str]:
 
 
 def display(rows: Iterable[Row]) -> pd.DataFrame:
+    """Make the table of rows as text, see `display_of`."""
+    return display_of(gather(rows))
+
+
+def display_of(groups: Sequence[Group]) -> pd.DataFrame:
     """Make the table as text: mean ± standard deviation over seeds, without empty columns.
 
     A time of predictions has its spread within the run in brackets instead, as it says more. An
     accuracy that cannot be told from the best of its data set is marked by NOT_SEPARABLE.
     """
-    table = summary(rows)
+    table = summary_of(groups)
     shown = table[["dataset", "label", "n_seeds"]].astype(str).set_axis(BRIEF[:3], axis=1)
     for column in COLUMNS:
         values = table[column.field] / column.unit
@@ -287,11 +296,12 @@ def behind_text(line: "pd.Series[float]") -> str:
 
 def foot(rows: Iterable[Row]) -> str:
     """Say below a table what its lines can tell of methods, and what they cannot."""
-    return foot_of([group for group in gather(rows) if group.ok])
+    return foot_of(gather(rows))
 
 
-def foot_of(groups: Sequence[Group]) -> str:
-    """Say what lines that ended well can tell of methods: ranks, and detectable differences."""
+def foot_of(every: Sequence[Group]) -> str:
+    """Say what lines can tell of methods: ranks, and detectable differences."""
+    groups = [group for group in every if group.ok]
     parts = by_dataset(groups)
     places = {dataset: standings(lines) for dataset, lines in parts.items()}
     compared = {dataset: standing for dataset, standing in places.items() if standing}

@@ -120,7 +120,7 @@ def test_a_cancelled_runner_leaves_its_cell_to_the_other(tmp_path: Path, log: Pa
     wait_until(lambda: not states(job), 60)
     assert values(load_rows(out)) == local(tmp_path / "local", 6)
     assert set(Counter(log.read_text().split()[:6]).values()) == {1}
-    assert not list(out.glob("work/*.claim.*"))
+    assert not list(out.glob("work/claims/*.claim.*"))
     assert "cancelled" in ddl_bench(["cancel", out])
 
 
@@ -155,4 +155,4 @@ def test_runners_that_end_in_every_way_lose_and_double_nothing(
     trainings = Counter(log.read_text().split()[:-N_CELLS])
     assert set(trainings) == {str(seed) for seed in range(N_CELLS)}
     assert sum(trainings.values()) <= N_CELLS + int(killed)  # the kill may hit between two writes
-    assert not list(out.glob("work/*.claim.*"))
+    assert not list(out.glob("work/claims/*.claim.*"))

@@ -1,6 +1,7 @@
 """Two sets of trained networks on the same images: what holds for these networks alone."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -75,9 +76,13 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> float:
     """
     n_only_a = int((right_a & ~right_b).sum())
     n_only_b = int((right_b & ~right_a).sum())
-    if not n_only_a + n_only_b:
-        return 1.0
-    return float(stats.binomtest(n_only_a, n_only_a + n_only_b).pvalue)
+    return sign_test(n_only_a, n_only_a + n_only_b)
+
+
+@lru_cache(maxsize=10_000)  # pairs of thousands of seeds differ in few counts
+def sign_test(n_ahead: int, n: int) -> float:
+    """Compute the two-sided p of so many out of n, each by chance as likely as not."""
+    return float(stats.binomtest(n_ahead, n).pvalue) if n else 1.0
 
 
 def paired_bootstrap(difference: np.ndarray) -> Bootstrap:

@@ -10,7 +10,7 @@ import pytest
 from ddl_bench.cli.output import as_size
 from ddl_bench.errors import UserError
 from ddl_bench.harness import clean as cleaning
-from ddl_bench.harness.claims import claim
+from ddl_bench.harness.claims import claim, claims_folder
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.planned import read_plans, write_plan
 from ddl_bench.harness.run import run
@@ -35,15 +35,15 @@ def folder(tmp_path: Path) -> Path:
     write_plan(run, CELLS)
     put(run, CELLS[0], accuracy=90.0)
     put(run, FAILED, status="crashed", reason="killed")
-    assert claim(run / "work", CELLS[2].id) is not None
+    assert claim(claims_folder(run), CELLS[2].id) is not None
     for cell in CELLS:
         (run / "cells" / f"{cell.id}.npz").write_bytes(b"x" * 1000)
         (run / "models" / f"{cell.id}.safetensors").touch()
         for ending in ("log", "checkpoint", "cell.json", "progress.json"):
             (run / "work" / f"{cell.id}.{ending}").touch()
-    (run / "work" / f"{CELLS[3].id}.claim.1").write_text("{}")
+    (claims_folder(run) / f"{CELLS[3].id}.claim.1").write_text("{}")
     long_ago_s = time.time() - 3600
-    os.utime(run / "work" / f"{CELLS[3].id}.claim.1", (long_ago_s, long_ago_s))
+    os.utime(claims_folder(run) / f"{CELLS[3].id}.claim.1", (long_ago_s, long_ago_s))
     return run
 
 
@@ -91,7 +91,7 @@ def test_what_a_living_runner_holds_is_left(folder: Path) -> None:
 
 def test_a_cell_that_is_taken_up_meanwhile_is_left(folder: Path) -> None:
     found = cleaning.plan_cleaning(folder, failed=True)
-    claimed = claim(folder / "work", FAILED.id)
+    claimed = claim(claims_folder(folder), FAILED.id)
     assert claimed is not None
     before = files_of(folder, FAILED)
     assert cleaning.remove(found) == [FAILED.id]
@@ -106,9 +106,10 @@ def test_work_keeps_rows_plans_and_foreign_files(folder: Path) -> None:
     long_ago_s = time.time() - 2 * cleaning.HIDDEN_FOR_S
     os.utime(work / ".probe.1", (long_ago_s, long_ago_s))
     ddl_bench(["clean", folder, "--work", "--yes"])
-    held = {name for name in files_of(folder, CELLS[2]) if (work / name).exists()}
+    held = {path.name for path in work.rglob(f"{CELLS[2].id}.*")}
     (plan,) = work.glob("plan-*.json")
-    rest = {path.name for path in work.iterdir()}
+    rest = {path.name for path in work.iterdir() if path.is_file()}
+    rest |= {path.name for path in claims_folder(folder).iterdir()}
     assert rest == held | {plan.name, "notes.txt", ".clock.host.1"}
     assert len(list((folder / "cells").glob("*.json"))) == 2
     assert len(list((folder / "models").iterdir())) == 4

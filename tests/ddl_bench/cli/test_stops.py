@@ -167,7 +167,7 @@ def test_a_stopped_run_says_what_is_done_and_how_to_resume(way: str, tmp_path: P
             assert process.wait() == 143
     check_block(output, track, out)
     assert not workers(out)
-    assert not list(out.glob("work/*.claim.*"))
+    assert not list(out.glob("work/claims/*.claim.*"))
     assert [row.cell.label for row in load_rows(out)] == ["ok"]
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import pytest
 
 from ddl_bench.harness import cores
-from ddl_bench.harness.claims import claim
+from ddl_bench.harness.claims import claim, claims_folder
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.supervise import Job
@@ -29,7 +29,7 @@ def start_job(launcher: Launcher) -> Iterator[StartJob]:
 
     def start(cell: Cell, out: Path) -> Job:
         make_folders(out)
-        claimed = claim(out / "work", cell.id)
+        claimed = claim(claims_folder(out), cell.id)
         taken = cores.take([0], 1)
         assert claimed is not None
         assert taken is not None

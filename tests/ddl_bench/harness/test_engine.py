@@ -87,7 +87,7 @@ def test_cancelled_local_runners_keep_their_checkpoints(tmp_path: Path) -> None:
     log = tmp_path / "work" / "runners" / "local.log"
     wait_until(lambda: list(tmp_path.glob("work/*.checkpoint")), log)
     assert "asked to stop" in ddl_bench(["cancel", tmp_path])
-    wait_until(lambda: not list(tmp_path.glob("work/*.claim.*")), log)
+    wait_until(lambda: not list(tmp_path.glob("work/claims/*.claim.*")), log)
     assert list(tmp_path.glob("work/*.checkpoint"))
     assert "no engine has started runners" in ddl_bench(["cancel", tmp_path])
 

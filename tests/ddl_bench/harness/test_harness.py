@@ -20,7 +20,7 @@ from ddl_bench.cli.live import Live
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile, is_torn
 from ddl_bench.harness import cores
-from ddl_bench.harness.claims import claim
+from ddl_bench.harness.claims import claim, claims_folder
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.harness.folder import checkpoint_path, make_folders
 from ddl_bench.harness.progress import Seen
@@ -321,7 +321,7 @@ def test_stopping_the_runner_ends_its_workers_and_keeps_rows(
     assert process.wait(20) == 143
     assert not workers(out)
     assert [row.cell.label for row in load_rows(out)] == ["ok"]
-    assert not list((out / "work").glob("*.claim.*"))
+    assert not list(claims_folder(out).glob("*.claim.*"))
 
 
 def test_a_row_of_junk_is_run_again(write_track: Callable[..., str], tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_cells_that_others_hold_are_named_at_the_end(
     track = write_track(*equal_methods(2))
     first, _ = plan(track, OVERRIDES)
     make_folders(tmp_path / "out")
-    claimed = claim(tmp_path / "out" / "work", first.id)
+    claimed = claim(claims_folder(tmp_path / "out"), first.id)
     assert claimed is not None
     listener = Listener()
     rows = run(track, tmp_path / "out", overrides=OVERRIDES, view=listener)

@@ -12,7 +12,7 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness import progress
-from ddl_bench.harness.claims import STALE_AFTER_S, claim, this_process
+from ddl_bench.harness.claims import STALE_AFTER_S, claim, claims_folder, this_process
 from ddl_bench.harness.clock import Phases
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.planned import plan_files, read_plans, write_plan
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def claim_as(folder: Path, cell: Cell, **changes: Any) -> Path:
     """Write the claim of another runner."""
-    path = folder / "work" / f"{cell.id}.claim.1"
+    path = claims_folder(folder) / f"{cell.id}.claim.1"
     path.write_text(json.dumps({**this_process(), "token": "other", **changes}))
     return path
 
@@ -55,7 +55,7 @@ def test_each_state(folder: Path) -> None:
     write_plan(folder, cells)
     put(folder, done, accuracy=90.0)
     put(folder, failed, status="crashed", reason="killed by SIGKILL")
-    assert claim(folder / "work", mine.id) is not None
+    assert claim(claims_folder(folder), mine.id) is not None
     claim_as(folder, gone, pid=2**22 + 1)
     claim_as(folder, elsewhere, host="node7", place="node7 elsewhere", pid=12)
     status = read_status(folder)
@@ -87,7 +87,7 @@ def test_a_runner_of_another_machine_is_stale_without_signs_of_life(folder: Path
 def test_a_cell_that_is_run_again_is_running(folder: Path) -> None:
     cell = make_cell("a")
     put(folder, cell, status="failed")
-    assert claim(folder / "work", cell.id) is not None
+    assert claim(claims_folder(folder), cell.id) is not None
     assert only(read_status(folder), "running").label == "a"
 
 
@@ -137,7 +137,7 @@ def test_damaged_files_are_left_out(folder: Path) -> None:
     write_plan(folder, [cell])
     (folder / "work" / "plan-damaged.json").write_text('{"columns": 3')
     (folder / "cells" / f"{cell.id}.json").write_text("{")
-    (folder / "work" / f"{cell.id}.claim.x").write_text("")
+    (claims_folder(folder) / f"{cell.id}.claim.x").write_text("")
     assert states(read_status(folder)) == {"a": "waiting"}
 
 
@@ -152,8 +152,8 @@ def test_the_time_that_is_left_follows_what_is_done(folder: Path) -> None:
     write_plan(folder, cells)
     assert read_status(folder).remaining_s is None, "nothing runs"
     put(folder, cells[0], wall_s=20.0)
-    assert claim(folder / "work", cells[1].id) is not None
-    assert claim(folder / "work", cells[3].id) is not None
+    assert claim(claims_folder(folder), cells[1].id) is not None
+    assert claim(claims_folder(folder), cells[3].id) is not None
     write_seen(folder, cells[3], Seen("training", 0.5, train_s=30.0, remaining_s=30.0))
     # One of a kind: 20 s, as measured. Others: twice the track, as `a` took. Two at a time.
     assert read_status(folder).remaining_s == pytest.approx((20 + 20 + 30 + 100) / 2)
@@ -166,7 +166,7 @@ def write_seen(folder: Path, cell: Cell, seen: Seen) -> None:
 
 def test_progress_is_shown_with_accuracy_and_time(folder: Path) -> None:
     cell = make_cell("a")
-    assert claim(folder / "work", cell.id) is not None
+    assert claim(claims_folder(folder), cell.id) is not None
     phases = Phases({})
     path = folder / "work" / f"{cell.id}.progress.json"
     with phases("training"), Progress(path, phases) as written:

@@ -97,7 +97,7 @@ def test_the_next_runner_goes_on_to_the_identical_end(tmp_path: Path) -> None:
     assert walk(tmp_path / "parts", shift=shift, view=view) == []
     (cell,) = view.cells_left
     assert (tmp_path / "parts" / "work" / f"{cell.id}.checkpoint").exists()
-    assert not list((tmp_path / "parts" / "work").glob("*.claim.*"))
+    assert not list((tmp_path / "parts" / "work" / "claims").iterdir())
     (resumed,) = walk(tmp_path / "parts")
     (whole,) = walk(tmp_path / "whole")
     assert resumed.resumed == 1
@@ -133,5 +133,5 @@ def test_signals_stop_a_runner_in_order(number: int, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "1 cell left for the next one" in output
     assert list(tmp_path.glob("work/*.checkpoint"))
-    assert not list(tmp_path.glob("work/*.claim.*"))
+    assert not list(tmp_path.glob("work/claims/*"))
     assert not list(tmp_path.glob("cells/*"))

@@ -15,7 +15,7 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness import cores, supervise
-from ddl_bench.harness.claims import claim
+from ddl_bench.harness.claims import claim, claims_folder
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.run import run
@@ -186,7 +186,7 @@ def test_a_run_folder_that_vanishes_is_one_line(
     out = tmp_path / "out"
     cell = plan(write_track("look"), OVERRIDES)[0]
     make_folders(out)
-    claimed = claim(out / "work", cell.id)
+    claimed = claim(claims_folder(out), cell.id)
     taken = cores.take([0], 1)
     assert claimed is not None
     assert taken is not None
