@@ -191,6 +191,7 @@ def test_a_run_folder_that_vanishes_is_one_line(
     assert claimed is not None
     assert taken is not None
     claimed.release()
+    claims_folder(out).rmdir()
     (out / "work").rmdir()
     (out / "work").write_text("in the way")
     with pytest.raises(UserError, match="cannot write there"):
