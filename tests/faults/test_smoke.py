@@ -21,7 +21,7 @@ def smoke(*parts: str) -> None:
 
 
 def test_the_harness_survives_a_little_of_everything() -> None:
-    smoke("kills", "signals", "disks", "inputs", "hostile")
+    smoke("kills", "claims", "signals", "disks", "inputs", "hostile")
 
 
 @pytest.mark.xfail(strict=True, reason="planning imports torch, and takes 860 MB, not 500 MB")
