@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from tests.faults.claims import try_claims
 from tests.faults.disks import try_disks
 from tests.faults.hostile import documented, try_hostile
 from tests.faults.inputs import try_inputs
@@ -37,6 +38,7 @@ class Part(Protocol):
 
 PARTS: dict[str, Part] = {
     "kills": try_kills,
+    "claims": try_claims,
     "signals": try_signals,
     "disks": try_disks,
     "inputs": try_inputs,

@@ -21,7 +21,7 @@ def smoke(*parts: str) -> None:
 
 
 def test_the_harness_survives_a_little_of_everything() -> None:
-    smoke("kills", "signals", "disks", "inputs", "hostile")
+    smoke("kills", "claims", "signals", "disks", "inputs", "hostile")
 
 
 def test_commands_on_many_cells_take_little_memory() -> None:

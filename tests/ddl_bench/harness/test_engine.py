@@ -12,7 +12,9 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.claims import this_process
+from ddl_bench.harness.claims import claim, this_process
+from ddl_bench.harness.folder import make_folders
+from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import load_rows
 from tests.conftest import PLUGINS, ddl_bench
 
@@ -71,6 +73,18 @@ def test_slurm_without_its_programs_is_one_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="--engine slurm"):
         ddl_bench([*RUN, "--out", tmp_path / "out", "--engine", "slurm"])
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 1), (["--for", "5m"], 0)])
+def test_cells_that_others_hold_fail_no_runner_of_many(
+    options: list[str], code: int, tmp_path: Path
+) -> None:
+    overrides = Overrides.of(methods="nearest-mean", seeds=range(4), budget="1e", threads=1)
+    make_folders(tmp_path)
+    held = [claim(tmp_path / "work", cell.id) for cell in plan("quick", overrides)]
+    assert None not in held
+    text = " ".join(ddl_bench([*RUN, "--out", tmp_path, *options], code).split())
+    assert f"without a row: 4 of the cells, held by process {os.getpid()} on" in text
 
 
 def test_local_runners_finish_a_run(tmp_path: Path) -> None:
