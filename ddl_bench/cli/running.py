@@ -42,7 +42,8 @@ def run_with_view(
 ) -> bool:
     """Run a track with a live view and print its table.
 
-    Returns whether a cell failed, or is held by another runner and has no row.
+    Returns whether a cell failed, or has no row because another runner holds it. The latter is
+    expected of a runner with limited time, which is one of many.
     """
     if tensorboard:
         curves.require()
@@ -80,7 +81,8 @@ def run_with_view(
         raise typer.Exit(STOPS.code) from None
     if not as_json:
         print_paths(console, paths)
-    return failed or not view.is_complete
+    is_one_of_many = shift.seconds is not None
+    return failed or not (view.is_complete or is_one_of_many)
 
 
 def shift_of(text: str | None) -> Shift:
