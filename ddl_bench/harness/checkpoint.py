@@ -8,6 +8,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -50,7 +51,7 @@ class Mark:
     train_cpu_s
         CPU time of training.
     outside_s
-        Seconds spent in `start` and `classifier`.
+        Seconds spent in `start`, in `classifier`, and in all else but `advance` and scoring.
     scoring_s, n_scored
         Seconds spent in scoring, and images that were scored; a small batch counts as one that is
         timed.
@@ -165,10 +166,15 @@ class Checkpoint:
         print(f"grid point {mark.index}: resumed after {progress}", flush=True)
         return training, mark
 
-    def save(self, mark: Mark, training: Training) -> None:
+    def save(
+        self,
+        mark: Mark,
+        training: Training,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Write `mark` and what came before it, if it is time and the training can be resumed.
 
-        Ends the process where it was asked to stop.
+        Ends the process where it was asked to stop. The state is taken before `writing` is entered.
         """
         begin = perf_counter()
         due_s = min(EVERY_S, self._cost_s / SAVING_SHARE)
@@ -186,7 +192,8 @@ class Checkpoint:
                 "phases": self.phases.seconds,
             }
             try:
-                write_atomically(self._path, packed(content))
+                with writing():
+                    write_atomically(self._path, packed(content))
             except UserError as error:  # the training is worth more than its checkpoint
                 print(f"no checkpoint: {error}", flush=True)
         if self.stop.is_asked:

@@ -112,10 +112,12 @@ class Phases:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
-class OutsideClock:
-    """Sums the wall time of what a method does outside of `advance`: `with outside(): ...`.
+class WorkClock:
+    """Sums wall time from `start` to `stop`, without what numba and torch take to compile.
 
-    The time that numba and torch take to compile does not count.
+    It runs all the time that a method is not timed as training, and pauses for what is known to be
+    no work of the method: `with clock.paused(): ...`. So it counts whatever a method does in
+    between, also where nobody calls it, as in a property or in the handler of a signal.
 
     Parameters
     ----------
@@ -126,25 +128,52 @@ class OutsideClock:
     """
 
     def __init__(self, device: str, *, seconds: float = 0.0) -> None:
-        self.seconds = seconds
         self._device = device
+        self._sum_s = seconds
+        self._since: float | None = None
+        self._compiled_s = 0.0  # by torch, when the clock was started
+        self._compiled: list[float] = []  # by numba, since then
+        self._timers = ExitStack()
+
+    def start(self) -> None:
+        """Let the clock run."""
+        if "numba" in sys.modules:
+            from numba.core import event
+
+            timer = event.install_timer("numba:compile", self._compiled.append)
+            self._timers.enter_context(timer)
+        self._compiled_s = torch_compiling_s()
+        self._since = perf_counter()
+
+    def stop(self) -> None:
+        """Stop the clock, once the device has done what it was asked for."""
+        synchronize(self._device)
+        self._sum_s = self.seconds
+        self._since = None
+        self._timers.close()
+        self._compiled.clear()
+
+    @property
+    def seconds(self) -> float:
+        """The sum so far."""
+        if self._since is None:
+            return self._sum_s
+        passed_s = perf_counter() - self._since
+        compiled_s = torch_compiling_s() - self._compiled_s + sum(self._compiled)
+        return self._sum_s + max(0.0, passed_s - compiled_s)
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Add the time of a block, without what was compiled in it."""
-        compiled_s = torch_compiling_s()
-        compiled: list[float] = []
-        begin = perf_counter()
-        with ExitStack() as stack:
-            if "numba" in sys.modules:
-                from numba.core import event
-
-                stack.enter_context(event.install_timer("numba:compile", compiled.append))
+    def paused(self) -> Iterator[None]:
+        """Stop the clock for a block."""
+        self.stop()
+        try:
             yield
-            synchronize(self._device)
-        passed_s = perf_counter() - begin
-        compiled_s = torch_compiling_s() - compiled_s + sum(compiled)
-        self.seconds += max(0.0, passed_s - compiled_s)
+        finally:
+            self.start()
+
+    def leave_out(self, seconds: float) -> None:
+        """Take seconds off the sum that are known to be no work of the method."""
+        self._sum_s -= seconds
 
 
 def torch_compiling_s() -> float:

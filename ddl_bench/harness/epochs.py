@@ -5,6 +5,7 @@ here it is a column of its own, on request, and nothing is chosen by it.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,13 +36,22 @@ class KeptEpochs:
     def __init__(self, checkpoint: Path) -> None:
         self._checkpoint = checkpoint
 
-    def keep(self, classifier: Classifier, epoch: int) -> None:
-        """Write the weights after an epoch; a failure costs this epoch's score alone."""
+    def keep(
+        self,
+        classifier: Classifier,
+        epoch: int,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Write the weights after an epoch; a failure costs this epoch's score alone.
+
+        They are taken before `writing` is entered.
+        """
         if not isinstance(classifier, Keepable):
             return
         state = {name: value.contiguous().cpu() for name, value in classifier.state().items()}
         try:
-            write_atomically(self._path(epoch), save(state))
+            with writing():
+                write_atomically(self._path(epoch), save(state))
         except UserError as error:
             print(f"weights of epoch {epoch} are not kept: {error}", flush=True)
 

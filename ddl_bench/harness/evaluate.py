@@ -22,13 +22,14 @@ from ddl_bench.files import write_arrays
 from ddl_bench.harness.checkpoint import Checkpoint, Mark, Point
 from ddl_bench.harness.clock import (
     CellDeadline,
-    OutsideClock,
     Phases,
     Stopwatch,
+    WorkClock,
     time_inference,
 )
 from ddl_bench.harness.epochs import KeptEpochs, is_asked_for
 from ddl_bench.harness.load import (
+    PAUSE_S,
     Background,
     Load,
     LoadMeter,
@@ -41,6 +42,7 @@ from ddl_bench.harness.scoring import (
     BATCH_IMAGES,
     accuracy,
     depends_on_company,
+    scores_alone,
     scores_of,
 )
 from ddl_bench.harness.sizes import checked_size, numbers_held
@@ -53,6 +55,7 @@ from ddl_bench.training.memory import keep_memory
 TIMED_IMAGES = 256  # scored at a time where predictions are timed
 SCORING_FACTOR = 2.0  # scoring that takes longer than so many times the timed one is not scoring
 LEAST_AGREEMENT = 0.5  # share of images that have their class also while predictions are timed
+READING_FACTOR = 1.2  # of the CPU time of reading the images: reading them again takes less
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
 OVERRUN_FACTOR = 1.05  # a training is over its budget beyond this, and more than
 OVERRUN_S = 3.0  # so many seconds
@@ -106,7 +109,9 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
             keep_memory()
     with phases("data"):
         # No test image is in this process while a method trains.
+        cpu_s = cpu_seconds()
         task = task_of(cell.dataset, read_images(cell, data_dir, plugins), cell.splits)
+        reading_s = cpu_seconds() - cpu_s
         path = run / "work" / f"{cell.id}.checkpoint"
         checkpoint = Checkpoint(path, phases)
         epochs = KeptEpochs(path)
@@ -132,8 +137,11 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     search_s = checkpoint.spent_s - best.mark.train_s if cell.grid else None
 
     with phases("data"):
+        cpu_s = cpu_seconds()
         images = read_images(cell, data_dir, plugins)
         tests = tests_of(cell.dataset, images, cell.splits)
+        excess_s = cpu_seconds() - cpu_s - READING_FACTOR * reading_s
+        best.mark.outside_s += max(0.0, excess_s)  # a thread or a handler of the method
     with phases("evaluation"):
         scored = score_tests(best, tests, task, cell)
         values = measure(best, tests, scored, task, cell)
@@ -206,8 +214,9 @@ def train(
     process = getpid()
     budget = cell.budget_for_method()
     phases = checkpoint.phases
-    outside = OutsideClock(cell.machine.device, seconds=mark.outside_s)
-    with phases("warm-up"), outside():
+    outside = WorkClock(cell.machine.device, seconds=mark.outside_s)
+    outside.start()
+    with phases("warm-up"):
         training, mark = checkpoint.begin(lambda: method.start(task, budget), mark)
     leave_if_forked(process)
     progress.is_resumable = isinstance(training, api.Resumable)
@@ -239,7 +248,7 @@ def train(
     others = Background()
     while mark.more:
         cpu_s = cpu_seconds()
-        with phases("training"), watch:
+        with outside.paused(), phases("training"), watch:
             mark.more = training.advance(deadline) and not deadline.expired()
         leave_if_forked(process)
         mark.train_cpu_s += cpu_seconds() - cpu_s
@@ -248,7 +257,9 @@ def train(
         if not mark.more:
             load = meter.read()
             with phases("evaluation"):
-                others = background()  # before classifier(), which may wait for them
+                # Before classifier(), which may wait for them.
+                others = background(progress.threads)
+                outside.leave_out(PAUSE_S)
         if isinstance(training, api.CountsPasses):
             mark.passes = float(training.passes)
         if isinstance(training, api.ReportsLoss):
@@ -259,25 +270,26 @@ def train(
         if is_scored or is_first:
             begin = perf_counter()
             with phases("evaluation"):
-                with outside():
-                    classifier = training.classifier()
+                classifier = training.classifier()
                 if is_first:
                     checked_size(classifier)  # a mistake is found before the rest of the training
                 if is_scored:
-                    scores = timed_scores(classifier, task.val.X, task, cell, mark)
+                    with outside.paused():
+                        scores = timed_scores(classifier, task.val.X, task, cell, mark)
                     mark.add_to(mark.curve, accuracy(scores, task.val.y))
             mark.evaluation_s += perf_counter() - begin
         if epochs is not None and is_asked_for(training) and not cell.grid:
-            with phases("evaluation"), outside():
+            with phases("evaluation"):
                 classifier = training.classifier()
             with phases("saving"):
-                epochs.keep(classifier, mark.n_advances)
+                epochs.keep(classifier, mark.n_advances, outside.paused)
         mark.outside_s = outside.seconds
-        checkpoint.save(mark, training)
+        checkpoint.save(mark, training, outside.paused)
     if cell.grid:
         mark.take_state(training)  # the checkpoints of later points hold the best so far
-    with phases("evaluation"), outside():
+    with phases("evaluation"):
         classifier = training.classifier()
+    outside.stop()
     mark.outside_s = outside.seconds
     return Trained(method=method, classifier=classifier, mark=mark, load=load, background=others)
 
@@ -292,9 +304,11 @@ def timed_scores(
     classifier: api.Classifier, X: Tensor, task: api.Task, cell: Cell, mark: Mark
 ) -> Tensor:
     """Score images, and note how long that takes."""
-    begin = perf_counter()
+    watch = WorkClock(cell.machine.device, seconds=mark.scoring_s)
+    watch.start()
     scores = scores_of(classifier, X, task, cell.seed)
-    mark.scoring_s += perf_counter() - begin
+    watch.stop()
+    mark.scoring_s = watch.seconds
     n_full, n_rest = divmod(len(X), BATCH_IMAGES)
     mark.n_scored += n_full * BATCH_IMAGES
     if n_rest:
@@ -302,15 +316,30 @@ def timed_scores(
     return scores
 
 
+def timed_scores_alone(
+    classifier: api.Classifier, X: Tensor, task: api.Task, cell: Cell, mark: Mark
+) -> Tensor:
+    """Score some images one by one, before a classifier sees many at once."""
+    watch = WorkClock(cell.machine.device, seconds=mark.scoring_s)
+    watch.start()
+    scores = scores_alone(classifier, X, task, cell.seed)
+    watch.stop()
+    mark.scoring_s = watch.seconds
+    mark.n_scored += len(scores) * TIMED_IMAGES
+    return scores
+
+
 def score_tests(trained: Trained, tests: Tests, task: api.Task, cell: Cell) -> Scored:
-    """Score the test images, some of them again alone and in other company."""
+    """Score the test images, some of them also alone, before and after, and in other company."""
     X = tests.test.X
+    first = timed_scores_alone(trained.classifier, X, task, cell, trained.mark)
     scores = timed_scores(trained.classifier, X, task, cell, trained.mark)
     is_dependent = depends_on_company(
         trained.classifier,
         X,
         scores,
         task,
+        first=first,
         seed=cell.seed,
         precision=cell.machine.precision,
     )

@@ -6,6 +6,7 @@ The functions of the clock are taken at import, before any method is loaded.
 import math
 import os
 import threading
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,17 +145,22 @@ class Used(NamedTuple):
         return Used(self.cpu_s + other.cpu_s, self.waited_s + other.waited_s)
 
 
-def background() -> Background:
+def background(ours: Container[int] = ()) -> Background:
     """Pause, and see which threads and children of this process are at work meanwhile.
 
     On a loaded machine they may wait for a core all the time, which is work as well.
+
+    Parameters
+    ----------
+    ours
+        Numbers of threads that are no method's.
     """
-    before = times_of_workers()
+    before = times_of_workers(ours)
     sleep(PAUSE_S)
     cpu_s = 0.0
     names = []
     ended = names_of_ended()
-    for name, used in times_of_workers().items():
+    for name, used in times_of_workers(ours).items():
         if name in ended:
             continue
         earlier = before.get(name, Used())
@@ -165,14 +171,14 @@ def background() -> Background:
     return Background(cpu_s=cpu_s, names=tuple(names))
 
 
-def times_of_workers() -> dict[str, Used]:
-    """Return the times of every thread but this one, and of every child, by their names."""
+def times_of_workers(ours: Container[int] = ()) -> dict[str, Used]:
+    """Return the times of every thread but this one and `ours`, and of every child, by name."""
     titles = {thread.native_id: thread.name for thread in threading.enumerate()}
     own = threading.get_native_id()
     times = times_of_children()
     for task in list_tasks(os.getpid()):
         number = int(task.name)
-        if number != own:
+        if number != own and number not in ours:
             title = titles.get(number, "of native code")
             times[f"thread {number} {title}"] = times_of_task(task)
     return times

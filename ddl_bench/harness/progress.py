@@ -97,6 +97,11 @@ class Progress:
         self._thread.start()
         return self
 
+    @property
+    def threads(self) -> set[int]:
+        """Return the number of the thread that writes, as the kernel counts."""
+        return {self._thread.native_id} if self._thread.native_id is not None else set()
+
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()

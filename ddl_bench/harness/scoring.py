@@ -104,10 +104,23 @@ def as_scores(scores: Any, expected: tuple[int, int]) -> Tensor:
     if not is_plain or scores.dtype == torch.bool or scores.is_complex():
         kind = scores.dtype if is_plain else scores.layout
         raise api.UserError(f"the classifier returned a tensor of {kind}, {wanted}")
-    plain: Tensor = scores.detach().cpu()
+    plain = without_class(scores)
     if plain.is_floating_point() and not torch.isfinite(plain.amax(1)).all():
         raise api.Diverged("the classifier returned scores that are not finite")
     return plain
+
+
+def without_class(scores: Tensor) -> Tensor:
+    """Copy a tensor of any class to a plain one in host memory.
+
+    A subclass has its own functions, which would be given whatever the scores are compared with.
+    """
+    values = scores.detach().cpu()
+    if type(values) is Tensor:
+        return values
+    if values.dtype == torch.bfloat16:  # which numpy lacks
+        values = values.float()
+    return torch.from_numpy(np.array(values.numpy()))
 
 
 def described(value: Any) -> str:
@@ -133,6 +146,7 @@ def depends_on_company(
     scores: Tensor,
     task: api.Task,
     *,
+    first: Tensor | None = None,
     seed: int = 0,
     precision: str = "float32",
 ) -> bool:
@@ -142,25 +156,41 @@ def depends_on_company(
     ----------
     classifier, X, scores, task
         The images, and the scores that the classifier gave them in `scores_of`.
+    first
+        What `scores_alone` returned before: a classifier that adapts itself to the images that it
+        sees, and stays so, scores them otherwise afterwards.
     seed
         Chooses the images.
     precision
         Of the classifier's products.
     """
-    order = Order.drawn(len(X), seed + 1)
-    alone = order.indices[:ALONE_IMAGES]
-    again = order.indices[:AGAIN_IMAGES].flip(0)
-    batches = [*alone.split(1), again]
+    alone = chosen(len(X), ALONE_IMAGES, seed)
+    again = chosen(len(X), AGAIN_IMAGES, seed).flip(0)
     limit = MOST_DIFFERENCE_BF16 if precision == "bfloat16" else MOST_DIFFERENCE
-    for indices in batches:
+    if first is not None and greatest_difference(scores[alone], first) > limit:
+        return True
+    for indices in [*alone.split(1), again]:
         other = scores_of_batch(classifier, X[indices], task)
         if greatest_difference(scores[indices], other) > limit:
             return True
     return False
 
 
+def scores_alone(classifier: api.Classifier, X: Tensor, task: api.Task, seed: int = 0) -> Tensor:
+    """Score those images one by one that `depends_on_company` scores alone."""
+    indices = chosen(len(X), ALONE_IMAGES, seed)
+    return torch.cat([scores_of_batch(classifier, X[index], task) for index in indices.split(1)])
+
+
+def chosen(n_images: int, n_chosen: int, seed: int) -> Tensor:
+    """Choose images at random, of a seed apart from that of the order; returns their indices."""
+    return Order.drawn(n_images, seed + 1).indices[:n_chosen]
+
+
 def greatest_difference(scores: Tensor, other: Tensor) -> float:
     """Compute the greatest difference of scores, in units of the range of an image's scores."""
+    if scores.shape[1] == 1:  # a single class has no range, and cannot be missed
+        return 0.0
     first = scores.double()
     second = other.double()
     low = torch.where(first.isneginf(), torch.inf, first).amin(1)

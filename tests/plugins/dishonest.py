@@ -7,6 +7,7 @@ import gc
 import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -122,6 +123,21 @@ class Adapts(Means):
         return -torch.cdist(flat, means)
 
 
+class Freezes(Means):
+    """Moves its means towards the images of the first batch that is large enough, and stays so."""
+
+    is_moved = False
+
+    def __call__(self, X: Tensor) -> Any:
+        flat = X.flatten(1).float()
+        if not self.is_moved and len(X) > len(self.means):
+            self.is_moved = True
+            nearest = torch.cdist(flat, self.means).argmin(1)
+            for label in nearest.unique():
+                self.means[label] = flat[nearest == label].mean(0)
+        return -torch.cdist(flat, self.means)
+
+
 class Lookup:
     """Answers with the label of an image in a table that it says nothing of.
 
@@ -199,6 +215,7 @@ SPECIAL: dict[str, Callable[[Task], Any]] = {
     "company": Company,
     "cache": Remembers,
     "transductive": Adapts,
+    "freezes": Freezes,
     "sizeless": Sizeless,
 }
 
@@ -240,6 +257,17 @@ def slow_harness_clock(seconds: float) -> None:
     vars(clock)["perf_counter"] = lambda: original() - seconds
 
 
+def work_while_reading() -> None:
+    """Work when the harness reads the test images."""
+    original = vars(evaluate)["tests_of"]
+
+    def tests_of(*arguments: Any) -> Any:
+        work(2 * WORK_S)
+        return original(*arguments)
+
+    vars(evaluate)["tests_of"] = tests_of
+
+
 class Course:
     """A training of two steps in which functions of a test take part."""
 
@@ -265,6 +293,11 @@ class Course:
             case "child":
                 self._worker = multiprocessing.get_context("fork").Process(target=work)
                 self._worker.start()
+            case "alarm":
+                signal.signal(signal.SIGALRM, lambda *_: work())
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
+            case "reading":
+                work_while_reading()
             case "slow-clock":
                 began = time.perf_counter()
                 time.perf_counter = lambda: began
@@ -308,6 +341,16 @@ class Course:
         return Means(self._task, SIZES.get(self._way))
 
 
+class CountingCourse(Course):
+    """A course that works when it is asked for its passes."""
+
+    @property
+    def passes(self) -> float:
+        if self._n_steps == 2:
+            work()
+        return float(self._n_steps)
+
+
 @dataclass(frozen=True)
 class Dishonest:
     """Does what `way` says."""
@@ -320,4 +363,5 @@ class Dishonest:
             work()
         if self.way == "short":
             work(UNSEEN_S)
-        return Course(task, self.way)
+        kind = CountingCourse if self.way == "passes" else Course
+        return kind(task, self.way)

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from ddl_bench.results.rows import Measured, Row, load_rows
 from tests.conftest import DIGITS, PLUGINS, TEST
 
 CORES = ("cores", "cores-of-a-thread")
-OUTSIDE = ("start", "classifier", "call", "thread", "child")
-BENT = ("place", "company", "cache", "little")
+OUTSIDE = ("start", "classifier", "call", "thread", "child", "passes", "alarm", "reading")
+BENT = ("place", "company", "cache", "little", "freezes")
 FAILED = ("negative", "fraction", "all-excluded", "list", "pair", "nothing", "flags", "accuracy")
 HONEST = ("honest", "array", "excluded", "twins", "elsewhere", "looks")
 CLOCKS = ("slow-clock", "slower-clock")
@@ -112,10 +113,42 @@ def test_a_slowed_clock_of_the_harness_is_noticed_by_the_runner(rows: dict[str, 
     assert "unaccounted_s" in marked(rows["slower-clock"])
 
 
+def test_no_thread_of_the_harness_is_blamed(rows: dict[str, Row]) -> None:
+    assert rows["alarm"].measured.background == ""
+
+
+class Spy(Tensor):
+    """Says that it is equal to whatever it is compared with."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        ordinary: Any = super().__torch_function__
+        result = ordinary(function, types, arguments, options or {})
+        return torch.ones_like(result) if function is Tensor.__eq__ else result
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_scores_of_a_class_of_their_own_become_plain(dtype: torch.dtype) -> None:
+    scores = torch.tensor([[1, 0], [1, 0]], dtype=dtype).as_subclass(Spy)
+    labels = torch.tensor([1, 1])
+    assert scoring.accuracy(scores, labels) == 100
+    plain = as_scores(scores, (2, 2))
+    assert type(plain) is Tensor
+    assert scoring.accuracy(plain, labels) == 0
+
+
+def test_a_single_class_depends_on_nothing() -> None:
+    scores = torch.tensor([[1.0], [2.0]])
+    assert scoring.greatest_difference(scores, scores + 1e-6) == 0
+
+
 def test_place_and_company_in_a_batch_do_not_help(rows: dict[str, Row]) -> None:
     assert rows["place"].measured.accuracy == pytest.approx(10, abs=6)
     assert marked(rows["place"]) >= {"batch_dependent"}
     assert marked(rows["company"]) >= {"batch_dependent"}
+    assert marked(rows["freezes"]) == {"batch_dependent"}
 
 
 def test_kept_answers_show_no_time(rows: dict[str, Row]) -> None:
@@ -183,7 +216,7 @@ def test_a_thread_that_waits_for_a_core_is_at_work(monkeypatch: pytest.MonkeyPat
             {"asleep": Used(1.001, 0.0), "waiting": Used(1.002, 2.04)},
         ]
     )
-    monkeypatch.setattr(load, "times_of_workers", lambda: next(times))
+    monkeypatch.setattr(load, "times_of_workers", lambda ours: next(times))
     assert load.background().names == ("waiting",)
 
 

@@ -452,6 +452,38 @@ def test_the_neighbours_of_a_plugin_count(tmp_path: Path) -> None:
     assert code_identity(one) == code_identity(same)
 
 
+FACTORY = """from dataclasses import dataclass
+
+
+def make(label, result):
+    @dataclass(frozen=True)
+    class Made:
+        name = label
+
+        def start(self, task, budget):
+            return result
+
+    return Made
+"""
+LOOP = """from factory import make
+
+for number in (1, 2):
+    globals()[f"Made{number}"] = make(f"made-{number}", VALUE)
+"""
+
+
+def test_the_file_counts_whose_loop_makes_methods_by_a_function_beside_it(tmp_path: Path) -> None:
+    identities = []
+    for index, value in enumerate(("number", "number + 1", "number")):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        (folder / "factory.py").write_text(FACTORY)
+        (folder / "loop.py").write_text(LOOP.replace("VALUE", value))
+        identities.append(code_identity(methods_in(folder / "loop.py")["made-1"]))
+    assert identities[0] != identities[1]
+    assert identities[0] == identities[2]
+
+
 def test_plugins_of_one_stem_are_two_modules_with_neighbours_of_their_own(tmp_path: Path) -> None:
     paths = [write_plugin(tmp_path / name, name, number) for number, name in enumerate("ab")]
     results = []
