@@ -33,6 +33,7 @@ from ddl_bench.harness.load import (
     Load,
     LoadMeter,
     background,
+    clock_mhz,
     cpu_seconds,
     n_cores_beyond,
 )
@@ -371,6 +372,10 @@ def measure(
         "test_s_per_image": timing.median_s,
         "test_s_per_image_iqr": timing.iqr_s,
         "test_latency_s": latency.median_s,
+        "test_latency_s_iqr": latency.iqr_s,
+        "n_test_runs": timing.n_runs,
+        "n_latency_runs": latency.n_runs,
+        "clock_mhz": clock_mhz(os.sched_getaffinity(0)),
         "test_batch": len(batch),
         "flops_per_image": flops(classifier, test.X[:1]),
     }
