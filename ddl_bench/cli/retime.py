@@ -68,9 +68,7 @@ def print_times(console: Console, folder: Path) -> None:
                 row.cell.label,
                 Path(row.cell.dataset).name,
                 str(row.cell.seed),
-                with_range(
-                    scaled("test_s_per_image", 1e-6), scaled("test_s_per_image_iqr", 1e-6)
-                ),
+                with_range(scaled("test_s_per_image", 1e-6), scaled("test_s_per_image_iqr", 1e-6)),
                 with_range(scaled("run_test_s_per_image", 1e-6), 0.0),
                 with_range(scaled("test_latency_s", 1e-3), scaled("test_latency_s_iqr", 1e-3)),
             ]

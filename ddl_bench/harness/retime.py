@@ -204,6 +204,7 @@ def retime(
         raise UserError(f"{run}: its models take {most} threads, but there are {n_cores} cores")
     check_devices([group[0].cell for group in groups.values()])
     times: dict[str, RowTimes] = {}
+    failed: dict[str, str] = {}
     for (threads, device), members in groups.items():
         taken = wait_for_cores(threads, device, tell)
         request = Request(
@@ -222,15 +223,15 @@ def retime(
         finally:
             taken.release()
         times |= {key: RowTimes.model_validate(value) for key, value in answer["times"].items()}
-        left |= answer["left"]
+        failed |= answer["failed"]
     if not times:
-        raise UserError(f"{run}: no model could be timed: {next(iter(left.values()))}")
+        raise UserError(f"{run}: no model could be timed: {next(iter(failed.values()))}")
     session = Times(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         cpu=provenance.cpu(),
         n_rounds=n_rounds,
         rows=times,
-        left=left,
+        left=left | failed,
     )
     write_times(run, session)
     return session
@@ -255,7 +256,7 @@ def model_path(run: Path, cell_id: str) -> Path:
 
 
 def ask_process(request: Request, environment: dict[str, str], tell: Tell) -> dict[str, Any]:
-    """Have a process of its own time some rows; returns the times by cell ID, and what is left."""
+    """Have a process of its own time some rows; returns times and failures by cell ID."""
     here, there = multiprocessing.Pipe()
     with tempfile.TemporaryFile() as log, here:
         with there:
@@ -298,7 +299,7 @@ def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
     wanted = set(request.cell_ids)
     rows = [row for row in load_rows(request.run) if row.cell.id in wanted]
     subjects = []
-    left = {}
+    failed = {}
     images: dict[object, Tensor] = {}
     for n_done, row in enumerate(rows):
         try:
@@ -306,11 +307,11 @@ def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
         except Exception as error:  # of a method or its data; the others are timed
             traceback.print_exc()
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            left[row.cell.id] = brief(f"{kind}{error}")
+            failed[row.cell.id] = brief(f"{kind}{error}")
         tell("models", n_done + 1, len(rows))
     time_in_rounds(subjects, request.n_rounds, tell)
     times = {each.cell_id: each.times().model_dump() for each in subjects}
-    return {"times": times, "left": left}
+    return {"times": times, "failed": failed}
 
 
 def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Subject:

@@ -64,6 +64,8 @@ class Measured:
         Views of an image whose scores a network adds: 2 with its mirror image.
     n_held
         Numbers in the arrays of the classifier's `state`, counted by the harness.
+    flops_left_out
+        What the count of operations leaves out.
     train_cpu_s
         CPU time inside `advance`, of all threads and of children that ended.
     outside_s
@@ -121,6 +123,7 @@ class Measured:
     n_buffers: int | None = None
     size_reason: str = ""
     flops_per_image: int | None = None
+    flops_left_out: str = ""
     train_s: float | None = None
     train_s_per_image: float | None = None
     train_s_per_image_pass: float | None = None

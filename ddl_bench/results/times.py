@@ -1,10 +1,10 @@
-"""Times of predictions that were measured again after a run, in a file of their own: RUN/times.json.
+"""Times of predictions that were measured again after a run: RUN/times.json, a file of its own.
 
 The rows keep what the run has measured. `load_rows` puts the later times in its place.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,7 +43,7 @@ class RowTimes(BaseModel):
     load_average: Number | None = None
     clock_mhz: Number | None = None
 
-    def values(self) -> dict[str, float | int | None]:
+    def values(self) -> dict[str, Any]:
         """Return the fields of `Measured`."""
         return self.model_dump(exclude={"started"})
 
