@@ -65,7 +65,7 @@ class Measured:
     n_held
         Numbers in the arrays of the classifier's `state`, counted by the harness.
     flops_left_out
-        What the count of operations leaves out.
+        What the count of operations leaves out, or why there is none.
     train_cpu_s
         CPU time inside `advance`, of all threads and of children that ended.
     outside_s

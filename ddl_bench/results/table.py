@@ -261,6 +261,10 @@ def notes(group: Group) -> list[str]:
         marked = marks(row.measured) | marked
     texts += marked.values()
     texts += sorted({row.measured.model_note for row in group.ok if row.measured.model_note})
+    uncounted = {
+        row.measured.flops_left_out for row in group.ok if row.measured.flops_per_image is None
+    }
+    texts += [f"operations unknown: {reason}" for reason in sorted(filter(None, uncounted))]
     reasons = {row.measured.size_reason for row in group.ok if row.measured.size_reason}
     return texts + [f"size unknown: {reason}" for reason in sorted(reasons)]
 
