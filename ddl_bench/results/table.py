@@ -126,7 +126,7 @@ COLUMNS = (
     Column(
         "reconstruction",
         "residual (%)",
-        "squared error of the codes' reconstruction / squared norm; at 100 they say nothing of X",
+        "squared error of the codes' reconstruction / squared norm; at 100 it is that of zeros",
         unit=1e-2,
     ),
 )
@@ -362,6 +362,7 @@ def foot_of(groups: Sequence[Group]) -> str:
             "Detectable with 80 % power is a method that is so many points behind the best:"
             f" {'; '.join(ranges)}."
         )
+    sentences += sentences_on_codes(groups)
     sentences += sentences_on_times(groups)
     lines = [group.name for group in groups]
     n_left = len(lines) - sum(map(len, compared.values()))
@@ -371,6 +372,17 @@ def foot_of(groups: Sequence[Group]) -> str:
             " single networks, from which nothing follows about methods."
         )
     return " ".join(sentences)
+
+
+def sentences_on_codes(groups: Sequence[Group]) -> list[str]:
+    """Name the methods whose codes are further from the signals than zeros would be."""
+    names = [group.name for group in groups if group.values("reconstruction").mean() > 1]
+    if not names:
+        return []
+    return [
+        f"A residual above 100 % is further from the signal than zero is: the codes of"
+        f" {', '.join(unique(names))} do not reconstruct it."
+    ]
 
 
 def sentences_on_times(groups: Sequence[Group]) -> list[str]:

@@ -1,4 +1,4 @@
-"""One rule for the size of every method, checked against the arrays of its `state`.
+"""One rule for the size of every method, checked against the arrays of its `state`; operations.
 
 Running statistics, the mean and deviation of pixels, and numbers that nothing is learned of are
 buffers; all else is stored. Parameters are what is stored without structural zeros, and without
@@ -15,17 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from ddl_bench import describe
-from ddl_bench.api import Budget, Classifier, HasSize, Keepable, Split, Task, size_of
+from ddl_bench.api import Budget, Classifier, Flops, HasSize, Keepable, Split, Task, size_of
 from ddl_bench.contract.rules import train
 from ddl_bench.contract.toys import toy_task
+from ddl_bench.harness.evaluate import flops
 from ddl_bench.registry import METHODS, load_method
 from ddl_bench.training.fastnet import ShiftNorm
 from ddl_bench.training.network import Network
 
 NAMES = sorted(entry.name for entry in entry_points(group=METHODS))
-TASK, _ = toy_task()
+TASK, TEST = toy_task()
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "std")
 OF_SOLVERS = ("floor", "lipschitz", "n_projected")
+OUTSIDE_TORCH = "the library dictlearn does not tell its operations"
+LEFT_OUT = dict.fromkeys(("src", "d-ksvd", "lc-ksvd", "dpl"), OUTSIDE_TORCH) | dict.fromkeys(
+    ("adl", "adl-sdl", "ddl", "ddl-greedy", "scn", "sdl", "spams", "task-driven"), "pursuits"
+)
 N_FOLLOWING = {"nearest-mean": TASK.n_classes}  # its biases follow from its means
 
 
@@ -60,12 +65,15 @@ def is_buffer(key: str, tensor: Tensor, module: nn.Module | None) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_size_follows_the_rule(name: str) -> None:
+def test_size_and_operations_follow_the_rules(name: str) -> None:
     classifier = fitted(name)
     size = size_of(classifier)
     assert isinstance(classifier, HasSize)
     assert size.n_params is not None
     assert size.n_stored is not None
+    operations = flops(classifier, TEST.X[:1])
+    assert operations.left_out == LEFT_OUT.get(name, "")
+    assert (operations.n is None) == (operations.left_out == OUTSIDE_TORCH)
     if not isinstance(classifier, Keepable):
         assert size == size_of_library(classifier)
         return
@@ -106,3 +114,23 @@ def test_constants_are_buffers() -> None:
     size = Network(net).size()
     assert size.n_params == size.n_stored == (3 + 3) + 3 + (12 * 2 + 2)
     assert size.n_buffers == 3 + (3 + 3 + 1)
+
+
+class Declared:
+    """A classifier that knows its operations, as a number or with what is left out."""
+
+    def __init__(self, answer: int | Flops) -> None:
+        self.answer = answer
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        return torch.zeros(len(X), 2)
+
+    def flops(self) -> int | Flops:
+        return self.answer
+
+
+def test_declared_operations_are_taken() -> None:
+    assert flops(Declared(12), TEST.X[:1]) == Flops(12)
+    assert flops(Declared(Flops(7, "sorting")), TEST.X[:1]) == Flops(7, "sorting")
+    assert flops(lambda X: torch.zeros(len(X), 2), TEST.X[:1]) == Flops(None)
+    assert flops(lambda X: X.flatten(1).float() @ torch.ones(64, 2), TEST.X[:1]) == Flops(256)

@@ -152,6 +152,42 @@ def test_tables_show_later_times_and_rows_keep_theirs(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "cells").iterdir()} == files
 
 
+def test_times_are_marked_where_they_spread_or_the_machine_was_loaded(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    busy = {"test_cpu_share": 0.5, "test_others": 0.5}
+    times = {"test_s_per_image": 1e-4, "test_latency_s": 1e-3, "train_s_per_image": 2e-3}
+    cases: dict[str, dict[str, Any]] = {
+        "calm": {"test_s_per_image_iqr": 0.9e-5, "test_latency_s_iqr": 0.9e-4},
+        "spread": {"test_s_per_image_iqr": 1.1e-5, "test_latency_s_iqr": 1.1e-4},
+        "tested while loaded": busy,
+        "trained while loaded": {"train_cpu_s": 1.0, "train_others": 0.5},
+    }
+    for label, fields in cases.items():
+        for seed in (0, 1):  # one seed is enough for a mark
+            bent = fields if seed else {}
+            put(tmp_path, make_cell(label, seed), right, **times | bent)
+    table = display(load_rows(tmp_path)).set_index("method")
+    columns = ["train (ms/image)", "test (µs/image)", "latency (ms)"]
+    shown = {str(label): texts for label, *texts in table[columns].itertuples()}
+    assert shown == {
+        "calm": ["2", "100 (IQR 9)", "1 (IQR 0.09)"],
+        "spread": ["2", "100† (IQR 11)", "1† (IQR 0.11)"],
+        "tested while loaded": ["2", "100†", "1†"],
+        "trained while loaded": ["2†", "100", "1"],
+    }
+    assert "loaded machine in timing" in str(table.loc["tested while loaded", "note"])
+
+
+def test_cells_say_which_operations_are_left_out(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    put(tmp_path, make_cell("a"), right, flops_per_image=2_500_000, flops_left_out="pursuits")
+    put(tmp_path, make_cell("b"), right, flops_per_image=1_000_000)
+    put(tmp_path, make_cell("c"), right, flops_left_out="nobody counts them")
+    table = display(load_rows(tmp_path)).set_index("method")
+    assert table["Mflop/image"].to_dict() == {"a": "2.5 (without pursuits)", "b": "1", "c": ""}
+    assert table.loc["c", "note"] == "operations unknown: nobody counts them"
+
+
 @pytest.mark.parametrize(
     "content",
     [
