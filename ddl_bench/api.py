@@ -152,6 +152,22 @@ class Size:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Flops:
+    """Operations of a classifier for an image; multiply and add are two.
+
+    Parameters
+    ----------
+    n
+        Their number; None where it cannot be known.
+    left_out
+        What is not counted, as in "pursuits"; where n is None, why.
+    """
+
+    n: int | None
+    left_out: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodeStats:
     """Sums over the codes of some images; those of several batches are added with `+`.
@@ -459,9 +475,15 @@ class CountsFlops(Protocol):
     >>> class MyClassifier:
     ...     def flops(self):
     ...         return 2 * self.W.size
+
+    Where a part of them is not counted, tables say which:
+
+    >>> class MyOtherClassifier:
+    ...     def flops(self):
+    ...         return Flops(2 * self.D.size, left_out="pursuits")
     """
 
-    def flops(self) -> int:
+    def flops(self) -> int | Flops:
         """Return the operations for an image; multiply and add are two."""
 
 

@@ -90,10 +90,11 @@ def table(name: str) -> str:
     rows = load_rows(RESULTS / name)
     shown = display(rows)
     columns = ["data set"] if shown["data set"].nunique() > 1 else []
-    columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:-2]]
+    n_times = BRIEF.index("test (µs/image)")
+    columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:n_times]]
     if name in TIMED:
         columns.append("train (s)")
-    columns += BRIEF[-2:]
+    columns += BRIEF[n_times:]
     if name == UNTRAINED:
         columns = [column for column in columns if column not in OF_ACCURACY]
     present = [column for column in columns if column in shown]

@@ -166,4 +166,6 @@ def latex(table: pd.DataFrame) -> str:
         str(style.to_latex(hrules=True, column_format=columns))
         .replace("±", r"$\pm$")
         .replace("≈", r"$\approx$")
+        .replace("†", r"$\dagger$")
+        .replace("‡", r"$\ddagger$")
     )

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from baselines.features.coders import Coder, Floats
 from baselines.features.patches import Whitening, extract, pool, positions
 from baselines.features.readout import Linear
-from ddl_bench.api import CodeStats, Size
+from ddl_bench.api import CodeStats, Flops, Size
 
 BLOCK_IMAGES = 16  # encoded at a time: 12,000 patches of 32x32 images
 
@@ -122,7 +122,7 @@ class Stack:
         n_stored = sum(array.numel() for array in self.state().values()) - len(self.layers)
         return Size(n_params=n_stored, n_stored=n_stored, n_buffers=len(self.layers))
 
-    def flops(self) -> int:
+    def flops(self) -> Flops:
         """Count products with whitening, dictionaries and readout.
 
         The pursuit's own steps, which vary by image, are left out.
@@ -133,7 +133,7 @@ class Stack:
             rows, columns = layer.geometry.grid(sides)
             total += 2 * rows * columns * (layer.whitening.matrix.numel() + layer.D.numel())
             sides = (layer.geometry.n_cells, layer.geometry.n_cells)
-        return total
+        return Flops(total, left_out="pursuits")
 
     def code_stats(self, X: Tensor, /) -> CodeStats:
         """Count the codes of the first layer, whose signals are whitened patches."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.layers.implicit import ImplicitCoding
-from ddl_bench.api import CodeStats, Task
+from ddl_bench.api import CodeStats, Flops, Task
 from ddl_bench.training.backbones import ConvolutionPlan, Normalise
 from ddl_bench.training.network import Network
 
@@ -124,7 +124,7 @@ class DDLNetwork(Network):
                 stats += CodeStats.of(signals=patches, codes=maps, residual=residual)
         return stats
 
-    def flops(self) -> int:
+    def flops(self) -> Flops:
         """Count correlations with the dictionaries, and the classifier.
 
         The pursuit's own steps, which vary by image, are left out.
@@ -135,7 +135,7 @@ class DDLNetwork(Network):
             height = (height - 1) // layer.layer.stride + 1
             width = (width - 1) // layer.layer.stride + 1
             total += 2 * height * width * layer.D.numel()
-        return total
+        return Flops(total, left_out="pursuits")
 
     def atoms(self) -> np.ndarray:
         """Return the atoms of the first layer."""

@@ -428,6 +428,8 @@ class ImplicitCoding(nn.Module):
         self.linear = None if per_atom else nn.Parameter(torch.zeros(layer.outputs))
         learns_alpha = learned and not per_atom
         self.alpha = nn.Parameter(torch.tensor(float(alpha)), requires_grad=learns_alpha)
+        fixed = [each for each in (self.lmbd, self.alpha) if not each.requires_grad]
+        self.n_constants = sum(each.numel() for each in fixed)
         self.n_threads: int | None = None
 
     def use_threads(self, n_threads: int) -> None:

@@ -23,6 +23,7 @@ from ddl_bench.api import (
     Classifier,
     CodeStats,
     Deadline,
+    Flops,
     Size,
     Stepwise,
     Task,
@@ -82,6 +83,10 @@ class Fitted:
             n += sum(np.size(part) for part in getattr(self.model, name))
         n_buffers = len(self.layers) + np.size(getattr(self.model, "atom_classes_", ()))
         return Size(n_params=n, n_stored=n, n_buffers=n_buffers)
+
+    def flops(self) -> Flops:
+        """Say that the operations are unknown: torch would count those of the features alone."""
+        return Flops(None, left_out="the library dictlearn does not tell its operations")
 
 
 class Coded(Fitted):

@@ -23,6 +23,7 @@ COMMANDS = (
     run.run,
     run.cancel,
     runs.report,
+    runs.time,
     runs.publish,
     runs.status,
     runs.runs,

@@ -16,8 +16,11 @@ RESULTS = (
     Column("behind the best", rank=2, is_right=True),
     Column("recovered (%)", rank=1, is_right=True),
     Column("parameters", rank=5, is_right=True),
+    Column("residual (%)", rank=9, has_spread=True, is_right=True),
+    Column("passes", rank=8, has_spread=True, is_right=True),
     Column("train (ms/image)", rank=4, has_spread=True, is_right=True),
     Column("test (µs/image)", rank=3, has_spread=True, is_right=True),
+    Column("latency (ms)", rank=7, has_spread=True, is_right=True),
 )
 
 

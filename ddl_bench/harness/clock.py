@@ -186,7 +186,7 @@ def torch_compiling_s() -> float:
 
 
 class Timing(NamedTuple):
-    """Seconds to score an image: median and interquartile range over repeated runs.
+    """Seconds to score an image: median and interquartile range over `n_runs` repeated runs.
 
     `agreement` is the share of images that were given the class that they had before.
     """
@@ -194,19 +194,11 @@ class Timing(NamedTuple):
     median_s: float
     iqr_s: float
     agreement: float
+    n_runs: int
 
 
-def time_inference(
-    classifier: Classifier,
-    X: Tensor,
-    device: str,
-    *,
-    n_images: int | None = None,
-    min_s: float = 0.3,
-    min_runs: int = 5,
-    max_s: float = 20,
-) -> Timing:
-    """Time how long a classifier takes to score a batch, in seconds for each image of it.
+class TimedBatches:
+    """Times one classifier on batches of the same images, run by run.
 
     One run is discarded. Images start and scores end in host memory, so transfers count. Each run
     has other images, in another order and with other last bits, so that no answer can be kept from
@@ -222,30 +214,69 @@ def time_inference(
         Where the classifier runs.
     n_images
         Images in a batch; None for all.
+    """
+
+    def __init__(
+        self, classifier: Classifier, X: Tensor, device: str, n_images: int | None = None
+    ) -> None:
+        self._classifier = classifier
+        self._X = X
+        self._device = device
+        self._n_images = n_images
+        self._rng = np.random.default_rng(0)
+        self._n_agreed = 0
+        self._n_scored = 0
+        self.times_s: list[float] = []
+        self.predictions = predictions_of(classifier(X))
+
+    def run(self) -> float:
+        """Score one batch; returns and keeps the seconds for each image of it."""
+        chosen = torch.from_numpy(self._rng.permutation(len(self._X))[: self._n_images])
+        noise = torch.from_numpy(self._rng.integers(2, size=self._X[chosen].shape, dtype=np.uint8))
+        batch = self._X[chosen] ^ noise
+        watch = Stopwatch(self._device)
+        with watch:
+            scores = self._classifier(batch)
+        self.times_s.append(watch.seconds / len(batch))
+        self._n_agreed += int((predictions_of(scores) == self.predictions[chosen]).sum())
+        self._n_scored += len(batch)
+        return self.times_s[-1]
+
+    def timing(self) -> Timing:
+        """Return the median and the interquartile range of all runs so far."""
+        low, median, high = np.percentile(self.times_s, [25, 50, 75])
+        agreement = self._n_agreed / self._n_scored
+        return Timing(float(median), float(high - low), agreement, len(self.times_s))
+
+
+def time_inference(
+    classifier: Classifier,
+    X: Tensor,
+    device: str,
+    *,
+    n_images: int | None = None,
+    min_s: float = 0.3,
+    min_runs: int = 5,
+    max_s: float = 20,
+) -> Timing:
+    """Time how long a classifier takes to score a batch, in seconds for each image of it.
+
+    Parameters
+    ----------
+    classifier, X, device, n_images
+        As in `TimedBatches`.
     min_s, min_runs
         Runs are repeated until both are reached.
     max_s
         A very slow classifier stops after so many seconds with the runs that it has.
     """
-    times_s: list[float] = []
-    n_agreed = 0
-    expected = predictions_of(classifier(X))
-    rng = np.random.default_rng(0)
+    batches = TimedBatches(classifier, X, device, n_images)
     begin = perf_counter()
-    while len(times_s) < min_runs or perf_counter() - begin < min_s:
-        chosen = torch.from_numpy(rng.permutation(len(X))[:n_images])
-        noise = torch.from_numpy(rng.integers(2, size=X[chosen].shape, dtype=np.uint8))
-        batch = X[chosen] ^ noise
-        watch = Stopwatch(device)
-        with watch:
-            scores = classifier(batch)
-        times_s.append(watch.seconds / len(batch))
-        n_agreed += int((predictions_of(scores) == expected[chosen]).sum())
+    while len(batches.times_s) < min_runs or perf_counter() - begin < min_s:
+        batches.run()
         if perf_counter() - begin > max_s:
             break
-    low, median, high = np.percentile(times_s, [25, 50, 75])
-    agreement = n_agreed / (len(times_s) * len(batch))
-    return Timing(float(median), float(high - low), agreement)
+    return batches.timing()
 
 
 def predictions_of(scores: Tensor | NDArray[Any]) -> Tensor:

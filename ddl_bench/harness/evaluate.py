@@ -34,6 +34,7 @@ from ddl_bench.harness.load import (
     Load,
     LoadMeter,
     background,
+    clock_mhz,
     cpu_seconds,
     n_cores_beyond,
 )
@@ -374,6 +375,7 @@ def measure(
     timing = time_inference(classifier, batch, device)
     latency = time_inference(classifier, batch, device, n_images=1)
     load = meter.read()
+    operations = flops(classifier, test.X[:1])
     scoring_s = SCORING_FACTOR * mark.n_scored * timing.median_s
     values: dict[str, Any] = {
         "n_train": n_train,
@@ -400,8 +402,13 @@ def measure(
         "test_s_per_image": timing.median_s,
         "test_s_per_image_iqr": timing.iqr_s,
         "test_latency_s": latency.median_s,
+        "test_latency_s_iqr": latency.iqr_s,
+        "n_test_runs": timing.n_runs,
+        "n_latency_runs": latency.n_runs,
+        "clock_mhz": clock_mhz(os.sched_getaffinity(0)),
         "test_batch": len(batch),
-        "flops_per_image": flops(classifier, test.X[:1]),
+        "flops_per_image": operations.n,
+        "flops_left_out": operations.left_out,
     }
     if mark.passes:
         values["train_s_per_image_pass"] = mark.train_s / (n_train * mark.passes)
@@ -450,16 +457,17 @@ def is_over_budget(train_s: float, limit_s: float | None) -> bool:
     return limit_s is not None and train_s > max(OVERRUN_FACTOR * limit_s, limit_s + OVERRUN_S)
 
 
-def flops(classifier: api.Classifier, X: Tensor) -> int | None:
+def flops(classifier: api.Classifier, X: Tensor) -> api.Flops:
     """Count the operations for one image, as declared, or else as torch counts them.
 
     Torch counts products and convolutions; None where there are neither.
     """
     if isinstance(classifier, api.CountsFlops):
-        return classifier.flops()
+        declared = classifier.flops()
+        return declared if isinstance(declared, api.Flops) else api.Flops(declared)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         classifier(X)
-    return counter.get_total_flops() or None
+    return api.Flops(counter.get_total_flops() or None)
 
 
 def arrays_of(

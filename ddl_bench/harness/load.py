@@ -50,6 +50,36 @@ def busy_seconds(cores: set[int]) -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def clock_mhz(cores: set[int]) -> float | None:
+    """Read the clock frequency of some cores, their mean in MHz; None where it is not told."""
+    frequencies = []
+    for core in cores:
+        path = Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")  # kHz
+        with suppress(OSError, ValueError):
+            frequencies.append(float(path.read_text(encoding="ascii")) / 1000)
+    if not frequencies:
+        frequencies = frequencies_of_cpuinfo(cores)
+    return sum(frequencies) / len(frequencies) if frequencies else None
+
+
+def frequencies_of_cpuinfo(cores: set[int], path: Path = Path("/proc/cpuinfo")) -> list[float]:
+    """Read the clock frequencies of some cores in MHz, where the kernel lists them there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    frequencies = []
+    core = -1
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        with suppress(ValueError):
+            if name.strip() == "processor":
+                core = int(value)
+            elif name.strip() == "cpu MHz" and core in cores:
+                frequencies.append(float(value))
+    return frequencies
+
+
 def n_cores_beyond(cores: set[int], cpu_s: float, wall_s: float) -> int:
     """Count the cores outside of `cores` that this process uses.
 

@@ -35,7 +35,7 @@ def collect(plugins: tuple[str, ...]) -> dict[str, Any]:
         "versions": versions | {name: _version(name) for name in PACKAGES},
         "host": platform.node(),
         "os": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "cores_used": sorted(os.sched_getaffinity(0)),
         "gpu": gpu,
@@ -83,7 +83,7 @@ def _git() -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(changes)}
 
 
-def _cpu() -> str:
+def cpu() -> str:
     """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -9,6 +9,10 @@ OUTSIDE_S = 0.5  # so many seconds
 OTHERS_SHARE = 0.2  # of the cores that others may use
 CPU_SHARE = 0.9  # CPU time / wall time on a core of one's own
 SHORTEST_S = 0.3  # trainings below are too short to say how loaded the machine was
+SPREAD_SHARE = 0.1  # interquartile range / median of repeated timings
+UNSURE = "†"  # a time whose repetitions spread, or that was taken on a loaded machine
+OF_THE_RUN = "‡"  # a time of the run, where others were measured again
+TIMES_OF_TRAINING = ("train_s", "train_s_per_image", "train_s_per_image_pass")
 CHANCE_FACTOR = 6.0  # standard errors between the accuracies on test and validation images, and
 CHANCE_POINTS = 10.0  # so many points of percent
 
@@ -39,6 +43,29 @@ def marks(measured: Measured) -> dict[str, str]:
     if is_loaded(measured.test_cpu_share, measured.test_others):
         texts["test_others"] = loaded("timing", measured.test_cpu_share)
     return texts
+
+
+def marks_of_times(measured: Measured) -> dict[str, str]:
+    """Return the symbols that stand beside the times of a row in every table, by their columns."""
+    symbols: dict[str, str] = {}
+    if is_loaded(training_share(measured), measured.train_others):
+        symbols |= dict.fromkeys(TIMES_OF_TRAINING, UNSURE)
+    is_unsure = is_loaded(measured.test_cpu_share, measured.test_others)
+    for column in ("test_s_per_image", "test_latency_s"):
+        median = getattr(measured, column)
+        text = ""
+        if is_unsure or is_spread(median, getattr(measured, f"{column}_iqr")):
+            text += UNSURE
+        if measured.not_retimed and median is not None:
+            text += OF_THE_RUN
+        if text:
+            symbols[column] = text
+    return symbols
+
+
+def is_spread(median: float | None, iqr: float | None) -> bool:
+    """Whether repeated timings spread so much that their median says little."""
+    return median is not None and iqr is not None and iqr > SPREAD_SHARE * median
 
 
 def is_outside(measured: Measured) -> bool:

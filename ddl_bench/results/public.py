@@ -21,7 +21,16 @@ _PART = r"[^\s/'\"`,;:()\[\]<>|]+"
 PATH = re.compile(rf"{_START}(?:/+{_PART}(?:/+{_PART})+|~[\w.-]*(?:/+{_PART})+)/*")
 QUOTED = re.compile(r"(?<=['\"])(?:/|~[\w.-]*/)[^'\"\n]*/[^'\"\n/]+/*(?=['\"])")  # may have spaces
 PROCESS = re.compile(r"\b(process|pid)[ =]\d+\b", re.IGNORECASE)
-MESSAGES = ("reason", "size_reason", "data_note", "model_note", "background", "failed_attempts")
+MESSAGES = (
+    "reason",
+    "size_reason",
+    "flops_left_out",
+    "data_note",
+    "model_note",
+    "not_retimed",
+    "background",
+    "failed_attempts",
+)
 PATHS = ("dataset", "data_dir", "track")  # of a cell
 ANYBODY = ("root", "localhost", "")  # names that many share
 

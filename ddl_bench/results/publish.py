@@ -10,6 +10,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained, read_regular, warn_damaged, write_atomically
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW, read_row
+from ddl_bench.results.times import read_times, write_times
 
 
 def publish(run: Path, out: Path) -> dict[str, Path]:
@@ -41,11 +42,23 @@ def publish(run: Path, out: Path) -> dict[str, Path]:
         is_in_place = out.resolve() == run.resolve()
     if is_in_place:
         make_public(run, ids)
+        copy_times(run, run)
     else:
         for cell_id in ids:
             copy_cell(run, out, cell_id)
+        copy_times(run, out)
     folders = {"rows": out / "cells", "models": out / "models"}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+
+def copy_times(run: Path, out: Path) -> None:
+    """Copy the times that were measured again, if any; a reason of one may hold a path."""
+    times = read_times(run)
+    if times is None:
+        return
+    place = Place.of([run.resolve()])
+    left = {cell_id: place.without_names(reason) for cell_id, reason in times.left.items()}
+    write_times(out, times.model_copy(update={"left": left}))
 
 
 def make_public(run: Path, cell_ids: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import gc
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from ddl_bench.files import (
     write_atomically,
 )
 from ddl_bench.plan.cell import Cell, renewed
+from ddl_bench.results.times import Times, read_times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +64,8 @@ class Measured:
         Views of an image whose scores a network adds: 2 with its mirror image.
     n_held
         Numbers in the arrays of the classifier's `state`, counted by the harness.
+    flops_left_out
+        What the count of operations leaves out, or why there is none.
     train_cpu_s
         CPU time inside `advance`, of all threads and of children that ended.
     outside_s
@@ -85,6 +89,19 @@ class Measured:
     load_average
         Of the machine after the timing: processes that computed or waited for a core, over a
         minute.
+    n_test_runs, n_latency_runs
+        How often a full batch, and one image, were timed.
+    test_latency_s_iqr
+        Interquartile range of the times of one image.
+    clock_mhz
+        Clock frequency of the cell's cores after the timing.
+    retimed
+        When and on what the times of predictions were measured again by `ddl-bench time`: they
+        replace those of the run once rows are loaded. Files of rows never have it.
+    not_retimed
+        Why they are still those of the run, where other rows were measured again.
+    run_test_s_per_image, run_test_latency_s
+        What the run had measured, where that was replaced.
     model_note
         Why no model is kept, where one was to be.
     recovered
@@ -106,6 +123,7 @@ class Measured:
     n_buffers: int | None = None
     size_reason: str = ""
     flops_per_image: int | None = None
+    flops_left_out: str = ""
     train_s: float | None = None
     train_s_per_image: float | None = None
     train_s_per_image_pass: float | None = None
@@ -131,7 +149,15 @@ class Measured:
     test_s_per_image: float | None = None
     test_s_per_image_iqr: float | None = None
     test_latency_s: float | None = None
+    test_latency_s_iqr: float | None = None
     test_batch: int | None = None
+    n_test_runs: int | None = None
+    n_latency_runs: int | None = None
+    clock_mhz: float | None = None
+    retimed: str = ""
+    not_retimed: str = ""
+    run_test_s_per_image: float | None = None
+    run_test_latency_s: float | None = None
     peak_memory: int | None = None
     peak_device_memory: int | None = None
     sparsity: float | None = None
@@ -318,7 +344,27 @@ def load_rows(run: Path) -> list[Row]:
     newest = {(row.cell.settings, row.cell.seed): row for row in rows}
     code = {row.cell.settings: code_of(row) for row in rows}
     counted = sorted(newest.values(), key=lambda row: row.started)
-    return [row if code_of(row) == code[row.cell.settings] else outdated(row) for row in counted]
+    current = [row if code_of(row) == code[row.cell.settings] else outdated(row) for row in counted]
+    session = read_times(run)
+    return current if session is None else [retimed(row, session) for row in current]
+
+
+def retimed(row: Row, session: Times) -> Row:
+    """Return a row with the times of predictions that were measured again, or why it has none."""
+    if row.status != "ok":
+        return row
+    times = session.rows.get(row.cell.id)
+    if times is None or times.started != row.started:
+        reason = session.left.get(row.cell.id) or "it was run later"
+        return row.model_copy(update={"measured": replace(row.measured, not_retimed=reason)})
+    measured = replace(
+        row.measured,
+        **times.values(),
+        retimed=session.described(),
+        run_test_s_per_image=row.measured.test_s_per_image,
+        run_test_latency_s=row.measured.test_latency_s,
+    )
+    return row.model_copy(update={"measured": measured})
 
 
 def code_of(row: Row) -> tuple[int, str]:

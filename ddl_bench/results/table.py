@@ -1,14 +1,14 @@
 """The result table: one line for each group of rows that differ in the seed alone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ddl_bench.results.groups import Group, gather
-from ddl_bench.results.marks import marks
+from ddl_bench.results.marks import OF_THE_RUN, UNSURE, marks, marks_of_times
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.families import Standing, standings
 from ddl_bench.results.stats.mean import mean_interval
@@ -79,7 +79,7 @@ COLUMNS = (
     Column(
         "flops_per_image",
         "Mflop/image",
-        "operations to classify an image; multiply and add are two",
+        "operations to classify an image, multiply and add are two; in brackets what is left out",
         unit=1e6,
     ),
     Column(
@@ -87,6 +87,7 @@ COLUMNS = (
         "train (s)",
         "training alone: import, data, warm-up and evaluation are off the clock",
     ),
+    Column("passes", "passes", "how often the training images were seen"),
     Column("train_s_per_image", "train (ms/image)", "the same / training images", unit=1e-3),
     Column(
         "train_s_per_image_pass",
@@ -125,7 +126,7 @@ COLUMNS = (
     Column(
         "reconstruction",
         "residual (%)",
-        "squared error of the codes' reconstruction / squared norm",
+        "squared error of the codes' reconstruction / squared norm; at 100 it is that of zeros",
         unit=1e-2,
     ),
 )
@@ -139,12 +140,27 @@ BRIEF = [
     "behind the best",
     "recovered (%)",
     "parameters",
+    "residual (%)",
+    "passes",
     "train (ms/image)",
     "test (µs/image)",
+    "latency (ms)",
     "note",
 ]
+REPEATED = ("test_s_per_image", "test_latency_s")  # times with a spread within the run
 NOT_SEPARABLE = "≈"
-AVERAGED = ("n_train", "n_val", "n_test", "n_stored", "passes", "test_s_per_image_iqr")
+AVERAGED = (
+    "n_train",
+    "n_val",
+    "n_test",
+    "n_stored",
+    "n_buffers",
+    "test_s_per_image_iqr",
+    "test_latency_s_iqr",
+    "n_test_runs",
+    "n_latency_runs",
+    "clock_mhz",
+)
 
 
 def number(value: float, sd: float = np.nan, form: str = "") -> str:
@@ -210,6 +226,8 @@ def summary_line(group: Group, standing: Standing | None) -> dict[str, str | flo
         values = group.values(column.field)
         line[column.field] = values.mean()
         line[f"{column.field}_sd"] = values.std()
+    line["flops_left_out"] = "; ".join(unique(row.measured.flops_left_out for row in group.ok))
+    line |= symbols_of(group)
     interval = mean_interval(group.values("accuracy"), group.values("n_test").max())
     line["low"] = interval.low
     line["high"] = interval.high
@@ -224,6 +242,21 @@ def summary_line(group: Group, standing: Standing | None) -> dict[str, str | flo
     return line
 
 
+def symbols_of(group: Group) -> dict[str, str]:
+    """Return the symbols beside the times of a line, as `COLUMN_mark`: those of any of its rows."""
+    symbols = {f"{column.field}_mark": "" for column in COLUMNS}
+    for row in group.ok:
+        for field, text in marks_of_times(row.measured).items():
+            new = [symbol for symbol in text if symbol not in symbols[f"{field}_mark"]]
+            symbols[f"{field}_mark"] += "".join(new)
+    return {name: text for name, text in symbols.items() if text}
+
+
+def unique(texts: Iterable[str]) -> list[str]:
+    """Return texts that say something, each once, in their order."""
+    return [text for text in dict.fromkeys(texts) if text]
+
+
 def notes(group: Group) -> list[str]:
     """List what a reader of a line must know: missing seeds, bent numbers, unknown sizes."""
     texts = [group.missing] if group.missing else []
@@ -232,6 +265,10 @@ def notes(group: Group) -> list[str]:
         marked = marks(row.measured) | marked
     texts += marked.values()
     texts += sorted({row.measured.model_note for row in group.ok if row.measured.model_note})
+    uncounted = {
+        row.measured.flops_left_out for row in group.ok if row.measured.flops_per_image is None
+    }
+    texts += [f"operations unknown: {reason}" for reason in sorted(filter(None, uncounted))]
     reasons = {row.measured.size_reason for row in group.ok if row.measured.size_reason}
     return texts + [f"size unknown: {reason}" for reason in sorted(reasons)]
 
@@ -245,19 +282,14 @@ def display_of(groups: Sequence[Group]) -> pd.DataFrame:
     """Make the table as text: mean ± standard deviation over seeds, without empty columns.
 
     A time of predictions has its spread within the run in brackets instead, as it says more. An
-    accuracy that cannot be told from the best of its data set is marked by NOT_SEPARABLE.
+    accuracy that cannot be told from the best of its data set is marked by NOT_SEPARABLE, a time by
+    the symbols of `marks_of_times`.
     """
     table = summary_of(groups)
     shown = table[["dataset", "label", "n_seeds"]].astype(str).set_axis(BRIEF[:3], axis=1)
+    lines = table.to_dict("records")
     for column in COLUMNS:
-        values = table[column.field] / column.unit
-        if column.field == "test_s_per_image":
-            within = zip(values, table["test_s_per_image_iqr"] / column.unit, strict=True)
-            shown[column.title] = [with_range(value, iqr) for value, iqr in within]
-            continue
-        spreads = table[f"{column.field}_sd"] / column.unit
-        pairs = zip(values, spreads, strict=True)
-        shown[column.title] = [number(value, sd, column.format) for value, sd in pairs]
+        shown[column.title] = [cell_text(line, column) for line in lines]
     is_marked = table["standing"] == "not separable"
     shown.loc[is_marked, "accuracy (%)"] += f" {NOT_SEPARABLE}"
     shown.insert(4, "95 % interval", table.apply(interval_text, axis=1))
@@ -266,6 +298,25 @@ def display_of(groups: Sequence[Group]) -> pd.DataFrame:
         table["note"] = table.apply(note_with_machine, axis=1)
     shown["note"] = table["note"]
     return shown.loc[:, (shown != "").any()]
+
+
+def cell_text(line: Mapping[Hashable, Any], column: Column) -> str:
+    """Write one value of `summary` as the table shows it, with its spread and its marks."""
+    value = line[column.field] / column.unit
+    iqr = np.nan
+    if column.field in REPEATED:
+        iqr = line[f"{column.field}_iqr"] / column.unit
+    if iqr > 0 or column.field == "test_s_per_image":
+        text = with_range(value, iqr)
+    else:
+        text = number(value, line[f"{column.field}_sd"] / column.unit, column.format)
+    if column.field == "flops_per_image" and text and line["flops_left_out"]:
+        return f"{text} (without {line['flops_left_out']})"
+    symbols = line.get(f"{column.field}_mark")
+    if not text or not isinstance(symbols, str):
+        return text
+    first, blank, rest = text.partition(" ")
+    return f"{first}{symbols}{blank}{rest}"
 
 
 def with_range(value: float, iqr: float) -> str:
@@ -321,6 +372,8 @@ def foot_of(every: Sequence[Group]) -> str:
             "Detectable with 80 % power is a method that is so many points behind the best:"
             f" {'; '.join(ranges)}."
         )
+    sentences += sentences_on_codes(groups)
+    sentences += sentences_on_times(groups)
     lines = [group.name for group in groups]
     n_left = len(lines) - sum(map(len, compared.values()))
     if n_left:
@@ -329,6 +382,37 @@ def foot_of(every: Sequence[Group]) -> str:
             " single networks, from which nothing follows about methods."
         )
     return " ".join(sentences)
+
+
+def sentences_on_codes(groups: Sequence[Group]) -> list[str]:
+    """Name the methods whose codes are further from the signals than zeros would be."""
+    names = [group.name for group in groups if group.values("reconstruction").mean() > 1]
+    if not names:
+        return []
+    return [
+        f"A residual above 100 % is further from the signal than zero is: the codes of"
+        f" {', '.join(unique(names))} do not reconstruct it."
+    ]
+
+
+def sentences_on_times(groups: Sequence[Group]) -> list[str]:
+    """Explain the symbols beside the times of a table, and say which were measured again."""
+    measured = [row.measured for group in groups for row in group.ok]
+    symbols = {
+        symbol for each in measured for text in marks_of_times(each).values() for symbol in text
+    }
+    sentences = []
+    retimed = unique(each.retimed for each in measured)
+    if retimed:
+        sentences.append(f"Times of predictions were measured again: {'; '.join(retimed)}.")
+    if OF_THE_RUN in symbols:
+        sentences.append(f"{OF_THE_RUN} marks those that are of the run, and compare worse.")
+    if UNSURE in symbols:
+        sentences.append(
+            f"{UNSURE} marks a time whose repetitions spread by more than 10 % of their median, or"
+            " that was taken on a loaded machine."
+        )
+    return sentences
 
 
 def detectable_text(dataset: str, standing: dict[str, Standing]) -> str:

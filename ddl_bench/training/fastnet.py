@@ -84,11 +84,13 @@ class Halve(nn.Module):
         return halved(U)
 
 
-def norm(width: int) -> nn.Module:
-    """Make a batch norm whose scale stays 1."""
-    layer = nn.BatchNorm2d(width, momentum=0.4)
-    layer.weight.requires_grad_(False)
-    return layer
+class ShiftNorm(nn.BatchNorm2d):
+    """Batch norm whose scale stays 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, momentum=0.4)
+        self.weight.requires_grad_(False)
+        self.n_constants = width
 
 
 def identity_convolution(inputs: int, outputs: int) -> nn.Module:
@@ -127,9 +129,9 @@ class FastNet(nn.Module):
         inputs = self.whitened.width
         layers = [activation(inputs, PATCH)]
         for width in widths:
-            layers += [identity_convolution(inputs, width), Halve(), norm(width)]
+            layers += [identity_convolution(inputs, width), Halve(), ShiftNorm(width)]
             layers.append(activation(width, 3))
-            layers += [identity_convolution(width, width), norm(width), activation(width, 3)]
+            layers += [identity_convolution(width, width), ShiftNorm(width), activation(width, 3)]
             inputs = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, n_classes, bias=False)

@@ -143,7 +143,7 @@ class Network:
     """A `Classifier` made of a module that maps uint8 images to scores; the module becomes its own.
 
     Entries that a module stores but that are zero by construction are counted by its attribute
-    `n_structural_zeros`.
+    `n_structural_zeros`, parameters that nothing is learned of by `n_constants`.
 
     Parameters
     ----------
@@ -170,10 +170,12 @@ class Network:
         self.n_views = 2 if mirror else 1
 
     def size(self) -> Size:
-        """Count parameters, structural zeros and buffers."""
-        n_stored = sum(parameter.numel() for parameter in self.module.parameters())
+        """Count parameters, structural zeros and buffers; constants are buffers."""
         zeros = sum(int(getattr(part, "n_structural_zeros", 0)) for part in self.module.modules())
-        n_buffers = sum(buffer.numel() for buffer in self.module.buffers())
+        constants = sum(int(getattr(part, "n_constants", 0)) for part in self.module.modules())
+        n_held = sum(parameter.numel() for parameter in self.module.parameters())
+        n_stored = n_held - constants
+        n_buffers = sum(buffer.numel() for buffer in self.module.buffers()) + constants
         return Size(n_params=n_stored - zeros, n_stored=n_stored, n_buffers=n_buffers)
 
     def state(self) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from ddl_bench import describe
 from ddl_bench.cli.main import app
 from tests.conftest import ROOT
 
@@ -97,6 +98,12 @@ def test_the_readme_names_every_command() -> None:
     (sentence,) = re.findall(r"`ddl-bench COMMAND --help` explains (.*?);", README, re.S)
     named = set(re.findall(r"`([a-z-]+)`", sentence))
     assert named == {name for name, command in COMMANDS.items() if not command.hidden}
+
+
+def test_the_log_of_tuning_names_every_method() -> None:
+    text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    logged = set(re.findall(r"`([\w-]+)`", text.replace("`ml-*`", "")))
+    assert {record["name"] for record in describe.methods()} <= logged
 
 
 def test_the_tree_of_the_architecture_exists() -> None:

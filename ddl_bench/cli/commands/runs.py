@@ -1,11 +1,17 @@
-"""Commands about run folders: report, publish, status, runs and clean."""
+"""Commands about run folders: report, time, publish, status, runs and clean."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag, RunFolder
+from ddl_bench.cli.commands.shared import (
+    DATA_DIR_HELP,
+    LAST_RUN,
+    JsonFlag,
+    Plugins,
+    RunFolder,
+)
 from ddl_bench.cli.console import console_of
 
 
@@ -26,6 +32,40 @@ def report(
     from ddl_bench.cli.report import write_report
 
     print_paths(console_of(), write_report(run, out), as_json=as_json)
+
+
+def time(
+    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")] = LAST_RUN,
+    rounds: Annotated[
+        int, typer.Option(min=3, max=1000, help="Go over all models so many times.")
+    ] = 7,
+    plugin: Plugins = None,
+    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR_HELP)] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure the times of predictions again: kept models of a run, alone and interleaved.
+
+    All models that `run --keep-models` has kept are loaded into one process on cores of its own.
+    They are timed in rounds, each over all models in another order: full batches, and one image
+    at a time. The times go to FOLDER/times.json, and tables and reports show them in place of
+    those of the run, which the rows keep. Rows without a model keep the run's time, and are marked.
+    Training is not timed again.
+
+    Examples:
+
+    - `ddl-bench time results/quick`
+    - `ddl-bench time results/quick --rounds 21 --json`
+    """
+    from ddl_bench.cli.retime import retime_run
+
+    retime_run(
+        console_of(),
+        folder,
+        n_rounds=rounds,
+        plugins=tuple(plugin or ()),
+        data_dir=data_dir,
+        as_json=as_json,
+    )
 
 
 def publish(

@@ -13,7 +13,7 @@ from baselines.methods.scn import SCN
 from baselines.methods.sdl import SDL
 from baselines.methods.task_driven import TaskDriven
 from baselines.pursuit.encode import encode
-from ddl_bench.api import HasAtoms, HasCodes, Split, Task
+from ddl_bench.api import Flops, HasAtoms, HasCodes, Split, Task
 from ddl_bench.errors import Diverged
 from ddl_bench.training.recipe import RecipeOptions
 from tests.conftest import TEST, fit
@@ -70,7 +70,7 @@ def test_layouts_have_the_published_size(layout: Any, expected: int) -> None:
         p * layer.D.numel()
         for p, layer in zip([1024] * 2 + [256] * 3 + [64] * 3, net.codings, strict=True)
     )
-    assert DDLNetwork(net).flops() == flops + 2 * net.head.weight.numel()
+    assert DDLNetwork(net).flops() == Flops(flops + 2 * net.head.weight.numel(), "pursuits")
 
 
 def test_the_published_scn_has_fourteen_layers_and_its_size() -> None:

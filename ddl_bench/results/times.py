@@ -1,0 +1,106 @@
+"""Times of predictions that were measured again after a run: RUN/times.json, a file of its own.
+
+The rows keep what the run has measured. `load_rows` puts the later times in its place.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddl_bench.errors import UserError
+from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
+
+FILE = "times.json"
+FORMAT = 1
+LARGEST_FILE = 64_000_000  # bytes
+Number = Annotated[float, Field(ge=0, le=1e18)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class RowTimes(BaseModel):
+    """What was measured again of one row; the names are those of `Measured`.
+
+    Parameters
+    ----------
+    started
+        When the row's own training started: the times are of that training and of no later one.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    started: str
+    test_s_per_image: Number
+    test_s_per_image_iqr: Number
+    test_latency_s: Number
+    test_latency_s_iqr: Number
+    test_batch: Count
+    n_test_runs: Count
+    n_latency_runs: Count
+    test_cpu_share: Number | None = None
+    test_others: Number | None = None
+    test_switches: Count | None = None
+    load_average: Number | None = None
+    clock_mhz: Number | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields of `Measured`."""
+        return self.model_dump(exclude={"started"})
+
+
+class Times(BaseModel):
+    """All that was measured again of a run, in one go.
+
+    Parameters
+    ----------
+    measured
+        When that was, in UTC.
+    cpu
+        Name of the processor.
+    n_rounds
+        In how many rounds, each over all models.
+    rows
+        Times by cell ID.
+    left
+        Why other rows were not measured again, by cell ID.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    measured: str
+    cpu: str
+    n_rounds: Count
+    rows: dict[str, RowTimes]
+    left: dict[str, str] = {}
+
+    def described(self) -> str:
+        """Say when and how: "alone and interleaved in 7 rounds, 2026-11-27, AMD EPYC"."""
+        day = self.measured[:10]
+        return f"alone and interleaved in {self.n_rounds} rounds, {day}, {self.cpu}"
+
+
+def write_times(run: Path, times: Times) -> Path:
+    """Write what was measured again of a run; returns the file."""
+    path = run / FILE
+    write_atomically(path, times.model_dump_json(indent=1).encode())
+    return path
+
+
+def read_times(run: Path) -> Times | None:
+    """Read what was measured again of a run; None where nothing was. Warns of a damaged file."""
+    path = run / FILE
+    try:
+        times = Times.model_validate_json(read_regular(path, LARGEST_FILE))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        warn_damaged(path, f"not the times of a run: {brief(error.errors()[0]['msg'])}")
+        return None
+    except (UserError, OSError, ValueError) as error:
+        warn_damaged(path, brief(error))
+        return None
+    if times.format != FORMAT:
+        warn_damaged(path, f"of another version of ddl-bench (format {times.format})")
+        return None
+    return times

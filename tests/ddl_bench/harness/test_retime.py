@@ -1,0 +1,248 @@
+"""Times that are measured again after a run: alone, interleaved, beside the rows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ddl_bench.errors import UserError
+from ddl_bench.files import DamagedFile
+from ddl_bench.harness import clock, retime
+from ddl_bench.harness.load import clock_mhz, frequencies_of_cpuinfo
+from ddl_bench.results.rows import load, load_rows
+from ddl_bench.results.table import display, foot
+from ddl_bench.results.times import FILE, RowTimes, Times, read_times, write_times
+from tests.conftest import TEST, ddl_bench, make_cell, make_row, put
+
+SUBJECTS = ("fast", "slow", "slower")
+STEP_S = {"fast": 0.001, "slow": 0.010, "slower": 0.020}
+
+
+class FakeTime:
+    """A clock that moves only where a model computes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[str] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def model(self, name: str) -> Any:
+        """A classifier that takes its time for each image, twice as much for one alone."""
+
+        def classify(X: Tensor) -> Tensor:
+            self.calls.append(name)
+            self.now += STEP_S[name] * (2 if len(X) == 1 else len(X))
+            return torch.zeros(len(X), 10)
+
+        return classify
+
+
+@pytest.fixture
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    fake = FakeTime()
+    monkeypatch.setattr(clock, "perf_counter", fake)
+    monkeypatch.setattr(retime, "perf_counter", fake)
+    return fake
+
+
+def subjects_of(fake: FakeTime) -> list[retime.Subject]:
+    rows = [make_row(make_cell(name), status="ok", started="0") for name in SUBJECTS]
+    X = TEST.X[:8]
+    return [retime.subject_of(row, fake.model(row.cell.label), X, {0}) for row in rows]
+
+
+def test_rounds_go_over_all_models_in_changing_order(fake_time: FakeTime) -> None:
+    subjects = subjects_of(fake_time)
+    fake_time.calls.clear()
+    told: list[tuple[str, int, int]] = []
+    retime.time_in_rounds(subjects, 4, lambda *news: told.append(news), visit_s=0)
+    assert told == [("rounds", n, 4) for n in (1, 2, 3, 4)]
+    calls = fake_time.calls
+    visits = [name for index, name in enumerate(calls) if index == 0 or calls[index - 1] != name]
+    assert all(visits.count(name) >= 3 for name in SUBJECTS)
+    assert len(calls) == 4 * len(SUBJECTS) * 4  # of each: a batch and an image, one discarded
+    rounds = [tuple(dict.fromkeys(calls[12 * n : 12 * n + 12])) for n in range(4)]
+    assert all(sorted(order) == sorted(SUBJECTS) for order in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_times_are_medians_over_rounds(fake_time: FakeTime) -> None:
+    subjects = subjects_of(fake_time)
+    retime.time_in_rounds(subjects, 5, lambda *news: None, visit_s=0.5)
+    for name, subject in zip(SUBJECTS, subjects, strict=True):
+        times = subject.times()
+        assert times.test_s_per_image == pytest.approx(STEP_S[name])
+        assert times.test_latency_s == pytest.approx(2 * STEP_S[name])
+        assert times.test_s_per_image_iqr == pytest.approx(0, abs=1e-9)
+        assert times.n_test_runs >= 5 * 0.5 / (8 * STEP_S[name])
+        assert times.test_batch == 8
+
+
+def test_a_slow_moment_of_the_machine_stays_in_its_round(fake_time: FakeTime) -> None:
+    subject = subjects_of(fake_time)[0]
+    for n_round in range(5):
+        if n_round == 2:
+            subject.batches.run = lambda: 1.0  # type: ignore[method-assign]
+        subject.visit(0)
+        if n_round == 2:
+            del subject.batches.run
+    assert subject.times().test_s_per_image == pytest.approx(STEP_S["fast"])
+
+
+def test_the_frequency_is_that_of_the_cores(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(
+        "processor\t: 0\ncpu MHz\t\t: 1000.5\n\nprocessor\t: 1\ncpu MHz\t\t: 3000\n"
+        "processor\t: 2\ncpu MHz\t\t: unknown\n"
+    )
+    assert frequencies_of_cpuinfo({1}, path) == [3000]
+    assert frequencies_of_cpuinfo({0, 1, 2}, path) == [1000.5, 3000]
+    assert frequencies_of_cpuinfo({0}, tmp_path / "none") == []
+    frequency = clock_mhz({0})
+    assert frequency is None or frequency > 0
+
+
+def times_of(started: str, **changes: float) -> RowTimes:
+    values: dict[str, Any] = {
+        "test_s_per_image": 2e-4,
+        "test_s_per_image_iqr": 1e-6,
+        "test_latency_s": 1e-3,
+        "test_latency_s_iqr": 5e-4,
+        "test_batch": 256,
+        "n_test_runs": 40,
+        "n_latency_runs": 90,
+    }
+    return RowTimes(started=started, **values | changes)
+
+
+def session_of(rows: dict[str, RowTimes], left: dict[str, str] | None = None) -> Times:
+    day = "2026-11-27T12:00:00+00:00"
+    return Times(measured=day, cpu="a processor", n_rounds=7, rows=rows, left=left or {})
+
+
+def test_tables_show_later_times_and_rows_keep_theirs(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    old: dict[str, Any] = {"test_s_per_image": 5e-4, "test_latency_s": 4e-3}
+    again = put(tmp_path, make_cell("again"), right, **old)
+    left = put(tmp_path, make_cell("left"), right, **old)
+    later = put(tmp_path, make_cell("later"), right, **old)
+    files = {path: path.read_bytes() for path in (tmp_path / "cells").iterdir()}
+    rows = {again.cell.id: times_of(again.started), later.cell.id: times_of("another day")}
+    write_times(tmp_path, session_of(rows, {left.cell.id: "no model was kept"}))
+    table = display(load_rows(tmp_path)).set_index("method")
+    assert table.loc["again", "test (µs/image)"] == "200 (IQR 1)"
+    assert table.loc["again", "latency (ms)"] == "1† (IQR 0.5)", "it spreads"
+    assert table.loc["left", "test (µs/image)"] == "500‡"
+    assert table.loc["later", "latency (ms)"] == "4‡"
+    text = foot(load_rows(tmp_path))
+    assert "measured again: alone and interleaved in 7 rounds, 2026-11-27, a processor." in text
+    assert "‡ marks those" in text
+    assert "† marks a time" in text
+    frame = load(tmp_path).set_index("label")
+    assert frame.loc["again", "run_test_s_per_image"] == old["test_s_per_image"]
+    assert frame.loc["again", "n_test_runs"] == 40
+    assert frame.loc["left", "not_retimed"] == "no model was kept"
+    assert frame.loc["later", "not_retimed"] == "it was run later"
+    assert {path: path.read_bytes() for path in (tmp_path / "cells").iterdir()} == files
+
+
+def test_times_are_marked_where_they_spread_or_the_machine_was_loaded(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    busy = {"test_cpu_share": 0.5, "test_others": 0.5}
+    times = {"test_s_per_image": 1e-4, "test_latency_s": 1e-3, "train_s_per_image": 2e-3}
+    cases: dict[str, dict[str, Any]] = {
+        "calm": {"test_s_per_image_iqr": 0.9e-5, "test_latency_s_iqr": 0.9e-4},
+        "spread": {"test_s_per_image_iqr": 1.1e-5, "test_latency_s_iqr": 1.1e-4},
+        "tested while loaded": busy,
+        "trained while loaded": {"train_cpu_s": 1.0, "train_others": 0.5},
+    }
+    for label, fields in cases.items():
+        for seed in (0, 1):  # one seed is enough for a mark
+            bent = fields if seed else {}
+            put(tmp_path, make_cell(label, seed), right, **times | bent)
+    table = display(load_rows(tmp_path)).set_index("method")
+    columns = ["train (ms/image)", "test (µs/image)", "latency (ms)"]
+    shown = {str(label): texts for label, *texts in table[columns].itertuples()}
+    assert shown == {
+        "calm": ["2", "100 (IQR 9)", "1 (IQR 0.09)"],
+        "spread": ["2", "100† (IQR 11)", "1† (IQR 0.11)"],
+        "tested while loaded": ["2", "100†", "1†"],
+        "trained while loaded": ["2†", "100", "1"],
+    }
+    assert "loaded machine in timing" in str(table.loc["tested while loaded", "note"])
+
+
+def test_cells_say_which_operations_are_left_out(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    put(tmp_path, make_cell("a"), right, flops_per_image=2_500_000, flops_left_out="pursuits")
+    put(tmp_path, make_cell("b"), right, flops_per_image=1_000_000)
+    put(tmp_path, make_cell("c"), right, flops_left_out="nobody counts them")
+    table = display(load_rows(tmp_path)).set_index("method")
+    assert table["Mflop/image"].to_dict() == {"a": "2.5 (without pursuits)", "b": "1", "c": ""}
+    assert table.loc["c", "note"] == "operations unknown: nobody counts them"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        json.dumps({"measured": "x"}),
+        session_of({}).model_copy(update={"format": 99}).model_dump_json(),
+        session_of(
+            {"0": times_of("0").model_copy(update={"test_s_per_image": -1.0})}
+        ).model_dump_json(),
+    ],
+)
+def test_damaged_times_are_left_out(tmp_path: Path, content: str) -> None:
+    put(tmp_path, make_cell("sdl"), np.ones(5, dtype=bool), test_s_per_image=5e-4)
+    (tmp_path / FILE).write_text(content)
+    with pytest.warns(DamagedFile, match=FILE):
+        (row,) = load_rows(tmp_path)
+    assert row.measured.test_s_per_image == 5e-4
+
+
+def test_public_copies_have_the_times_too(tmp_path: Path) -> None:
+    row = put(tmp_path / "run", make_cell("sdl"), np.ones(5, dtype=bool), test_s_per_image=5e-4)
+    reason = f"{tmp_path}/secret/x.npz: no such file"
+    session = session_of({row.cell.id: times_of(row.started)}, {"0": reason})
+    write_times(tmp_path / "run", session)
+    ddl_bench(["publish", tmp_path / "public", "--run", tmp_path / "run"])
+    copied = read_times(tmp_path / "public")
+    assert copied is not None
+    assert copied.rows == session.rows
+    assert str(tmp_path) not in copied.left["0"]
+
+
+def test_a_run_is_timed_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["--methods", "nearest-mean,logistic", "--seeds", "0", "--out", run, "--keep-models"]
+    ddl_bench(["run", *words])
+    (mean,) = (row for row in load_rows(run) if row.cell.label == "nearest-mean")
+    (logistic,) = (row for row in load_rows(run) if row.cell.label == "logistic")
+    model = retime.model_path(run, mean.cell.id)
+    model.replace(model.with_suffix(".away"))
+    told: list[tuple[str, int, int]] = []
+    session = retime.retime(run, n_rounds=3, tell=lambda *news: told.append(news))
+    assert told[-1] == ("rounds", 3, 3)
+    assert set(session.rows) == {logistic.cell.id}
+    assert session.left == {mean.cell.id: "no model was kept"}
+    times = session.rows[logistic.cell.id]
+    assert 0 < times.test_s_per_image < times.test_latency_s
+    assert read_times(run) == session
+    other = retime.model_path(run, logistic.cell.id)
+    other.replace(model)
+    with pytest.raises(UserError, match="no model could be timed: the kept model is not that"):
+        retime.retime(run, n_rounds=3)
+
+
+def test_a_run_without_models_says_how_to_keep_them(tmp_path: Path) -> None:
+    put(tmp_path, make_cell("sdl"), np.ones(5, dtype=bool))
+    with pytest.raises(UserError, match=r"no kept model to time.*--keep-models"):
+        ddl_bench(["time", tmp_path])
