@@ -136,8 +136,13 @@ def plugin(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def guarded_import() -> Iterator[None]:
-    """Turn an `os._exit` of an import into SystemExit, and its prints into lines on stderr."""
+    """Turn an `os._exit` of an import into SystemExit, and its prints into lines on stderr.
+
+    Whoever may read what this process writes stays as it was.
+    """
     leave = os._exit
+    mask = os.umask(0)
+    os.umask(mask)
 
     def refuse(status: int) -> typing.NoReturn:
         raise SystemExit(f"os._exit({status})")
@@ -148,6 +153,7 @@ def guarded_import() -> Iterator[None]:
             yield
     finally:
         os._exit = leave
+        os.umask(mask)
 
 
 def module_name(path: Path) -> str:

@@ -2,7 +2,10 @@
 
 import gc
 import sys
+import threading
+import traceback
 from importlib import metadata
+from os import _exit  # before a plugin can replace it
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +78,7 @@ def main() -> None:
     steady_stderr()
     warned = Warned()
     STOPS.watch()
+    threads = set(threading.enumerate())
     try:
         require_folder()
         provide_caches()
@@ -102,6 +106,23 @@ def main() -> None:
         warned.summarise()
         if stdout.problem:
             tell(f"standard output: {stdout.problem}")
+        end_despite(threads)
+
+
+def end_despite(known: set[threading.Thread]) -> None:
+    """End this process where Python would wait for a thread that a plugin has started."""
+    left = [each.name for each in set(threading.enumerate()) - known if not each.daemon]
+    if not left:
+        return
+    tell(f"threads of a plugin are still running, and are ended: {', '.join(left)}")
+    sys.stderr.flush()
+    problem = sys.exception()
+    if problem is None:
+        _exit(0)
+    if isinstance(problem, SystemExit) and isinstance(problem.code, int):
+        _exit(problem.code)
+    traceback.print_exc()
+    _exit(1)
 
 
 def require_folder() -> None:

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import signal
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -37,6 +39,7 @@ from ddl_bench.registry import (
     load_method,
     make_method,
     parse_spec,
+    plugin,
     plugins_for,
     spelled,
 )
@@ -222,8 +225,12 @@ def plan(
     overrides = overrides or Overrides()
     if memory is None or overrides.plugins:  # the import of a plugin may change any class
         memory = Memory()
+    plugins = tuple(path.resolve() for path in overrides.plugins)
     with unchanged_process():
-        return _plan(track_name, overrides, memory)
+        for path in plugins:
+            plugin(path)
+    with unchanged_process():  # names of files count from the folder that plugins found
+        return _plan(track_name, dataclasses.replace(overrides, plugins=plugins), memory)
 
 
 @contextmanager
@@ -232,9 +239,14 @@ def unchanged_process() -> Iterator[None]:
     environment = dict(os.environ)
     folder = os.open(".", os.O_PATH)
     cores = os.sched_getaffinity(0)
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
-        yield
+        with warnings.catch_warnings():
+            yield
     finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler and handler is not None:
+                signal.signal(number, handler)
         if os.sched_getaffinity(0) != cores:
             os.sched_setaffinity(0, cores)
         os.fchdir(folder)

@@ -103,6 +103,19 @@ def test_a_plugin_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
     ddl_bench(["run", "--methods", "nearest-mean", "--dry-run", "--plugin", path])
 
 
+@pytest.mark.parametrize(("statement", "code"), [("", 0), ("no_such_name", 2)])
+def test_a_thread_of_a_plugin_keeps_no_command_from_ending(
+    statement: str, code: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "waits.py"
+    thread = "threading.Thread(target=time.sleep, args=(600,), name='napper').start()"
+    path.write_text(f"import threading, time\n{thread}\n{statement}\n")
+    options = ["--dry-run", "--methods", "nearest-mean", "--seeds", "0", "--plugin", str(path)]
+    ended = start(["run", *options])
+    assert ended.returncode == code
+    assert b"threads of a plugin are still running, and are ended: napper" in ended.stderr
+
+
 @pytest.mark.parametrize("mode", [0o700, 0o777])
 def test_caches_go_to_a_private_folder_where_the_home_cannot_be_written(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

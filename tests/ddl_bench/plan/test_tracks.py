@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shlex
+import signal
 import tomllib
 import typing
+import warnings
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -576,11 +578,27 @@ def test_a_plugin_changes_nothing_of_the_process_that_plans(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "meddles.py"
     lines = "import os\nos.environ['OMP_DYNAMIC'] = 'x'\nos.chdir('/')\nos.environ.pop('HOME')\n"
+    lines += "os.umask(0o777)\nimport signal, warnings\nwarnings.simplefilter('ignore')\n"
+    lines += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     path.write_text(lines + PLUGIN.format(name="meddles", field=""))
     before = dict(os.environ)
-    plan("quick", Overrides.of(methods="meddles", plugins=path))
+    filters = list(warnings.filters)
+    handler = signal.getsignal(signal.SIGTERM)
+    X = np.zeros((9, 8, 8), np.uint8)
+    y = np.arange(9) % 3
+    np.savez("images.npz", x_train=X, y_train=y, x_test=X, y_test=y)
+    overrides = Overrides.of(
+        methods="meddles", plugins="meddles.py", datasets="images.npz", seeds=0
+    )
+    (cell,) = plan("quick", overrides)
+    assert cell.plugins == (str(path),)
+    assert cell.dataset == str(tmp_path / "images.npz")
     assert dict(os.environ) == before
     assert Path.cwd() == tmp_path
+    assert list(warnings.filters) == filters
+    assert signal.getsignal(signal.SIGTERM) == handler
+    (tmp_path / "new").touch()
+    assert (tmp_path / "new").stat().st_mode & 0o400
 
 
 @pytest.mark.parametrize("text", ["nan", "none", "1", "true", "1e3", "inf"])
