@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, explained, write_atomically
+from ddl_bench.files import brief, explained, read_regular, write_atomically
 from ddl_bench.harness.claims import born_at, this_process
 
 JOB_NAME = "ddl-bench"
 SHELL = "/bin/bash"
 SIGNAL_BEFORE_S = 90  # the end of a Slurm job, its runner is asked to stop
+LARGEST_NOTE = 100_000  # bytes
 CANCEL_WITHIN_S = 30.0  # the answer of scancel
 
 
@@ -179,8 +180,8 @@ def notes(run: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield what engines have started for a run, with the file that says so."""
     for path in sorted(folder_of(run).glob("*.json")):
         try:
-            note = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+            note = json.loads(read_regular(path, LARGEST_NOTE))
+        except (OSError, UserError, ValueError, RecursionError):
             continue
         if isinstance(note, dict):
             yield path, note
@@ -217,11 +218,15 @@ def cancel_array(job: str) -> str:
 
 def cancel_process(note: Mapping[str, Any]) -> str:
     """Ask a local runner to stop, if it is still there."""
-    pid = int(note.get("pid", 0))
+    pid = note.get("pid")
     host = note.get("host", "another machine")
     if note.get("place") != this_process()["place"]:
         return f"process {pid} on {host}: cannot be reached from here; cancel it there"
-    if note.get("born") is None or born_at(pid) != note["born"]:
-        return f"process {pid}: had ended already"
-    os.kill(pid, signal.SIGTERM)
+    gone = f"process {pid}: had ended already"
+    if not isinstance(pid, int) or note.get("born") is None or born_at(pid) != note["born"]:
+        return gone
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return gone
     return f"process {pid}: asked to stop"

@@ -106,10 +106,10 @@ def plan_files(folder: Path) -> list[Path]:
 def read_entries(path: Path) -> list[Planned]:
     """Read the cells of one plan; none where the file is missing, damaged, or of another form."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
         columns = content["columns"]
         return [entry_of(dict(zip(columns, row, strict=True))) for row in content["cells"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, UserError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return []
 
 

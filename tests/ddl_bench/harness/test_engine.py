@@ -116,6 +116,19 @@ def wait_until(is_true: Callable[[], object], log: Path) -> None:
     assert is_true(), log.read_text()
 
 
+@pytest.mark.parametrize("pid", ['"x"', "null", "[1]", "-1", "1e400", "true"])
+def test_a_damaged_note_stops_no_cancelling(pid: str, tmp_path: Path) -> None:
+    folder = engine.folder_of(tmp_path)
+    folder.mkdir(parents=True)
+    place = json.dumps(this_process()["place"])
+    note = f'{{"engine": "local", "pid": {pid}, "born": 1, "place": {place}}}'
+    (folder / "local-1.json").write_text(note)
+    (folder / "local-2.json").write_text("[" * 100_000)
+    os.mkfifo(folder / "local-3.json")
+    (line,) = engine.cancel(tmp_path)
+    assert line.endswith("had ended already")
+
+
 def test_what_cannot_be_cancelled_is_said(tmp_path: Path) -> None:
     folder = engine.folder_of(tmp_path)
     folder.mkdir(parents=True)

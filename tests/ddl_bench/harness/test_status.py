@@ -101,6 +101,12 @@ def test_plans_of_several_runs_are_united(folder: Path) -> None:
     assert planned == {("a", 0), ("b", 0), ("c", 3)}
 
 
+def test_a_pipe_in_place_of_a_plan_is_left_out(folder: Path) -> None:
+    before = read_plans(folder)
+    os.mkfifo(folder / "work" / "plan-pipe.json")
+    assert read_plans(folder) == before
+
+
 def test_newer_code_of_a_method_replaces_its_plan_and_its_rows(folder: Path) -> None:
     old = make_cell("a", source="old")
     new = make_cell("a", source="new")

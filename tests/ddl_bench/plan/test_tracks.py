@@ -572,6 +572,11 @@ def test_a_cell_imports_only_the_plugins_that_it_needs(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_or_a_seed_that_is_given_twice_is_one_cell() -> None:
+    twice = Overrides.of(methods=["nearest-mean", "nearest-mean"], seeds=[0, 1, 0])
+    assert [cell.seed for cell in plan("quick", twice)] == [0, 1]
+
+
 def test_a_plugin_changes_nothing_of_the_process_that_plans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
