@@ -518,6 +518,23 @@ class Restorable(Protocol):
         """Rebuild a classifier; `task` has empty splits, true shapes and class names."""
 
 
+@runtime_checkable
+class Placeable(Protocol):
+    """A `Classifier` that `restore` rebuilds on the CPU in float32, and that can be placed anew.
+
+    `ddl-bench time` needs it for models of other devices and precisions.
+
+    Examples
+    --------
+    >>> class MyClassifier:
+    ...     def place(self, device, precision):
+    ...         self.W = self.W.to(device)
+    """
+
+    def place(self, device: str, precision: str) -> None:
+        """Move to a device, and compute in a precision from now on."""
+
+
 def size_of(classifier: Classifier) -> Size:
     """Return the size of a classifier: as it counts, else what its state holds, else unknown."""
     if isinstance(classifier, HasSize):

@@ -29,7 +29,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from ddl_bench.api import Classifier
+from ddl_bench.api import Classifier, Placeable
 from ddl_bench.data.splits import tests_of
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief
@@ -40,6 +40,7 @@ from ddl_bench.harness.launcher import environment_of, receive
 from ddl_bench.harness.load import Load, LoadMeter, clock_mhz
 from ddl_bench.harness.slots import check_devices
 from ddl_bench.harness.worker import end_with_parent, seed_everything
+from ddl_bench.plan.cell import Machine
 from ddl_bench.results.models import load_model
 from ddl_bench.results.rows import Row, arrays, load_rows
 from ddl_bench.results.times import RowTimes, Times, write_times
@@ -319,6 +320,7 @@ def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Su
     cell = row.cell
     seed_everything(cell)
     classifier, _ = load_model(model_path(request.run, cell.id), request.plugins)
+    place(classifier, cell.machine)
     key = (cell.data, cell.splits)
     if key not in images:
         folder = request.data_dir or Path(cell.data_dir)
@@ -332,6 +334,21 @@ def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Su
         if same < LEAST_SAME:
             raise UserError("the kept model is not that of the row; run the cell again")
     return subject
+
+
+def place(classifier: Classifier, machine: Machine) -> None:
+    """Have a model, which comes back on the CPU, compute as in its run.
+
+    Raises UserError where it cannot.
+    """
+    if machine.device == "cpu" and machine.precision == "float32":
+        return
+    if not isinstance(classifier, Placeable):
+        raise UserError(
+            f"its model comes back on the CPU in float32, and ran on {machine.device} in "
+            f"{machine.precision}: {type(classifier).__name__} has no place()"
+        )
+    classifier.place(machine.device, machine.precision)
 
 
 def subject_of(row: Row, classifier: Classifier, X: Tensor, used: set[int]) -> Subject:

@@ -164,10 +164,15 @@ class Network:
         precision: str = "float32",
         mirror: bool = False,
     ) -> None:
-        self.module = on_device(module, device).eval()
+        self.module = module.eval()
+        self.place(device, precision)
+        self.n_views = 2 if mirror else 1
+
+    def place(self, device: str, precision: str) -> None:
+        """Move to a device, and compute in a precision from now on."""
+        self.module = on_device(self.module, device)
         self._device = torch.device(device)
         self._precision = precision
-        self.n_views = 2 if mirror else 1
 
     def size(self) -> Size:
         """Count parameters, structural zeros and buffers; constants are buffers."""

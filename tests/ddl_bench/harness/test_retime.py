@@ -13,9 +13,11 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.harness import clock, retime
 from ddl_bench.harness.load import clock_mhz, frequencies_of_cpuinfo
+from ddl_bench.plan.cell import Machine
 from ddl_bench.results.rows import load, load_rows
 from ddl_bench.results.table import display, foot
 from ddl_bench.results.times import FILE, RowTimes, Times, read_times, write_times
+from ddl_bench.training.network import Network
 from tests.conftest import TEST, ddl_bench, make_cell, make_row, put
 
 SUBJECTS = ("fast", "slow", "slower")
@@ -106,6 +108,27 @@ def test_the_frequency_is_that_of_the_cores(tmp_path: Path) -> None:
     assert frequencies_of_cpuinfo({0}, tmp_path / "none") == []
     frequency = clock_mhz({0})
     assert frequency is None or frequency > 0
+
+
+def test_a_model_is_timed_in_its_own_precision() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(FloatOf(), torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    classifier = Network(net)
+    X = TEST.X[:8]
+    before = classifier(X)
+    retime.place(classifier, Machine(threads=1))
+    assert torch.equal(classifier(X), before)
+    bfloat16 = Machine(threads=1, precision="bfloat16")
+    retime.place(classifier, bfloat16)
+    assert torch.equal(classifier(X), Network(net, precision="bfloat16")(X))
+    assert not torch.equal(classifier(X), before)
+    with pytest.raises(UserError, match="in bfloat16: function has no place"):
+        retime.place(FakeTime().model("fast"), bfloat16)
+
+
+class FloatOf(torch.nn.Module):
+    def forward(self, X: Tensor) -> Tensor:
+        return X.float() / 16
 
 
 def times_of(started: str, **changes: float) -> RowTimes:
