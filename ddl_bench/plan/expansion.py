@@ -283,7 +283,7 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
             f"{track_name}: {n_cells:,} cells; a run takes at most {MOST_CELLS:,}: "
             "choose fewer seeds, methods or data sets"
         )
-    lines: dict[tuple[str, str], Cell] = {}  # cells that differ in more than the seed
+    lines: dict[tuple[str, str, str], Cell] = {}  # cells that differ in more than the seed
     for images in data:
         for entry, fields in zip(entries, methods, strict=True):
             if entry.only and images.stem not in entry.only:
@@ -297,7 +297,7 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
                 **images.fields,
                 **shared,
             )
-            lines[cell.id, cell.label] = cell  # a method or a seed may be given twice
+            lines[cell.id, cell.label, cell.dataset] = cell  # a method or a seed may be given twice
     seeds = dict.fromkeys(track.seeds)
     cells = [line.with_seed(seed) for seed in seeds for line in lines.values()]
     if not cells:
