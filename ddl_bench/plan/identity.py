@@ -47,27 +47,13 @@ IDENTITY_VERSION = 2  # of the rule above and of what a cell's ID is made of
 OURS = frozenset({"ddl_bench", "baselines", "detrame"})
 
 
-class Identity(NamedTuple):
-    """The hex digest of all that a class computes with, and the files in which it was found."""
-
-    digest: str
-    files: frozenset[Path]
-
-
 def code_identity(cls: type) -> str:
     """Compute the hex digest of all that a method's class computes with."""
-    return identify(cls).digest
-
-
-def identify(cls: type) -> Identity:
-    """Compute the hex digest of all that a method's class computes with, and list the files."""
     modules = [base.__module__ for base in cls.__mro__]
     packages = {name.partition(".")[0] for name in modules}
     resolver = Resolver(OURS | (packages - LIBRARIES - sys.stdlib_module_names))
     numbers: dict[Unit, int] = {}
-    files = set()
     for unit in reached(cls, resolver):
-        files.add(unit if isinstance(unit, Path) else unit.path)
         if forms(unit, resolver):
             numbers[unit] = len(numbers)
     lines = []
@@ -75,8 +61,7 @@ def identify(cls: type) -> Identity:
         for form in forms(unit, resolver):
             references = [token(target, numbers) for target in form.targets]
             lines.append(f"{number} {form.text} {references}")
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-    return Identity(digest, frozenset(files))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def reached(cls: type, resolver: Resolver) -> list[Unit]:
@@ -92,22 +77,32 @@ def reached(cls: type, resolver: Resolver) -> list[Unit]:
 
 
 def home_of(cls: type) -> Definition | Module:
-    """Find the definition of a class; its whole module where no name leads to it.
+    """Find the definition of a class; a whole module where no name leads to it.
 
-    A class that a function in another file made is defined where a module gives it a name.
+    A class that a function in another file made is defined where a module gives it a name. Where
+    the name is made when the module runs, as in a loop, all of that module counts.
     """
     module = sys.modules[cls.__module__]
     for candidate in [module, *sys.modules.values()]:
         definition = definition_in(candidate, cls)
         if definition is not None:
             return definition
-    source = read(Path(str(module.__file__)), cls.__module__)
+    for candidate in list(sys.modules.values()):
+        if names_of(cls, candidate) and getattr(candidate, "__file__", None):
+            module = candidate
+            break
+    source = read(Path(str(module.__file__)), module.__name__)
     return Module(source.path, source.dotted)
+
+
+def names_of(cls: type, module: ModuleType) -> list[str]:
+    """List the names that a module binds to a class."""
+    return [name for name, value in list(vars(module).items()) if value is cls]
 
 
 def definition_in(module: ModuleType, cls: type) -> Definition | None:
     """Find the definition of a class in a module that binds a name to it; None in any other."""
-    names = [name for name, value in list(vars(module).items()) if value is cls]
+    names = names_of(cls, module)
     if not names:
         return None
     source = read(Path(str(module.__file__)), module.__name__)
