@@ -47,13 +47,27 @@ IDENTITY_VERSION = 2  # of the rule above and of what a cell's ID is made of
 OURS = frozenset({"ddl_bench", "baselines", "detrame"})
 
 
+class Identity(NamedTuple):
+    """The hex digest of all that a class computes with, and the files in which it was found."""
+
+    digest: str
+    files: frozenset[Path]
+
+
 def code_identity(cls: type) -> str:
     """Compute the hex digest of all that a method's class computes with."""
+    return identify(cls).digest
+
+
+def identify(cls: type) -> Identity:
+    """Compute the hex digest of all that a method's class computes with, and list the files."""
     modules = [base.__module__ for base in cls.__mro__]
     packages = {name.partition(".")[0] for name in modules}
     resolver = Resolver(OURS | (packages - LIBRARIES - sys.stdlib_module_names))
     numbers: dict[Unit, int] = {}
+    files = set()
     for unit in reached(cls, resolver):
+        files.add(unit if isinstance(unit, Path) else unit.path)
         if forms(unit, resolver):
             numbers[unit] = len(numbers)
     lines = []
@@ -61,7 +75,8 @@ def code_identity(cls: type) -> str:
         for form in forms(unit, resolver):
             references = [token(target, numbers) for target in form.targets]
             lines.append(f"{number} {form.text} {references}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return Identity(digest, frozenset(files))
 
 
 def reached(cls: type, resolver: Resolver) -> list[Unit]:
@@ -102,7 +117,7 @@ def names_of(cls: type, module: ModuleType) -> list[str]:
 
 def definition_in(module: ModuleType, cls: type) -> Definition | None:
     """Find the definition of a class in a module that binds a name to it; None in any other."""
-    names = names_of(cls, module)
+    names = [name for name, value in list(vars(module).items()) if value is cls]
     if not names:
         return None
     source = read(Path(str(module.__file__)), module.__name__)
