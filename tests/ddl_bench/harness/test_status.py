@@ -168,7 +168,7 @@ def test_the_time_that_is_left_follows_what_is_done(folder: Path) -> None:
 def test_one_that_trains_says_how_long_its_kind_takes(folder: Path) -> None:
     cells = [make_cell("a", seed=seed) for seed in range(3)]
     write_plan(folder, cells)
-    assert claim(folder / "work", cells[0].id) is not None
+    assert claim(claims_folder(folder), cells[0].id) is not None
     write_seen(folder, cells[0], Seen("training", 0.25, train_s=10.0, remaining_s=30.0))
     assert read_status(folder).remaining_s == pytest.approx(30 + 40 + 40)
 
