@@ -145,7 +145,11 @@ class Live:
         statuses = dict(self._statuses)
         for job in self.running:
             seen = job.progress()
-            known = {"share": seen.fraction, "remaining_s": seen.remaining_s}
+            known = {
+                "share": seen.fraction,
+                "train_s": seen.train_s,
+                "remaining_s": seen.remaining_s,
+            }
             statuses[job.cell.id] = status_of(job.cell, "running", **known)
         left_s = remaining_s([*statuses.values()])
         self._left = "" if left_s is None else f"about {as_duration(left_s)} left"

@@ -34,7 +34,7 @@ RUNNING = (
 def print_status(console: Console, folder: Path, *, watch: bool, as_json: bool) -> None:
     """Print the status of a run folder; with `watch` until nothing runs or waits.
 
-    As JSON, each look of a watch is one line.
+    As JSON, each look of a watch is one line; where the output is no terminal, each change is.
     """
     seen = read_status(folder)
     if not watch:
@@ -46,6 +46,13 @@ def print_status(console: Console, folder: Path, *, watch: bool, as_json: bool) 
         print_json_line(seen)
         for later in changes_of(seen):
             print_json_line(later)
+    elif not console.is_terminal:
+        console.print(shown(seen), crop=False)
+        counts = seen.counts()
+        for later in changes_of(seen):
+            if later.counts() != counts:
+                counts = later.counts()
+                console.print(headline(later), soft_wrap=True, highlight=False)
     else:
         with Live(shown(seen), console=console, auto_refresh=False) as live:
             for later in changes_of(seen):

@@ -322,6 +322,8 @@ def remaining_s(cells: Sequence[CellStatus]) -> float | None:
 class Pace:
     """How long cells take, by those that are done: of the same kind, else against the track.
 
+    Of a kind of which none is done, one that trains says how long it takes.
+
     Parameters
     ----------
     cells
@@ -339,6 +341,10 @@ class Pace:
             if cell.expected_s is not None:
                 measured_s += cell.wall_s
                 expected_s += cell.expected_s
+        for cell in cells:
+            if cell.state == "running" and cell.train_s and cell.remaining_s is not None:
+                whole_s = cell.train_s + cell.remaining_s
+                walls.setdefault((cell.label, cell.dataset), [whole_s])
         self._means = {kind: fmean(seconds) for kind, seconds in walls.items()}
         self._factor = measured_s / expected_s if expected_s else 1.0
 

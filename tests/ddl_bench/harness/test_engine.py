@@ -12,7 +12,7 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.claims import claim, this_process
+from ddl_bench.harness.claims import claim, claims_folder, this_process
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import load_rows
@@ -81,7 +81,7 @@ def test_cells_that_others_hold_fail_no_runner_of_many(
 ) -> None:
     overrides = Overrides.of(methods="nearest-mean", seeds=range(4), budget="1e", threads=1)
     make_folders(tmp_path)
-    held = [claim(tmp_path / "work", cell.id) for cell in plan("quick", overrides)]
+    held = [claim(claims_folder(tmp_path), cell.id) for cell in plan("quick", overrides)]
     assert None not in held
     text = " ".join(ddl_bench([*RUN, "--out", tmp_path, *options], code).split())
     assert f"without a row: 4 of the cells, held by process {os.getpid()} on" in text

@@ -82,7 +82,7 @@ def check(out: Path, log: Path, runners: list["subprocess.Popen[str]"]) -> None:
     assert starts == Counter(map(str, range(N_CELLS)))
     rows = load_rows(out)
     assert [row.status for row in rows] == ["ok"] * N_CELLS
-    assert not list(out.glob("work/*.claim.*"))
+    assert not list(out.glob("work/claims/*.claim.*"))
 
 
 def test_two_containers_of_one_machine_do_no_cell_twice(tmp_path: Path) -> None:

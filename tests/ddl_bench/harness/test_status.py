@@ -165,6 +165,14 @@ def test_the_time_that_is_left_follows_what_is_done(folder: Path) -> None:
     assert read_status(folder).remaining_s == pytest.approx((20 + 20 + 30 + 100) / 2)
 
 
+def test_one_that_trains_says_how_long_its_kind_takes(folder: Path) -> None:
+    cells = [make_cell("a", seed=seed) for seed in range(3)]
+    write_plan(folder, cells)
+    assert claim(claims_folder(folder), cells[0].id) is not None
+    write_seen(folder, cells[0], Seen("training", 0.25, train_s=10.0, remaining_s=30.0))
+    assert read_status(folder).remaining_s == pytest.approx(30 + 40 + 40)
+
+
 def write_seen(folder: Path, cell: Cell, seen: Seen) -> None:
     path = folder / "work" / f"{cell.id}.progress.json"
     progress.write(path, json.dumps(seen._asdict()))
