@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained, read_regular, write_atomically
 from ddl_bench.harness.claims import born_at, this_process
+from ddl_bench.harness.stop import LONGEST_SHARE
 
 JOB_NAME = "ddl-bench"
 SHELL = "/bin/bash"
@@ -65,6 +66,11 @@ class Request:
         """The time of a job in whole minutes, as Slurm counts it."""
         return math.ceil(self.seconds / 60)
 
+    @property
+    def signal_before_s(self) -> int:
+        """How long before the end of a job its runner is asked to stop; less for a short one."""
+        return min(SIGNAL_BEFORE_S, int(LONGEST_SHARE * 60 * self.minutes))
+
     def named_options(self) -> dict[str, str]:
         """Return the options of `sbatch` that are not given by every job."""
         named = {"partition": self.partition, "gres": self.gres, "mem": self.memory}
@@ -109,7 +115,7 @@ def submit(request: Request, run: Path) -> str:
             time=request.minutes,
             cpus_per_task=request.cpus,
             array_parallelism=request.n_runners,
-            signal_delay_s=SIGNAL_BEFORE_S,
+            signal_delay_s=request.signal_before_s,
             srun_args=[f"--cpus-per-task={request.cpus}"],
             stderr_to_stdout=True,
             setup=list(request.setup),
@@ -132,7 +138,7 @@ def script(request: Request, run: Path) -> str:
         "time": str(request.minutes),
         "ntasks": "1",
         "cpus-per-task": str(request.cpus),
-        "signal": f"USR2@{SIGNAL_BEFORE_S}",
+        "signal": f"USR2@{request.signal_before_s}",
         "output": str(folder_of(run).absolute() / "%A_%a.log"),
         **request.named_options(),
     }

@@ -87,6 +87,11 @@ def test_cells_that_others_hold_fail_no_runner_of_many(
     assert f"without a row: 4 of the cells, held by process {os.getpid()} on" in text
 
 
+def test_a_short_job_is_not_asked_to_stop_at_its_start() -> None:
+    request = engine.Request(words=["x"], n_runners=1, seconds=30.0, cpus=1)
+    assert request.signal_before_s == 12
+
+
 def test_local_runners_finish_a_run(tmp_path: Path) -> None:
     ddl_bench([*RUN, "--out", tmp_path, "--engine", "local", "--runners", "2", "--time", "5m"])
     log = tmp_path / "work" / "runners" / "local.log"
