@@ -374,12 +374,17 @@ def foot_of(every: Sequence[Group]) -> str:
         )
     sentences += sentences_on_codes(groups)
     sentences += sentences_on_times(groups)
-    lines = [group.name for group in groups]
-    n_left = len(lines) - sum(map(len, compared.values()))
-    if n_left:
+    n_few = sum(len(group.values("accuracy")) < SEEDS_FOR_INTERVAL for group in groups)
+    if n_few:
         sentences.append(
-            f"{n_left} of {len(lines)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds: they are"
+            f"{n_few} of {len(groups)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds: they are"
             " single networks, from which nothing follows about methods."
+        )
+    n_alone = len(groups) - n_few - sum(map(len, compared.values()))
+    if n_alone:
+        sentences.append(
+            f"{n_alone} of {len(groups)} lines are compared with no other: each is the only one of"
+            " its data set and device that has enough seeds."
         )
     return " ".join(sentences)
 

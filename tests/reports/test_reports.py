@@ -338,6 +338,14 @@ def test_five_seeds_mark_what_cannot_be_told_from_the_best(tmp_path: Path) -> No
     assert '<td class="wide">a is more accurate</td>' in write(tmp_path)["page"].read_text()
 
 
+def test_a_line_alone_is_not_called_a_single_network(tmp_path: Path) -> None:
+    for seed in range(3):
+        put(tmp_path, make_cell("a", seed), np.arange(200) < 180 + seed)
+    text = foot(load_rows(tmp_path))
+    assert "1 of 1 lines are compared with no other" in text
+    assert "single networks" not in text
+
+
 @pytest.mark.parametrize(
     ("value", "iqr", "expected"),
     [(226.4, 18.7, "226 (IQR 19)"), (226.4, 0.0, "226"), (1.0, np.nan, "1"), (np.nan, 1.0, "")],
