@@ -4,6 +4,7 @@ The activation is an argument.
 """
 
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -84,13 +85,15 @@ class Halve(nn.Module):
         return halved(U)
 
 
-class ShiftNorm(nn.BatchNorm2d):
-    """Batch norm whose scale stays 1."""
+def shift_norm(width: int) -> nn.Module:
+    """Make a batch norm whose scale stays 1.
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, momentum=0.4)
-        self.weight.requires_grad_(False)
-        self.n_constants = width
+    It is no class of its own, as torch.fx traces into all layers but those of torch.
+    """
+    norm: Any = nn.BatchNorm2d(width, momentum=0.4)
+    norm.weight.requires_grad_(False)
+    norm.n_constants = width
+    return cast("nn.Module", norm)
 
 
 def identity_convolution(inputs: int, outputs: int) -> nn.Module:
@@ -129,9 +132,9 @@ class FastNet(nn.Module):
         inputs = self.whitened.width
         layers = [activation(inputs, PATCH)]
         for width in widths:
-            layers += [identity_convolution(inputs, width), Halve(), ShiftNorm(width)]
+            layers += [identity_convolution(inputs, width), Halve(), shift_norm(width)]
             layers.append(activation(width, 3))
-            layers += [identity_convolution(width, width), ShiftNorm(width), activation(width, 3)]
+            layers += [identity_convolution(width, width), shift_norm(width), activation(width, 3)]
             inputs = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, n_classes, bias=False)

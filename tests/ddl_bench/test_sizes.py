@@ -20,7 +20,7 @@ from ddl_bench.contract.rules import train
 from ddl_bench.contract.toys import toy_task
 from ddl_bench.harness.evaluate import flops
 from ddl_bench.registry import METHODS, load_method
-from ddl_bench.training.fastnet import ShiftNorm
+from ddl_bench.training.fastnet import shift_norm
 from ddl_bench.training.network import Network
 
 NAMES = sorted(entry.name for entry in entry_points(group=METHODS))
@@ -109,7 +109,7 @@ def size_of_library(classifier: Any) -> Any:
 
 
 def test_constants_are_buffers() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 3, 1), ShiftNorm(3), nn.Flatten(), nn.LazyLinear(2))
+    net = nn.Sequential(nn.Conv2d(1, 3, 1), shift_norm(3), nn.Flatten(), nn.LazyLinear(2))
     net(torch.zeros(2, 1, 2, 2))
     size = Network(net).size()
     assert size.n_params == size.n_stored == (3 + 3) + 3 + (12 * 2 + 2)

@@ -93,7 +93,7 @@ class World:
 def made_up(world: World) -> Iterator[None]:
     """Let queues see a made-up folder."""
 
-    def job(_: object, cell: object, claim: object, *__: object) -> Any:
+    def job(_: object, cell: object, claim: object, *__: object, **___: object) -> Any:
         return SimpleNamespace(cell=cell, claim=claim)
 
     def take(*_: object) -> Any:
