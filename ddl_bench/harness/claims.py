@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from ddl_bench.files import explained, read_regular
 STALE_AFTER_S = 180.0  # without a sign of life, for runners on other machines
 SIGNS_OF_LIFE = 36  # of a runner within that time, whose cost all runners of a folder share
 UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a killed runner
+WITHDRAWN_WITHIN_S = 2.0  # a claim that came too late
+POLL_EVERY_S = 0.005
 LARGEST_CLAIM = 100_000  # bytes
 BORN_FIELD = 19  # of /proc/PID/stat, counted after the name: start in clock ticks since boot
 
@@ -49,19 +52,40 @@ class Claim:
             os.utime(self.path)
 
     def is_held(self) -> bool:
-        """Whether no other runner has taken the cell over."""
+        """Whether no other runner has taken the cell over.
+
+        A rival that came too late withdraws at once: only a claim that stays overrules this one.
+        """
         stem, number = split_number(self.path)
-        overruled = self.path.with_name(f"{stem}.{number + 1}").exists()
-        return not overruled and read_holder(self.path).get("token") == self.token
+        higher = self.path.with_name(f"{stem}.{number + 1}")
+        end_s = time.monotonic() + WITHDRAWN_WITHIN_S
+        while higher.exists():
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(POLL_EVERY_S)
+        return self._is_there()
 
     def release(self) -> None:
-        """Let others claim the cell; the claim that holds goes last, so that rivals see it."""
-        if not self.is_held():
+        """Let others claim the cell; the claim that holds goes last, so that rivals see it.
+
+        Of the claims below, those of the living stay: a rival that came too late is about to
+        withdraw its own, and would remove that of the next holder, who had taken its number.
+        """
+        if not self._is_there():
             return
         stem, highest = split_number(self.path)
-        for number in range(1, highest + 1):
-            with contextlib.suppress(OSError):  # a folder in place of an old one harms nobody
-                self.path.with_name(f"{stem}.{number}").unlink()
+        if highest > 1 and self.is_held():
+            for number in numbers(self.path.parent, stem.removesuffix(".claim")):
+                lower = self.path.with_name(f"{stem}.{number}")
+                if number < highest and not is_alive(lower):
+                    with contextlib.suppress(OSError):  # a folder in its place harms nobody
+                        lower.unlink()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    def _is_there(self) -> bool:
+        """Whether the file is still that of this claim."""
+        return bool(read_holder(self.path).get("token") == self.token)
 
 
 def claims_folder(run: Path) -> Path:

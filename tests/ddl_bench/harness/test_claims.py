@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -68,6 +69,40 @@ def test_a_foreign_runner_without_a_sign_of_life_is_overruled_and_notices(work: 
     successor.release()
     assert not stopped.is_held()
     assert not list(work.glob("cell.claim.*"))
+
+
+def test_a_rival_that_withdraws_overrules_nobody(work: Path) -> None:
+    mine = claim(work, "cell")
+    assert mine is not None
+    rival = mine.path.with_name("cell.claim.2")
+    rival.touch()
+    threading.Timer(0.1, rival.unlink).start()
+    assert mine.is_held()
+
+
+def test_a_release_leaves_the_claims_of_rivals_that_are_about_to_withdraw(work: Path) -> None:
+    dead = foreign(work, age_s=HOUR_S)
+    mine = claim(work, "cell")
+    assert mine is not None
+    assert mine.path.name == "cell.claim.2"
+    dead.write_text(json.dumps(this_process()))  # a rival that listed the claims before
+    mine.release()
+    assert dead.exists()
+    assert not mine.path.exists()
+
+
+def test_who_is_overruled_leaves_no_claim_behind(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "WITHDRAWN_WITHIN_S", 0.0)
+    mine = claim(work, "cell")
+    assert mine is not None
+    higher = mine.path.with_name("cell.claim.2")
+    higher.touch()
+    assert not mine.is_held()
+    mine.release()
+    assert higher.exists()
+    assert not mine.path.exists()
 
 
 def test_a_claim_from_the_future_is_respected(work: Path) -> None:
