@@ -22,7 +22,6 @@ from tests.conftest import PLUGINS, ddl_bench
 
 PLUGIN = PLUGINS / "walking.py"
 N_SEEDS = 15
-N_DEATHS = 3  # killed, cancelled, requeued: each may hit a cell between training and row
 N_CELLS = 60
 ROUNDS = int(os.environ.get("SLURM_ROUNDS", "0"))
 N_FEW = 4
@@ -197,12 +196,14 @@ def test_runners_that_end_in_every_way_lose_and_double_nothing(
     out = tmp_path / "out"
     short = submit(out, MANY, "--runners", "1", "--time", "30s")
     job = submit(out, MANY, "--runners", "4", "--time", "30m")
+    killed = False
 
     def is_running(task: str) -> bool:
         return states(job).get(task) == "RUNNING"
 
     wait_until(lambda: is_running("0") and n_rows(out) >= 4, 120)
     runner_of(job, "0").send_signal(signal.SIGKILL)
+    killed = True
     wait_until(lambda: is_running("1"), 120)
     n_before = n_rows(out)
     wait_until(lambda: n_rows(out) >= n_before + 4, 120)
@@ -219,5 +220,5 @@ def test_runners_that_end_in_every_way_lose_and_double_nothing(
     assert set(trainings) == {str(seed) for seed in range(N_SEEDS)}
     assert min(trainings.values()) == len(METHODS)
     assert "the time of this runner is over" in output_of(out, short)
-    assert sum(trainings.values()) <= N_CELLS + N_DEATHS
+    assert sum(trainings.values()) <= N_CELLS + int(killed)  # the kill may hit between two writes
     assert not any(holder(claims_folder(out), row.cell.id) for row in rows)
