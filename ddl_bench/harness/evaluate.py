@@ -256,6 +256,8 @@ def train(
         mark.n_advances += 1
         mark.train_s = watch.seconds
         if not mark.more:
+            if mark.index == n_points - 1:
+                checkpoint.stop.listen()  # what is left is short, and nobody else can do it
             load = meter.read()
             with phases("evaluation"):
                 # Before classifier(), which may wait for them.

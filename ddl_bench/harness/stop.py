@@ -1,8 +1,8 @@
 """Stop work in order: a worker between two epochs, a runner before its time on a machine is over.
 
 A worker that is asked to stop saves a checkpoint at the end of its epoch and ends; another goes on
-from there to the same result. One that cannot be resumed, or has not begun to train, is ended by
-the signal itself.
+from there to the same result. After the last epoch it goes on to its row. One that cannot be
+resumed, or has not begun to train, is ended by the signal itself.
 """
 
 import math
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from types import FrameType
 
 from ddl_bench.errors import UserError
 
@@ -28,17 +29,26 @@ LONGEST_S = 1e9
 
 
 class StopRequest:
-    """Whether somebody has asked this worker to stop."""
+    """Whether this worker was asked to stop: by its runner, or by Slurm, which asks all processes.
+
+    What Slurm sends to the processes of a job that it cancels, requeues or preempts is SIGTERM.
+    """
 
     def __init__(self) -> None:
         self.is_asked = False
+        self._process = os.getpid()
 
     def listen(self) -> None:
-        """Note the signal from now on, instead of being ended by it."""
-        signal.signal(SIGNAL, self._note)
+        """Note the signals from now on, instead of being ended by them."""
+        for number in (SIGNAL, signal.SIGTERM):
+            signal.signal(number, self._note)
 
-    def _note(self, *_: object) -> None:
-        self.is_asked = True
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() == self._process:
+            self.is_asked = True
+        else:  # a process of the method, which is forked from this one, and ends as others do
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
 
 class Shift:

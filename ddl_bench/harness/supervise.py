@@ -195,9 +195,15 @@ class Job:
         self.claim.release()
         self._taken.release()
 
+    def was_terminated(self) -> bool:
+        """Whether the worker was ended by SIGTERM, which the runner never sends to it."""
+        return self._process.poll() == -signal.SIGTERM
+
     def kill(self) -> None:
-        """End the worker and all its children: politely, then not."""
+        """End the worker, and all its children: politely, then not."""
         processes = self._processes()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)

@@ -9,6 +9,7 @@ from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import View
 
 POLL_EVERY_S = 0.02
+SIGNAL_WITHIN_S = 0.2  # of the first one, the last process of a job has its signal
 
 
 class Workers:
@@ -58,6 +59,8 @@ class Workers:
         queue = self._queue
         done = []
         for job in list(self.running):
+            if job.was_terminated():
+                self._ask_if_stopping(job)
             row = job.poll()
             if row is not None:
                 row = queue.with_attempts(job, row)
@@ -81,6 +84,16 @@ class Workers:
         self._curves.look(self.running)
         time.sleep(POLL_EVERY_S)
         return done
+
+    def _ask_if_stopping(self, job: Job) -> None:
+        """Take a worker that was ended for one that was asked to, where the runner is to stop too.
+
+        Slurm ends all processes of a job, and the signal to the runner may come a little later.
+        """
+        time.sleep(SIGNAL_WITHIN_S)
+        self._view.tick(self.running)
+        if self._shift.is_over():
+            job.ask_to_stop()
 
     def stop_in_order(self) -> None:
         """Ask the workers to save a checkpoint and to end; those that take longer are killed."""

@@ -1,6 +1,8 @@
 """A runner stops in order before its time is over, and the next goes on to the identical end."""
 
+import contextlib
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness.run import run
-from ddl_bench.harness.stop import SIGNAL, Shift, read_duration, seconds_of_job
+from ddl_bench.harness.stop import SIGNAL, Shift, StopRequest, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import Cell
@@ -135,3 +137,74 @@ def test_signals_stop_a_runner_in_order(number: int, tmp_path: Path) -> None:
     assert list(tmp_path.glob("work/*.checkpoint"))
     assert not list(tmp_path.glob("work/claims/*"))
     assert not list(tmp_path.glob("cells/*"))
+
+
+class Terminates(Silent):
+    """A view that, once cells train, ends their workers as Slurm does, and then asks the runner."""
+
+    def __init__(self, shift: Shift) -> None:
+        self._shift = shift
+        self._has_ended = False
+
+    def tick(self, jobs: Sequence[Job]) -> None:
+        """Send the signal to the workers that train; ask at the next call."""
+        if self._has_ended:
+            self._shift.ask()
+        progress = [job.progress() for job in jobs]
+        if progress and all(seen.fraction > 0 for seen in progress):
+            self._has_ended = True
+            for job in jobs:
+                os.kill(job.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_workers_that_slurm_ends_before_the_runner_are_left_to_the_next(
+    resumable: bool, tmp_path: Path
+) -> None:
+    shift = Shift(LONG_S)
+    view = Terminates(shift)
+    methods = f"walking[resumable={str(resumable).lower()}]"
+    assert walk(tmp_path, methods=methods, budget="900e", shift=shift, view=view) == []
+    assert bool(list(tmp_path.glob("work/*.checkpoint"))) == resumable
+
+
+@pytest.mark.parametrize("resumable", ["true", "false"])
+def test_a_worker_that_has_trained_goes_on_to_its_row(
+    resumable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "trainings"
+    monkeypatch.setenv("WALKING_LOG", str(log))
+
+    class View(Silent):
+        def tick(self, jobs: Sequence[Job]) -> None:
+            if log.exists():
+                time.sleep(0.1)  # so that the harness has seen the end of the training
+                for job in jobs:
+                    with contextlib.suppress(ProcessLookupError):  # it has ended
+                        os.kill(job.pid, signal.SIGTERM)
+
+    (row,) = walk(tmp_path / "out", methods=f"walking[resumable={resumable}]", view=View())
+    assert row.status == "ok"
+    assert log.read_text().split() == ["0"]
+
+
+def test_a_fork_of_a_worker_ends_at_the_signal() -> None:
+    request = StopRequest()
+    earlier = {number: signal.getsignal(number) for number in (SIGNAL, signal.SIGTERM)}
+    request.listen()
+    try:
+        begun, begin = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(begin, b".")  # before that, a signal may be lost
+            time.sleep(LONG_S)
+            os._exit(0)
+        os.read(begun, 1)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.is_asked
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
