@@ -61,7 +61,7 @@ def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
     """Return the cells whose kept predictions were cut off, as by a copy that was not completed."""
     torn = set()
     for cell_id in cell_ids:
-        path = folder / "cells" / f"{cell_id}.npz"
+        path = Path(folder, "cells", f"{cell_id}.npz")
         if is_torn(path):
             warn_damaged(path, "not a whole .npz file; its cell is run again")
             torn.add(cell_id)

@@ -51,7 +51,7 @@ def make_folders(folder: Path) -> None:
 
 def row_path(folder: Path, cell_id: str) -> Path:
     """Return the file of a row."""
-    return folder / "cells" / f"{cell_id}.json"
+    return Path(folder, "cells", f"{cell_id}.json")  # in one step, as for thousands of them
 
 
 def checkpoint_path(folder: Path, cell_id: str) -> Path:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -46,7 +46,7 @@ NUMBERS = (
 )
 
 
-TEXTS: dict[object, dict[str, str]] = {}  # of the settings of each line
+LINES: dict[object, "Line"] = {}  # that were met, by what tells them apart
 
 
 class Strict(BaseModel):
@@ -146,26 +146,27 @@ class Cell(Strict):
     )
 
     @cached_property
-    def texts(self) -> dict[str, str]:
-        """The settings as JSON writes them, by name: every hash of the cell is made of these.
+    def line(self) -> "Line":
+        """What the cell shares with all that have the same settings.
 
-        Cells of one line share them. Equal numbers of different types are told apart by `repr`.
+        Equal numbers of different types are told apart by `repr`.
         """
-        line = (
-            self.method, self.data, self.mirror, self.machine, repr(self.budget),
-            repr(self.splits), repr(self.params), repr(self.grid),
+        machine = self.machine
+        budget = self.budget
+        key = (
+            self.method, self.data, self.mirror, machine.device, machine.threads, machine.precision,
+            budget.epochs, budget.seconds, repr(self.splits), repr(self.params), repr(self.grid),
         )  # fmt: skip
-        if line not in TEXTS:
-            values = self.model_dump(mode="json", include=set(SETTINGS))
-            TEXTS[line] = {name: as_json(value) for name, value in values.items()}
-        return TEXTS[line]
+        if key not in LINES:
+            LINES[key] = Line(self)
+        return LINES[key]
 
-    @cached_property
+    @property
     def settings(self) -> str:
         """A hash of what was asked for, whatever the seed and the code were."""
-        return self._hash(SETTINGS)
+        return self.line.settings
 
-    @cached_property
+    @property
     def group(self) -> str:
         """What must be equal for two rows to be seeds of one line of a table, code included.
 
@@ -173,12 +174,15 @@ class Cell(Strict):
         """
         if not self.source:
             return self.settings
-        return self._hash(SETTINGS | {"source", "identity"})
+        return self.line.coded(self.source, self.identity).group
 
     @cached_property
     def id(self) -> str:
         """The name of the cell's files: a hash of what determines its result."""
-        return self.older_id or self._hash(SETTINGS | {"seed", "source", "identity"})
+        if self.older_id:
+            return self.older_id
+        coded = self.line.coded(self.source, self.identity)
+        return digest_of(f"{coded.before_seed}{self.seed}{coded.after_seed}")
 
     @property
     def threads(self) -> int:
@@ -195,18 +199,10 @@ class Cell(Strict):
         return copy
 
     def with_seed(self, seed: int) -> Self:
-        """Copy the cell with another seed, and with the hashes that do not depend on it."""
+        """Copy the cell with another seed, in the same line."""
         copy = self.model_copy(update={"seed": seed})
-        for name in ("texts", "settings", "group"):
-            copy.__dict__[name] = getattr(self, name)
+        copy.__dict__["line"] = self.line
         return copy
-
-    def _hash(self, names: frozenset[str]) -> str:
-        texts = dict(self.texts)
-        for name in names - SETTINGS:
-            texts[name] = as_json(getattr(self, name))
-        pairs = [f'"{name}": {texts[name]}' for name in sorted(texts)]
-        return digest_of(f"{{{', '.join(pairs)}}}")
 
     def command(self, *, fresh_process: bool = False) -> str:
         """Return the command line that runs this cell again."""
@@ -248,6 +244,53 @@ class Cell(Strict):
             threads=self.threads,
             precision=self.machine.precision,
         )
+
+
+class Coded(NamedTuple):
+    """What cells of one line share that were trained with the same code.
+
+    `before_seed` and `after_seed` are the text whose hash is the ID of a cell.
+    """
+
+    group: str
+    before_seed: str
+    after_seed: str
+
+
+class Line:
+    """The settings that cells share, as JSON writes them: every hash of a cell is made of these.
+
+    Parameters
+    ----------
+    cell
+        Any cell of the line.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        values = cell.model_dump(mode="json", include=set(SETTINGS))
+        self._texts = {name: as_json(value) for name, value in values.items()}
+        self._coded: dict[tuple[str, int], Coded] = {}
+        self.settings = digest_of(json_object(self._texts))
+
+    def coded(self, source: str, identity: int) -> Coded:
+        """Return what cells with this code share."""
+        code = (source, identity)
+        if code not in self._coded:
+            texts = {**self._texts, "source": as_json(source), "identity": as_json(identity)}
+            before = {name: text for name, text in texts.items() if name < "seed"}
+            after = {name: text for name, text in texts.items() if name > "seed"}
+            self._coded[code] = Coded(
+                digest_of(json_object(texts)),
+                json_object(before).removesuffix("}") + ', "seed": ',
+                ", " + json_object(after).removeprefix("{"),
+            )
+        return self._coded[code]
+
+
+def json_object(texts: Mapping[str, str]) -> str:
+    """Write an object whose values are JSON already, its keys in order."""
+    pairs = [f'"{name}": {texts[name]}' for name in sorted(texts)]
+    return f"{{{', '.join(pairs)}}}"
 
 
 def hash_of(values: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ddl_bench.plan.cell import SETTINGS, Cell
-from ddl_bench.results.rows import Row, code_of
+from ddl_bench.results.rows import NUMBERS_MEASURED, Row, code_of
 
 SETTINGS_OF_DATA = frozenset({"data", "splits"})
 SETTINGS_OF_METHOD = SETTINGS - SETTINGS_OF_DATA
@@ -45,8 +47,15 @@ class Group:
 
     def values(self, column: str) -> "pd.Series[float]":
         """Return a measured column of the rows that ended well, where it was measured."""
-        measured = np.array([getattr(row.measured, column) for row in self.ok], dtype=float)
-        return pd.Series(measured).dropna()
+        values = self._numbers[:, NUMBERS_MEASURED.index(column)]
+        return pd.Series(values[~np.isnan(values)])
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        """All that was measured of the rows that ended well, a line for each, or NaN."""
+        of_row = attrgetter(*NUMBERS_MEASURED)
+        values = [of_row(row.measured) for row in self.ok]
+        return np.array(values, dtype=float).reshape(-1, len(NUMBERS_MEASURED))
 
     @property
     def machine(self) -> str:

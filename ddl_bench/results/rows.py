@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import (
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 LARGEST_ROW = 64_000_000  # bytes
 LONGEST_REASON = 2_000  # characters
-LARGEST_NUMBER = 1e18  # that can have been measured, in whatever unit
-PERCENTAGES = ("accuracy", "val_accuracy", "official_accuracy", "best_epoch_accuracy", "recovered")
+LARGEST = 10**18  # number that can have been measured, in whatever unit
+# What a file may hold: of other numbers, such as an accuracy of 1e300, it holds no row.
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Status = Literal[
     "ok", "skipped", "not_installed", "failed", "diverged", "timeout", "oom", "crashed", "outdated"
 ]
@@ -108,61 +111,61 @@ class Measured:
         Share of the atoms that the images are made of, where these are known.
     """
 
-    n_train: int | None = None
-    n_val: int | None = None
-    n_test: int | None = None
-    accuracy: float | None = None
-    val_accuracy: float | None = None
-    official_accuracy: float | None = None
-    n_official: int | None = None
-    best_epoch_accuracy: float | None = None
-    best_epoch: int | None = None
-    n_epochs_scored: int | None = None
-    n_params: int | None = None
-    n_stored: int | None = None
-    n_buffers: int | None = None
+    n_train: Count | None = None
+    n_val: Count | None = None
+    n_test: Count | None = None
+    accuracy: Percent | None = None
+    val_accuracy: Percent | None = None
+    official_accuracy: Percent | None = None
+    n_official: Count | None = None
+    best_epoch_accuracy: Percent | None = None
+    best_epoch: Count | None = None
+    n_epochs_scored: Count | None = None
+    n_params: Count | None = None
+    n_stored: Count | None = None
+    n_buffers: Count | None = None
     size_reason: str = ""
-    flops_per_image: int | None = None
+    flops_per_image: Count | None = None
     flops_left_out: str = ""
-    train_s: float | None = None
-    train_s_per_image: float | None = None
-    train_s_per_image_pass: float | None = None
-    passes: float | None = None
-    search_s: float | None = None
+    train_s: Number | None = None
+    train_s_per_image: Number | None = None
+    train_s_per_image_pass: Number | None = None
+    passes: Number | None = None
+    search_s: Number | None = None
     over_budget: bool = False
     batch_dependent: bool = False
     stale_answers: bool = False
-    n_views: int | None = None
-    n_held: int | None = None
-    train_cpu_s: float | None = None
-    outside_s: float | None = None
-    background_cpu_s: float | None = None
+    n_views: Count | None = None
+    n_held: Count | None = None
+    train_cpu_s: Number | None = None
+    outside_s: Number | None = None
+    background_cpu_s: Number | None = None
     background: str = ""
-    unaccounted_s: float | None = None
-    n_cores_beyond: int | None = None
-    train_others: float | None = None
-    test_others: float | None = None
-    train_switches: int | None = None
-    test_switches: int | None = None
-    test_cpu_share: float | None = None
-    load_average: float | None = None
-    test_s_per_image: float | None = None
-    test_s_per_image_iqr: float | None = None
-    test_latency_s: float | None = None
-    test_latency_s_iqr: float | None = None
-    test_batch: int | None = None
-    n_test_runs: int | None = None
-    n_latency_runs: int | None = None
-    clock_mhz: float | None = None
+    unaccounted_s: Number | None = None
+    n_cores_beyond: Count | None = None
+    train_others: Number | None = None
+    test_others: Number | None = None
+    train_switches: Count | None = None
+    test_switches: Count | None = None
+    test_cpu_share: Number | None = None
+    load_average: Number | None = None
+    test_s_per_image: Number | None = None
+    test_s_per_image_iqr: Number | None = None
+    test_latency_s: Number | None = None
+    test_latency_s_iqr: Number | None = None
+    test_batch: Count | None = None
+    n_test_runs: Count | None = None
+    n_latency_runs: Count | None = None
+    clock_mhz: Number | None = None
     retimed: str = ""
     not_retimed: str = ""
-    run_test_s_per_image: float | None = None
-    run_test_latency_s: float | None = None
-    peak_memory: int | None = None
-    peak_device_memory: int | None = None
-    sparsity: float | None = None
-    reconstruction: float | None = None
-    recovered: float | None = None
+    run_test_s_per_image: Number | None = None
+    run_test_latency_s: Number | None = None
+    peak_memory: Count | None = None
+    peak_device_memory: Count | None = None
+    sparsity: Number | None = None
+    reconstruction: Number | None = None
+    recovered: Percent | None = None
     data_note: str = ""
     model_note: str = ""
 
@@ -177,9 +180,10 @@ class Outcome:
     earlier_s: float = 0.0
 
 
-COLUMNS_MEASURED = frozenset(field.name for field in dataclasses.fields(Measured))
-COUNTS = sorted(name for name in COLUMNS_MEASURED if name.startswith("n_"))
-NUMERIC = (int, float)
+TYPE_OF_COLUMN = {field.name: str(field.type) for field in dataclasses.fields(Measured)}
+COLUMNS_MEASURED = frozenset(TYPE_OF_COLUMN)
+NUMBERS_MEASURED = tuple(name for name, text in TYPE_OF_COLUMN.items() if "None" in text)
+PERCENTAGES = frozenset(name for name, text in TYPE_OF_COLUMN.items() if "Percent" in text)
 
 
 class Row(BaseModel):
@@ -213,10 +217,10 @@ class Row(BaseModel):
     reason: str = ""
     chosen: dict[str, Any] = {}
     measured: Measured = Measured()
-    wall_s: float | None = None
+    wall_s: Number | None = None
     resumed: int = 0
     failed_attempts: tuple[str, ...] = ()
-    phases: dict[str, float] = {}
+    phases: dict[str, Number] = {}
     started: str = ""
     provenance: dict[str, Any] = {}
 
@@ -245,7 +249,6 @@ def read_row(path: Path) -> Row | None:
     """
     try:
         row = row_in(read_regular(path, LARGEST_ROW), path.stem)
-        check_numbers(row)
     except FileNotFoundError:
         return None
     except RecursionError:
@@ -273,20 +276,6 @@ def damage_in(path: Path, error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error).removeprefix(f"{name_of(path)}: ")
     return f"not a row: {brief(error)}"
-
-
-def check_numbers(row: Row) -> None:
-    """Raise UserError for numbers that cannot have been measured, such as an accuracy of 1e300."""
-    measured = vars(row.measured)
-    for name, value in {**measured, **row.phases, "wall_s": row.wall_s}.items():
-        if isinstance(value, NUMERIC) and not abs(value) <= LARGEST_NUMBER:
-            raise UserError(f"{name} is {value:g}, which cannot have been measured")
-    for name in PERCENTAGES:
-        if not 0 <= (measured.get(name) or 0) <= 100:
-            raise UserError(f"{name} is {measured[name]:g}; expected 0 to 100 percent")
-    for name in COUNTS:
-        if (measured[name] or 0) < 0:
-            raise UserError(f"{name} is {measured[name]}; expected no negative number")
 
 
 def known(values: dict[str, Any], cell_id: str) -> dict[str, Any]:
