@@ -35,6 +35,9 @@ IMPORTED = (
     "torch",
     "torch._dynamo",
 )
+# Signals to all processes of a terminal or a job, which the runner alone answers. This process ends
+# with it, and no earlier, as all workers end with this one.
+FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ class ForkServer:
     def serve(self) -> None:
         """Answer requests until the runner is gone, then end all that is left."""
         worker.adopt_orphans()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in FOR_THE_RUN:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
@@ -116,7 +119,7 @@ class ForkServer:
             server = os.getppid()
             os.setsid()
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            for number in (*FOR_THE_RUN, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             log = os.open(request.log, os.O_WRONLY | os.O_APPEND)

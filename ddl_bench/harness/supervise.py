@@ -195,9 +195,9 @@ class Job:
         self.claim.release()
         self._taken.release()
 
-    def was_terminated(self) -> bool:
-        """Whether the worker was ended by SIGTERM, which the runner never sends to it."""
-        return self._process.poll() == -signal.SIGTERM
+    def was_stopped_by_others(self) -> bool:
+        """Whether the worker has stopped, or was ended by SIGTERM, though nobody asked here."""
+        return not self.is_asked and self._process.poll() in {stop.EXIT_CODE, -signal.SIGTERM}
 
     def kill(self) -> None:
         """End the worker, and all its children: politely, then not."""

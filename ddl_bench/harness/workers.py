@@ -59,7 +59,7 @@ class Workers:
         queue = self._queue
         done = []
         for job in list(self.running):
-            if job.was_terminated():
+            if job.was_stopped_by_others():
                 self._ask_if_stopping(job)
             row = job.poll()
             if row is not None:
@@ -86,9 +86,9 @@ class Workers:
         return done
 
     def _ask_if_stopping(self, job: Job) -> None:
-        """Take a worker that was ended for one that was asked to, where the runner is to stop too.
+        """Take a worker that has stopped for one that was asked to, if the runner is to stop too.
 
-        Slurm ends all processes of a job, and the signal to the runner may come a little later.
+        Slurm asks all processes of a job, and the signal to the runner may come a little later.
         """
         time.sleep(SIGNAL_WITHIN_S)
         self._view.tick(self.running)

@@ -20,6 +20,7 @@ from ddl_bench.results.stats.networks import TheseNetworks, these_networks
 from ddl_bench.results.stats.power import detectable
 from ddl_bench.results.stats.welch import (
     LEVEL,
+    MOST_PERMUTED,
     SEEDS_FOR_INTERVAL,
     SEEDS_FOR_PERMUTATION,
     SEEDS_FOR_VERDICT,
@@ -49,7 +50,7 @@ class Comparison:
     p
         Of no difference, by the same test.
     p_permutation
-        The same by the exact permutation of runs, from 4 + 4 runs on.
+        The same by the permutation of runs: from 4 + 4 runs on, up to 100 of each.
     family, p_family
         The comparisons that are judged together, and p corrected for their number.
     detectable
@@ -260,7 +261,8 @@ def with_runs(record: Comparison, a: Group, b: Group) -> Comparison:
         return record
     result = welch(sample_a, sample_b)
     record = replace(record, low=result.low, high=result.high, p=result.p)
-    if record.n_seeds < SEEDS_FOR_PERMUTATION:
+    few = record.n_seeds < SEEDS_FOR_PERMUTATION
+    if few or max(sample_a.n, sample_b.n) > MOST_PERMUTED:
         return record
     return replace(record, p_permutation=permutation(values_a, values_b))
 

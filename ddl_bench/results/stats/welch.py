@@ -11,6 +11,7 @@ SEEDS_FOR_INTERVAL = 3  # each method needs as many for an interval,
 SEEDS_FOR_PERMUTATION = 4  # a permutation,
 SEEDS_FOR_VERDICT = 5  # and a verdict
 MOST_SPLITS = 4_000  # of the runs, as of 7 + 7; of more, so many are drawn
+MOST_PERMUTED = 100  # runs of each method, beyond which Welch's test says the same
 MOST_FREEDOM = 1e6  # degrees of freedom where there is no error at all
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ddl_bench.errors import UserError
@@ -119,8 +120,10 @@ def test_cells_that_do_not_fit_run_only_if_they_can_be_resumed(tmp_path: Path) -
     assert checkpoints == [left[True]]
 
 
+@pytest.mark.parametrize("to_all", [False, True])
 @pytest.mark.parametrize("number", [SIGNAL, signal.SIGTERM])
-def test_signals_stop_a_runner_in_order(number: int, tmp_path: Path) -> None:
+def test_signals_stop_a_runner_in_order(number: int, to_all: bool, tmp_path: Path) -> None:
+    """Also those that Slurm sends to all processes of a job, the runner last."""
     command = [
         *(sys.executable, "-m", "ddl_bench", "run", "--plugin", str(PLUGIN)),
         *("--methods", "walking", "--seeds", "0", "--budget", "900e", "--threads", "1"),
@@ -130,7 +133,13 @@ def test_signals_stop_a_runner_in_order(number: int, tmp_path: Path) -> None:
     deadline = time.monotonic() + LONG_S
     while not list(tmp_path.glob("work/*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.1)
+    server, worker = psutil.Process(process.pid).children(recursive=True)
+    if to_all:
+        worker.send_signal(number)
+        server.send_signal(number)
+        time.sleep(0.05)
     process.send_signal(number)
+    assert server.status() != psutil.STATUS_ZOMBIE  # as all workers end with it
     output, _ = process.communicate(timeout=LONG_S)
     assert process.returncode == 0
     assert "1 cell left for the next one" in output
@@ -150,6 +159,7 @@ class Terminates(Silent):
         """Send the signal to the workers that train; ask at the next call."""
         if self._has_ended:
             self._shift.ask()
+            return
         progress = [job.progress() for job in jobs]
         if progress and all(seen.fraction > 0 for seen in progress):
             self._has_ended = True

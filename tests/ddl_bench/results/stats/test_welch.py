@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from ddl_bench.results.stats.welch import Sample, permutation, welch
+from ddl_bench.results.stats.welch import MOST_PERMUTED, Sample, permutation, welch
 
 
 @given(
@@ -58,3 +58,12 @@ def test_permutation_of_many_runs_is_drawn() -> None:
     b = np.random.default_rng(1).normal(0.0, 1, 30).tolist()
     expected = scipy_stats.ttest_ind(a, b).pvalue
     assert permutation(a, b) == pytest.approx(expected, abs=0.02)
+
+
+def test_of_many_runs_welch_says_the_same() -> None:
+    rng = np.random.default_rng(3)
+    for shift in (0.0, 0.2, 0.4):
+        a = rng.normal(shift, 1, MOST_PERMUTED)
+        b = rng.normal(0, 2, MOST_PERMUTED)
+        of_welch = welch(Sample.of(a.tolist()), Sample.of(b.tolist())).p
+        assert permutation(a.tolist(), b.tolist()) == pytest.approx(of_welch, abs=0.02)
