@@ -1,8 +1,13 @@
 """Accuracy while training: all methods in one figure, or in panels where they are many."""
 
+import ast
+from importlib.metadata import EntryPoint
+
 from matplotlib.figure import Figure
 
-from ddl_bench import describe, registry
+from ddl_bench import registry
+from ddl_bench.plan import sources
+from ddl_bench.plan.normal_form import is_about
 from ddl_bench.results.groups import Group
 from reports.figures.outcomes import Outcomes, Point
 from reports.figures.panels import draw_panels
@@ -37,7 +42,23 @@ def draw_curves(outcomes: Outcomes) -> Figure | None:
 
 def families(groups: list[Group]) -> dict[str, str]:
     """Return the family of each line; methods of plugins are "other" unless they are installed."""
-    known = registry.methods()
+    known = registry.entries(registry.METHODS)
     used = {group.cell.method for group in groups}
-    family_of = {name: describe.method(name)["family"] for name in used if name in known}
+    family_of = {name: written_family(known[name]) for name in used if name in known}
     return {group.name: family_of.get(group.cell.method) or "other" for group in groups}
+
+
+def written_family(entry: EntryPoint) -> str:
+    """Read the family of an installed method in its source; empty where that does not say it.
+
+    To import the method would take seconds and half a gigabyte.
+    """
+    path = sources.locate(entry.module)
+    definitions = sources.read(path).definitions if path else {}
+    for definition in definitions.get(entry.attr, []):
+        for statement in filter(is_about, getattr(definition, "body", [])):
+            for node in ast.walk(statement):
+                is_family = isinstance(node, ast.keyword) and node.arg == "family"
+                if is_family and isinstance(node.value, ast.Constant):
+                    return str(node.value.value)
+    return ""

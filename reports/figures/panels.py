@@ -16,6 +16,7 @@ from reports.figures.style import FAINT, INK, looks, new_figure
 
 N_COLUMNS = 3
 ROW_INCHES = 2.7
+LEAST = 1e-6  # cost that has a place on a logarithmic axis
 
 
 def draw_panels(points: list[Point], families: Mapping[str, str], label: str, split: str) -> Figure:
@@ -44,13 +45,14 @@ def draw_panels(points: list[Point], families: Mapping[str, str], label: str, sp
     grid = figure.subplots(n_rows, N_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[len(names) :]:
         axes.set_axis_off()
-    least = float(data["x"].quantile(0.02))
+    least = max(float(data["x"].quantile(0.02)), LEAST)
+    most = max(float(data["x"].max()), least)
     for family, axes in zip(names, grid, strict=False):
         draw_background(axes, data)
         lines = data[data["family"] == family]
         means = draw_family(axes, lines, ends, least)
         axes.set(title=family, xscale="log", xlabel=label, ylabel=f"{split} accuracy (%)")
-        axes.set_xlim(least, data["x"].max() * 8)  # names stand on the right
+        axes.set_xlim(least, most * 8)  # names stand on the right
         axes.xaxis.set_major_formatter(EngFormatter("s", 0))
         sns.despine(ax=axes)
         figure.draw_without_rendering()

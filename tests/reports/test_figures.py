@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
+from ddl_bench import describe, registry
 from reports.figures.confusion import draw_confusion
+from reports.figures.curves import written_family
 from reports.figures.error_curves import draw_errors
 from reports.figures.names import write_names
 from reports.figures.outcomes import Outcome, Outcomes, Point
@@ -143,6 +145,19 @@ def test_a_line_of_a_panel_ends_at_the_mean_over_its_seeds() -> None:
     figure = draw_panels(points, {"a": "one", "b": "two"}, "seconds of training time", "test")
     drawn = [np.asarray(line.get_data()).T.tolist() for axes in figure.axes for line in axes.lines]
     assert [line for line in drawn if len(line) == 1] == [[[3, 65]], [[3, 65]]]
+
+
+def test_panels_have_a_place_for_costs_of_zero() -> None:
+    points = [Point("a", 0, x, 50.0) for x in (0.0, 0.0, 2.0)] + [Point("b", 0, 0.0, 60.0)]
+    figure = draw_panels(points, {"a": "one", "b": "two"}, "seconds", "test")
+    assert all(axes.get_xlim()[0] > 0 for axes in figure.axes if axes.axison)
+
+
+def test_families_are_those_that_the_methods_state() -> None:
+    """As read in their sources, without torch."""
+    stated = {record["name"]: record["family"] for record in describe.methods()}
+    installed = registry.entries(registry.METHODS)
+    assert {name: written_family(entry) for name, entry in installed.items()} == stated
 
 
 @given(
