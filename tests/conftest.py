@@ -12,15 +12,28 @@ from typer.testing import CliRunner
 
 from ddl_bench.api import Budget, Method, Task
 from ddl_bench.cli import main as cli
+from ddl_bench.data import ImageSet
 from ddl_bench.data.digits import digits
-from ddl_bench.data.splits import Splits, split
+from ddl_bench.data.splits import Splits, cut, split
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
 from ddl_bench.results.rows import COLUMNS_MEASURED, Measured, Row, write_row
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "tests" / "plugins"
-DIGITS, TEST, _ = split("digits", digits(Path()), Splits())
+N_HELD_OUT = 360
+
+
+def held_out(images: ImageSet) -> ImageSet:
+    """Take images to test on from the training images, so that no threshold knows the others."""
+    train, test = cut(images.y_train, N_HELD_OUT)
+    x, y = images.x_train, images.y_train
+    return dataclasses.replace(
+        images, x_train=x[train], y_train=y[train], x_test=x[test], y_test=y[test]
+    )
+
+
+DIGITS, HELD_OUT, _ = split("digits", held_out(digits(Path())), Splits())
 EPOCHS = BudgetSpec(epochs=30, seconds=None)
 
 

@@ -24,7 +24,7 @@ from ddl_bench.training.fastnet import shift_norm
 from ddl_bench.training.network import Network
 
 NAMES = sorted(entry.name for entry in entry_points(group=METHODS))
-TASK, TEST = toy_task()
+TASK, HELD_OUT = toy_task()
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "std")
 OF_SOLVERS = ("floor", "lipschitz", "n_projected")
 OUTSIDE_TORCH = "the library dictlearn does not tell its operations"
@@ -71,7 +71,7 @@ def test_size_and_operations_follow_the_rules(name: str) -> None:
     assert isinstance(classifier, HasSize)
     assert size.n_params is not None
     assert size.n_stored is not None
-    operations = flops(classifier, TEST.X[:1])
+    operations = flops(classifier, HELD_OUT.X[:1])
     assert operations.left_out == LEFT_OUT.get(name, "")
     assert (operations.n is None) == (operations.left_out == OUTSIDE_TORCH)
     if not isinstance(classifier, Keepable):
@@ -130,7 +130,7 @@ class Declared:
 
 
 def test_declared_operations_are_taken() -> None:
-    assert flops(Declared(12), TEST.X[:1]) == Flops(12)
-    assert flops(Declared(Flops(7, "sorting")), TEST.X[:1]) == Flops(7, "sorting")
-    assert flops(lambda X: torch.zeros(len(X), 2), TEST.X[:1]) == Flops(None)
-    assert flops(lambda X: X.flatten(1).float() @ torch.ones(64, 2), TEST.X[:1]) == Flops(256)
+    assert flops(Declared(12), HELD_OUT.X[:1]) == Flops(12)
+    assert flops(Declared(Flops(7, "sorting")), HELD_OUT.X[:1]) == Flops(7, "sorting")
+    assert flops(lambda X: torch.zeros(len(X), 2), HELD_OUT.X[:1]) == Flops(None)
+    assert flops(lambda X: X.flatten(1).float() @ torch.ones(64, 2), HELD_OUT.X[:1]) == Flops(256)

@@ -27,7 +27,7 @@ from baselines.methods.stacked import StackedMethod
 from baselines.pursuit.encode import encode
 from ddl_bench.api import Budget, Flops, Split, Task
 from ddl_bench.registry import fields
-from tests.conftest import DIGITS, TEST, Clock, fit
+from tests.conftest import DIGITS, HELD_OUT, Clock, fit
 
 
 def small(**options: Any) -> SDL:
@@ -42,7 +42,7 @@ def few(n: int, *, n_val: int = 20, mirror: bool = False, copies: int = 1) -> Ta
     return dataclasses.replace(DIGITS, train=train, val=val, mirror=mirror)
 
 
-def accuracy(classifier: Any, test: Split = TEST) -> float:
+def accuracy(classifier: Any, test: Split = HELD_OUT) -> float:
     return float((classifier(test.X).argmax(1) == test.y).float().mean())
 
 
@@ -135,24 +135,24 @@ def test_other_stacks_learn_digits_and_come_back_from_their_state(method: SDL) -
     assert accuracy(classifier) > 0.9
     again = method.restore(classifier.state(), few(0, n_val=0))
     # On another number of threads the pursuit stops elsewhere within its tolerance.
-    torch.testing.assert_close(again(TEST.X), classifier(TEST.X), atol=1e-3, rtol=0)
+    torch.testing.assert_close(again(HELD_OUT.X), classifier(HELD_OUT.X), atol=1e-3, rtol=0)
     size = classifier.size()
     counted = (size.n_stored or 0) + (size.n_buffers or 0)
     assert counted == sum(value.numel() for value in classifier.state().values())
-    assert classifier(TEST.X[:0]).shape == (0, 10)
+    assert classifier(HELD_OUT.X[:0]).shape == (0, 10)
 
 
 def test_codes_of_the_first_layer_satisfy_the_optimality_conditions_of_the_lasso() -> None:
     method = small(lmbd=0.15)
     classifier = fit(method, few(200))
-    signals, codes = classifier.layers[0].codes(TEST.X[:20])
+    signals, codes = classifier.layers[0].codes(HELD_OUT.X[:20])
     D = classifier.layers[0].D.numpy()
     dense = codes.toarray()
     assert np.allclose(np.linalg.norm(D, axis=0), 1, atol=1e-4)
     correlation = (signals - dense @ D.T) @ D
     assert np.abs(correlation).max() < 0.15 + 2e-3
     assert np.abs(correlation - 0.15 * np.sign(dense))[dense != 0].max() < 2e-3
-    stats = classifier.code_stats(TEST.X[:20])
+    stats = classifier.code_stats(HELD_OUT.X[:20])
     assert (stats.n_nonzero, stats.n_entries) == (np.count_nonzero(dense), dense.size)
     assert stats.squared_norm == pytest.approx((signals**2).sum(), rel=1e-4)
     assert stats.squared_error == pytest.approx(((signals - dense @ D.T) ** 2).sum(), rel=1e-4)
@@ -242,7 +242,7 @@ def test_exact_ksvd_and_fista_read_digits() -> None:
     classifier = fit(method, few(700, n_val=0))
     assert accuracy(classifier) > 0.9
     again = method.restore(classifier.state(), few(0, n_val=0))
-    torch.testing.assert_close(again(TEST.X), classifier(TEST.X), atol=1e-3, rtol=0)
+    torch.testing.assert_close(again(HELD_OUT.X), classifier(HELD_OUT.X), atol=1e-3, rtol=0)
 
 
 def test_penalty_and_count_are_for_learner_and_coder_together() -> None:
@@ -259,7 +259,7 @@ def test_atoms_are_shown_as_filters_of_pixels() -> None:
     atoms = torch.from_numpy(classifier.atoms())
     assert atoms.shape == (24, 3, 4, 4)
     layer = classifier.layers[0]
-    patch = extract(TEST.X[:1].expand(-1, 3, -1, -1), 4, 1)[5:6]
+    patch = extract(HELD_OUT.X[:1].expand(-1, 3, -1, -1), 4, 1)[5:6]
     centred = patch - patch.mean()
     normalised = (
         centred / (centred.square().mean() + layer.whitening.floor).sqrt() - layer.whitening.mean
@@ -306,7 +306,7 @@ def test_time_that_runs_short_cuts_learning_and_encoding(
         steps.clear()
         training.advance(clock)
         assert (len(steps), encoded[-1]) == (n_steps, n_rows)
-        assert training.classifier()(TEST.X[:3]).shape == (3, 10)
+        assert training.classifier()(HELD_OUT.X[:3]).shape == (3, 10)
 
 
 def test_mirror_images_train_the_readout_where_the_task_allows_them(encoded: list[int]) -> None:

@@ -30,7 +30,7 @@ from baselines.methods.ml_csc import LAYOUTS, MLCNN, MLFISTA, MLISTA, MLLISTA
 from ddl_bench.api import HasCodes, Split, Task
 from ddl_bench.errors import UserError
 from ddl_bench.training.method import NetworkMethod
-from tests.conftest import DIGITS, TEST, fit
+from tests.conftest import DIGITS, HELD_OUT, fit
 
 Array = NDArray[np.float64]
 THREE = Layout((CodedMaps(5, 4, 2, 1), CodedMaps(6, 3, 1, 0), CodedMaps(4, 2, 2, 0)))
@@ -542,11 +542,11 @@ def test_digits_are_learned_and_codes_counted(
     method: NetworkMethod, epochs: int, least: float
 ) -> None:
     classifier = fit(method, epochs=epochs)
-    assert 100 * float((classifier(TEST.X).argmax(1) == TEST.y).double().mean()) >= least
+    assert 100 * float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).double().mean()) >= least
     assert isinstance(classifier, HasCodes)
-    stats = classifier.code_stats(TEST.X)
+    stats = classifier.code_stats(HELD_OUT.X)
     module: Any = vars(classifier)["module"]
-    dictionary, signals, codes = module.first_codes(TEST.X)
+    dictionary, signals, codes = module.first_codes(HELD_OUT.X)
     x = columns(signals)
     error = x - matrix(dictionary, (8, 8)) @ columns(codes)
     expected = (codes.count_nonzero(), codes.numel(), (error**2).sum(), (x**2).sum())

@@ -22,7 +22,7 @@ from baselines.methods.sparse_lstm import SparseLSTM
 from baselines.pursuit.encode import encode
 from ddl_bench.errors import UserError
 from ddl_bench.training.method import NetworkMethod
-from tests.conftest import DIGITS, TEST, Clock, fit
+from tests.conftest import DIGITS, HELD_OUT, Clock, fit
 
 FORMS: tuple[Form, ...] = ("shared", "tied", "untied", "coupled")
 
@@ -190,7 +190,7 @@ def test_free_gates_follow_the_cell_of_the_sparse_lstm_on_images() -> None:
 
 def test_the_cnn_codes_its_own_features() -> None:
     net = CNNLISTANet(1, 3, [4, 8], 12, 3, "shared").eval().double()
-    signals, codes, D = net.coded(TEST.X[:5])
+    signals, codes, D = net.coded(HELD_OUT.X[:5])
     assert signals.shape == (5 * 16, 8)
     lipschitz = torch.linalg.eigvalsh(D.T @ D)[-1]
     torch.testing.assert_close(
@@ -201,7 +201,7 @@ def test_the_cnn_codes_its_own_features() -> None:
     )
     maps = codes.view(5, 16, 12)
     pooled = torch.cat([maps.clamp(min=0), -maps.clamp(max=0)], 2).mean(1)
-    torch.testing.assert_close(net(TEST.X[:5]), net.readout(pooled), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(net(HELD_OUT.X[:5]), net.readout(pooled), atol=1e-6, rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=20)
@@ -260,9 +260,9 @@ def test_they_read_digits_and_count_their_codes(
     method: NetworkMethod, epochs: int, bar: float
 ) -> None:
     classifier = fit(method, epochs=epochs)
-    assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > bar
-    stats = classifier.code_stats(TEST.X)
-    signals, codes, D = classifier.module.coded(TEST.X)
+    assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > bar
+    stats = classifier.code_stats(HELD_OUT.X)
+    signals, codes, D = classifier.module.coded(HELD_OUT.X)
     if isinstance(classifier.module, LISTALayer):
         torch.testing.assert_close(
             codes, classifier.module.signal_codes(signals), atol=1e-4, rtol=1e-3

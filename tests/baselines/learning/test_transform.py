@@ -23,7 +23,7 @@ from baselines.methods.adl import ADL
 from baselines.methods.adl_sdl import ADLSDL
 from baselines.pursuit.compiled import Array
 from ddl_bench.api import Split
-from tests.conftest import DIGITS, TEST, fit
+from tests.conftest import DIGITS, HELD_OUT, fit
 
 
 def samples_and_codes(seed: int, n: int, n_samples: int) -> tuple[Array, Array]:
@@ -140,17 +140,17 @@ def test_samples_of_two_kinds_get_a_transform_each() -> None:
 @pytest.mark.parametrize("method", [ADL(), ADLSDL(n_layers=3, patch=3)])
 def test_stacks_read_digits_and_come_back_from_their_state(method: ADL | ADLSDL) -> None:
     classifier = fit(method)
-    assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > 0.965
-    nothing = Split(X=TEST.X[:0], y=TEST.y[:0])
+    assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > 0.965
+    nothing = Split(X=HELD_OUT.X[:0], y=HELD_OUT.y[:0])
     again: Any = method.restore(
         classifier.state(), dataclasses.replace(DIGITS, train=nothing, val=nothing)
     )
-    assert torch.equal(again(TEST.X), classifier(TEST.X))
-    stats, others = classifier.code_stats(TEST.X), again.code_stats(TEST.X)
+    assert torch.equal(again(HELD_OUT.X), classifier(HELD_OUT.X))
+    stats, others = classifier.code_stats(HELD_OUT.X), again.code_stats(HELD_OUT.X)
     assert stats == others
     assert 0.05 < stats.n_nonzero / stats.n_entries < 0.5
     assert stats.squared_error < 0.3 * stats.squared_norm
-    signals, codes = classifier.layers[0].codes(TEST.X[:2])
+    signals, codes = classifier.layers[0].codes(HELD_OUT.X[:2])
     V = signals @ classifier.layers[0].D.numpy()
     limit = method.threshold / signals.shape[1] ** 0.5
     assert np.array_equal(codes.toarray(), hard_threshold(V, limit))
@@ -159,7 +159,7 @@ def test_stacks_read_digits_and_come_back_from_their_state(method: ADL | ADLSDL)
 def test_the_last_layer_of_the_mixed_stack_is_a_pursuit() -> None:
     classifier = fit(ADLSDL())
     deep = classifier.layers[1]
-    signals, codes = deep.codes(classifier.layers[0](TEST.X[:3]))
+    signals, codes = deep.codes(classifier.layers[0](HELD_OUT.X[:3]))
     corr = (signals - codes @ deep.D.numpy().T) @ deep.D.numpy()
     # dual feasible up to the pursuit's tolerance, so no thresholded analysis
     assert np.abs(corr).max() < 0.1 * 1.1

@@ -16,7 +16,7 @@ from baselines.pursuit.encode import encode
 from ddl_bench.api import Flops, HasAtoms, HasCodes, Split, Task
 from ddl_bench.errors import Diverged
 from ddl_bench.training.recipe import RecipeOptions
-from tests.conftest import TEST, fit
+from tests.conftest import HELD_OUT, fit
 
 
 def images(n: int, shape: tuple[int, int, int], n_classes: int = 10) -> Task:
@@ -29,13 +29,13 @@ def images(n: int, shape: tuple[int, int, int], n_classes: int = 10) -> Task:
 
 
 def accuracy(classifier: Any) -> float:
-    return 100 * float((classifier(TEST.X).argmax(1) == TEST.y).double().mean())
+    return 100 * float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).double().mean())
 
 
 @pytest.mark.parametrize(
     ("method", "epochs", "least"),
     [
-        (DDL(width=24), 3, 92),
+        (DDL(width=24), 4, 92),
         (TaskDriven(), 3, 92),
         (SCN(width=4), 3, 80),
         (DDLGreedy(n_iter=20), 1, 97),
@@ -46,7 +46,7 @@ def test_digits_are_read(method: Any, epochs: int, least: float) -> None:
     assert accuracy(classifier) >= least
     assert isinstance(classifier, HasCodes)
     assert isinstance(classifier, HasAtoms)
-    stats = classifier.code_stats(TEST.X[:50])
+    stats = classifier.code_stats(HELD_OUT.X[:50])
     assert 0 < stats.n_nonzero < 0.6 * stats.n_entries, "sparse"
     assert 0 < stats.squared_error < 0.8 * stats.squared_norm, "and still a representation"
 
@@ -129,7 +129,7 @@ def test_codes_are_those_of_the_pursuit_and_add_up_over_layers() -> None:
     classifier = fit(DDL(depth=2, width=8), images(64, (2, 8, 8)), epochs=2)
     sums = np.zeros(4)
     net = classifier.module
-    X = TEST.X[:10].expand(-1, 2, -1, -1)
+    X = HELD_OUT.X[:10].expand(-1, 2, -1, -1)
     maps = net.normalise(X)
     for layer in net.codings:
         signals = layer.signals(maps).detach()
@@ -150,12 +150,12 @@ def test_codes_are_those_of_the_pursuit_and_add_up_over_layers() -> None:
 def test_task_driven_is_ddl_with_one_layer_and_greedy_is_sdl() -> None:
     task = images(60, (1, 8, 8), 3)
     one_layer = DDL(depth=1, width=TaskDriven().width, recipe=RecipeOptions(lr=0.1))
-    ours = fit(TaskDriven(), task, epochs=2)(TEST.X[:50])
-    theirs = fit(one_layer, task, epochs=2)(TEST.X[:50])
+    ours = fit(TaskDriven(), task, epochs=2)(HELD_OUT.X[:50])
+    theirs = fit(one_layer, task, epochs=2)(HELD_OUT.X[:50])
     assert torch.equal(ours, theirs)
     assert torch.unique(ours).numel() > 3
     options: dict[str, Any] = {"n_layers": 1, "n_atoms": 16, "n_iter": 3, "n_samples": 1000}
-    greedy, stacked = (fit(kind(**options), task)(TEST.X[:50]) for kind in (DDLGreedy, SDL))
+    greedy, stacked = (fit(kind(**options), task)(HELD_OUT.X[:50]) for kind in (DDLGreedy, SDL))
     assert torch.equal(greedy, stacked)
 
 

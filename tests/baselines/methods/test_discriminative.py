@@ -10,7 +10,7 @@ import torch
 from baselines.methods.discriminative import DKSVD, DPL, LCKSVD, SRC, Discriminative
 from baselines.pursuit.encode import encode
 from ddl_bench.api import Split
-from tests.conftest import DIGITS, TEST, fit
+from tests.conftest import DIGITS, HELD_OUT, fit
 
 library: Any = pytest.importorskip(
     "dictlearn.classification", reason="the extra `dictlearn` is not installed"
@@ -59,22 +59,24 @@ def test_predictions_and_scores_are_those_of_the_library(
     X = unit(DIGITS.train.X[torch.from_numpy(order)])
     y = DIGITS.train.y.numpy()[order]
     theirs = getattr(library, f"{name}Classifier")(**options).fit(X, y)
-    scores = fit(method, seed=3)(TEST.X)
-    assert scores.argmax(1).tolist() == theirs.predict(unit(TEST.X)).tolist()
-    np.testing.assert_allclose(scores.numpy(), theirs.decision_function(unit(TEST.X)), atol=1e-9)
+    scores = fit(method, seed=3)(HELD_OUT.X)
+    assert scores.argmax(1).tolist() == theirs.predict(unit(HELD_OUT.X)).tolist()
+    np.testing.assert_allclose(
+        scores.numpy(), theirs.decision_function(unit(HELD_OUT.X)), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(("kind", "bar"), list(zip(KINDS, (0.97, 0.95, 0.95, 0.96), strict=True)))
 def test_digits(kind: type[Discriminative], bar: float) -> None:
     classifier = fit(kind())
-    assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > bar
+    assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > bar
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> None:
     """Set all else to nonsense: the scores stay; the arrays counted are all there is beside it."""
     classifier = fit(kind(n_samples=600))
-    before = classifier(TEST.X)
+    before = classifier(HELD_OUT.X)
     model = classifier.model
     counted = 0
     for name, value in list(vars(model).items()):
@@ -82,7 +84,7 @@ def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> Non
             counted += sum(map(np.size, value))
         elif isinstance(value, np.ndarray) and name not in ("classes_", "atom_classes_"):
             setattr(model, name, np.full_like(value, np.nan))
-    assert torch.equal(classifier(TEST.X), before)
+    assert torch.equal(classifier(HELD_OUT.X), before)
     size = classifier.size()
     assert size.n_params == size.n_stored == counted > 0
     assert size.n_buffers == (600 if kind is SRC else 0)
@@ -91,7 +93,7 @@ def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> Non
 def test_features_of_patches() -> None:
     few = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[:500], y=DIGITS.train.y[:500]))
     classifier = fit(DPL(features="patches"), few)
-    assert float((classifier(TEST.X).argmax(1) == TEST.y).float().mean()) > 0.9
+    assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > 0.9
     (layer,) = classifier.layers
     parts = (layer.whitening.mean, layer.whitening.matrix, layer.D)
     arrays = sum(sum(map(np.size, getattr(classifier.model, name))) for name in classifier.arrays)
@@ -100,11 +102,11 @@ def test_features_of_patches() -> None:
 
 def test_codes_are_those_that_the_scores_come_from() -> None:
     classifier = fit(DKSVD(n_atoms=60, n_iter=2, n_samples=500))
-    stats = classifier.code_stats(TEST.X)
+    stats = classifier.code_stats(HELD_OUT.X)
     model = classifier.model
-    signals = unit(TEST.X)
+    signals = unit(HELD_OUT.X)
     codes = np.asarray(encode(signals, model.dictionary_.T, n_nonzero=6).codes)
-    assert np.allclose(codes @ model.classifier_.T, classifier(TEST.X).numpy(), atol=1e-6)
+    assert np.allclose(codes @ model.classifier_.T, classifier(HELD_OUT.X).numpy(), atol=1e-6)
     assert (stats.n_nonzero, stats.n_entries) == ((codes != 0).sum(), 360 * 60)
     assert stats.squared_error == pytest.approx(
         np.square(signals - codes @ model.dictionary_).sum()
@@ -117,10 +119,10 @@ def test_an_image_is_made_by_the_dictionary_of_its_class(n_classes: int) -> None
     kept = DIGITS.train.y < n_classes
     some = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[kept], y=DIGITS.train.y[kept]))
     classifier = fit(DPL(n_atoms=4 * n_classes), some)
-    stats = classifier.code_stats(TEST.X)
+    stats = classifier.code_stats(HELD_OUT.X)
     model = classifier.model
     error = 0.0
-    for x, label in zip(unit(TEST.X), classifier(TEST.X).argmax(1).tolist(), strict=True):
+    for x, label in zip(unit(HELD_OUT.X), classifier(HELD_OUT.X).argmax(1).tolist(), strict=True):
         error += np.square(
             x - model.dictionaries_[label] @ model.encoders_[4 * label :][:4] @ x
         ).sum()
@@ -135,8 +137,8 @@ def test_missing_classes_and_black_images() -> None:
     X[:3] = 0
     pair = dataclasses.replace(DIGITS, train=Split(X=X, y=DIGITS.train.y[kept]))
     for kind in KINDS:
-        scores = fit(kind(), pair)(torch.cat([TEST.X, X[:1]]))
+        scores = fit(kind(), pair)(torch.cat([HELD_OUT.X, X[:1]]))
         assert torch.isfinite(scores).all()
         assert set(scores.argmax(1).tolist()) <= {0, 1}
-        right = scores[:-1][TEST.y < 2].argmax(1) == TEST.y[TEST.y < 2]
+        right = scores[:-1][HELD_OUT.y < 2].argmax(1) == HELD_OUT.y[HELD_OUT.y < 2]
         assert right.float().mean() > 0.95

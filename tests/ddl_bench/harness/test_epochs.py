@@ -12,7 +12,7 @@ from ddl_bench.harness.epochs import KeptEpochs, is_asked_for
 from ddl_bench.harness.scoring import accuracy, scores_of
 from ddl_bench.results.rows import load_rows
 from ddl_bench.training.recipe import RecipeOptions
-from tests.conftest import DIGITS, TEST, Clock, ddl_bench
+from tests.conftest import DIGITS, HELD_OUT, Clock, ddl_bench
 
 BASE = RecipeOptions(base="wrn-base")
 SCORED = RecipeOptions(base="wrn-base", score_epochs=True)
@@ -25,7 +25,7 @@ def test_only_the_base_scores_its_epochs() -> None:
 
 def test_the_best_of_all_epochs_is_found_and_the_last_weights_stay(tmp_path: Path) -> None:
     def accuracy_of(classifier: Classifier) -> float:
-        return accuracy(scores_of(classifier, TEST.X, DIGITS), TEST.y)
+        return accuracy(scores_of(classifier, HELD_OUT.X, DIGITS), HELD_OUT.y)
 
     budget = Budget(epochs=3)
     assert not is_asked_for(PlainNet(recipe=BASE).start(DIGITS, budget))

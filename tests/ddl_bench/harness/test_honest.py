@@ -15,7 +15,7 @@ from ddl_bench.harness.run import run
 from ddl_bench.harness.scoring import as_scores, depends_on_company, scores_of
 from ddl_bench.results.marks import marks
 from ddl_bench.results.rows import Measured, Row, load_rows
-from tests.conftest import DIGITS, PLUGINS, TEST
+from tests.conftest import DIGITS, HELD_OUT, PLUGINS
 
 CORES = ("cores", "cores-of-a-thread")
 OUTSIDE = ("start", "classifier", "call", "thread", "child", "passes", "alarm", "reading")
@@ -203,10 +203,10 @@ class Rowwise:
 def test_scores_come_back_in_the_order_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "BATCH_IMAGES", 100)
     classifier = Rowwise()
-    scores = scores_of(classifier, TEST.X, DIGITS, seed=3)
-    assert torch.equal(scores, TEST.X.flatten(1)[:, 20:30].double())
+    scores = scores_of(classifier, HELD_OUT.X, DIGITS, seed=3)
+    assert torch.equal(scores, HELD_OUT.X.flatten(1)[:, 20:30].double())
     assert classifier.batches == [100, 100, 100, 60]
-    assert not depends_on_company(classifier, TEST.X, scores, DIGITS)
+    assert not depends_on_company(classifier, HELD_OUT.X, scores, DIGITS)
 
 
 def test_a_thread_that_waits_for_a_core_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +226,8 @@ def test_rounding_is_no_dependence_on_company() -> None:
         scores[:, 3] = -torch.inf
         return scores * (1 + 1e-5 * len(X))
 
-    scores = scores_of(rounds, TEST.X, DIGITS)
-    assert not depends_on_company(rounds, TEST.X[:10], scores[:10], DIGITS)
+    scores = scores_of(rounds, HELD_OUT.X, DIGITS)
+    assert not depends_on_company(rounds, HELD_OUT.X[:10], scores[:10], DIGITS)
 
 
 def test_arrays_and_excluded_classes_are_scores() -> None:

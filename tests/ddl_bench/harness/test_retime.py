@@ -18,7 +18,7 @@ from ddl_bench.results.rows import load, load_rows
 from ddl_bench.results.table import display, foot
 from ddl_bench.results.times import FILE, RowTimes, Times, read_times, write_times
 from ddl_bench.training.network import Network
-from tests.conftest import TEST, ddl_bench, make_cell, make_row, put
+from tests.conftest import HELD_OUT, ddl_bench, make_cell, make_row, put
 
 SUBJECTS = ("fast", "slow", "slower")
 STEP_S = {"fast": 0.001, "slow": 0.010, "slower": 0.020}
@@ -55,7 +55,7 @@ def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 def subjects_of(fake: FakeTime) -> list[retime.Subject]:
     rows = [make_row(make_cell(name), status="ok", started="0") for name in SUBJECTS]
-    X = TEST.X[:8]
+    X = HELD_OUT.X[:8]
     return [retime.subject_of(row, fake.model(row.cell.label), X, {0}) for row in rows]
 
 
@@ -114,7 +114,7 @@ def test_a_model_is_timed_in_its_own_precision() -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(FloatOf(), torch.nn.Flatten(), torch.nn.Linear(64, 10))
     classifier = Network(net)
-    X = TEST.X[:8]
+    X = HELD_OUT.X[:8]
     before = classifier(X)
     retime.place(classifier, Machine(threads=1))
     assert torch.equal(classifier(X), before)

@@ -20,7 +20,7 @@ from ddl_bench.registry import make_method, nested, parse_spec
 from ddl_bench.training.network import snapshot
 from ddl_bench.training.optimiser import optimisers
 from ddl_bench.training.recipe import RECIPES, Optimiser, Recipe, RecipeOptions
-from tests.conftest import DIGITS, TEST, Clock, fit
+from tests.conftest import DIGITS, HELD_OUT, Clock, fit
 
 SMALL = RecipeOptions(batch_size=16, shift=0.0)
 
@@ -34,7 +34,7 @@ def images(n: int = 48, shape: tuple[int, int, int] = (3, 8, 8), seed: int = 0) 
 
 
 def right(classifier: Any) -> float:
-    return 100 * float((classifier(TEST.X).argmax(1) == TEST.y).double().mean())
+    return 100 * float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).double().mean())
 
 
 class SparseCodes(nn.Module):
@@ -78,14 +78,14 @@ def test_a_network_learns_and_comes_with_everything() -> None:
     while training.advance(Clock()):
         pass
     classifier = training.classifier()
-    assert right(classifier) > 40, "chance is 10"
+    assert right(classifier) > 30, "chance is 10"
     kinds = isinstance(training, Resumable), isinstance(classifier, Keepable)
     assert kinds == (True, True)
     size = size_of(classifier)
     assert size.n_params == 32 * 9 + 33 * 10
     assert size.n_buffers == 2, "mean and deviation of the channel"
     again = Codes(n_atoms=32).restore(classifier.state(), DIGITS)
-    torch.testing.assert_close(again(TEST.X), classifier(TEST.X))
+    torch.testing.assert_close(again(HELD_OUT.X), classifier(HELD_OUT.X))
 
 
 def test_a_network_gets_standardised_contiguous_floats_and_its_hooks_are_called() -> None:
@@ -227,7 +227,7 @@ def test_lazy_layers_and_tied_weights() -> None:
     assert "net.again.weight" not in kept
     size = classifier.size()
     assert size.n_stored + size.n_buffers == sum(tensor.numel() for tensor in kept.values())
-    torch.testing.assert_close(method.restore(kept, DIGITS)(TEST.X), classifier(TEST.X))
+    torch.testing.assert_close(method.restore(kept, DIGITS)(HELD_OUT.X), classifier(HELD_OUT.X))
 
 
 def test_parameters_become_options() -> None:
@@ -296,7 +296,7 @@ def test_every_optimiser_trains(name: Any) -> None:
     other: Any = method.start(DIGITS, Budget(epochs=2))
     other.load(state)
     other.advance(Clock())
-    assert torch.equal(other.classifier()(TEST.X), training.classifier()(TEST.X))
+    assert torch.equal(other.classifier()(HELD_OUT.X), training.classifier()(HELD_OUT.X))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,6 +31,7 @@ from ddl_bench.training.network import Network
 from ddl_bench.training.recipe import FAST, WIDE_RESNET, WRN_BASE, Recipe, RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.plainnet import DeTraMePlainNet
+from tests.conftest import HELD_OUT, fit
 
 
 class Clock:
@@ -485,24 +484,12 @@ def one_thread() -> Any:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
-    ("method", "epochs"), [(PlainNetMethod(), 8), (DeTraMePlainNet(), 5), (LISTA(), 6)]
+    ("method", "epochs"), [(PlainNetMethod(), 12), (DeTraMePlainNet(), 8), (LISTA(), 8)]
 )
 def test_networks_read_digits(method: NetworkMethod, epochs: int) -> None:
-    digits = load_digits()
-    X = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[:, None]
-    train, test = train_test_split(
-        np.arange(len(X)), test_size=360, stratify=digits.target, random_state=0
-    )
-    y = torch.from_numpy(digits.target)
-    names = tuple(str(name) for name in digits.target_names)
-    task = Task(
-        name="digits",
-        class_names=names,
-        train=Split(X=X[train], y=y[train]),
-        val=Split(X=X[:0], y=y[:0]),
-    )
-    classifier = finish(method.start(task, Budget(epochs=epochs)))
-    accuracy = 100 * float((classifier(X[test]).argmax(1) == y[test]).double().mean())
+    classifier = fit(method, epochs=epochs)
+    right = classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y
+    accuracy = 100 * float(right.double().mean())
     assert accuracy >= 97
 
 
