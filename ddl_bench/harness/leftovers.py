@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ddl_bench.files import names_in
 from ddl_bench.harness.claims import STALE_AFTER_S, clock_of
 
 FOLDERS = ("cells", "work", "models")
@@ -31,8 +32,10 @@ def sweep_old(run: Path) -> None:
 
 def half_written(run: Path) -> Iterator[Path]:
     """Yield the temporary files of a run folder."""
-    for name in FOLDERS:
-        yield from (run / name).glob("*.tmp")
+    for folder in FOLDERS:
+        for name in names_in(run / folder):
+            if name.endswith(".tmp"):
+                yield run / folder / name
 
 
 def delete(path: Path) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,7 +53,7 @@ def write_plan(folder: Path, cells: Iterable[Cell]) -> Path:
             label=cell.label,
             dataset=dataset,
             seed=cell.seed,
-            track=Path(cell.track).stem,
+            track=name_of_track(cell.track),
             expected_s=cell.expected_s,
         )
         entries.append(entry)
@@ -64,6 +65,12 @@ def write_plan(folder: Path, cells: Iterable[Cell]) -> Path:
     else:
         write_entries(path, entries)
     return path
+
+
+@cache  # thousands of cells have the same few
+def name_of_track(track: str) -> str:
+    """Return the name of a track, which may be the path of a file."""
+    return Path(track).stem
 
 
 def write_entries(path: Path, entries: Sequence[Planned]) -> None:
