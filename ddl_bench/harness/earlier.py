@@ -61,9 +61,7 @@ def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
     """Return the cells whose kept predictions were cut off, as by a copy that was not completed."""
     torn = set()
     for cell_id in cell_ids:
-        path = (
-            f"{folder}/cells/{cell_id}.npz"  # a Path takes as long to make as to look at the file
-        )
+        path = f"{folder}/cells/{cell_id}.npz"  # a Path would take as long as the look
         if is_torn(path):
             warn_damaged(Path(path), "not a whole .npz file; its cell is run again")
             torn.add(cell_id)
