@@ -20,11 +20,11 @@ from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.plan.memory import Memory
 from ddl_bench.results import tensorboard as curves
 
-# Options of `run` that are about starting runners, or that each runner gets in another form.
-OF_THE_ENGINE = {
-    "engine", "runners", "time", "partition", "gres", "cpus", "memory", "setup", "sbatch",
-    "for_", "dry_run", "report", "as_json", "download",
-}  # fmt: skip
+# Options of `run` that only mean something with an engine, some of them with Slurm alone,
+FOR_SLURM = {"partition", "gres", "cpus", "memory", "sbatch"}
+FOR_ENGINES = {"runners", "time", "setup", *FOR_SLURM}
+# and those that a runner does not get, or gets in another form.
+NOT_FOR_RUNNERS = {"engine", *FOR_ENGINES, "for_", "dry_run", "report", "as_json", "download"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,25 @@ class Wanted:
     memory: str
     setup: Sequence[str]
     sbatch: Sequence[str]
+
+
+def check_options(context: typer.Context, engine: str | None) -> None:
+    """Raise UserError for options that would mean nothing with this engine, or without one."""
+    meaningless = {None: FOR_ENGINES, "local": FOR_SLURM}.get(engine, set())
+    flags = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in meaningless and is_given(context, parameter.name)
+    ]
+    if flags:
+        engines = "--engine slurm" if engine else "--engine slurm or --engine local"
+        raise UserError(f"{', '.join(flags)}: only with {engines}; add it, or leave these out")
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def start_runners(
@@ -123,9 +142,7 @@ def given_words(context: typer.Context) -> list[str]:
     words = [str(context.info_name)]
     for parameter in context.command.params:
         name = str(parameter.name)
-        source = context.get_parameter_source(name)
-        is_given = source is not None and source.name == "COMMANDLINE"
-        if is_given and name not in OF_THE_ENGINE:
+        if name not in NOT_FOR_RUNNERS and is_given(context, name):
             words += words_of(parameter, context.params[name])
     return words
 

@@ -70,7 +70,9 @@ def run(
     - `ddl-bench run table1 --engine slurm --runners 8 --time 4h`: as an array of Slurm jobs
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
+    from ddl_bench.cli import machines
     from ddl_bench.harness.folder import run_folder
+    from ddl_bench.harness.stop import read_duration
     from ddl_bench.plan.expansion import Overrides
 
     overrides = Overrides.of(
@@ -96,9 +98,10 @@ def run(
         raise UserError("--calibrate is for --dry-run; give both")
     folder = run_folder(track, out, overrides, name)
     console = console_of()
-    if engine:
-        from ddl_bench.cli import machines
-
+    machines.check_options(context, engine)
+    if for_:
+        read_duration("--for", for_)
+    if engine and not (dry_run and engine == "local"):  # whose plan is that of any run
         wanted = machines.Wanted(
             engine=engine,
             runners=runners,

@@ -54,8 +54,12 @@ def test_the_script_for_sbatch_has_every_option(tmp_path: Path) -> None:
         (["--runners", "0"], "--runners 0: expected 1 to 4"),
         (["--runners", "5"], "--runners 5: expected 1 to 4"),
         (["--time", "soon"], "--time 'soon'"),
-        (["--cpus", "0"], "--cpus 0"),
-        (["--sbatch", "account"], "--sbatch 'account': expected KEY=VALUE"),
+        (["--engine", "slurm", "--cpus", "0"], "--cpus 0"),
+        (["--engine", "slurm", "--sbatch", "account"], "--sbatch 'account': expected KEY=VALUE"),
+        (
+            ["--partition", "gpu", "--memory", "4G"],
+            "--memory, --partition: only with --engine slurm",
+        ),
         (["--methods", "nearest-men"], "did you mean 'nearest-mean'"),
     ],
 )
@@ -65,6 +69,24 @@ def test_mistakes_are_found_before_anything_is_started(
     with pytest.raises(UserError, match=message):
         ddl_bench([*RUN, "--out", tmp_path / "out", "--engine", "local", *options])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runners", "2", "--time", "2h"], "--runners, --time: only with --engine slurm or"),
+        (["--for", "nan"], "--for 'nan': expected a time"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ddl_bench([*RUN, "--dry-run", *options])
+
+
+def test_a_dry_run_starts_no_runners(tmp_path: Path) -> None:
+    text = ddl_bench([*RUN, "--out", tmp_path / "out", "--engine", "local", "--dry-run"])
+    assert "results go to" in text
+    assert not (tmp_path / "out" / "work" / "runners").exists()
 
 
 def test_slurm_without_its_programs_is_one_line(
