@@ -86,7 +86,7 @@ class Live:
                 text += f", {len(failed)} of them not ok: --rerun failed runs those again"
             self._console.print(text)
             for row in failed:
-                self._console.print(line(row))
+                self._console.print(self.line_of(row))
         self._total = self.bars.add_task(
             "[bold]all cells", total=total, completed=len(finished), phase=""
         )
@@ -112,7 +112,11 @@ class Live:
         self._remove_bar(row.cell)
         if self._total is not None:
             self.bars.advance(self._total)
-        self._console.print(line(row))
+        self._console.print(self.line_of(row))
+
+    def line_of(self, row: Row) -> str:
+        """Say in one line how a cell ended."""
+        return line(row)
 
     def tick(self, jobs: Sequence[Job]) -> None:
         """Move the bars of the running cells. Raises Stopped if the user has stopped the run."""

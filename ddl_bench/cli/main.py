@@ -24,6 +24,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 100_000  # rows by the thousand are searched for c
 LONGEST_ERROR = 500  # characters
 COMMANDS = (
     run.run,
+    run.tune,
     run.cancel,
     runs.report,
     runs.time,

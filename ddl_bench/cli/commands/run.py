@@ -141,6 +141,72 @@ def run(
         raise typer.Exit(1 if failed else 0)
 
 
+def tune(
+    methods: Annotated[
+        list[str],
+        typer.Argument(
+            help='Methods with the values to try, as in "ddl[lmbd=0.01|0.03|0.1, width=32]".'
+        ),
+    ],
+    search: Annotated[
+        str, typer.Option(help="Train so long in the search of each method (10m, 90s).")
+    ] = "5m",
+    datasets: options.Datasets = "digits",
+    seeds: options.Seeds = "0",
+    plugin: options.Plugin = None,
+    limit_train: options.LimitTrain = None,
+    val_fraction: options.ValFraction = None,
+    data_dir: options.DataDir = None,
+    download: options.Download = False,
+    device: options.Device = None,
+    threads: options.Threads = 1,
+    jobs: options.Jobs = None,
+    out: Annotated[Path, typer.Option(help="Write the results to this folder.")] = Path(
+        "results/tune"
+    ),
+    as_json: JsonFlag = False,
+) -> None:
+    """Choose options of methods on validation images, with the same time for each method.
+
+    Every combination of the values is a point. The time of a search is divided by the points of
+    its method, so that nobody gains by having more options. Validation images, a fifth of the
+    training images, choose the best point; test images choose nothing and are not shown.
+
+    Examples:
+
+    - `ddl-bench tune "sdl[n_atoms=64|128]" "lista[n_steps=2|4, recipe.lr=0.1|0.3]" --search 1m`
+    - `ddl-bench tune "ddl[lmbd=0.01|0.03|0.1]" --datasets cifar10 --limit-train 5000 --search 1h`
+    """
+    from ddl_bench.cli import tune as searching
+    from ddl_bench.harness.stop import read_duration
+    from ddl_bench.plan.expansion import Overrides
+    from ddl_bench.plan.search import read_search
+
+    seconds = read_duration("--search", search)
+    searches = [read_search(text) for text in methods]
+    overrides = Overrides.of(
+        seeds=seed_list(seeds),
+        device=device,
+        threads=threads,
+        limit_train=limit_train,
+        val_fraction=val_fraction,
+        plugins=plugin or (),
+        data_dir=data_dir,
+        download=download,
+        datasets=words(datasets),
+    )
+    failed = searching.tune(
+        console_of(),
+        searches,
+        seconds,
+        out,
+        overrides=overrides,
+        jobs=jobs,
+        as_json=as_json,
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
 def cancel(
     run: Annotated[Path, typer.Argument(help="The run folder.")] = LAST_RUN,
     as_json: JsonFlag = False,

@@ -1,0 +1,37 @@
+"""`ddl-bench tune`: what it chooses, shows and leaves, and that it resumes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ddl_bench.errors import UserError
+from ddl_bench.results.rows import load_rows
+from tests.conftest import ddl_bench
+
+SEARCH = ["tune", "logistic[mirror=true|false]", "nearest-mean", "--search", "20s"]
+
+
+def test_a_search_chooses_on_validation_images_and_shows_no_others(tmp_path: Path) -> None:
+    text = ddl_bench([*SEARCH, "--out", tmp_path])
+    rows = {row.cell.method: row for row in load_rows(tmp_path)}
+    searched = rows["logistic"]
+    assert searched.cell.budget.seconds == 10
+    assert rows["nearest-mean"].cell.budget.seconds == 20
+    assert searched.measured.search_s is not None
+    spec = f"logistic[mirror={searched.chosen['mirror']}]"
+    assert spec in text.replace("\n", "")
+    for row in rows.values():
+        assert f"{row.measured.val_accuracy:.2f}" in text
+        assert f"{row.measured.accuracy:.2f}" not in text
+    printed = ddl_bench([*SEARCH, "--out", tmp_path, "--json"])
+    records = json.loads(printed[printed.index("[\n") :])  # behind what goes to standard error
+    assert [record["spec"] for record in records] == [spec, "nearest-mean"]
+    assert load_rows(tmp_path) == list(rows.values()), "nothing is searched again"
+
+
+def test_mistakes_are_found_before_anything_is_trained(tmp_path: Path) -> None:
+    for method, message in (("nearest-men", "did you mean"), ("sdl[n_atom=1|2]", "n_atoms")):
+        with pytest.raises(UserError, match=message):
+            ddl_bench(["tune", method, "--out", tmp_path])
+    assert not (tmp_path / "cells").exists()
