@@ -207,12 +207,16 @@ def predict(
     names, X = _read_images(Path(images), task.image_shape)
     try:
         with torch.no_grad():
-            scores, labels = classifier(X).max(1)
+            of_classes = classifier(X)
+            scores, labels = of_classes.max(1)
     except (Exception, MemoryError) as error:
         text = brief(f"{type(error).__name__}: {error}")
         raise UserError(f"{name_of(model)}: cannot classify the images: {text}") from None
-    if labels.numel() and int(labels.max()) >= len(task.class_names):
-        raise UserError(f"{name_of(model)}: damaged: fewer class names than scores")
+    if of_classes.shape[1] != len(task.class_names):
+        raise UserError(
+            f"{name_of(model)}: damaged: {len(task.class_names)} class names for "
+            f"{of_classes.shape[1]} scores"
+        )
     return [
         {"image": name, "label": task.class_names[label], "score": score}
         for name, label, score in zip(names, labels.tolist(), scores.tolist(), strict=True)

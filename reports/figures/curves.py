@@ -58,7 +58,7 @@ def written_family(entry: EntryPoint) -> str:
     for definition in definitions.get(entry.attr, []):
         for statement in filter(is_about, getattr(definition, "body", [])):
             for node in ast.walk(statement):
-                is_family = isinstance(node, ast.keyword) and node.arg == "family"
-                if is_family and isinstance(node.value, ast.Constant):
-                    return str(node.value.value)
+                match node:
+                    case ast.keyword(arg="family", value=ast.Constant(value=family)):
+                        return str(family)
     return ""

@@ -77,6 +77,12 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Begin with the same weights, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 def images(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
