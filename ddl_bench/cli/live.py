@@ -239,7 +239,7 @@ def status_of_row(row: Row) -> CellStatus:
 
 def said(seen: Seen, *, is_brief: bool = False) -> str:
     """Say in which phase a worker is, its last accuracy, and how long its training still takes."""
-    parts = [seen.phase]
+    parts = [seen.phase or "starting"]
     if seen.val_accuracy is not None and is_brief:
         parts = [f"validation {seen.val_accuracy:.1f} %"]
     elif seen.val_accuracy is not None:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ddl_bench.cli import hints
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.live import Live, count, name
 from ddl_bench.cli.output import emit, print_line, print_paths
@@ -71,6 +72,8 @@ def run_with_view(
         print_stopped(watcher, view, folder)
         raise typer.Exit(STOPS.code) from None
     print_rows(console, rows, as_json=as_json)
+    if overrides.keep_models:
+        hints.missing_models(watcher, folder, rows)
     failed = any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
     if shift.is_over():
         return failed

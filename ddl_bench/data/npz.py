@@ -74,9 +74,10 @@ def _channels_first(key: str, x: NDArray[Any]) -> NDArray[np.uint8]:
     if x.ndim == 3:
         x = x[..., None]
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] <= MOST_CHANNELS < x.shape[3]:
-        raise UserError(
-            f"{key} is {x.dtype} {x.shape}; expected uint8 (n, height, width[, channels])"
-        )
+        text = f"{key} is {x.dtype} {x.shape}; expected uint8 (n, height, width[, channels])"
+        if x.ndim == 4 and x.shape[1] <= MOST_CHANNELS < x.shape[3]:
+            text += ", channels last: x.transpose(0, 2, 3, 1)"
+        raise UserError(text)
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 

@@ -68,6 +68,8 @@ def own_images(spec: str, datasets: Mapping[str, Loader]) -> ImageSet:
             return folder.read(path)
         if path.exists() and path.suffix == ".npz":
             return npz.read(path)
+        if path.exists():
+            raise UserError("expected an .npz file, or a folder with a folder for each class")
     choice = nearest(spec[:LONGEST_NAME], datasets)
     raise UserError(f"no such data set, file or folder; {choice}, FILE.npz, FOLDER")
 

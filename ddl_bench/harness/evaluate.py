@@ -1,6 +1,7 @@
 """Train and measure one cell: the harness pulls the method along, and it alone scores."""
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from os import getpid
@@ -28,6 +29,7 @@ from ddl_bench.harness.clock import (
     time_inference,
 )
 from ddl_bench.harness.epochs import KeptEpochs, is_asked_for
+from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.load import (
     PAUSE_S,
     Background,
@@ -47,6 +49,7 @@ from ddl_bench.harness.scoring import (
     scores_of,
 )
 from ddl_bench.harness.sizes import checked_size, numbers_held
+from ddl_bench.harness.stop import EXIT_CODE
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import keep_model
@@ -160,7 +163,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     with phases("saving"):
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
-            path = run / "models" / f"{cell.id}.safetensors"
+            path = model_path(run, cell.id)
             note = keep_model(path, best.classifier, best.method, cell, task)
             measured = replace(measured, model_note=note)
     return Outcome(
@@ -249,8 +252,13 @@ def train(
     others = Background()
     while mark.more:
         cpu_s = cpu_seconds()
-        with outside.paused(), phases("training"), watch:
-            mark.more = training.advance(deadline) and not deadline.expired()
+        try:
+            with outside.paused(), phases("training"), watch:
+                mark.more = training.advance(deadline) and not deadline.expired()
+        except Exception:
+            if checkpoint.stop.explains_failure():
+                sys.exit(EXIT_CODE)  # the last checkpoint stays
+            raise
         leave_if_forked(process)
         mark.train_cpu_s += cpu_seconds() - cpu_s
         mark.n_advances += 1

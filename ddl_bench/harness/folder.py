@@ -59,6 +59,11 @@ def checkpoint_path(folder: Path, cell_id: str) -> Path:
     return folder / "work" / f"{cell_id}.checkpoint"
 
 
+def model_path(folder: Path, cell_id: str) -> Path:
+    """Return the file of a model that is kept."""
+    return folder / "models" / f"{cell_id}.safetensors"
+
+
 def points_path(folder: Path, cell_id: str) -> Path:
     """Return the file to which a worker appends the points of its curves, if it exists."""
     return folder / "work" / f"{cell_id}.curves"

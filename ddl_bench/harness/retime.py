@@ -36,6 +36,7 @@ from ddl_bench.files import brief
 from ddl_bench.harness import cores, provenance
 from ddl_bench.harness.clock import TimedBatches
 from ddl_bench.harness.evaluate import TIMED_IMAGES, read_images
+from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.launcher import environment_of, receive
 from ddl_bench.harness.load import Load, LoadMeter, clock_mhz
 from ddl_bench.harness.slots import check_devices
@@ -197,7 +198,8 @@ def retime(
             left[row.cell.id] = row.measured.model_note or "no model was kept"
     if not groups:
         raise UserError(
-            f"{run}: no kept model to time; `ddl-bench run --keep-models` keeps them for this"
+            f"{run}: no kept model to time; `run --keep-models` keeps them, and with --rerun all "
+            "also those of cells that are finished"
         )
     n_cores = len(os.sched_getaffinity(0))
     most = max(threads for threads, _ in groups)
@@ -249,11 +251,6 @@ def wait_for_cores(threads: int, device: str, tell: Tell) -> cores.Taken:
             tell("waiting for cores that other runs use", 0, 1)
             is_told = True
         sleep(LOOK_EVERY_S)
-
-
-def model_path(run: Path, cell_id: str) -> Path:
-    """Return the file of a kept model."""
-    return run / "models" / f"{cell_id}.safetensors"
 
 
 def ask_process(request: Request, environment: dict[str, str], tell: Tell) -> dict[str, Any]:

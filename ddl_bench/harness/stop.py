@@ -10,15 +10,18 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from types import FrameType
+from functools import cache
 
 from ddl_bench.errors import UserError
 
 SIGNAL = signal.SIGUSR2  # Slurm's tools send it some time before they end a job
+REQUESTS = (SIGNAL, signal.SIGTERM)  # to stop, which a worker notes
+SIGNAL_WITHIN_S = 0.2  # of the first one, the last process of a job has its signal
 EXIT_CODE = 75  # of a worker that has stopped; EX_TEMPFAIL of sysexits.h: try again later
 WITHIN_S = 60.0  # that workers have to end their epochs
 LONGEST_SHARE = 0.2  # of the time on a machine, for that
@@ -36,19 +39,46 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.is_asked = False
-        self._process = os.getpid()
 
     def listen(self) -> None:
         """Note the signals from now on, instead of being ended by them."""
-        for number in (SIGNAL, signal.SIGTERM):
+        for number in REQUESTS:
             signal.signal(number, self._note)
+        spare_children()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() == self._process:
-            self.is_asked = True
-        else:  # a process of the method, which is forked from this one, and ends as others do
+    def _note(self, *_: object) -> None:
+        self.is_asked = True
+
+    def explains_failure(self) -> bool:
+        """Whether a training failed because it was to stop, as when Slurm has ended its children.
+
+        The signal to this process may come a little later than theirs.
+        """
+        time.sleep(SIGNAL_WITHIN_S)
+        return self.is_asked
+
+
+@cache
+def spare_children() -> None:
+    """Have processes that a method forks end at the signals, as any process does.
+
+    They would inherit the handlers, which end nobody, and none that waits in a library. A signal
+    that comes in the middle of a fork waits until the child has the usual handlers.
+    """
+    usual = threading.local()  # of the thread that forks
+
+    def block() -> None:
+        usual.mask = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
+
+    def restore() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual.mask)
+
+    def reset() -> None:
+        for number in REQUESTS:
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        restore()
+
+    os.register_at_fork(before=block, after_in_parent=restore, after_in_child=reset)
 
 
 class Shift:

@@ -27,6 +27,8 @@ from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 GRACE_S = 2.0  # between the polite signal and the hard one
 CHECK_EVERY_S = 0.2  # memory of the worker, length of its log
 JOB_MEMORY_SHARE = 0.95  # of the memory of a job or container that a cell may use
+# Exit codes of a worker that has stopped, or that a request to do so has ended.
+STOPPED = {stop.EXIT_CODE, -stop.SIGNAL, -signal.SIGTERM, -signal.SIGHUP}
 LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
 LAST_BYTES = 4096  # of a log that are searched for the last line
 LONGEST_LOG = 8 * 2**20  # bytes; a log that grew beyond is cut to its end
@@ -196,8 +198,8 @@ class Job:
         self._taken.release()
 
     def was_stopped_by_others(self) -> bool:
-        """Whether the worker has stopped, or was ended by SIGTERM, though nobody asked here."""
-        return not self.is_asked and self._process.poll() in {stop.EXIT_CODE, -signal.SIGTERM}
+        """Whether a signal to all processes has stopped or ended the worker, and nobody here."""
+        return not self.is_asked and self._process.poll() in STOPPED
 
     def kill(self) -> None:
         """End the worker, and all its children: politely, then not."""
@@ -246,7 +248,9 @@ class Job:
         if self.is_asked:
             self.is_stopped = True
             return None
-        if code >= 0:
+        if code == stop.EXIT_CODE:
+            reason = "stopped by a signal that was sent to it alone"
+        elif code >= 0:
             reason = f"ended with exit code {code} and left no valid result"
         else:
             reason = f"killed by {signal.Signals(-code).name}"

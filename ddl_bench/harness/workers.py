@@ -4,12 +4,11 @@ import time
 
 from ddl_bench.harness.curves import GrowingCurves
 from ddl_bench.harness.queue import Queue
-from ddl_bench.harness.stop import Shift
+from ddl_bench.harness.stop import SIGNAL_WITHIN_S, Shift
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import View
 
 POLL_EVERY_S = 0.02
-SIGNAL_WITHIN_S = 0.2  # of the first one, the last process of a job has its signal
 
 
 class Workers:

@@ -472,6 +472,10 @@ def find_rows(run: Path, wanted: str) -> list[Row]:
     by_id = [row for row in rows if wanted and row.cell.id.startswith(wanted)]
     matching = by_label or by_seed or by_id
     if not matching:
-        choice = nearest(wanted, {row.cell.label for row in rows})
+        seeds = sorted({row.cell.seed for row in rows if row.cell.label == label})
+        if seeds:
+            choice = f"the seeds of {label} are {', '.join(map(str, seeds))}"
+        else:
+            choice = nearest(wanted, {row.cell.label for row in rows})
         raise UserError(f"{run}: no row {wanted!r}: {choice}")
     return matching

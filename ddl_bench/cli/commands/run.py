@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ddl_bench.cli.commands import run_options as options
-from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag
+from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag, RunArgument
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.lists import seed_list, words
 from ddl_bench.errors import UserError
@@ -70,7 +70,7 @@ def run(
     - `ddl-bench run table1 --engine slurm --runners 8 --time 4h`: as an array of Slurm jobs
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
-    from ddl_bench.cli import machines
+    from ddl_bench.cli import hints, machines
     from ddl_bench.harness.folder import run_folder
     from ddl_bench.harness.stop import read_duration
     from ddl_bench.plan.expansion import Overrides
@@ -101,6 +101,7 @@ def run(
     machines.check_options(context, engine)
     if for_:
         read_duration("--for", for_)
+    hints.unused_plugins(console_of(is_error=as_json), track, overrides)
     if engine and not (dry_run and engine == "local"):  # whose plan is that of any run
         wanted = machines.Wanted(
             engine=engine,
@@ -208,7 +209,7 @@ def tune(
 
 
 def cancel(
-    run: Annotated[Path, typer.Argument(help="The run folder.")] = LAST_RUN,
+    run: RunArgument = LAST_RUN,
     as_json: JsonFlag = False,
 ) -> None:
     """End the runners that `run --engine` has started; cells keep their checkpoints.

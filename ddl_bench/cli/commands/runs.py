@@ -10,6 +10,7 @@ from ddl_bench.cli.commands.shared import (
     LAST_RUN,
     JsonFlag,
     Plugins,
+    RunArgument,
     RunFolder,
 )
 from ddl_bench.cli.console import console_of
@@ -35,7 +36,7 @@ def report(
 
 
 def time(
-    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")] = LAST_RUN,
+    folder: RunArgument = LAST_RUN,
     rounds: Annotated[
         int, typer.Option(min=3, max=1000, help="Go over all models so many times.")
     ] = 7,
@@ -94,7 +95,7 @@ def publish(
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")] = LAST_RUN,
+    folder: RunArgument = LAST_RUN,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Look again every two seconds, until nothing runs or waits."),
@@ -137,7 +138,7 @@ def runs(
 
 
 def clean(
-    folder: Annotated[Path, typer.Argument(help="The run folder, the --out of `run`.")],
+    folder: RunArgument,
     failed: Annotated[
         bool,
         typer.Option("--failed", help="Remove every cell whose row is not ok; `run` repeats it."),

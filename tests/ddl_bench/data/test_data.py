@@ -303,8 +303,7 @@ def test_load_finds_names_paths_and_the_nearest_name(
     assert seen == [(cache, False), (tmp_path / "elsewhere", False), (given, True)]
     np.savez(tmp_path / "mine.npz", **arrays())
     assert len(load("~/mine.npz", datasets={}).y_train) == 8
-    (tmp_path / "text.csv").write_text("1,2")
-    for spec in ("digitz", str(tmp_path / "absent.npz"), str(tmp_path / "text.csv")):
+    for spec in ("digitz", str(tmp_path / "absent.npz")):
         with pytest.raises(UserError, match="no such data set, file or folder") as raised:
             load(spec, datasets={"digits": digits, "two": two})
         assert str(raised.value).startswith(f"{spec}: ")
@@ -853,3 +852,18 @@ def test_folder_faults_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "b").rename(tmp_path / "test/b")
     fails("test has the class b, which train lacks")
+
+
+def test_images_with_channels_first_are_told_how_to_turn(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    y = np.arange(50) % 5
+    np.savez(path, x_train=np.zeros((50, 3, 8, 8), np.uint8), y_train=y, x_test=[], y_test=[])
+    with pytest.raises(UserError, match=r"channels last: x\.transpose\(0, 2, 3, 1\)"):
+        load(str(path), datasets={})
+
+
+def test_a_file_of_another_kind_is_not_called_missing(tmp_path: Path) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text("x")
+    with pytest.raises(UserError, match=r"expected an \.npz file, or a folder"):
+        load(str(path), datasets={})

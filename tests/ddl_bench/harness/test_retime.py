@@ -12,6 +12,7 @@ from torch import Tensor
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.harness import clock, retime
+from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.load import clock_mhz, frequencies_of_cpuinfo
 from ddl_bench.plan.cell import Machine
 from ddl_bench.results.rows import load, load_rows
@@ -249,7 +250,7 @@ def test_a_run_is_timed_again(tmp_path: Path) -> None:
     ddl_bench(["run", *words])
     (mean,) = (row for row in load_rows(run) if row.cell.label == "nearest-mean")
     (logistic,) = (row for row in load_rows(run) if row.cell.label == "logistic")
-    model = retime.model_path(run, mean.cell.id)
+    model = model_path(run, mean.cell.id)
     model.replace(model.with_suffix(".away"))
     told: list[tuple[str, int, int]] = []
     session = retime.retime(run, n_rounds=3, tell=lambda *news: told.append(news))
@@ -259,7 +260,7 @@ def test_a_run_is_timed_again(tmp_path: Path) -> None:
     times = session.rows[logistic.cell.id]
     assert 0 < times.test_s_per_image < times.test_latency_s
     assert read_times(run) == session
-    other = retime.model_path(run, logistic.cell.id)
+    other = model_path(run, logistic.cell.id)
     other.replace(model)
     with pytest.raises(UserError, match="no model could be timed: the kept model is not that"):
         retime.retime(run, n_rounds=3)

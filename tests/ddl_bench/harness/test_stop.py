@@ -17,7 +17,7 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness.run import run
-from ddl_bench.harness.stop import SIGNAL, Shift, StopRequest, read_duration, seconds_of_job
+from ddl_bench.harness.stop import SIGNAL, Shift, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import Cell
@@ -198,23 +198,61 @@ def test_a_worker_that_has_trained_goes_on_to_its_row(
     assert log.read_text().split() == ["0"]
 
 
-def test_a_fork_of_a_worker_ends_at_the_signal() -> None:
-    request = StopRequest()
-    earlier = {number: signal.getsignal(number) for number in (SIGNAL, signal.SIGTERM)}
-    request.listen()
-    try:
-        begun, begin = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.write(begin, b".")  # before that, a signal may be lost
-            time.sleep(LONG_S)
-            os._exit(0)
-        os.read(begun, 1)
-        os.kill(child, signal.SIGTERM)
-        _, status = os.waitpid(child, 0)
-        assert os.WTERMSIG(status) == signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert request.is_asked
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+FORKS = """
+import multiprocessing, os, signal, sys, time
+from ddl_bench.harness.stop import StopRequest
+
+request = StopRequest()
+request.listen()
+fork = multiprocessing.get_context("fork")
+for _ in range(40):
+    with fork.Pool(2) as pool:  # whose end is a SIGTERM to children that wait for a lock
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+busy = fork.Process(target=sum, args=(range(10**11),))  # which runs no handler of Python
+busy.start()
+busy.terminate()
+busy.join()
+assert busy.exitcode == -signal.SIGTERM
+os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGUSR2)
+assert request.is_asked
+"""
+
+
+def test_processes_that_a_listening_worker_forks_end_at_the_signal() -> None:
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=LONG_S)
+
+
+class StopsAll(Silent):
+    """A view that sends the signal to all processes of the cells, and then asks the runner."""
+
+    def __init__(self, shift: Shift, number: int) -> None:
+        self._shift = shift
+        self._number = number
+
+    def tick(self, jobs: Sequence[Job]) -> None:
+        """Send it once to the cells that train."""
+        if self._shift.is_over() or not jobs or jobs[0].progress().fraction == 0:
+            return
+        worker = psutil.Process(jobs[0].pid)
+        for process in (*worker.children(recursive=True), worker):
+            process.send_signal(self._number)
+        self._shift.ask()
+
+
+@pytest.mark.parametrize("number", [SIGNAL, signal.SIGTERM])
+@pytest.mark.parametrize("options", ["resumable=false", "children=true"])
+def test_what_a_signal_to_all_does_to_a_training_is_no_failure(
+    options: str, number: int, tmp_path: Path
+) -> None:
+    """A worker that cannot be resumed, and one whose training fails as its children end."""
+    shift = Shift(LONG_S)
+    rows = walk(
+        tmp_path,
+        methods=f"walking[{options}]",
+        budget="900e",
+        shift=shift,
+        view=StopsAll(shift, number),
+    )
+    assert rows == []
+    assert not list(tmp_path.glob("cells/*"))

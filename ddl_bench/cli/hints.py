@@ -1,0 +1,43 @@
+"""Lines that say why a run does less than its options may have been meant to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from ddl_bench.cli.output import print_line
+from ddl_bench.files import name_of
+from ddl_bench.harness.folder import model_path
+from ddl_bench.plan.expansion import Overrides
+from ddl_bench.plan.track import load_track
+from ddl_bench.registry import methods_in
+from ddl_bench.results.rows import Row
+
+
+def unused_plugins(console: Console, track: str, overrides: Overrides) -> None:
+    """Say which plugins offer methods of which the track has none, where no method is named."""
+    if overrides.methods is not None or not overrides.plugins:
+        return
+    used = {entry.name for entry in load_track(track).methods}
+    for path in overrides.plugins:
+        offered = methods_in(path)
+        if offered and not used & offered.keys():
+            names = ", ".join(offered)
+            text = f"{name_of(path)}: not run, as the track does not name it: add --methods {names}"
+            print_line(console, escape(text))
+
+
+def missing_models(console: Console, folder: Path, rows: Sequence[Row]) -> None:
+    """Say how to keep the models of cells that an earlier run has finished without."""
+    without = [
+        row
+        for row in rows
+        if row.status == "ok"
+        and not row.measured.model_note
+        and not model_path(folder, row.cell.id).exists()
+    ]
+    if without:
+        what = "1 cell was" if len(without) == 1 else f"{len(without)} cells were"
+        text = f"{what} finished before, and no model kept: --rerun all trains again"
+        print_line(console, text)

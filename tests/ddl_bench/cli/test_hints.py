@@ -1,0 +1,36 @@
+"""Lines that say why a run does less than its options may mean; names that stand for folders."""
+
+from pathlib import Path
+
+import pytest
+
+from ddl_bench.errors import UserError
+from tests.conftest import PLUGINS, ddl_bench, make_cell, put
+
+NEAREST = ["run", "--methods", "nearest-mean", "--seeds", "0", "--no-report"]
+
+
+def test_a_plugin_that_no_method_names_is_mentioned() -> None:
+    plugin = ["--plugin", PLUGINS / "walking.py", "--seeds", "0", "--dry-run"]
+    assert "add --methods walking" in ddl_bench(["run", *plugin])
+    assert "add --methods" not in ddl_bench(["run", *plugin, "--methods", "walking"])
+
+
+def test_cells_that_were_finished_without_a_model_are_mentioned(tmp_path: Path) -> None:
+    ddl_bench([*NEAREST, "--out", tmp_path])
+    again = [*NEAREST, "--out", tmp_path, "--keep-models"]
+    assert "no model kept: --rerun all trains again" in ddl_bench(again)
+    assert "--rerun all" not in ddl_bench([*again, "--rerun", "all"])
+
+
+def test_the_name_of_a_run_stands_for_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "results" / "mine", make_cell("sdl"))
+    assert "1 done" in ddl_bench(["status", "mine"])
+    assert make_cell("sdl").id in ddl_bench(["show", "sdl@0", "--run", "mine"])
+    with pytest.raises(UserError, match="the seeds of sdl are 0"):
+        ddl_bench(["show", "sdl@7", "--run", "mine"])
+    with pytest.raises(UserError, match="no results in others"):
+        ddl_bench(["show", "sdl", "--run", "others"])
