@@ -1,6 +1,7 @@
 """What tests share: a stub clock, a trained classifier, made-up rows, the command line."""
 
 import dataclasses
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,6 +46,13 @@ def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def usual_ctrl_c() -> None:
+    """Heed Ctrl-C, which background jobs of a script ignore, and all that they start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclasses.dataclass
