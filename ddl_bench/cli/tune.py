@@ -39,8 +39,9 @@ class TuneView(Live):
         """Say in one line how a search ended."""
         if row.status != "ok":
             return super().line_of(row)
-        accuracy = f"{row.measured.val_accuracy:.2f} % on validation images"
-        return f"  {MARKS['ok']:<12} {name(row.cell)}: {accuracy}, {escape(spec_of(row))}"
+        accuracy = accuracy_of(row) or "none"
+        text = f"{accuracy} % on validation images, {escape(spec_of(row))}"
+        return f"  {MARKS['ok']:<12} {name(row.cell)}: {text}"
 
 
 def tune(
@@ -77,8 +78,8 @@ def tune(
         print_table(console, Table(columns=COLUMNS, lines=list(map(texts_of, rows))))
         print_line(
             console,
-            f"every method had {as_duration(seconds)} of training for its search, on validation "
-            "images alone; no accuracy on test images is shown",
+            f"every method had at most {as_duration(seconds)} of training for its search, on "
+            "validation images alone; no accuracy on test images is shown",
         )
     return any(row.status != "ok" for row in rows)
 
@@ -107,7 +108,13 @@ def texts_of(row: Row) -> list[str]:
     place = [row.cell.method, dataset, str(row.cell.seed), str(record["n_points"])]
     if row.status != "ok":
         return [*place, "", "", f"{row.status}: {row.reason}"]
-    return [*place, f"{row.measured.val_accuracy:.2f}", f"{record['search_s']:.1f}", spec_of(row)]
+    return [*place, accuracy_of(row), f"{record['search_s']:.1f}", spec_of(row)]
+
+
+def accuracy_of(row: Row) -> str:
+    """Write the accuracy on validation images; empty where there were too few to have any."""
+    accuracy = row.measured.val_accuracy
+    return "" if accuracy is None else f"{accuracy:.2f}"
 
 
 def spec_of(row: Row) -> str:

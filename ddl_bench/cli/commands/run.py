@@ -183,6 +183,8 @@ def tune(
     from ddl_bench.plan.expansion import Overrides
     from ddl_bench.plan.search import read_search
 
+    if val_fraction == 0:
+        raise UserError("--val-fraction 0: validation images choose; give a share above 0")
     seconds = read_duration("--search", search)
     searches = [read_search(text) for text in methods]
     overrides = Overrides.of(

@@ -34,4 +34,11 @@ def test_mistakes_are_found_before_anything_is_trained(tmp_path: Path) -> None:
     for method, message in (("nearest-men", "did you mean"), ("sdl[n_atom=1|2]", "n_atoms")):
         with pytest.raises(UserError, match=message):
             ddl_bench(["tune", method, "--out", tmp_path])
+    with pytest.raises(UserError, match="--val-fraction 0"):
+        ddl_bench(["tune", "nearest-mean", "--val-fraction", "0", "--out", tmp_path])
     assert not (tmp_path / "cells").exists()
+
+
+def test_too_few_images_to_validate_are_no_traceback(tmp_path: Path) -> None:
+    few = ["--limit-train", "20", "--val-fraction", "0.001"]
+    assert "nearest-mean" in ddl_bench(["tune", "nearest-mean", *few, "--out", tmp_path])
