@@ -61,6 +61,9 @@ class QMetricReLU(nn.Module):
         Gradients are those of the steps that were done.
     std
         Standard deviation of normal starting values of W~ (of `up` for "low-rank"), at least 0.
+    elastic_net
+        Whether h is learned. It stands for the ridge beta beside the penalty lmbd; without it
+        h = 1, which is beta = 0.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class QMetricReLU(nn.Module):
         rank: int | None = None,
         tol: float | None = None,
         std: float = 0.0,
+        elastic_net: bool = True,
     ) -> None:
         super().__init__()
         check_sizes(channels, kernel, n_steps, rank)
@@ -112,7 +116,8 @@ class QMetricReLU(nn.Module):
             # between the factors) or, where there are fewer, the entries off the diagonal.
             free = min(rank * (channels + columns - rank), channels * (columns - 1))
             self.n_structural_zeros = self.down.numel() + self.up.numel() - free
-        self.h = nn.Parameter(torch.ones(channels))
+        self.h = nn.Parameter(torch.ones(channels), requires_grad=elastic_net)
+        self.n_constants = 0 if elastic_net else channels
         self.b = nn.Parameter(torch.zeros(channels))
         self.project_()
 

@@ -53,7 +53,7 @@ from ddl_bench.harness.stop import EXIT_CODE
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import keep_model
-from ddl_bench.results.rows import Measured, Outcome
+from ddl_bench.results.rows import Measured, Outcome, digest
 from ddl_bench.training.memory import keep_memory
 
 TIMED_IMAGES = 256  # scored at a time where predictions are timed
@@ -154,6 +154,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         share = recovered_share(arrays, images)
     measured = Measured(
         **values,
+        predictions_sha256=digest(arrays["predictions"]),
         search_s=search_s,
         recovered=share,
         data_note=images.note,
@@ -486,8 +487,8 @@ def arrays_of(
     """Collect the arrays that are kept beside a row: predictions, curves, what can be drawn."""
     mark = trained.mark
     arrays = {
-        "y_test": tests.test.y.numpy().astype(np.int32),
-        "predictions": scores.argmax(1).cpu().numpy().astype(np.int32),
+        "y_test": small_integers(tests.test.y.numpy()),
+        "predictions": small_integers(scores.argmax(1).cpu().numpy()),
         "class_names": np.array(task.class_names),
         "curve_split": np.array("validation"),
         **columns("curve", "accuracy", mark.curve),
@@ -500,6 +501,11 @@ def arrays_of(
         if dictionary is not None:
             arrays["artefact_dictionary"] = dictionary
     return arrays
+
+
+def small_integers(labels: np.ndarray) -> np.ndarray:
+    """Store labels, counted from 0, in as few bytes as hold them."""
+    return labels.astype(np.min_scalar_type(-1 - int(labels.max(initial=0))))
 
 
 def columns(prefix: str, value: str, curve: list[Point]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import read_arrays
 from ddl_bench.plan.cell import Cell
 from ddl_bench.registry import datasets
-from ddl_bench.results.rows import Row
+from ddl_bench.results.rows import Row, digest
 
 CLOCK_GAP_S = 1.0  # between the clocks of runner and worker, which starting and polling stay below
 ROUNDING = 1e-9  # of an accuracy in percent
@@ -94,4 +94,6 @@ def wrong_accuracy(row: Row, run: Path, labels: NDArray[np.int64]) -> str:
             f"its accuracy is {row.measured.accuracy} %, but that of its predictions is "
             f"{accuracy:.2f} %"
         )
+    if row.measured.predictions_sha256 != digest(predictions):
+        return "the kept predictions are not those whose digest is in the row"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ class Measured:
         Images have other scores alone, or among other images, by more than rounding.
     stale_answers
         While predictions were timed, most images had another class: answers were kept.
+    predictions_sha256
+        Digest of the predicted classes: those of a repeated training are the same or not.
     n_views
         Views of an image whose scores a network adds: 2 with its mirror image.
     n_held
@@ -135,6 +138,7 @@ class Measured:
     over_budget: bool = False
     batch_dependent: bool = False
     stale_answers: bool = False
+    predictions_sha256: str = ""
     n_views: Count | None = None
     n_held: Count | None = None
     train_cpu_s: Number | None = None
@@ -409,9 +413,18 @@ def arrays(run: Path, cell_id: str, wanted: Sequence[str] | None = None) -> dict
     except UserError as error:
         warn_damaged(path, damage_in(path, error))
         return {}
+    for name in SCORED:
+        if name in stored:  # labels take one byte in the file, which sums of them overflow
+            stored[name] = stored[name].astype(LABEL, copy=False)
     return stored
 
 
+def digest(predictions: np.ndarray) -> str:
+    """Return the SHA-256 of predicted classes as 32-bit integers, the first byte lowest."""
+    return hashlib.sha256(predictions.astype(LABEL).tobytes()).hexdigest()
+
+
+LABEL = "<i4"
 SCORED = ("y_test", "predictions")
 CURVE = ("curve_seconds", "curve_accuracy", "curve_step", "curve_split")
 

@@ -1,8 +1,9 @@
 """What networks with Q-metric ReLUs share: options of the metric, numbers of steps of the paper."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
+from pydantic import Field
 from torch import nn
 
 from ddl_bench.api import Task
@@ -12,6 +13,7 @@ from ddl_bench.training.method import NetworkMethod
 from detrame.layer import QMetricReLU, Structure
 
 DEFAULT_RANK = 8
+Tolerance = Annotated[float, Field(gt=0, lt=1)]
 
 
 class PaperSteps(NamedTuple):
@@ -26,7 +28,7 @@ class MetricMethod(NetworkMethod):
     """Train a network whose activations are Q-metric ReLUs, or what a control puts in their place.
 
     A subclass has the `paper_steps` by depth where they are not 2 and 2, and may restrict the
-    `structures` that it accepts.
+    `structures` that it accepts. A control, which has no metric, says `has_metric = False`.
 
     Parameters
     ----------
@@ -42,15 +44,23 @@ class MetricMethod(NetworkMethod):
         depthwise W~ of kernel 1x1 would be zero.
     rank
         Rank of a "low-rank" W~, at most its number of channels. None takes 8.
+    tol
+        Stop after the step with norm(U_{t+1} - U_t) <= tol * norm(U_{t+1}) in each image of a
+        batch, `n_steps` at the latest; between 0 and 1. None does all steps.
+    elastic_net
+        Whether the ridge beside the penalty is learned. Without it h = 1.
     """
 
     structures: ClassVar[tuple[str, ...]] = get_args(Structure)
+    has_metric: ClassVar[bool] = True
     paper_steps: ClassVar[dict[int, PaperSteps]]
     depth: int
     kernel: Literal["same", "1x1"] = "same"
     n_steps: Positive | None = 2
     structure: Structure = "full"
     rank: Positive | None = None
+    tol: Tolerance | None = None
+    elastic_net: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +73,8 @@ class MetricMethod(NetworkMethod):
             refuse_without_effect(self, ("kernel",), "where structure='depthwise': leave it out")
         if self.structure != "low-rank":
             refuse_without_effect(self, ("rank",), "without structure='low-rank': leave it out")
+        if not self.has_metric:
+            refuse_without_effect(self, ("tol", "elastic_net"), "without a metric: leave it out")
 
     def steps(self, n_classes: int) -> int:
         """Return the number of steps of each metric for a task of so many classes."""
@@ -78,7 +90,15 @@ class MetricMethod(NetworkMethod):
             rank = min(self.rank or DEFAULT_RANK, channels)
         if self.structure == "depthwise":
             kernel = max(kernel, 3)
-        return QMetricReLU(channels, kernel, n_steps, structure=self.structure, rank=rank)
+        return QMetricReLU(
+            channels,
+            kernel,
+            n_steps,
+            structure=self.structure,
+            rank=rank,
+            tol=self.tol,
+            elastic_net=self.elastic_net,
+        )
 
     def activation(self, task: Task) -> Activation:
         """Return what makes the activation after each layer of a network for a task."""

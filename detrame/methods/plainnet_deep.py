@@ -25,6 +25,7 @@ class PlainNetDeep(DeTraMePlainNet):
         differs="ours: nothing of the kind is published",
     )
     structures: ClassVar[tuple[str, ...]] = ("full",)
+    has_metric: ClassVar[bool] = False
 
     def metric(self, channels: int, kernel: int, n_steps: int) -> nn.Module:
         """Make the layers that stand for one metric."""

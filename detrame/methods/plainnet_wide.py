@@ -47,6 +47,7 @@ class PlainNetWide(DeTraMePlainNet):
         differs="ours: nothing of the kind is published",
     )
     structures: ClassVar[tuple[str, ...]] = ("full",)
+    has_metric: ClassVar[bool] = False
     equal: Literal["parameters", "operations"] = "parameters"
 
     def __post_init__(self) -> None:

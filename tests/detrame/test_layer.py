@@ -18,6 +18,7 @@ from detrame.layer import QMetricReLU
 from detrame.methods.metric_method import MetricMethod
 from detrame.methods.plainnet import DeTraMePlainNet
 from detrame.methods.plainnet_deep import PlainNetDeep
+from detrame.methods.plainnet_extra import PlainNetExtra
 from detrame.methods.plainnet_wide import PlainNetWide
 from tests.conftest import Clock
 
@@ -319,15 +320,20 @@ def test_derivatives_are_transformed_one_parameter_at_a_time(structure: str) -> 
         torch.testing.assert_close(vmap(energy)(both), expected)
 
 
-def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
+def levels() -> Task:
+    """Images of three classes, by their brightness."""
     y = torch.arange(120) % 3
     X = (60 * y[:, None, None, None] + 120 * signal(120, 1, 8, 8).sigmoid()).to(torch.uint8)
-    task = Task(
+    return Task(
         name="levels",
         class_names=("a", "b", "c"),
         train=Split(X=X, y=y),
         val=Split(X=X[:0], y=y[:0]),
     )
+
+
+def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
+    task = levels()
     training = DeTraMePlainNet(recipe=RecipeOptions(batch_size=40)).start(task, Budget(epochs=3))
     while training.advance(Clock()):
         pass
@@ -342,6 +348,31 @@ def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
         assert 0 <= b.min() < b.max()
 
 
+def test_without_the_elastic_net_h_stays_1_and_is_no_parameter() -> None:
+    made = QMetricReLU(4, 1, elastic_net=False)
+    made(torch.randn(5, 4)).square().sum().backward()
+    assert made.h.grad is None
+    assert made.weight.grad is not None
+    sizes = []
+    for elastic_net in (True, False):
+        method = DeTraMePlainNet(elastic_net=elastic_net)
+        training = method.start(levels(), Budget(epochs=1))
+        training.advance(Clock())
+        sizes.append(training.classifier().size())  # type: ignore[attr-defined]  # Network has it
+    n_channels = sizes[0].n_params - sizes[1].n_params
+    assert n_channels > 0
+    assert sizes[1].n_buffers - sizes[0].n_buffers == n_channels
+    assert sizes[1].n_stored == sizes[0].n_stored - n_channels
+
+
+def test_the_tolerance_of_a_method_ends_the_steps_of_its_metrics() -> None:
+    task = levels()
+    network = DeTraMePlainNet(depth=3, n_steps=50, tol=0.5).network(task)
+    network(torch.zeros(2, *task.image_shape))
+    used = [layer.n_steps_used for layer in network.modules() if isinstance(layer, QMetricReLU)]
+    assert used == [2, 2]
+
+
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
@@ -353,6 +384,9 @@ def test_training_keeps_the_constraints_and_moves_the_metric() -> None:
             r"kernel='1x1'\): has no effect where structure='depthwise'",
         ),
         (PlainNetDeep, {"structure": "depthwise"}, r"structure='depthwise'\): must be 'full'"),
+        (PlainNetExtra, {"elastic_net": False}, r"elastic_net=False\): has no effect without a me"),
+        (PlainNetWide, {"tol": 0.1}, r"tol=0.1\): has no effect without a metric"),
+        (DeTraMePlainNet, {"tol": 1.0}, r"tol=1.0\): must be less than 1"),
         (PlainNetWide, {"n_steps": 3}, r"n_steps=3\): has no effect where equal='parameters'"),
     ],
 )

@@ -26,7 +26,7 @@ from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent
 from ddl_bench.results import tensorboard
-from ddl_bench.results.rows import Row, arrays
+from ddl_bench.results.rows import Row, arrays, digest
 from ddl_bench.results.tensorboard import ACCURACY, LOSS, EventFile, ShownPoint
 from tests.conftest import PLUGINS, ddl_bench, make_cell, make_row, put
 
@@ -121,6 +121,7 @@ def test_curves_grow_while_a_cell_trains_and_go_on_where_it_is_resumed(
         for shown in each:
             assert shown == sorted(set(shown)), "neither doubled nor crossing"
     stored = arrays(tmp_path, row.cell.id)
+    assert row.measured.predictions_sha256 == digest(stored["predictions"])
     for _ in range(2):
         for each in (reader, reader_of(folder)):  # one that has seen it all, and a new one
             assert steps(each, LOSS) == stored["loss_step"].tolist()

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from ddl_bench.harness import load, scoring
 from ddl_bench.harness.load import Used, n_cores_beyond
 from ddl_bench.harness.run import run
 from ddl_bench.harness.scoring import as_scores, depends_on_company, scores_of
+from ddl_bench.harness.verify import verified
 from ddl_bench.results.marks import marks
-from ddl_bench.results.rows import Measured, Row, load_rows
-from tests.conftest import DIGITS, HELD_OUT, PLUGINS
+from ddl_bench.results.rows import Measured, Row, digest, load_rows
+from tests.conftest import DIGITS, HELD_OUT, PLUGINS, make_cell, make_row
 
 CORES = ("cores", "cores-of-a-thread")
 OUTSIDE = ("start", "classifier", "call", "thread", "child", "passes", "alarm", "reading")
@@ -187,6 +189,19 @@ def test_what_is_wrong_is_one_clear_reason(
 @pytest.mark.parametrize("way", ["negative", "fraction", "pair"])
 def test_mistakes_are_found_after_the_first_step(rows: dict[str, Row], way: str) -> None:
     assert rows[way].phases["training"] < 0.5
+
+
+def test_other_predictions_than_those_of_the_row_are_noticed(tmp_path: Path) -> None:
+    row = make_row(make_cell("a"), status="ok", accuracy=50.0)
+    (tmp_path / "cells").mkdir()
+    path = tmp_path / "cells" / f"{row.cell.id}.npz"
+    y = np.array([0, 1])
+    claimed = replace(row.measured, predictions_sha256=digest(np.array([0, 0])))
+    row = row.model_copy(update={"measured": claimed})
+    np.savez(path, y_test=y, predictions=np.array([0, 0]))
+    assert verified(row, tmp_path, y, 1.0).status == "ok"
+    np.savez(path, y_test=y, predictions=np.array([1, 1]))
+    assert "not those whose digest is in the row" in verified(row, tmp_path, y, 1.0).reason
 
 
 class Rowwise:

@@ -220,7 +220,7 @@ def test_a_dry_run_says_which_lines_have_a_place_beside_the_paper() -> None:
     assert few["resnet[depth=8,recipe=wrn-base]"] == f"{departs}1 of 5 seeds"
 
 
-@pytest.mark.parametrize("name", ["all", "equal-time"])
+@pytest.mark.parametrize("name", ["all", "equal-passes", "equal-time"])
 def test_a_track_of_every_method_has_every_method(name: str) -> None:
     methods = load_track(name).methods
     defaults = [method.name for method in methods if not method.params]

@@ -4,13 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from ddl_bench.files import DamagedFile
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import Measured, Row, frame, load_rows, read_row, write_row
+from ddl_bench.results.rows import (
+    Measured,
+    Row,
+    arrays,
+    digest,
+    frame,
+    load_rows,
+    read_row,
+    write_row,
+)
 from tests.conftest import ROOT, make_cell, make_row
 
 
@@ -132,3 +142,20 @@ def test_the_group_of_a_cell_leaves_out_its_seed_and_its_settings_also_the_code(
     assert seed.group == cell.group != code.group
     assert seed.settings == cell.settings == code.settings
     assert len({cell.id, seed.id, code.id}) == 3
+
+
+def test_labels_of_one_byte_are_read_as_numbers_that_can_be_added(tmp_path: Path) -> None:
+    labels = np.array([0, 99, 100], np.int8)
+    (tmp_path / "cells").mkdir()
+    np.savez(tmp_path / "cells/a.npz", y_test=labels, predictions=labels)
+    read = arrays(tmp_path, "a")
+    assert (read["y_test"] * 1000).tolist() == [0, 99_000, 100_000]
+
+
+def test_the_digest_tells_predictions_apart_and_not_their_type() -> None:
+    predictions = np.array([0, 3, 9])
+    assert digest(predictions.astype(np.int8)) == digest(predictions)
+    assert digest(predictions[::-1]) != digest(predictions)
+    # by coreutils: printf '\0\0\0\0\3\0\0\0\11\0\0\0' | sha256sum
+    expected = "674497a202b66c30dc9cdb32c8df7206a059ea84fe9db8187f1d4ef5e787af49"
+    assert digest(predictions) == expected
