@@ -1,4 +1,4 @@
-"""Measure the times of predictions again, and print them beside those of the run."""
+"""Measure times again, and print them beside those of the run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,8 @@ RETIMED = (
     Column("test (µs/image)", has_spread=True, is_right=True),
     Column("in the run", rank=3, is_right=True),
     Column("latency (ms)", rank=2, has_spread=True, is_right=True),
+    Column("train (s)", rank=1, is_right=True),
+    Column("in the run", rank=3, is_right=True),
 )
 
 
@@ -27,16 +29,22 @@ def retime_run(
     folder: Path,
     *,
     n_rounds: int,
+    train: bool,
     plugins: Sequence[Path],
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Time the kept models of a run again; the progress goes to standard error."""
+    """Time a run again; the progress goes to standard error."""
     from ddl_bench.harness.retime import retime
 
     with Bar(console_of(is_error=True)) as bar:
         session = retime(
-            folder, n_rounds=n_rounds, plugins=plugins, data_dir=data_dir, tell=bar.tell
+            folder,
+            n_rounds=n_rounds,
+            train=train,
+            plugins=plugins,
+            data_dir=data_dir,
+            tell=bar.tell,
         )
     if as_json:
         emit(session.model_dump(mode="json"))
@@ -52,11 +60,16 @@ def print_times(console: Console, folder: Path) -> None:
 
     lines = []
     left: dict[str, list[str]] = {}
+    untrained: dict[str, list[str]] = {}
     for row in load_rows(folder):
         measured = row.measured
         if measured.not_retimed:
             left.setdefault(measured.not_retimed, []).append(f"{row.cell.label}@{row.cell.seed}")
-        if not measured.retimed:
+        if measured.not_retrained:
+            untrained.setdefault(measured.not_retrained, []).append(
+                f"{row.cell.label}@{row.cell.seed}"
+            )
+        if not measured.retimed and measured.run_train_s is None:
             continue
 
         def scaled(name: str, unit: float, measured: Any = measured) -> float:
@@ -71,11 +84,15 @@ def print_times(console: Console, folder: Path) -> None:
                 with_range(scaled("test_s_per_image", 1e-6), scaled("test_s_per_image_iqr", 1e-6)),
                 with_range(scaled("run_test_s_per_image", 1e-6), 0.0),
                 with_range(scaled("test_latency_s", 1e-3), scaled("test_latency_s_iqr", 1e-3)),
+                with_range(scaled("train_s", 1.0), 0.0) if measured.run_train_s else "",
+                with_range(scaled("run_train_s", 1.0), 0.0),
             ]
         )
     print_table(console, Table(columns=RETIMED, lines=lines))
     for reason, names in left.items():
         print_line(console, escape(f"not timed again: {', '.join(names)}: {reason}"))
+    for reason, names in untrained.items():
+        print_line(console, escape(f"training not timed again: {', '.join(names)}: {reason}"))
 
 
 class Bar:
@@ -99,7 +116,7 @@ class Bar:
     def tell(self, what: str, n_done: int, n_all: int) -> None:
         """Show that so much of something is done."""
         if not self._console.is_terminal:
-            is_news = what not in self._tasks or what == "rounds" or n_done == n_all
+            is_news = what not in self._tasks or what.startswith("rounds") or n_done == n_all
             self._tasks.setdefault(what, None)
             if is_news:
                 self._console.print(f"{what}: {n_done} of {n_all}", highlight=False)

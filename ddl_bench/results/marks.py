@@ -48,8 +48,14 @@ def marks(measured: Measured) -> dict[str, str]:
 def marks_of_times(measured: Measured) -> dict[str, str]:
     """Return the symbols that stand beside the times of a row in every table, by their columns."""
     symbols: dict[str, str] = {}
-    if is_loaded(training_share(measured), measured.train_others):
-        symbols |= dict.fromkeys(TIMES_OF_TRAINING, UNSURE)
+    of_training = ""
+    is_unsteady = is_spread(measured.train_s_per_image_pass, measured.train_s_per_image_pass_iqr)
+    if is_unsteady or is_loaded(training_share(measured), measured.train_others):
+        of_training += UNSURE
+    if measured.not_retrained:
+        of_training += OF_THE_RUN
+    if of_training:
+        symbols |= dict.fromkeys(TIMES_OF_TRAINING, of_training)
     is_unsure = is_loaded(measured.test_cpu_share, measured.test_others)
     for column in ("test_s_per_image", "test_latency_s"):
         median = getattr(measured, column)

@@ -28,6 +28,7 @@ MESSAGES = (
     "data_note",
     "model_note",
     "not_retimed",
+    "not_retrained",
     "background",
     "failed_attempts",
 )

@@ -57,8 +57,11 @@ def copy_times(run: Path, out: Path) -> None:
     if times is None:
         return
     place = Place.of([run.resolve()])
-    left = {cell_id: place.without_names(reason) for cell_id, reason in times.left.items()}
-    write_times(out, times.model_copy(update={"left": left}))
+    reasons = {}
+    for name in ("left", "left_training"):
+        given = getattr(times, name).items()
+        reasons[name] = {cell_id: place.without_names(reason) for cell_id, reason in given}
+    write_times(out, times.model_copy(update=reasons))
 
 
 def make_public(run: Path, cell_ids: Iterable[str]) -> None:

@@ -99,6 +99,8 @@ class Measured:
         How often a full batch, and one image, were timed.
     test_latency_s_iqr
         Interquartile range of the times of one image.
+    train_s_per_image_pass_iqr
+        The same over repeated steps, where training was timed again.
     clock_mhz
         Clock frequency of the cell's cores after the timing.
     retimed
@@ -106,7 +108,9 @@ class Measured:
         replace those of the run once rows are loaded. Files of rows never have it.
     not_retimed
         Why they are still those of the run, where other rows were measured again.
-    run_test_s_per_image, run_test_latency_s
+    not_retrained
+        Why the times of training are still those of the run, where others were measured again.
+    run_test_s_per_image, run_test_latency_s, run_train_s
         What the run had measured, where that was replaced.
     model_note
         Why no model is kept, where one was to be.
@@ -133,6 +137,7 @@ class Measured:
     train_s: Number | None = None
     train_s_per_image: Number | None = None
     train_s_per_image_pass: Number | None = None
+    train_s_per_image_pass_iqr: Number | None = None
     passes: Number | None = None
     search_s: Number | None = None
     over_budget: bool = False
@@ -164,7 +169,9 @@ class Measured:
     retimed: str = ""
     not_retimed: str = ""
     run_test_s_per_image: Number | None = None
+    not_retrained: str = ""
     run_test_latency_s: Number | None = None
+    run_train_s: Number | None = None
     peak_memory: Count | None = None
     peak_device_memory: Count | None = None
     sparsity: Number | None = None
@@ -343,21 +350,46 @@ def load_rows(run: Path) -> list[Row]:
 
 
 def retimed(row: Row, session: Times) -> Row:
-    """Return a row with the times of predictions that were measured again, or why it has none."""
+    """Return a row with the times that were measured again, or why it has none."""
     if row.status != "ok":
         return row
+    measured = with_training_times(row, session)
     times = session.rows.get(row.cell.id)
     if times is None or times.started != row.started:
         reason = session.left.get(row.cell.id) or "it was run later"
-        return row.model_copy(update={"measured": replace(row.measured, not_retimed=reason)})
-    measured = replace(
-        row.measured,
-        **times.values(),
-        retimed=session.described(),
-        run_test_s_per_image=row.measured.test_s_per_image,
-        run_test_latency_s=row.measured.test_latency_s,
-    )
+        measured = replace(measured, not_retimed=reason)
+    else:
+        measured = replace(
+            measured,
+            **times.values(),
+            retimed=session.described(),
+            run_test_s_per_image=row.measured.test_s_per_image,
+            run_test_latency_s=row.measured.test_latency_s,
+        )
     return row.model_copy(update={"measured": measured})
+
+
+def with_training_times(row: Row, session: Times) -> Measured:
+    """Return what was measured of a row, with a time of training that follows from some steps."""
+    measured = row.measured
+    times = session.training.get(row.cell.id)
+    if times is None or not measured.passes or not measured.n_train:
+        reason = session.left_training.get(row.cell.id, "")
+        if session.training and not reason:
+            reason = "it was run later"
+        return replace(measured, not_retrained=reason)
+    s_per_image = times.train_s_per_image_pass * measured.passes
+    train_s = s_per_image * measured.n_train
+    return replace(
+        measured,
+        train_s=train_s,
+        train_s_per_image=s_per_image,
+        train_s_per_image_pass=times.train_s_per_image_pass,
+        train_s_per_image_pass_iqr=times.train_s_per_image_pass_iqr,
+        train_cpu_s=times.train_cpu_share * train_s,
+        train_others=times.train_others,
+        run_train_s=measured.train_s,
+    )
 
 
 def code_of(row: Row) -> tuple[int, str]:

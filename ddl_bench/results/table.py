@@ -410,6 +410,8 @@ def sentences_on_times(groups: Sequence[Group]) -> list[str]:
     retimed = unique(each.retimed for each in measured)
     if retimed:
         sentences.append(f"Times of predictions were measured again: {'; '.join(retimed)}.")
+    if any(each.run_train_s is not None for each in measured):
+        sentences.append("Times of training follow from some steps that were trained again.")
     if OF_THE_RUN in symbols:
         sentences.append(f"{OF_THE_RUN} marks those that are of the run, and compare worse.")
     if UNSURE in symbols:

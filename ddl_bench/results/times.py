@@ -1,4 +1,4 @@
-"""Times of predictions that were measured again after a run: RUN/times.json, a file of its own.
+"""Times that were measured again after a run: RUN/times.json, a file of its own.
 
 The rows keep what the run has measured. `load_rows` puts the later times in its place.
 """
@@ -48,6 +48,26 @@ class RowTimes(BaseModel):
         return self.model_dump(exclude={"started"})
 
 
+class TrainTimes(BaseModel):
+    """What was measured again of the training of a row; the names are those of `Measured`.
+
+    Parameters
+    ----------
+    n_visits
+        How often some steps were trained.
+    train_cpu_share
+        CPU time / wall time of these.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    train_s_per_image_pass: Number
+    train_s_per_image_pass_iqr: Number
+    n_visits: Count
+    train_cpu_share: Number
+    train_others: Number | None = None
+
+
 class Times(BaseModel):
     """All that was measured again of a run, in one go.
 
@@ -63,6 +83,10 @@ class Times(BaseModel):
         Times by cell ID.
     left
         Why other rows were not measured again, by cell ID.
+    training
+        Times of training by cell ID.
+    left_training
+        Why the training of other rows was not timed again; empty where none was to be.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,6 +97,8 @@ class Times(BaseModel):
     n_rounds: Count
     rows: dict[str, RowTimes]
     left: dict[str, str] = {}
+    training: dict[str, TrainTimes] = {}
+    left_training: dict[str, str] = {}
 
     def described(self) -> str:
         """Say when and how: "alone and interleaved in 7 rounds, 2026-11-27, AMD EPYC"."""

@@ -40,21 +40,28 @@ def time(
     rounds: Annotated[
         int, typer.Option(min=3, max=1000, help="Go over all models so many times.")
     ] = 7,
+    train: Annotated[
+        bool, typer.Option("--train", help="Time training again too: some steps of each line.")
+    ] = False,
     plugin: Plugins = None,
     data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR_HELP)] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the times of predictions again: kept models of a run, alone and interleaved.
+    """Measure times again, alone and interleaved: of kept models, and of training.
 
     All models that `run --keep-models` has kept are loaded into one process on cores of its own.
     They are timed in rounds, each over all models in another order: full batches, and one image
     at a time. The times go to FOLDER/times.json, and tables and reports show them in place of
     those of the run, which the rows keep. Rows without a model keep the run's time, and are marked.
-    Training is not timed again.
+
+    With --train each line is also trained for about a second in each round, from its beginning;
+    the time of its training is that of a pass times its passes. Methods that do not train in
+    passes keep the run's time. No model has to be kept for it.
 
     Examples:
 
     - `ddl-bench time results/quick`
+    - `ddl-bench time results/quick --train`
     - `ddl-bench time results/quick --rounds 21 --json`
     """
     from ddl_bench.cli.retime import retime_run
@@ -63,6 +70,7 @@ def time(
         console_of(),
         folder,
         n_rounds=rounds,
+        train=train,
         plugins=tuple(plugin or ()),
         data_dir=data_dir,
         as_json=as_json,

@@ -9,15 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddl_bench.api import Budget, Deadline, Task
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
-from ddl_bench.harness import clock, retime
+from ddl_bench.harness import clock, retime, retrain, rounds
 from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.load import clock_mhz, frequencies_of_cpuinfo
 from ddl_bench.plan.cell import Machine
 from ddl_bench.results.rows import load, load_rows
 from ddl_bench.results.table import display, foot
-from ddl_bench.results.times import FILE, RowTimes, Times, read_times, write_times
+from ddl_bench.results.times import (
+    FILE,
+    RowTimes,
+    Times,
+    TrainTimes,
+    read_times,
+    write_times,
+)
 from ddl_bench.training.network import Network
 from tests.conftest import HELD_OUT, ddl_bench, make_cell, make_row, put
 
@@ -50,34 +58,34 @@ class FakeTime:
 def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     fake = FakeTime()
     monkeypatch.setattr(clock, "perf_counter", fake)
-    monkeypatch.setattr(retime, "perf_counter", fake)
+    monkeypatch.setattr(rounds, "perf_counter", fake)
     return fake
 
 
-def subjects_of(fake: FakeTime) -> list[retime.Subject]:
+def subjects_of(fake: FakeTime) -> list[rounds.Subject]:
     rows = [make_row(make_cell(name), status="ok", started="0") for name in SUBJECTS]
     X = HELD_OUT.X[:8]
-    return [retime.subject_of(row, fake.model(row.cell.label), X, {0}) for row in rows]
+    return [rounds.subject_of(row, fake.model(row.cell.label), X, {0}) for row in rows]
 
 
 def test_rounds_go_over_all_models_in_changing_order(fake_time: FakeTime) -> None:
     subjects = subjects_of(fake_time)
     fake_time.calls.clear()
     told: list[tuple[str, int, int]] = []
-    retime.time_in_rounds(subjects, 4, lambda *news: told.append(news), visit_s=0)
+    rounds.time_in_rounds(subjects, 4, lambda *news: told.append(news), visit_s=0)
     assert told == [("rounds", n, 4) for n in (1, 2, 3, 4)]
     calls = fake_time.calls
     visits = [name for index, name in enumerate(calls) if index == 0 or calls[index - 1] != name]
     assert all(visits.count(name) >= 3 for name in SUBJECTS)
     assert len(calls) == 4 * len(SUBJECTS) * 4  # of each: a batch and an image, one discarded
-    rounds = [tuple(dict.fromkeys(calls[12 * n : 12 * n + 12])) for n in range(4)]
-    assert all(sorted(order) == sorted(SUBJECTS) for order in rounds)
-    assert len(set(rounds)) > 1
+    orders = [tuple(dict.fromkeys(calls[12 * n : 12 * n + 12])) for n in range(4)]
+    assert all(sorted(order) == sorted(SUBJECTS) for order in orders)
+    assert len(set(orders)) > 1
 
 
 def test_times_are_medians_over_rounds(fake_time: FakeTime) -> None:
     subjects = subjects_of(fake_time)
-    retime.time_in_rounds(subjects, 5, lambda *news: None, visit_s=0.5)
+    rounds.time_in_rounds(subjects, 5, lambda *news: None, visit_s=0.5)
     for name, subject in zip(SUBJECTS, subjects, strict=True):
         times = subject.times()
         assert times.test_s_per_image == pytest.approx(STEP_S[name])
@@ -117,14 +125,14 @@ def test_a_model_is_timed_in_its_own_precision() -> None:
     classifier = Network(net)
     X = HELD_OUT.X[:8]
     before = classifier(X)
-    retime.place(classifier, Machine(threads=1))
+    rounds.place(classifier, Machine(threads=1))
     assert torch.equal(classifier(X), before)
     bfloat16 = Machine(threads=1, precision="bfloat16")
-    retime.place(classifier, bfloat16)
+    rounds.place(classifier, bfloat16)
     assert torch.equal(classifier(X), Network(net, precision="bfloat16")(X))
     assert not torch.equal(classifier(X), before)
     with pytest.raises(UserError, match="in bfloat16: function has no place"):
-        retime.place(FakeTime().model("fast"), bfloat16)
+        rounds.place(FakeTime().model("fast"), bfloat16)
 
 
 class FloatOf(torch.nn.Module):
@@ -262,7 +270,7 @@ def test_a_run_is_timed_again(tmp_path: Path) -> None:
     assert read_times(run) == session
     other = model_path(run, logistic.cell.id)
     other.replace(model)
-    with pytest.raises(UserError, match="no model could be timed: the kept model is not that"):
+    with pytest.raises(UserError, match="nothing could be timed: the kept model is not that"):
         retime.retime(run, n_rounds=3)
 
 
@@ -270,3 +278,136 @@ def test_a_run_without_models_says_how_to_keep_them(tmp_path: Path) -> None:
     put(tmp_path, make_cell("sdl"), np.ones(5, dtype=bool))
     with pytest.raises(UserError, match=r"no kept model to time.*--keep-models"):
         ddl_bench(["time", tmp_path])
+
+
+class FakeTraining:
+    """A training of 10 batches an epoch that take 3 s each, the first one 100 s."""
+
+    def __init__(self, fake: FakeTime, *, looks: bool, epochs: int) -> None:
+        self.passes = 0.0
+        self._fake = fake
+        self._looks = looks
+        self._left = epochs
+
+    def advance(self, deadline: Deadline) -> bool:
+        for _ in range(10):
+            if self._looks and deadline.expired():
+                return False
+            self._fake.now += 3 if self.passes else 100
+            self.passes = round(self.passes + 0.1, 9)
+        self._left -= 1
+        return self._left > 0
+
+    def classifier(self) -> Any:
+        raise NotImplementedError
+
+
+class FakeMethod:
+    """Starts trainings, which takes 1,000 s."""
+
+    def __init__(self, fake: FakeTime, *, looks: bool = True, epochs: int = 9) -> None:
+        self._fake = fake
+        self._looks = looks
+        self._epochs = epochs
+
+    def start(self, task: Task, budget: Budget) -> FakeTraining:
+        self._fake.now += 1000
+        return FakeTraining(self._fake, looks=self._looks, epochs=self._epochs)
+
+
+def steps_of(method: Any) -> retrain.Steps:
+    task = Task(name="digits", class_names=tuple("0123456789"), train=HELD_OUT, val=HELD_OUT)
+    return retrain.Steps(make_cell("a"), method, task)
+
+
+@pytest.mark.parametrize("visit_s", [1, 7, 29, 100])
+def test_steps_are_timed_without_the_start_and_the_first_batch(
+    fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch, visit_s: float
+) -> None:
+    monkeypatch.setattr(retrain, "perf_counter", fake_time)
+    steps = steps_of(FakeMethod(fake_time))
+    for _ in range(3):
+        steps.visit(visit_s)
+    assert steps.pass_s == pytest.approx([30.0] * 3), "ten batches of 3 s"
+    times = steps.times()
+    assert times.train_s_per_image_pass == pytest.approx(30 / len(HELD_OUT))
+    assert times.train_s_per_image_pass_iqr == pytest.approx(0, abs=1e-12)
+    assert times.n_visits == 3
+
+
+@pytest.mark.parametrize(("epochs", "seconds"), [(9, 30), (1, 127)])
+def test_a_training_that_never_looks_counts_by_epochs(
+    fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch, epochs: int, seconds: float
+) -> None:
+    monkeypatch.setattr(retrain, "perf_counter", fake_time)
+    steps = steps_of(FakeMethod(fake_time, looks=False, epochs=epochs))
+    steps.visit(1)
+    assert steps.pass_s == pytest.approx([seconds])
+
+
+def test_what_counts_no_passes_is_not_timed() -> None:
+    class Plain:
+        def start(self, task: Task, budget: Budget) -> object:
+            return object()
+
+    with pytest.raises(UserError, match="does not count passes"):
+        steps_of(Plain()).visit()
+
+
+def test_times_of_training_follow_from_passes(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    old: dict[str, Any] = {"train_s": 90.0, "train_s_per_image": 0.9, "n_train": 100}
+    again = put(tmp_path, make_cell("again"), right, **old, passes=20.0, train_cpu_s=30.0)
+    left = put(tmp_path, make_cell("left"), right, **old)
+    put(tmp_path, make_cell("later"), right, **old, passes=20.0)
+    times = TrainTimes(
+        train_s_per_image_pass=0.01,
+        train_s_per_image_pass_iqr=0.0001,
+        n_visits=7,
+        train_cpu_share=1.0,
+        train_others=0.0,
+    )
+    session = session_of({}).model_copy(
+        update={"training": {again.cell.id: times}, "left_training": {left.cell.id: "no passes"}}
+    )
+    write_times(tmp_path, session)
+    frame = load(tmp_path).set_index("label")
+    assert frame.loc["again", "train_s"] == pytest.approx(0.01 * 20 * 100)
+    assert frame.loc["again", "train_s_per_image"] == pytest.approx(0.2)
+    assert frame.loc["again", "run_train_s"] == 90
+    assert frame.loc["left", "train_s"] == 90
+    assert frame["not_retrained"].to_dict() == {
+        "again": "",
+        "left": "no passes",
+        "later": "it was run later",
+    }
+    table = display(load_rows(tmp_path)).set_index("method")
+    assert table.loc["again", "train (s)"] == "20", "it is not marked as loaded any more"
+    assert table.loc["left", "train (s)"] == "90‡"
+    text = foot(load_rows(tmp_path))
+    assert "Times of training follow from some steps that were trained again" in text
+    assert "‡ marks those" in text
+
+
+def test_the_training_of_a_run_is_timed_again(tmp_path: Path) -> None:
+    methods = "plainnet[depth=3],logistic"
+    ddl_bench(["run", "--methods", methods, "--seeds", "0,1", "--budget", "1e", "--out", tmp_path])
+    ddl_bench(["time", tmp_path, "--train", "--rounds", "3"])
+    by_label: dict[str, list[Any]] = {}
+    for row in load_rows(tmp_path):
+        by_label.setdefault(row.cell.method, []).append(row.measured)
+    for measured in by_label["plainnet"]:
+        assert measured.run_train_s is not None
+        assert 0.1 < measured.train_s / measured.run_train_s < 10
+    for measured in by_label["logistic"]:
+        assert measured.not_retrained == "its training does not count passes"
+    (row, *_) = load_rows(tmp_path)
+    older = row.cell.model_copy(update={"source": "0123456789abcdef"})
+    with pytest.raises(UserError, match="code of the method has changed"):
+        rounds.load_line(older, retime_request(tmp_path), {})
+
+
+def retime_request(run: Path) -> rounds.Request:
+    return rounds.Request(
+        run=run, cell_ids=[], train_ids=[], plugins=[], data_dir=None, n_rounds=3, cores=[0]
+    )
