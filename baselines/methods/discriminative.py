@@ -32,8 +32,8 @@ from ddl_bench.api import (
 from ddl_bench.options import Positive, PositiveFloat, check_options
 
 FACES = "on small sets of faces and objects; none for the data sets here"
-PIXELS = (
-    "pixels by default, or pooled sparse codes with features=patches, where the publication has"
+PATCHES = (
+    "pooled sparse codes of patches by default, or features=pixels, where the publication has"
 )
 
 
@@ -150,7 +150,7 @@ class Discriminative:
     Parameters
     ----------
     features
-        "pixels", or "patches": sparse codes of whitened patches, pooled by a layer of `sdl`. The
+        "patches": sparse codes of whitened patches, pooled by a layer of `sdl`; or "pixels". The
         publications have features too, other ones.
     n_samples
         Images to learn from. None takes all.
@@ -160,7 +160,7 @@ class Discriminative:
     kind: ClassVar[str]  # class of the library
     arrays: ClassVar[tuple[str, ...]] = ("dictionary_", "classifier_")
     fitted: ClassVar[type[Fitted]] = Coded
-    features: Literal["pixels", "patches"] = "pixels"
+    features: Literal["pixels", "patches"] = "patches"
     n_samples: Positive | None = 5000
 
     def __post_init__(self) -> None:
@@ -212,7 +212,7 @@ class SRC(Discriminative):
         formula="argmin_k norm(x - D_k codes_k), codes of x in all training images",
         references=("wright2009",),
         published=FACES,
-        differs=f"{PIXELS} down-sampled faces, random projections and eigenfaces; codes of "
+        differs=f"{PATCHES} down-sampled faces, random projections and eigenfaces; codes of "
         "n_nonzero atoms, not those of the least norm1; at most n_samples images",
         needs=("dictlearn",),
     )
@@ -249,7 +249,7 @@ class DKSVD(Discriminative):
         "atoms a code",
         references=("zhang2010",),
         published=FACES,
-        differs=f"{PIXELS} random projections of faces; as the library implements it, on at most "
+        differs=f"{PATCHES} random projections of faces; as the library implements it, on at most "
         "n_samples images; the weight alpha = 1 is ours",
         needs=("dictlearn",),
     )
@@ -287,7 +287,7 @@ class LCKSVD(DKSVD):
         "beta * norm(shares - codes @ A.T)**2, n_nonzero atoms a code",
         references=("jiang2013",),
         published=FACES,
-        differs=f"{PIXELS} random projections of faces and spatial pyramids of objects; as the "
+        differs=f"{PATCHES} random projections of faces and spatial pyramids of objects; as the "
         "library implements it, on at most n_samples images; the weights alpha = beta = 0.01 are "
         "ours, no publication has them",
         needs=("dictlearn",),
@@ -321,7 +321,7 @@ class DPL(Discriminative):
         formula="argmin_k norm(x - D_k P_k x)",
         references=("gu2014",),
         published=FACES,
-        differs=f"{PIXELS} random projections of faces and spatial pyramids of objects; as the "
+        differs=f"{PATCHES} random projections of faces and spatial pyramids of objects; as the "
         "library implements it, on at most n_samples images",
         needs=("dictlearn",),
     )

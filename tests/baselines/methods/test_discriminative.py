@@ -34,19 +34,19 @@ TRAINED: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("method", "name", "options"),
     [
-        (SRC(n_samples=700), "SRC", {"n_nonzero_coefs": 5}),
+        (SRC(features="pixels", n_samples=700), "SRC", {"n_nonzero_coefs": 5}),
         (
-            DKSVD(n_atoms=60, n_iter=4, n_samples=700),
+            DKSVD(features="pixels", n_atoms=60, n_iter=4, n_samples=700),
             "DDL",
             TRAINED | {"n_components": 60, "alpha": 1.0},
         ),
         (
-            LCKSVD(n_atoms=60, n_iter=4),
+            LCKSVD(features="pixels", n_atoms=60, n_iter=4),
             "LCDL",
             TRAINED | {"n_components": 6, "alpha": 0.01, "beta": 0.01},
         ),
         (
-            DPL(n_iter=5, n_samples=None),
+            DPL(features="pixels", n_iter=5, n_samples=None),
             "DPL",
             {"n_components": 15, "max_iter": 5, "random_state": 3},
         ),
@@ -68,14 +68,14 @@ def test_predictions_and_scores_are_those_of_the_library(
 
 @pytest.mark.parametrize(("kind", "bar"), list(zip(KINDS, (0.97, 0.95, 0.95, 0.96), strict=True)))
 def test_digits(kind: type[Discriminative], bar: float) -> None:
-    classifier = fit(kind())
+    classifier = fit(kind(features="pixels"))
     assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > bar
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> None:
     """Set all else to nonsense: the scores stay; the arrays counted are all there is beside it."""
-    classifier = fit(kind(n_samples=600))
+    classifier = fit(kind(features="pixels", n_samples=600))
     before = classifier(HELD_OUT.X)
     model = classifier.model
     counted = 0
@@ -92,7 +92,7 @@ def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> Non
 
 def test_features_of_patches() -> None:
     few = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[:500], y=DIGITS.train.y[:500]))
-    classifier = fit(DPL(features="patches"), few)
+    classifier = fit(DPL(), few)
     assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > 0.9
     (layer,) = classifier.layers
     parts = (layer.whitening.mean, layer.whitening.matrix, layer.D)
@@ -101,7 +101,7 @@ def test_features_of_patches() -> None:
 
 
 def test_codes_are_those_that_the_scores_come_from() -> None:
-    classifier = fit(DKSVD(n_atoms=60, n_iter=2, n_samples=500))
+    classifier = fit(DKSVD(features="pixels", n_atoms=60, n_iter=2, n_samples=500))
     stats = classifier.code_stats(HELD_OUT.X)
     model = classifier.model
     signals = unit(HELD_OUT.X)
@@ -118,7 +118,7 @@ def test_codes_are_those_that_the_scores_come_from() -> None:
 def test_an_image_is_made_by_the_dictionary_of_its_class(n_classes: int) -> None:
     kept = DIGITS.train.y < n_classes
     some = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[kept], y=DIGITS.train.y[kept]))
-    classifier = fit(DPL(n_atoms=4 * n_classes), some)
+    classifier = fit(DPL(features="pixels", n_atoms=4 * n_classes), some)
     stats = classifier.code_stats(HELD_OUT.X)
     model = classifier.model
     error = 0.0
@@ -137,7 +137,7 @@ def test_missing_classes_and_black_images() -> None:
     X[:3] = 0
     pair = dataclasses.replace(DIGITS, train=Split(X=X, y=DIGITS.train.y[kept]))
     for kind in KINDS:
-        scores = fit(kind(), pair)(torch.cat([HELD_OUT.X, X[:1]]))
+        scores = fit(kind(features="pixels"), pair)(torch.cat([HELD_OUT.X, X[:1]]))
         assert torch.isfinite(scores).all()
         assert set(scores.argmax(1).tolist()) <= {0, 1}
         right = scores[:-1][HELD_OUT.y < 2].argmax(1) == HELD_OUT.y[HELD_OUT.y < 2]
