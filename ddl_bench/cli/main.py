@@ -40,6 +40,7 @@ COMMANDS = (
     catalogue.datasets,
     catalogue.tracks,
     examine.check,
+    examine.verify,
     examine.doctor,
 )
 

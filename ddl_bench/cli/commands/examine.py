@@ -1,10 +1,18 @@
-"""Commands that examine a method, and this machine: check and doctor."""
+"""Commands that examine a method, rows, and this machine: check, verify and doctor."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ddl_bench.cli.commands.shared import JsonFlag
+from ddl_bench.cli.commands.shared import (
+    DATA_DIR_HELP,
+    LAST_RUN,
+    JsonFlag,
+    Plugins,
+    RunFolder,
+    known_run,
+)
 from ddl_bench.cli.console import console_of
 
 
@@ -34,6 +42,46 @@ def check(
 
     broken = print_check(console_of(), target, like, as_json=as_json)
     raise typer.Exit(1 if broken else 0)
+
+
+def verify(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder or its name in results/, the file of a row, or a row of --run: a "
+            "label, `sdl@0`, or the beginning of a cell ID."
+        ),
+    ],
+    run: RunFolder = LAST_RUN,
+    jobs: Annotated[int | None, typer.Option(help="Run so many cells at a time.")] = None,
+    plugin: Plugins = None,
+    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR_HELP)] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run finished rows again and say whether the predictions are the same.
+
+    Each row is a *match*, a *drift* (other predictions on the same kind of machine with the same
+    versions), of an *other machine* (which or versions differ, as named), *not repeatable* (its
+    budget is in seconds) or *failed*. The rows stay as they are. The exit code is 1 unless all
+    match.
+
+    Examples:
+
+    - `ddl-bench verify results/quick`
+    - `ddl-bench verify sdl@0 --run docs/results/quick`
+    """
+    from ddl_bench.cli.verify import verify_rows
+
+    all_match = verify_rows(
+        console_of(),
+        str(known_run(Path(what))),
+        run,
+        plugins=tuple(plugin or ()),
+        data_dir=data_dir,
+        jobs=jobs,
+        as_json=as_json,
+    )
+    raise typer.Exit(0 if all_match else 1)
 
 
 def doctor(as_json: JsonFlag = False) -> None:

@@ -92,7 +92,7 @@ def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> Non
 
 def test_features_of_patches() -> None:
     few = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[:500], y=DIGITS.train.y[:500]))
-    classifier = fit(DPL(), few)
+    classifier = fit(DPL(n_iter=3), few)
     assert float((classifier(HELD_OUT.X).argmax(1) == HELD_OUT.y).float().mean()) > 0.9
     (layer,) = classifier.layers
     parts = (layer.whitening.mean, layer.whitening.matrix, layer.D)
