@@ -267,7 +267,13 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
     }
     entries = chosen_methods(track, overrides, memory)
     shared |= declared_comparisons(track, {entry.title for entry in entries})
-    methods = [method_fields(entry, track, track_name, overrides, memory) for entry in entries]
+    planned = [plan_method(entry, track, track_name, overrides, memory) for entry in entries]
+    if overrides.keep_models and not any(method.can_restore for method in planned):
+        raise UserError(
+            f"--keep-models: {entries[0].title} cannot be kept, as it has no restore(); "
+            "run it without --keep-models"
+        )
+    methods = [method.fields for method in planned]
     splits = chosen_splits(track, overrides)
     sources = chosen_datasets(track, overrides.datasets)
     data = [read_data(source, splits, overrides) for source in sources]
@@ -352,11 +358,19 @@ class Facts(NamedTuple):
     can_restore: bool
 
 
-def method_fields(
+class Planned(NamedTuple):
+    """The fields of a cell that come from its method, and whether its models can be kept."""
+
+    fields: dict[str, Any]
+    can_restore: bool
+
+
+def plan_method(
     entry: MethodEntry, track: Track, track_name: str, overrides: Overrides, memory: Memory
-) -> dict[str, Any]:
+) -> Planned:
     """Return the fields of a cell that come from its method, whose options are checked."""
     source = ""
+    can_restore = True  # as far as is known
     place = f"{track_name}: method {entry.title!r}"
     check_grid(entry, place)
 
@@ -369,13 +383,9 @@ def method_fields(
         pass  # the worker says what is missing: a row `not_installed`
     else:
         source = facts.source
-        if overrides.keep_models and not facts.can_restore:
-            raise UserError(
-                f"--keep-models: {entry.title} cannot be kept, as it has no restore(); "
-                "run it without --keep-models"
-            )
+        can_restore = facts.can_restore
     budget = overrides.budget or entry.budget or track.budget
-    return {
+    fields = {
         "method": entry.name,
         "label": entry.title,
         "params": entry.params,
@@ -385,6 +395,7 @@ def method_fields(
         "budget": budget,
         "limits": limits_for(budget, entry, track, overrides),
     }
+    return Planned(fields, can_restore)
 
 
 def examine(entry: MethodEntry, plugins: Iterable[Path], place: str, memory: Memory) -> Facts:
