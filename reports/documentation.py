@@ -17,7 +17,7 @@ from ddl_bench import describe
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, foot, number
-from reports import scale, speed, statistics
+from reports import ledger, scale, speed, statistics
 from reports.figures.error_curves import draw_errors
 from reports.paper.claims import published_claims
 from reports.paper.tables import chances
@@ -28,6 +28,7 @@ UNROLLING = RESULTS / "unrolling.json"
 NAMES = (
     "cifar10-small",
     "cifar10",
+    "claims",
     "equal-time",
     "methods",
     "recovery",
@@ -206,6 +207,7 @@ MADE = {
     "rules": statistics.rules,
     "simulations": statistics.simulations,
     "claims": claims,
+    "ledger": ledger.ledger,
     "chances": chances,
 }
 """Tables that are not of a run, by name."""

@@ -32,7 +32,7 @@ LAYERS = {
         ["__init__"],
     ],
     "reports": [
-        ["figures", "paper", "scale", "speed", "statistics"],
+        ["figures", "ledger", "paper", "scale", "speed", "statistics"],
         ["report", "documentation"],
         ["__init__"],
     ],

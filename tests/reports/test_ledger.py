@@ -1,0 +1,133 @@
+"""Claims of publications: what each test makes of rows, and the list itself."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddl_bench.describe import BIBLIOGRAPHY, bibliography
+from reports.ledger import Claim, Finding, finding, ledger, read_claims
+from tests.conftest import make_cell, put
+
+N_IMAGES = 1000
+
+
+def rows(folder: Path, label: str, accuracies: list[float], **measured: Any) -> None:
+    """Write a row for each accuracy; `measured` are lists as long, of other columns."""
+    for seed, accuracy in enumerate(accuracies):
+        right = np.arange(N_IMAGES) < round(accuracy / 100 * N_IMAGES)
+        values = {name: column[seed] for name, column in measured.items()}
+        put(folder, make_cell(label, seed), right, **values)
+
+
+def claim_of(test: str, **values: Any) -> Claim:
+    return Claim(says="x", source="y", theirs="z", protocol="p", rows="run", test=test, **values)
+
+
+FIVE = [80.0, 80.4, 80.8, 81.2, 81.6]
+
+
+def shifted(points: float) -> list[float]:
+    return [value + points for value in FIVE]
+
+
+@pytest.mark.parametrize(
+    ("a", "amount", "verdict"),
+    [
+        (shifted(5), None, "holds"),
+        (shifted(5), 5.0, "holds"),
+        (shifted(5), 40.0, "holds, by less"),
+        (shifted(5), 0.1, "holds, by more"),
+        (shifted(-5), 5.0, "differs"),
+        (shifted(0.2), 0.2, "does not resolve"),
+        (shifted(5)[:4], None, "no verdict: 4 seeds"),
+        (shifted(5)[:1], None, "no verdict: single networks"),
+    ],
+)
+def test_a_difference(tmp_path: Path, a: list[float], amount: float | None, verdict: str) -> None:
+    rows(tmp_path / "run", "a", a)
+    rows(tmp_path / "run", "b", FIVE)
+    found = finding(claim_of("above", a="a", b="b", amount=amount), tmp_path)
+    assert found.verdict == verdict
+    assert ("95 %" in found.text) == (len(a) >= 3)
+
+
+def test_the_text_has_value_interval_and_seeds(tmp_path: Path) -> None:
+    rows(tmp_path / "run", "a", shifted(5))
+    rows(tmp_path / "run", "b", FIVE)
+    found = finding(claim_of("above", a="a", b="b"), tmp_path)
+    # Welch by hand: standard deviation 0.6325, error sqrt(2 * 0.4 / 5) = 0.4, t(0.975, 8) = 2.306
+    assert found == Finding("+5.00 points, 95 % +4.08 to +5.92, 5 seeds", "holds")
+
+
+@pytest.mark.parametrize(
+    ("bound", "amount", "verdict"),
+    [
+        ("", 80.8, "holds"),
+        ("", 90.0, "differs"),
+        ("", 70.0, "differs"),
+        ("at least", 70.0, "holds"),
+        ("at least", 80.8, "does not resolve"),
+        ("at least", 90.0, "differs"),
+        ("at most", 90.0, "holds"),
+        ("at most", 80.8, "does not resolve"),
+        ("at most", 70.0, "differs"),
+    ],
+)
+def test_a_level(tmp_path: Path, bound: str, amount: float, verdict: str) -> None:
+    rows(tmp_path / "run", "a", FIVE)
+    found = finding(claim_of("level", a="a", bound=bound, amount=amount), tmp_path)
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("slow", "amount", "verdict"),
+    [(3.0, 3.0, "holds"), (3.0, 200.0, "holds, by less"), (0.3, None, "differs")],
+)
+def test_a_ratio_of_times(tmp_path: Path, slow: float, amount: float | None, verdict: str) -> None:
+    times = [1.0, 1.1, 0.9, 1.05, 0.95]
+    rows(tmp_path / "run", "a", FIVE, train_s=times)
+    rows(tmp_path / "run", "b", FIVE, train_s=[slow * value for value in times])
+    claim = claim_of("times", a="a", b="b", column="train_s", amount=amount)
+    found = finding(claim, tmp_path)
+    assert found.text.startswith(f"{slow:.2f} times, 95 % ")
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(9, "holds"), (1, "differs")])
+def test_a_larger_gain(tmp_path: Path, gain: float, verdict: str) -> None:
+    rows(tmp_path / "run", "a", shifted(gain))
+    rows(tmp_path / "run", "b", FIVE)
+    rows(tmp_path / "run", "c", shifted(5))
+    rows(tmp_path / "run", "d", FIVE)
+    claim = claim_of("gains", a="a", b="b", a2="c", b2="d")
+    assert finding(claim, tmp_path).verdict == verdict
+
+
+def test_the_official_images_count_where_they_are_apart(tmp_path: Path) -> None:
+    rows(tmp_path / "run", "a", shifted(9), official_accuracy=FIVE)
+    rows(tmp_path / "run", "b", FIVE, official_accuracy=FIVE)
+    assert finding(claim_of("above", a="a", b="b"), tmp_path).verdict == "does not resolve"
+
+
+def test_what_has_no_rows_says_why(tmp_path: Path) -> None:
+    claim = claim_of("above", a="a", b="b")
+    assert finding(claim, tmp_path) == Finding("", "no rows yet: a, b in run")
+    rows(tmp_path / "run", "a", FIVE)
+    assert finding(claim, tmp_path) == Finding("", "no rows yet: b in run")
+    absent = claim_of("absent", because="no images")
+    assert finding(absent, tmp_path).verdict == "cannot be tested here: no images"
+
+
+def test_the_list_has_sources_and_a_reason_or_a_test() -> None:
+    claims = read_claims()
+    assert len(claims) >= 20
+    assert len({claim.says for claim in claims}) == len(claims)
+    sources = bibliography(BIBLIOGRAPHY)
+    for claim in claims:
+        assert claim.source.startswith("arXiv ") or claim.source in sources
+        assert bool(claim.because) == (claim.test == "absent")
+        assert bool(claim.rows and claim.here and claim.a) == (claim.test != "absent")
+    table = ledger(claims)
+    assert table.count("\n") == len(claims) + 1
