@@ -7,16 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, explained, read_regular, warn_damaged, write_atomically
+from ddl_bench.files import (
+    brief,
+    explained,
+    name_of,
+    read_arrays,
+    read_regular,
+    warn_damaged,
+    write_arrays,
+    write_atomically,
+)
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW, read_row
 from ddl_bench.results.times import read_times, write_times
+
+LARGEST_ARTEFACT = 2**15  # bytes of atoms or of a dictionary; predictions take about as much
 
 
 def publish(run: Path, out: Path) -> dict[str, Path]:
     """Write public copies of the rows, arrays and models of a run to another folder.
 
-    Logs and checkpoints are not copied. Damaged rows are left out, with a warning. Where `out` is
+    Logs, checkpoints, and atoms and dictionaries of more than LARGEST_ARTEFACT bytes are not
+    copied. Damaged rows are left out, with a warning. Where `out` is
     the run folder itself, it is made public in place.
 
     Parameters
@@ -87,14 +99,30 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
         return False
     write_changed(out / "cells" / path.name, data, content)
     if out != run:
-        with suppress(FileNotFoundError):
-            arrays = read_regular(path.with_suffix(".npz"))
-            write_atomically(out / "cells" / f"{cell_id}.npz", arrays)
+        copy_arrays(path.with_suffix(".npz"), out / "cells" / f"{cell_id}.npz")
     if (run / "models" / f"{cell_id}.safetensors").exists():
         from ddl_bench.results.models import copy_public  # torch takes a second
 
         copy_public(run, out, cell_id)
     return True
+
+
+def copy_arrays(path: Path, copy: Path) -> None:
+    """Copy predictions and curves, and what can be drawn where it is small.
+
+    A damaged file is left out, with a warning.
+    """
+    try:
+        arrays = read_arrays(path)
+    except FileNotFoundError:
+        return
+    except UserError as error:
+        warn_damaged(path, str(error).removeprefix(f"{name_of(path)}: "))
+        return
+    for name in list(arrays):
+        if name.startswith("artefact_") and arrays[name].nbytes > LARGEST_ARTEFACT:
+            del arrays[name]
+    write_arrays(copy, arrays)
 
 
 def clean_work(run: Path, cell_id: str) -> None:

@@ -86,7 +86,8 @@ def publish(
 ) -> None:
     """Copy a run without the names of its host and user, and without absolute paths.
 
-    Rows, arrays, models and the report are copied, logs and checkpoints are not. IDs and numbers
+    Rows, predictions, curves, models and the report are copied; logs, checkpoints and large
+    dictionaries are not. IDs and numbers
     stay as they are, and every command reads the copy as it reads the run. `ddl-bench run
     --public` makes a run public as it goes.
 

@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ddl_bench.errors import UserError
+from ddl_bench.files import DamagedFile, read_arrays, write_arrays
 from ddl_bench.results import tensorboard as curves
 from ddl_bench.results.public import PATH, Place, public_row
 from ddl_bench.results.publish import make_public, publish
@@ -295,3 +296,20 @@ def test_committed_rows_are_public() -> None:
         assert not values["provenance"].get("host"), path
     for path in (ROOT / "docs" / "results").rglob("*.json"):
         assert not PATH.search(path.read_text()), path
+
+
+def test_copies_have_predictions_and_curves_and_no_large_atoms(tmp_path: Path) -> None:
+    row = put(tmp_path / "run", make_cell("sdl"), np.ones(5, dtype=bool))
+    path = tmp_path / "run/cells" / f"{row.cell.id}.npz"
+    kept = {"y_test": np.zeros(5, np.int8), "predictions": np.zeros(5, np.int8)}
+    kept |= {"curve_seconds": np.ones(1), "curve_accuracy": np.ones(1), "curve_step": np.ones(1)}
+    kept |= {"curve_split": np.array("validation"), "artefact_atoms": np.ones((9, 1, 4, 4))}
+    write_arrays(path, kept | {"artefact_dictionary": np.ones((200, 300))})
+    publish(tmp_path / "run", tmp_path / "public")
+    copied = read_arrays(tmp_path / "public/cells" / path.name)
+    assert copied.keys() == kept.keys()
+    assert "artefact_dictionary" in read_arrays(path), "the run stays as it is"
+    path.write_bytes(b"PK damaged")
+    with pytest.warns(DamagedFile, match=path.name):
+        publish(tmp_path / "run", tmp_path / "again")
+    assert len(list((tmp_path / "again/cells").iterdir())) == 1
