@@ -1,25 +1,20 @@
 """The report of a run: its table in four formats, its figures, and one page without network."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, write_atomically
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import Row, load_rows
+from ddl_bench.results.rows import load_rows
 from ddl_bench.results.stats.families import compare_all
-from ddl_bench.results.table import BRIEF, COLUMNS, display, foot, foot_of, summary
+from ddl_bench.results.table import BRIEF, display, foot, summary
 from reports.figures.registry import draw_data_set, draw_run
-from reports.figures.style import INK, PAPER
+from reports.page.render import render
 from reports.paper.tables import tables as tables_beside
-
-OF_ONE_ROW = ("command", "cores_used")  # entries of the provenance that the page shows elsewhere
 
 
 class Text(NamedTuple):
@@ -65,29 +60,14 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
     table = display(rows)
     beside_paper = tables_beside(groups)
     tests = {}
-    feet = {}
     figures = {}
     for dataset in table["data set"].unique():
         here = [group for group in groups if group.dataset == dataset]
         tests[dataset] = compare_all(run, here)
-        feet[dataset] = foot_of([group for group in here if group.ok])
         prefix = re.sub(r"[^\w.-]+", "-", dataset).strip("-")
-        paths = draw_data_set(run, here, folder / "figures", prefix)
-        figures[dataset] = {title: inline(path) for title, path in paths.items()}
-    common = draw_run(groups, folder / "figures")
-    page = render_page(
-        run=run.resolve().name,
-        rows=rows,
-        groups=groups,
-        table=table,
-        columns=COLUMNS,
-        figures=figures,
-        tests=tests,
-        feet=feet,
-        facts=distinct_provenance(rows),
-        paper=beside_paper,
-        planted=inline(common["recovery"]) if "recovery" in common else None,
-    )
+        figures[dataset] = draw_data_set(run, here, folder / "figures", prefix)
+    figures[""] = draw_run(groups, folder / "figures")
+    page = render(run, rows, groups, tests, beside_paper, figures)
     brief = table[[name for name in table if name in BRIEF]]
     parts = [markdown(table), foot(rows), *map(markdown, beside_paper.values())]
     texts = {
@@ -102,36 +82,6 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         write_atomically(folder / text.name, content)
     written = {kind: folder / text.name for kind, text in texts.items()}
     return written | {"figures": folder / "figures"}
-
-
-def distinct_provenance(rows: list[Row]) -> list[dict[str, Any]]:
-    """Return each kind of machine and code that rows were measured with, once."""
-    distinct = {}
-    for row in rows:
-        facts = {key: value for key, value in row.provenance.items() if key not in OF_ONE_ROW}
-        if facts:
-            distinct[json.dumps(facts, sort_keys=True)] = facts
-    return list(distinct.values())
-
-
-def render_page(**values: Any) -> str:
-    """Fill in page.html.j2."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True)
-    return environment.get_template("page.html.j2").render(**values)
-
-
-def inline(path: Path) -> Markup:
-    """Return an SVG file as part of a page.
-
-    It has the colours of the page for its text and its background, which is drawn first, and its
-    names differ from those of other figures.
-    """
-    svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
-    svg = svg.replace(f"fill: {PAPER}", "fill: none", 1)
-    own_names = rf"\g<1>{path.stem}-"  # a name may begin with a digit, so no \1
-    svg = re.sub(r'( id="|url\(#|href="#)', own_names, svg[svg.index("<svg") :])
-    return Markup(svg)  # noqa: S704  made by matplotlib, which escapes every text
 
 
 def csv(table: pd.DataFrame) -> str:

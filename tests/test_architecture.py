@@ -33,6 +33,7 @@ LAYERS = {
     ],
     "reports": [
         ["figures", "ledger", "paper", "scale", "speed", "statistics"],
+        ["page"],
         ["report", "documentation"],
         ["__init__"],
     ],

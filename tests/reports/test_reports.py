@@ -16,7 +16,8 @@ from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
 from ddl_bench.results.table import COLUMNS, display, foot, number, summary, with_range
 from reports.figures.style import PAPER
-from reports.report import inline, write
+from reports.page.render import inline
+from reports.report import write
 from tests.conftest import make_cell, put
 
 HOSTILE = "<script>alert('x')</script> 100 % | $\\x_{ & #"
