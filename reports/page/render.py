@@ -1,22 +1,64 @@
 """Put a page together: its values, its style, its scripts and the library that draws."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from ddl_bench.results.groups import Group
-from ddl_bench.results.rows import Row
+from ddl_bench.results.rows import CURVE, Row, arrays
 from ddl_bench.results.stats.compare import Comparison
-from ddl_bench.results.table import COLUMNS, display_of, foot_of
+from ddl_bench.results.table import COLUMNS
 from reports.figures.style import INK, PAPER
+from reports.page.looks import look_of
+from reports.page.values import MACHINE_ALONE, fact_text, known
+from reports.page.words import lead_of
 
-OF_ONE_ROW = ("command", "cores_used")  # entries of the provenance that the page shows elsewhere
+HERE = Path(__file__).parent
+LIBRARY = ("d3-7.9.0.min.js", "plot-0.6.17.umd.min.js")
+SCRIPTS = (  # in the order of the page; they share one scope
+    "dom",
+    "lines",
+    "state",
+    "filter",
+    "axes",
+    "pointer",
+    "labels",
+    "scatter",
+    "ranking",
+    "curves",
+    "table",
+    "export",
+    "pairs",
+    "details",
+    "page",
+)
+DRAWN_BY_SCRIPTS = ("accuracy against", "accuracy while training")  # titles of static figures
+LARGEST_PICTURE = 200_000  # bytes of one static figure that the page holds, and
+LARGEST_PICTURES = 400_000  # of all of them
+RECOVERY = "recovery"
+TITLE_OF_RECOVERY = "Planted dictionaries: recovered atoms"
+ABOUT_RECOVERY = (
+    "The signals are made of known atoms. An atom counts as recovered if a learned atom matches it"
+    " with an inner product of at least 0.99, up to sign. Points are means over seeds, bars one"
+    " standard deviation."
+)
+
+
+class Picture(NamedTuple):
+    """Hold a static figure that the page shows: its title, a note, and whether it is unfolded."""
+
+    title: str
+    note: str
+    svg: Markup
+    is_open: bool
 
 
 def render(
@@ -27,7 +69,7 @@ def render(
     paper: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Mapping[str, Path]],
 ) -> str:
-    """Return the page of a run as HTML.
+    """Return the page of a run as HTML: one file, which needs neither network nor server.
 
     Parameters
     ----------
@@ -40,42 +82,90 @@ def render(
     paper
         Tables of the paper beside ours, by name.
     figures
-        SVG files by data set and title; those of the whole run are under an empty name.
+        SVG files by data set and title; those of the whole run are under an empty name. The page
+        holds small ones that it does not draw itself.
     """
-    datasets = list(dict.fromkeys(group.dataset for group in groups))
-    feet = {}
-    for dataset in datasets:
-        feet[dataset] = foot_of([each for each in groups if each.dataset == dataset and each.ok])
-    inlined = {
-        dataset: {title: inline(path) for title, path in paths.items()}
-        for dataset, paths in figures.items()
-    }
-    common = inlined.pop("", {})
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True)
+    page = known(groups, tests, partial(curve_beside, run))
+    loader = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("page.html.j2").render(
         run=run.resolve().name,
-        rows=rows,
-        groups=groups,
-        table=display_of(groups),
-        columns=COLUMNS,
-        figures=inlined,
-        tests=tests,
-        feet=feet,
-        facts=distinct_provenance(rows),
+        lead=lead_of(rows, groups),
+        findings=page.findings,
         paper=paper,
-        planted=common.get("recovery"),
+        pictures=pictures_of(figures),
+        columns=COLUMNS,
+        provenance=distinct_provenance(rows),
+        version=installed_version(),
+        data=Markup(page.json),  # noqa: S704  without < > &, see `script_json`
+        style=Markup(style_of(page.families)),  # noqa: S704  of this folder
+        scripts=[Markup(script) for script in scripts()],  # noqa: S704  of this folder
     )
 
 
-def distinct_provenance(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return each kind of machine and code that rows were measured with, once."""
+def curve_beside(run: Path, row: Row) -> dict[str, np.ndarray]:
+    """Read the curve beside a row; empty where none was kept."""
+    return arrays(run, row.cell.id, CURVE)
+
+
+def scripts() -> list[str]:
+    """Return the library and the scripts of the page."""
+    library = [(HERE / "library" / name).read_text(encoding="utf-8") for name in LIBRARY]
+    return library + [
+        (HERE / "scripts" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS
+    ]
+
+
+def style_of(families: Sequence[str]) -> str:
+    """Return the style of the page, with the colours of its families."""
+    looks = [look_of(family) for family in families]
+    light = "".join(f"--family-{place}:{look.light};" for place, look in enumerate(looks))
+    dark = "".join(f"--family-{place}:{look.dark};" for place, look in enumerate(looks))
+    colours = f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    return (HERE / "page.css").read_text(encoding="utf-8") + colours
+
+
+def installed_version() -> str:
+    """Return the version of this project; empty where it is not installed."""
+    try:
+        return version("ddl-bench")
+    except PackageNotFoundError:
+        return ""
+
+
+def distinct_provenance(rows: Sequence[Row]) -> list[list[tuple[str, str]]]:
+    """Return each kind of machine and code that rows were measured with, as names and texts."""
     distinct = {}
     for row in rows:
-        facts = {key: value for key, value in row.provenance.items() if key not in OF_ONE_ROW}
+        facts = [
+            (key, fact_text(value))
+            for key, value in row.provenance.items()
+            if key not in MACHINE_ALONE and value not in (None, "", {})
+        ]
         if facts:
-            distinct[json.dumps(facts, sort_keys=True)] = facts
+            distinct[str(facts)] = facts
     return list(distinct.values())
+
+
+def pictures_of(figures: Mapping[str, Mapping[str, Path]]) -> list[Picture]:
+    """Return the static figures that the page holds: small ones that its scripts do not draw."""
+    pictures = []
+    room = LARGEST_PICTURES
+    for dataset, paths in figures.items():
+        for title, path in paths.items():
+            size = path.stat().st_size
+            if title.startswith(DRAWN_BY_SCRIPTS) or size > min(room, LARGEST_PICTURE):
+                continue
+            room -= size
+            svg = inline(path)
+            if title == RECOVERY:
+                pictures.append(Picture(TITLE_OF_RECOVERY, ABOUT_RECOVERY, svg, is_open=True))
+            else:
+                text = f"{title.capitalize()}, {dataset}"
+                pictures.append(Picture(text, "", svg, is_open=False))
+    return sorted(pictures, key=lambda picture: not picture.is_open)
 
 
 def inline(path: Path) -> Markup:
