@@ -61,7 +61,7 @@ function curvesPlot(points, all, axes, title, width, height) {
       Plot.axisX({ ticks: logTicks(...axes.x), tickFormat: tickText, tickSize: 3, label: title, labelAnchor: "center", labelArrow: "none" }),
       Plot.axisY({ ticks: 5, tickSize: 0, label: "accuracy (%)", labelArrow: "none" }),
       points === all ? null : Plot.line(all, { x: "x", y: "mean", z: ({ line }) => line.place, stroke: "var(--line)", strokeWidth: 1 }),
-      Plot.areaY(points, { x: "x", y1: "low", y2: "high", z: ({ line }) => line.place, fill: ({ line }) => colourOf(line.family), fillOpacity: 0.16 }),
+      Plot.areaY(points, { x: "x", y1: "low", y2: "high", z: ({ line }) => line.place, fill: ({ line }) => colourOf(line.family), fillOpacity: 0.16, className: "bands" }),
       Plot.line(points, { x: "x", y: "mean", z: ({ line }) => line.place, stroke: ({ line }) => colourOf(line.family), strokeWidth: ({ line }) => line.title === state.line ? 3 : 1.7, strokeDasharray: null }),
     ],
   })

@@ -46,7 +46,7 @@ function ownCurve(line) {
   const curve = DATA.curves[line.place]
   if (!curve || curve.seconds.length < 2) return []
   const points = curve.seconds.map((x, at) => ({ line, x, mean: curve.mean[at], low: curve.low[at], high: curve.high[at] }))
-  return [element("h3", {}, "While training"), Plot.plot({
+  const plot = Plot.plot({
     width: 420, height: 190, marginLeft: 44, marginBottom: 40,
     x: { label: "seconds", labelAnchor: "center", labelArrow: "none" }, y: { label: `${curve.split} accuracy (%)`, labelArrow: "none", nice: true },
     style: { background: "none" }, color: { type: "identity" },
@@ -55,7 +55,10 @@ function ownCurve(line) {
       Plot.areaY(points, { x: "x", y1: "low", y2: "high", fill: colourOf(line.family), fillOpacity: 0.18 }),
       Plot.lineY(points, { x: "x", y: "mean", stroke: colourOf(line.family), strokeWidth: 2 }),
     ],
-  })]
+  })
+  plot.setAttribute("role", "img")
+  hideParts(plot)
+  return [element("h3", {}, "While training"), plot]
 }
 
 function definitions(pairs) {

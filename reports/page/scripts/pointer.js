@@ -26,9 +26,18 @@ function showTooltip(content, x, y) {
 
 const hideTooltip = () => { byId("tooltip").hidden = true }
 
+// Plot names its groups "rule" or "axis tick", which nobody wants to hear.
+function hideParts(svg) {
+  for (const part of svg.querySelectorAll("g[aria-label]")) {
+    part.removeAttribute("aria-label")
+    part.setAttribute("aria-hidden", "true")
+  }
+}
+
 // `marks` are {line, node, x, y}, in the pixels of the figure.
 function listen(svg, marks, fields) {
   svg.setAttribute("role", "group")
+  hideParts(svg)
   marks.forEach(({ line, node }, place) => {
     const values = fields.map(field => `${COLUMN.get(field).title} ${measured(line, field).text || "unknown"}`)
     node.setAttribute("class", line.title === state.line ? "mark pinned" : "mark")

@@ -1,0 +1,319 @@
+"""The page in a browser: what a reader does by pointer and keyboard."""
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+
+CHROMIUM = os.environ.get("DDL_BENCH_CHROMIUM") or shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+LIMIT_MS = 10_000
+DRAWN = "html[data-drawn=all]"
+WIDE = {"width": 1400, "height": 1000}
+NARROW = {"width": 400, "height": 800}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def file(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(page)
+    return path
+
+
+class Reader:
+    """A reader with a page open, who notes each error and each request."""
+
+    def __init__(self, context: Any, path: Path) -> None:
+        self.path = path
+        self.tab = context.new_page()
+        self.tab.set_default_timeout(LIMIT_MS)
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.tab.on("console", lambda message: self.errors.append(message.text))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, fragment: str = "") -> None:
+        """Open the page, at a view."""
+        self.tab.goto(f"{self.path.as_uri()}{fragment}")
+        self.tab.wait_for_selector(DRAWN)
+
+    def settle(self) -> None:
+        """Wait until a change is drawn."""
+        self.tab.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
+        )
+        self.tab.wait_for_selector(DRAWN)
+
+    def methods(self) -> list[str]:
+        """Return the methods of the table, in their order."""
+        names = self.tab.locator("#lines tbody th").all_inner_texts()
+        return [name.strip() for name in names]
+
+    def labels(self) -> list[str]:
+        """Return what a screen reader says of the points of the scatter."""
+        marks = self.tab.locator("#scatter .mark").all()
+        return [mark.get_attribute("aria-label") for mark in marks]
+
+
+@pytest.fixture
+def reader(browser: Any, file: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
+    options = {"viewport": WIDE} | getattr(request, "param", {})
+    context = browser.new_context(**options)
+    someone = Reader(context, file)
+    yield someone
+    context.close()
+    assert someone.errors == []
+    outside = [url for url in someone.requests if not url.startswith(("file:", "blob:"))]
+    assert outside == []
+
+
+def test_axes_are_chosen_and_labelled(reader: Reader) -> None:
+    reader.open()
+    assert any("accuracy (%) 9" in label for label in reader.labels())
+    reader.tab.select_option("#x", "test_s_per_image")
+    reader.tab.select_option("#y", "error")
+    reader.tab.select_option("#y-scale", "log")
+    reader.settle()
+    svg = reader.tab.locator("#scatter svg")
+    assert svg.get_attribute("aria-label") == "error (%) against test (µs/image): 4 methods"
+    assert "Logarithmic: test (µs/image), error (%)." in reader.tab.inner_text("#scatter-note")
+    assert "Pareto front" in reader.tab.inner_text("#scatter-note")
+    assert "y=error" in reader.tab.url
+
+
+def test_one_filter_holds_for_figures_and_table(reader: Reader, hostile: str) -> None:
+    reader.open()
+    assert len(reader.methods()) == 5
+    reader.tab.fill("#search", "LISTA")
+    reader.settle()
+    assert reader.methods() == ["lista"]
+    assert "1 of 5 methods" in reader.tab.inner_text("#count")
+    assert "not_installed" in reader.tab.inner_text("#lines tbody")
+    assert "needs <b>torch</b>" in reader.tab.inner_text("#lines tbody"), "as text"
+    assert reader.tab.locator("#scatter .mark").count() == 0
+    reader.tab.click("#reset")
+    reader.settle()
+    reader.tab.select_option("#status", "incomplete")
+    reader.settle()
+    assert reader.methods() == ["spams"]
+    reader.tab.select_option("#status", "all")
+    reader.tab.get_by_role("button", name="plain networks").click()
+    reader.settle()
+    assert reader.methods() == ["plainnet-3"]
+    reader.tab.click("#reset")
+    reader.tab.select_option("#dataset", "x.npz")
+    reader.settle()
+    assert reader.methods() == ["sdl"]
+    assert reader.tab.locator(".finding:visible").count() == 1
+
+
+def test_the_table_sorts_the_best_end_first_and_empty_cells_last(
+    reader: Reader, hostile: str
+) -> None:
+    reader.open()
+    reader.tab.get_by_role("button", name="parameters", exact=True).click()
+    reader.settle()
+    assert reader.methods() == ["sdl", "spams", "plainnet-3", hostile, "lista"]
+    assert reader.tab.locator("#lines th[aria-sort=ascending]").inner_text() == "parameters"
+    reader.tab.get_by_role("button", name="parameters", exact=True).click()
+    reader.settle()
+    assert reader.methods() == [hostile, "plainnet-3", "spams", "sdl", "lista"]
+    reader.tab.get_by_role("button", name="accuracy (%)", exact=True).click()
+    reader.settle()
+    assert reader.methods()[0] == "plainnet-3"
+
+
+def test_columns_are_chosen(reader: Reader) -> None:
+    reader.open()
+    reader.tab.click("#table summary")
+    reader.tab.get_by_label("family", exact=True).check()
+    reader.tab.get_by_label("parameters", exact=True).uncheck()
+    reader.settle()
+    heads = reader.tab.locator("#lines thead th").all_inner_texts()
+    assert "family" in heads
+    assert "parameters" not in heads
+
+
+def test_a_row_is_pinned_with_its_seeds_source_and_command(browser: Any, file: Path) -> None:
+    context = browser.new_context(viewport=WIDE, permissions=["clipboard-read", "clipboard-write"])
+    reader = Reader(context, file)
+    reader.open()
+    reader.tab.locator("#lines").get_by_role("button", name="spams", exact=True).click()
+    reader.settle()
+    text = reader.tab.inner_text("#details")
+    assert "longer than 60 s" in text
+    assert "4 OF 5 SEEDS" in text.upper()
+    assert "Mairal et al., Online Learning" in text
+    command = "ddl-bench run quick --methods spams --seeds 0-4 <again>"
+    assert reader.tab.inner_text("#details code") == command
+    reader.tab.get_by_role("button", name="Copy command").click()
+    reader.tab.get_by_text("Copied").wait_for()
+    assert reader.tab.evaluate("navigator.clipboard.readText()") == command
+    assert reader.tab.evaluate("document.activeElement.id") != "details-title", "the button"
+    assert "line=spams" in reader.tab.url
+    reader.tab.get_by_role("button", name="Close").click()
+    reader.settle()
+    assert reader.tab.locator("#details article").count() == 0
+    assert reader.errors == []
+    context.close()
+
+
+def test_a_pointer_shows_value_spread_and_seeds(reader: Reader) -> None:
+    reader.open()
+    mark = reader.tab.locator('#scatter .mark[data-line="plainnet-3"]')
+    mark.hover()
+    text = reader.tab.inner_text("#tooltip")
+    assert text.startswith("plainnet-3")
+    assert re.search(r"accuracy \(%\): 9\d\.\d\d ± \d\.\d\d.*\(95 %: ", text)
+    assert "5 seeds; plain networks" in text
+    mark.click()
+    reader.settle()
+    assert reader.tab.inner_text("#details h2") == "plainnet-3"
+
+
+def test_points_are_met_by_keyboard(reader: Reader) -> None:
+    reader.open()
+    reader.tab.locator("#scatter .mark[tabindex='0']").focus()
+    first = reader.tab.inner_text("#tooltip b")
+    reader.tab.keyboard.press("ArrowRight")
+    second = reader.tab.inner_text("#tooltip b")
+    assert first != second
+    reader.tab.keyboard.press("Enter")
+    reader.settle()
+    assert reader.tab.inner_text("#details h2") == second
+    reader.tab.keyboard.press("Escape")
+
+
+def test_a_view_is_linked_to(reader: Reader, hostile: str) -> None:
+    reader.open()
+    reader.tab.select_option("#x", "n_params")
+    reader.tab.fill("#search", "s")
+    reader.tab.click("#ranking .mark[data-line=sdl]")
+    reader.settle()
+    url = reader.tab.url
+    fragment = url[url.index("#") :]
+    reader.tab.goto("about:blank")
+    reader.open(fragment)
+    assert reader.tab.input_value("#x") == "n_params"
+    assert reader.tab.input_value("#search") == "s"
+    assert reader.tab.inner_text("#details h2") == "sdl"
+    reader.open("#x=nothing&data=nowhere&family=none&line=&columns=")
+    assert len(reader.methods()) == 5, "a view of another report is as usual"
+
+
+def test_links_within_the_page_keep_the_view(reader: Reader) -> None:
+    reader.open("#find=sdl")
+    reader.tab.get_by_role("link", name="Table").click()
+    assert "find=sdl" in reader.tab.url
+    assert "at=table" in reader.tab.url
+    assert reader.tab.evaluate("document.activeElement.id") == "table"
+
+
+def test_curves_have_bands_against_seconds_passes_and_samples(reader: Reader) -> None:
+    reader.open()
+    for over, title in (("passes", "passes"), ("samples", "training images seen")):
+        reader.tab.select_option("#over", over)
+        reader.settle()
+        assert title in reader.tab.inner_text("#curves-note")
+        assert reader.tab.locator("#curves g.bands path").count() == 4
+
+
+def test_pairs_are_a_matrix_with_intervals(reader: Reader, hostile: str) -> None:
+    reader.open()
+    heads = reader.tab.locator("#matrix thead th").all_inner_texts()
+    assert len(heads) == 4
+    best = reader.tab.locator("#matrix tbody tr").first
+    assert re.match(r"\+\d+\.\d\d", best.locator("td.better").last.inner_text())
+    reader.tab.click("#comparisons summary")
+    reader.tab.locator("#comparisons td", has_text="plainnet-3 is more accurate").first.wait_for()
+
+
+def test_csv_and_latex_hold_what_is_shown(reader: Reader, hostile: str) -> None:
+    reader.open("#sort=-n_params")
+    with reader.tab.expect_download() as waiting:
+        reader.tab.click("#csv")
+    lines = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
+    assert [line["method"] for line in lines] == reader.methods()
+    assert float(lines[0]["parameters"]) == 1_000_000
+    assert float(lines[0]["accuracy (%) sd"]) > 0
+    with reader.tab.expect_download() as waiting:
+        reader.tab.click("#latex")
+    text = Path(waiting.value.path()).read_text()
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert "\\textless{}script\\textgreater{}" in text
+    assert "\\textbf{" in text
+    body = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
+    assert len({line.replace("\\&", "").count("&") for line in body}) == 1
+
+
+def test_a_formula_is_no_formula_to_a_spreadsheet(reader: Reader) -> None:
+    reader.open()
+    assert reader.tab.evaluate("csvCell('=1+1')") == "'=1+1"
+    assert reader.tab.evaluate("csvCell(-1)") == "-1"
+
+
+def test_an_axis_spans_four_standard_errors_and_logarithms_start_where_they_help(
+    reader: Reader,
+) -> None:
+    reader.open()
+    values = "[{mean: 94.18, low: 93.5, high: 94.8}, {mean: 94.26, low: 93.6, high: 94.9}]"
+    low, high = reader.tab.evaluate(f"axisOf({values}, 'auto').domain")
+    error = (94.8 - 93.5) / 2 / 1.96
+    assert high - low >= 4 * error
+    assert low < 93.5
+    assert high > 94.9
+    spread = "[{mean: 1, low: null, high: null}, {mean: 100, low: null, high: null}]"
+    assert reader.tab.evaluate(f"axisOf({spread}, 'auto').type") == "log"
+    assert reader.tab.evaluate(f"axisOf({values}, 'auto').type") == "linear"
+
+
+@pytest.mark.parametrize("reader", [{"color_scheme": "dark"}], indirect=True)
+def test_dark(reader: Reader) -> None:
+    reader.open()
+    ground = reader.tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(18, 20, 23)"
+    fill = reader.tab.evaluate("getComputedStyle(document.querySelector('.mark')).fill")
+    assert fill != "rgb(0, 0, 0)"
+
+
+@pytest.mark.parametrize("reader", [{"viewport": NARROW}, {"viewport": WIDE}], indirect=True)
+def test_nothing_is_wider_than_the_page(reader: Reader) -> None:
+    reader.open("#line=sdl")
+    width = reader.tab.evaluate("document.documentElement.scrollWidth")
+    assert width == reader.tab.evaluate("innerWidth")
+
+
+@pytest.mark.parametrize("reader", [{}, {"color_scheme": "dark"}], indirect=True)
+def test_axe_finds_no_serious_fault(reader: Reader) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    reader.open("#line=sdl")
+    reader.tab.click("#comparisons summary")
+    found = axe.Axe().run(reader.tab).response["violations"]
+    faults = {each["id"]: each["nodes"][0]["html"] for each in found}
+    assert faults == {}
+
+
+def test_print_unfolds_what_is_folded(reader: Reader) -> None:
+    reader.open()
+    reader.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert reader.tab.locator("details:not(.menu):not([open])").count() == 0
+    reader.tab.emulate_media(media="print")
+    assert reader.tab.locator("#filters").is_hidden()
