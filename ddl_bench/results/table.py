@@ -278,14 +278,21 @@ def display(rows: Iterable[Row]) -> pd.DataFrame:
     return display_of(gather(rows))
 
 
-def display_of(groups: Sequence[Group]) -> pd.DataFrame:
+def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd.DataFrame:
     """Make the table as text: mean ± standard deviation over seeds, without empty columns.
 
     A time of predictions has its spread within the run in brackets instead, as it says more. An
     accuracy that cannot be told from the best of its data set is marked by NOT_SEPARABLE, a time by
     the symbols of `marks_of_times`.
+
+    Parameters
+    ----------
+    groups
+        The lines.
+    table
+        What `summary_of` says of them; None asks it.
     """
-    table = summary_of(groups)
+    table = summary_of(groups) if table is None else table.copy()
     shown = table[["dataset", "label", "n_seeds"]].astype(str).set_axis(BRIEF[:3], axis=1)
     lines = table.to_dict("records")
     for column in COLUMNS:

@@ -69,7 +69,7 @@ def known(groups: Sequence[Group], tests: Mapping[str, Sequence[Comparison]], re
         Returns the arrays beside a row.
     """
     table = summary_of(groups)
-    shown = display_of(groups)
+    shown = display_of(groups, table)
     lines = table.to_dict("records")
     texts = Texts()
     datasets = list(dict.fromkeys(group.dataset for group in groups))

@@ -17,6 +17,7 @@ Biometrical Journal 50, 2008.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -266,6 +267,12 @@ def behind_best(samples: Sequence[Sample]) -> BehindBest:
     samples
         Accuracies of at least 2 methods, of at least 2 runs each.
     """
+    return behind_best_of(tuple(samples))
+
+
+@lru_cache(maxsize=1_000)
+def behind_best_of(samples: tuple[Sample, ...]) -> BehindBest:
+    """Compute `behind_best`, once for the same samples: tables, foot and page of a report ask."""
     pairs = rivals(samples)
     best = int(np.argmax([sample.mean for sample in samples]))
     freedom = pairs.freedom[best]
