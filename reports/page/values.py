@@ -16,7 +16,8 @@ from ddl_bench.plan.cell import Cell
 from ddl_bench.results.groups import Group, reason_of
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.compare import Comparison
-from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, Sample, students
+from ddl_bench.results.stats.power import students_limit
+from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
 from ddl_bench.results.table import COLUMNS, display_of, number, summary_of
 from reports.figures.curves import families
 from reports.page.abouts import abouts
@@ -182,16 +183,11 @@ def intervals_of(
     mean: np.ndarray, sd: np.ndarray, counts: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the limits at 95 % of means over seeds, by Student's t; NaN for too few seeds."""
-    low = np.full(len(mean), np.nan)
-    high = np.full(len(mean), np.nan)
-    for place, n in enumerate(counts):
-        if n < SEEDS_FOR_INTERVAL or not sd[place] > 0:
-            continue
-        error = Sample(mean[place], sd[place], n).error2 ** 0.5
-        interval = students(float(mean[place]), error, n - 1)
-        low[place] = interval.low
-        high[place] = interval.high
-    return low, high
+    n = np.array(counts, dtype=float)
+    has_interval = (n >= SEEDS_FOR_INTERVAL) & (sd > 0)
+    n[~has_interval] = np.nan
+    half = students_limit(n - 1) * sd / np.sqrt(n)
+    return mean - half, mean + half
 
 
 def mirrored(accuracy: Mapping[str, Any]) -> dict[str, Any]:

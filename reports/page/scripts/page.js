@@ -58,6 +58,7 @@ addEventListener("hashchange", () => {
 })
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details:not(.menu)")) details.open = true
+  drawComparisons(DATA.datasets.indexOf(state.data))
 })
 
 let lastWidth = innerWidth

@@ -315,5 +315,6 @@ def test_print_unfolds_what_is_folded(reader: Reader) -> None:
     reader.open()
     reader.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert reader.tab.locator("details:not(.menu):not([open])").count() == 0
+    assert reader.tab.locator("#comparisons td").count() > 0
     reader.tab.emulate_media(media="print")
     assert reader.tab.locator("#filters").is_hidden()
