@@ -53,8 +53,8 @@ def curves_of(groups: Sequence[Group], read: Read) -> list[Curve | None]:
 
 def curve_of(rows: Sequence[Row], read: Read, n_points: int) -> Curve | None:
     """Average the curves of the seeds of a line at common steps, as far as all seeds went."""
-    stored = [(row, read(row)) for row in rows]
-    kept = [(row, arrays) for row, arrays in stored if len(arrays.get("curve_step", ()))]
+    stored = [(row, with_steps(read(row))) for row in rows]
+    kept = [(row, arrays) for row, arrays in stored if len(arrays["curve_step"])]
     if not kept:
         return None
     steps = common_steps([arrays["curve_step"] for _, arrays in kept], n_points)
@@ -75,6 +75,12 @@ def curve_of(rows: Sequence[Row], read: Read, n_points: int) -> Curve | None:
         "low": compact(accuracy.min(axis=0)),
         "high": compact(accuracy.max(axis=0)),
     }
+
+
+def with_steps(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the arrays of a curve; where an older row has no steps, its points are counted."""
+    n_points = len(arrays.get("curve_seconds", ()))
+    return {"curve_step": np.arange(1, n_points + 1)} | dict(arrays)
 
 
 def common_steps(steps: Sequence[np.ndarray], n_points: int) -> np.ndarray:

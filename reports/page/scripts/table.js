@@ -84,15 +84,18 @@ function cell(line, column, best) {
   return element("td", { class: classes.join(" ") || null }, text)
 }
 
-// Bold in the column of accuracy: the best and what cannot be told from it; elsewhere the best value.
+// Bold: of accuracies the best and what cannot be told from it, where seeds allow such a verdict; of
+// costs the lowest mean.
 function bestLines(lines) {
   const best = new Map()
+  const tied = new Set(lines.filter(line => line.standing === "not separable"))
   for (const { field, better } of DATA.columns) {
-    if (!better) continue
-    const known = lines.filter(line => measured(line, field).mean !== null)
-    const most = d3.max(known, line => better * measured(line, field).mean)
-    const tied = ["accuracy", "error"].includes(field) ? known.filter(line => line.standing === "not separable") : []
-    best.set(field, new Set([...known.filter(line => better * measured(line, field).mean === most), ...tied]))
+    if (field === "accuracy" || field === "error") {
+      best.set(field, tied)
+    } else if (better < 0) {
+      const least = d3.min(lines, line => measured(line, field).mean)
+      best.set(field, new Set(lines.filter(line => measured(line, field).mean === least)))
+    }
   }
   return best
 }

@@ -168,6 +168,9 @@ def test_a_curve_is_thinned_and_averaged_as_far_as_all_seeds_went() -> None:
     assert curve["seconds"][-1] == 60
     assert [curve[name][-1] for name in ("low", "mean", "high")] == [40, 45, 50]
     assert curve_of(rows, lambda row: {}, 10) is None
+    for arrays in stored.values():
+        del arrays["curve_step"]
+    assert curve_of(rows, lambda row: stored[row.cell.id], 10) == curve
     assert common_steps([np.array([5.0]), np.array([1.0, 2.0])], 6).tolist() == [5]
 
 
