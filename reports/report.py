@@ -1,15 +1,17 @@
 """The report of a run: its table in four formats, its figures, and one page without network."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, write_atomically
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import load_rows
+from ddl_bench.results.rows import CURVE, Row, arrays, load_rows
 from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.table import BRIEF, display, foot, summary
 from reports.figures.registry import draw_data_set, draw_run
@@ -67,7 +69,8 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         prefix = re.sub(r"[^\w.-]+", "-", dataset).strip("-")
         figures[dataset] = draw_data_set(run, here, folder / "figures", prefix)
     figures[""] = draw_run(groups, folder / "figures")
-    page = render(run, rows, groups, tests, beside_paper, figures)
+    name = run.resolve().name
+    page = render(name, rows, groups, tests, beside_paper, figures, partial(curve_beside, run))
     brief = table[[name for name in table if name in BRIEF]]
     parts = [markdown(table), foot(rows), *map(markdown, beside_paper.values())]
     texts = {
@@ -82,6 +85,11 @@ def write(run: Path, out: Path | None = None) -> dict[str, Path]:
         write_atomically(folder / text.name, content)
     written = {kind: folder / text.name for kind, text in texts.items()}
     return written | {"figures": folder / "figures"}
+
+
+def curve_beside(run: Path, row: Row) -> dict[str, np.ndarray]:
+    """Read the curve beside a row; empty where none was kept."""
+    return arrays(run, row.cell.id, CURVE)
 
 
 def csv(table: pd.DataFrame) -> str:

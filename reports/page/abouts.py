@@ -20,6 +20,7 @@ class AboutMethod(TypedDict):
     """Hold what a method says about itself; `references` are citations of one line."""
 
     about: str
+    family: str
     formula: str
     published: str
     differs: str
@@ -73,6 +74,7 @@ def about_of(docstring: str | None, fields: dict[str, Any], path: Path) -> About
     keys = fields.get("references", ())
     return {
         "about": " ".join(first.split()),
+        "family": str(fields.get("family", "")),
         "formula": str(fields.get("formula", "")),
         "published": str(fields.get("published", "")),
         "differs": str(fields.get("differs", "")),

@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from ddl_bench.results.groups import Group
-from ddl_bench.results.rows import CURVE, Row, arrays
+from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.compare import Comparison
 from ddl_bench.results.table import COLUMNS
 from reports.figures.style import INK, PAPER
+from reports.page.curves import Read
 from reports.page.looks import look_of
 from reports.page.values import MACHINE_ALONE, fact_text, known
 from reports.page.words import lead_of
@@ -62,19 +61,20 @@ class Picture(NamedTuple):
 
 
 def render(
-    run: Path,
+    name: str,
     rows: Sequence[Row],
     groups: Sequence[Group],
     tests: Mapping[str, Sequence[Comparison]],
     paper: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Mapping[str, Path]],
+    read: Read,
 ) -> str:
     """Return the page of a run as HTML: one file, which needs neither network nor server.
 
     Parameters
     ----------
-    run
-        The run folder.
+    name
+        Name of the run.
     rows, groups
         Its rows, and the lines of its table.
     tests
@@ -84,14 +84,16 @@ def render(
     figures
         SVG files by data set and title; those of the whole run are under an empty name. The page
         holds small ones that it does not draw itself.
+    read
+        Returns the arrays beside a row, of which the page needs those of CURVE.
     """
-    page = known(groups, tests, partial(curve_beside, run))
+    page = known(groups, tests, read)
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.j2").render(
-        run=run.resolve().name,
+        run=name,
         lead=lead_of(rows, groups),
         findings=page.findings,
         paper=paper,
@@ -103,11 +105,6 @@ def render(
         style=Markup(style_of(page.families)),  # noqa: S704  of this folder
         scripts=[Markup(script) for script in scripts()],  # noqa: S704  of this folder
     )
-
-
-def curve_beside(run: Path, row: Row) -> dict[str, np.ndarray]:
-    """Read the curve beside a row; empty where none was kept."""
-    return arrays(run, row.cell.id, CURVE)
 
 
 def scripts() -> list[str]:

@@ -19,7 +19,6 @@ from ddl_bench.results.stats.compare import Comparison
 from ddl_bench.results.stats.power import students_limit
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
 from ddl_bench.results.table import COLUMNS, display_of, number, summary_of
-from reports.figures.curves import families
 from reports.page.abouts import abouts
 from reports.page.curves import Read, curves_of
 from reports.page.looks import look_of
@@ -28,6 +27,7 @@ from reports.page.words import Finding, counted, finding, splits_text
 
 HIGHER_IS_BETTER = ("accuracy", "official_accuracy", "best_epoch_accuracy", "recovered")
 NEITHER_IS_BETTER = ("n_views", "passes", "sparsity")
+OTHER = "other"  # family of methods of plugins
 PERCENT = 100.0
 BESIDES = ("95 % interval", "behind the best", "note")  # columns of the table that are texts
 SEED_IN_COMMAND = re.compile(r"(--seeds )(\d+)\b")
@@ -81,8 +81,10 @@ def known(groups: Sequence[Group], tests: Mapping[str, Sequence[Comparison]], re
         here = [groups[place] for place in places]
         findings.append(finding(here, [lines[place] for place in places], shown.iloc[places]))
         matrices.append(pairs_of(here))
-    family_of = families(list(groups))
-    names = sorted({family_of[group.name] for group in groups})
+    methods = abouts(group.cell.method for group in groups)
+    family_of = {name: about["family"] or OTHER for name, about in methods.items()}
+    families = [family_of.get(group.cell.method, OTHER) for group in groups]
+    names = sorted(set(families))
     values = {
         "datasets": datasets,
         "families": [{"name": name, "shape": look_of(name).shape} for name in names],
@@ -90,7 +92,7 @@ def known(groups: Sequence[Group], tests: Mapping[str, Sequence[Comparison]], re
         "lines": {
             "name": [group.name for group in groups],
             "dataset": [datasets.index(group.dataset) for group in groups],
-            "family": [names.index(family_of[group.name]) for group in groups],
+            "family": [names.index(family) for family in families],
             "method": [texts.place(group.cell.method) for group in groups],
             "status": [status_of(group) for group in groups],
             "standing": [str(line["standing"]) for line in lines],
@@ -105,7 +107,7 @@ def known(groups: Sequence[Group], tests: Mapping[str, Sequence[Comparison]], re
         "curves": curves_of(groups, read),
         "pairs": matrices,
         "tests": [tests_of(tests.get(dataset, ())) for dataset in datasets],
-        "abouts": abouts(group.cell.method for group in groups),
+        "abouts": methods,
         "texts": texts.all,
     }
     values["measured"] = measured_of(groups, lines, shown)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import load_rows
+from ddl_bench.results.rows import CURVE, Row, arrays, load_rows
 from ddl_bench.results.stats.families import compare_all
 from reports.page.render import render
 from reports.paper.tables import tables
@@ -75,7 +75,11 @@ def page_of(run: Path) -> str:
     tests = {}
     for dataset in dict.fromkeys(group.dataset for group in groups):
         tests[dataset] = compare_all(run, [each for each in groups if each.dataset == dataset])
-    return render(run, rows, groups, tests, tables(groups), {})
+
+    def read(row: Row) -> dict[str, np.ndarray]:
+        return arrays(run, row.cell.id, CURVE)
+
+    return render(run.name, rows, groups, tests, tables(groups), {}, read)
 
 
 @pytest.fixture(scope="session")

@@ -190,7 +190,7 @@ def test_abouts_are_those_of_the_classes() -> None:
     for name in names:
         record = method(name)
         about = written[name]
-        for field in ("about", "formula", "published", "differs"):
+        for field in ("about", "family", "formula", "published", "differs"):
             assert about[field] == record[field]
         assert about["references"] == [each["citation"] for each in record["references"]]
 
