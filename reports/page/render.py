@@ -17,7 +17,7 @@ from ddl_bench.results.table import COLUMNS
 from reports.figures.style import INK, PAPER
 from reports.page.curves import Read
 from reports.page.looks import look_of
-from reports.page.values import MACHINE_ALONE, fact_text, known
+from reports.page.values import distinct_facts, known
 from reports.page.words import lead_of
 
 HERE = Path(__file__).parent
@@ -40,8 +40,8 @@ SCRIPTS = (  # in the order of the page; they share one scope
     "page",
 )
 DRAWN_BY_SCRIPTS = ("accuracy against", "accuracy while training")  # titles of static figures
-LARGEST_PICTURE = 200_000  # bytes of one static figure that the page holds, and
-LARGEST_PICTURES = 400_000  # of all of them
+LARGEST_PAGE = 1_900_000  # bytes that static figures may make of it
+LARGEST_PICTURES = 600_000  # bytes of all of them
 RECOVERY = "recovery"
 TITLE_OF_RECOVERY = "Planted dictionaries: recovered atoms"
 ABOUT_RECOVERY = (
@@ -88,6 +88,8 @@ def render(
         Returns the arrays beside a row, of which the page needs those of CURVE.
     """
     page = known(groups, tests, read)
+    code = scripts()
+    size = len(page.json) + sum(map(len, code))
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -97,13 +99,13 @@ def render(
         lead=lead_of(rows, groups),
         findings=page.findings,
         paper=paper,
-        pictures=pictures_of(figures),
+        pictures=pictures_of(figures, LARGEST_PAGE - size),
         columns=COLUMNS,
-        provenance=distinct_provenance(rows),
+        provenance=distinct_facts(rows),
         version=installed_version(),
         data=Markup(page.json),  # noqa: S704  without < > &, see `script_json`
         style=Markup(style_of(page.families)),  # noqa: S704  of this folder
-        scripts=[Markup(script) for script in scripts()],  # noqa: S704  of this folder
+        scripts=[Markup(script) for script in code],  # noqa: S704  of this folder
     )
 
 
@@ -132,28 +134,22 @@ def installed_version() -> str:
         return ""
 
 
-def distinct_provenance(rows: Sequence[Row]) -> list[list[tuple[str, str]]]:
-    """Return each kind of machine and code that rows were measured with, as names and texts."""
-    distinct = {}
-    for row in rows:
-        facts = [
-            (key, fact_text(value))
-            for key, value in row.provenance.items()
-            if key not in MACHINE_ALONE and value not in (None, "", {})
-        ]
-        if facts:
-            distinct[str(facts)] = facts
-    return list(distinct.values())
+def pictures_of(figures: Mapping[str, Mapping[str, Path]], room: int) -> list[Picture]:
+    """Return the static figures that the page holds: those that its scripts do not draw.
 
-
-def pictures_of(figures: Mapping[str, Mapping[str, Path]]) -> list[Picture]:
-    """Return the static figures that the page holds: small ones that its scripts do not draw."""
+    Parameters
+    ----------
+    figures
+        As in `render`.
+    room
+        Bytes that they may have; those that do not fit are left out.
+    """
     pictures = []
-    room = LARGEST_PICTURES
+    room = min(room, LARGEST_PICTURES)
     for dataset, paths in figures.items():
         for title, path in paths.items():
             size = path.stat().st_size
-            if title.startswith(DRAWN_BY_SCRIPTS) or size > min(room, LARGEST_PICTURE):
+            if title.startswith(DRAWN_BY_SCRIPTS) or size > room:
                 continue
             room -= size
             svg = inline(path)

@@ -32,6 +32,14 @@ PERCENT = 100.0
 BESIDES = ("95 % interval", "behind the best", "note")  # columns of the table that are texts
 SEED_IN_COMMAND = re.compile(r"(--seeds )(\d+)\b")
 MACHINE_ALONE = ("command", "cores_used")  # entries of the provenance that are shown elsewhere
+FACTS = {  # names of the others, where their own is short
+    "dirty": "uncommitted changes",
+    "os": "system",
+    "cpu": "processor",
+    "gpu": "GPU",
+    "cuda": "CUDA",
+    "blas": "BLAS",
+}
 
 
 class Known(NamedTuple):
@@ -322,17 +330,22 @@ def commands_of(group: Group, texts: Texts) -> list[list[Any]]:
 
 def facts_of(group: Group, texts: Texts) -> list[list[list[int]]]:
     """List each kind of machine and code that a line was measured with, as pairs of texts."""
-    distinct: dict[str, list[list[int]]] = {}
-    for row in group.rows:
-        facts = {key: value for key, value in row.provenance.items() if key not in MACHINE_ALONE}
-        pairs = [
-            [texts.place(key), texts.place(fact_text(value))]
-            for key, value in facts.items()
-            if value or value == 0
-        ]
-        if pairs:
-            distinct[json.dumps(pairs)] = pairs
-    return list(distinct.values())
+    distinct = distinct_facts(group.rows)
+    return [[[texts.place(name), texts.place(text)] for name, text in facts] for facts in distinct]
+
+
+def distinct_facts(rows: Sequence[Row]) -> list[tuple[tuple[str, str], ...]]:
+    """Return each kind of machine and code that rows were measured with, as names and texts."""
+    distinct: dict[tuple[tuple[str, str], ...], None] = {}
+    for row in rows:
+        facts = tuple(
+            (FACTS.get(key, key), fact_text(value))
+            for key, value in row.provenance.items()
+            if key not in MACHINE_ALONE and value not in (None, "", {})
+        )
+        if facts:
+            distinct[facts] = None
+    return list(distinct)
 
 
 def fact_text(value: Any) -> str:

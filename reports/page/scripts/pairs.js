@@ -55,7 +55,7 @@ function drawComparisons(place) {
   const wide = ["verdict", "left out"]
   details.querySelector(".scroll").replaceChildren(element("table", {},
     element("caption", { class: "hidden" }, "Comparisons of methods"),
-    element("thead", {}, element("tr", {}, ...present.map(at => element("th", { scope: "col" }, COMPARED[at])))),
+    element("thead", {}, element("tr", {}, ...present.map(at => element("th", { scope: "col", class: wide.includes(COMPARED[at]) ? "wide" : null }, COMPARED[at])))),
     element("tbody", {}, ...rows.map(row => element("tr", {}, ...present.map(at => at
       ? element("td", { class: wide.includes(COMPARED[at]) ? "wide" : null }, row[at])
       : element("th", { scope: "row" }, row[at])))))))
