@@ -29,6 +29,7 @@ from ddl_bench.errors import UserError, nearest
 METHODS = "ddl_bench.methods"
 DATASETS = "ddl_bench.datasets"
 REPORTS = "ddl_bench.reports"
+PAGES = "ddl_bench.pages"  # a function from a run folder and a stamp to a page that follows it
 NOTES = "ddl_bench.notes"  # functions from cells to what a dry run says of them, by ID
 OURS = "ddl-bench"  # the distribution whose names no other can take
 USABLE = re.compile(r"[\w.+-]+")  # a name that can be given on a command line

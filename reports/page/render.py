@@ -39,6 +39,7 @@ SCRIPTS = (  # in the order of the page; they share one scope
     "details",
     "page",
 )
+LIVE = "live"  # of a page that follows a run alone
 DRAWN_BY_SCRIPTS = ("accuracy against", "accuracy while training")  # titles of static figures
 LARGEST_PAGE = 1_900_000  # bytes that static figures may make of it
 LARGEST_PICTURES = 600_000  # bytes of all of them
@@ -68,6 +69,8 @@ def render(
     paper: Mapping[str, pd.DataFrame],
     figures: Mapping[str, Mapping[str, Path]],
     read: Read,
+    *,
+    stamp: str = "",
 ) -> str:
     """Return the page of a run as HTML: one file, which needs neither network nor server.
 
@@ -86,9 +89,13 @@ def render(
         holds small ones that it does not draw itself.
     read
         Returns the arrays beside a row, of which the page needs those of CURVE.
+    stamp
+        Of a page that follows a run: which rows it shows. Empty for a file, which asks nobody.
     """
     page = known(groups, tests, read)
     code = scripts()
+    if stamp:
+        code.append(script_of(LIVE))
     size = len(page.json) + sum(map(len, code))
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(
@@ -103,6 +110,7 @@ def render(
         columns=COLUMNS,
         provenance=distinct_facts(rows),
         version=installed_version(),
+        stamp=stamp,
         data=Markup(page.json),  # noqa: S704  without < > &, see `script_json`
         style=Markup(style_of(page.families)),  # noqa: S704  of this folder
         scripts=[Markup(script) for script in code],  # noqa: S704  of this folder
@@ -112,9 +120,12 @@ def render(
 def scripts() -> list[str]:
     """Return the library and the scripts of the page."""
     library = [(HERE / "library" / name).read_text(encoding="utf-8") for name in LIBRARY]
-    return library + [
-        (HERE / "scripts" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS
-    ]
+    return library + [script_of(name) for name in SCRIPTS]
+
+
+def script_of(name: str) -> str:
+    """Return a script of the page."""
+    return (HERE / "scripts" / f"{name}.js").read_text(encoding="utf-8")
 
 
 def style_of(families: Sequence[str]) -> str:

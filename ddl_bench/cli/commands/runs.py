@@ -21,14 +21,32 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Write the report to this folder. Without it: RUN/report.")
     ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Follow a run on a page for this machine alone; write nothing."
+        ),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of --serve. Without it: a free one.")
+    ] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the tables (Markdown, CSV, LaTeX), the page and the figures of a run.
 
-    Example:
+    With --serve nothing is written: a page at an address of this machine follows the run, which may
+    still be going on in another terminal.
+
+    Examples:
 
     - `ddl-bench report --run results/table1`
+    - `ddl-bench report --run results/table1 --serve`
     """
+    if serve:
+        from ddl_bench.cli.serve import serve_page
+
+        serve_page(console_of(), run, port, as_json=as_json)
+        return
     from ddl_bench.cli.output import print_paths
     from ddl_bench.cli.report import write_report
 

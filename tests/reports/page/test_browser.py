@@ -5,11 +5,17 @@ import io
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from ddl_bench.cli.serve import Followed, Server
+from reports.page.live import live_page
+from tests.conftest import make_cell, put
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 
@@ -318,3 +324,26 @@ def test_print_unfolds_what_is_folded(reader: Reader) -> None:
     assert reader.tab.locator("#comparisons td").count() > 0
     reader.tab.emulate_media(media="print")
     assert reader.tab.locator("#filters").is_hidden()
+
+
+def test_a_page_that_follows_a_run_shows_new_rows_and_keeps_the_view(
+    browser: Any, tmp_path: Path
+) -> None:
+    put(tmp_path, make_cell("sdl"), np.arange(20) < 15)
+    with Server(Followed(tmp_path, live_page), 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        context = browser.new_context(viewport=WIDE)
+        tab = context.new_page()
+        errors: list[str] = []
+        tab.on("console", lambda message: errors.append(message.text))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(f"{server.url}#sort=title")
+        tab.get_by_text("1 done").wait_for()
+        put(tmp_path, make_cell("lista"), np.arange(20) < 16)
+        tab.locator("#lines").get_by_role("button", name="lista").wait_for()
+        assert tab.url.endswith("#sort=title")
+        context.close()
+        server.shutdown()
+        thread.join()
+    assert errors == []

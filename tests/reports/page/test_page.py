@@ -21,7 +21,7 @@ from reports.page.abouts import abouts
 from reports.page.curves import common_steps, curve_of
 from reports.page.looks import LOOKS, look_of
 from reports.page.pairs import pairs_of
-from reports.page.render import HERE, LIBRARY, SCRIPTS
+from reports.page.render import HERE, LIBRARY, LIVE, SCRIPTS
 from reports.page.values import Texts, commands_of, known, numbers
 from tests.conftest import make_cell, make_row, put
 
@@ -237,7 +237,7 @@ def test_the_library_is_the_published_one_with_its_licence(name: str) -> None:
 
 
 def test_every_script_of_the_folder_is_in_the_page() -> None:
-    assert {path.stem for path in (HERE / "scripts").glob("*.js")} == set(SCRIPTS)
+    assert {path.stem for path in (HERE / "scripts").glob("*.js")} == {*SCRIPTS, LIVE}
 
 
 def test_a_thousand_rows_make_less_than_two_megabytes() -> None:
