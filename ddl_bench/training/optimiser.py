@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ddl_bench.errors import UserError
@@ -18,9 +18,10 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
 
     Each group of parameters has an entry `rate`, its learning rate / that of the recipe.
 
-    Muon orthogonalises the momentum of a matrix, so it trains weights of two dimensions, and by
-    its authors' advice not the first and last weights of the network. Its steps are scaled to the
-    size of AdamW's, so that one lr serves both.
+    Muon orthogonalises the momentum of a matrix. So it trains weights of two dimensions, and those
+    of convolutions as matrices of (output channels, all that one of them sees), but by its authors'
+    advice not the first and last weights of the network. Its steps are scaled to the size of
+    AdamW's, so that one lr serves both.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def optimisers(module: nn.Module, recipe: Recipe) -> list[Optimizer]:
         return [sgd]
     if recipe.optimiser == "adamw":
         return [_adamw(learned.items(), recipe)]
-    hidden = _hidden_matrices(learned)
+    hidden = _hidden_weights(module, learned)
     others = {name: parameter for name, parameter in learned.items() if name not in hidden}
     return [_muon(list(hidden.values()), recipe), _adamw(others.items(), recipe)]
 
@@ -87,13 +88,26 @@ def _adamw(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> Optimiz
     return torch.optim.AdamW(_groups(named, recipe), recipe.lr, betas, fused=True)
 
 
-def _hidden_matrices(learned: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-    inner = [name for name, parameter in learned.items() if parameter.ndim > 1][1:-1]
-    return {name: learned[name] for name in inner if learned[name].ndim == 2}
+def _hidden_weights(module: nn.Module, learned: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Return the learned weights between the first and the last of a network.
+
+    A convolution of each channel by itself is no matrix between channels.
+    """
+    inner = [name for name, parameter in module.named_parameters() if parameter.ndim > 1][1:-1]
+    weights = {name: learned[name] for name in inner if name in learned}
+    return {name: weight for name, weight in weights.items() if _is_matrix(weight)}
 
 
-def _muon(matrices: list[nn.Parameter], recipe: Recipe) -> Optimizer:
-    if not matrices:
+def _is_matrix(weight: nn.Parameter) -> bool:
+    if weight.ndim != 4:
+        return weight.ndim == 2
+    is_plain = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    return is_plain and weight.shape[1] > 1
+
+
+def _muon(weights: list[nn.Parameter], recipe: Recipe) -> Optimizer:
+    """Make a Muon of matrices that share the memory of the weights."""
+    if not weights:
         raise UserError(
             "recipe.optimiser='muon': the network has no matrix between its first and last weights"
             " to train; use 'adamw'"
@@ -104,6 +118,7 @@ def _muon(matrices: list[nn.Parameter], recipe: Recipe) -> Optimizer:
             f"recipe.optimiser='muon': torch {torch.__version__} has none; install torch>=2.9, or"
             " use 'adamw'"
         )
+    matrices = [nn.Parameter(_as_matrix(weight.detach(), weight)) for weight in weights]
     made: Optimizer = muon(
         [{"params": matrices, "rate": 1.0}],
         lr=recipe.lr,
@@ -112,4 +127,22 @@ def _muon(matrices: list[nn.Parameter], recipe: Recipe) -> Optimizer:
         nesterov=recipe.nesterov,
         adjust_lr_fn="match_rms_adamw",
     )
+
+    def take_gradients(*_: object) -> None:
+        for matrix, weight in zip(matrices, weights, strict=True):
+            gradient = weight.grad
+            matrix.grad = None if gradient is None else _as_matrix(gradient, weight)
+            weight.grad = None
+
+    made.register_step_pre_hook(take_gradients)
     return made
+
+
+def _as_matrix(tensor: Tensor, weight: Tensor) -> Tensor:
+    """Return a weight or its gradient as a matrix; of a weight it is a view of its memory.
+
+    The columns have the order of that memory, which makes no difference to Muon.
+    """
+    if weight.ndim == 4 and not weight.is_contiguous():  # channels last
+        tensor = tensor.movedim(1, -1)
+    return tensor if tensor.ndim == 2 else tensor.reshape(len(weight), -1)

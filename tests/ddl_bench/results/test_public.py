@@ -301,7 +301,7 @@ def test_committed_rows_are_public() -> None:
 def test_copies_have_predictions_and_curves_and_no_large_atoms(tmp_path: Path) -> None:
     row = put(tmp_path / "run", make_cell("sdl"), np.ones(5, dtype=bool))
     path = tmp_path / "run/cells" / f"{row.cell.id}.npz"
-    kept = {"y_test": np.zeros(5, np.int8), "predictions": np.zeros(5, np.int8)}
+    kept: dict[str, Any] = {"y_test": np.zeros(5, np.int8), "predictions": np.zeros(5, np.int8)}
     kept |= {"curve_seconds": np.ones(1), "curve_accuracy": np.ones(1), "curve_step": np.ones(1)}
     kept |= {"curve_split": np.array("validation"), "artefact_atoms": np.ones((9, 1, 4, 4))}
     write_arrays(path, kept | {"artefact_dictionary": np.ones((200, 300))})

@@ -315,20 +315,64 @@ def test_what_cannot_be_trained_is_one_clear_line(
         optimisers(net, RecipeOptions(optimiser=name).recipe())
 
 
-def test_muon_trains_the_hidden_matrices_alone() -> None:
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("this torch has no Muon")
-    net = nn.Sequential(
-        nn.Linear(5, 4), nn.Linear(4, 4), nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4), nn.Linear(4, 3)
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+
+
+@needs_muon
+def test_muon_trains_the_hidden_matrices_and_convolutions_alone() -> None:
+    net: Any = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.Conv2d(4, 4, 3),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(4, 4),
+        nn.Linear(4, 3),
     )
     recipe = RecipeOptions(optimiser="muon").recipe()
     muon, adamw = optimisers(net, recipe)
     (group,) = muon.param_groups
-    assert [id(each) for each in group["params"]] == [id(net[1].weight)]
+    assert [each.data_ptr() for each in group["params"]] == [
+        net[1].weight.data_ptr(),
+        net[5].weight.data_ptr(),
+    ]
     n_others = sum(len(group["params"]) for group in adamw.param_groups)
-    assert n_others == len(list(net.parameters())) - 1
+    assert n_others == len(list(net.parameters())) - 2
+    net[0].requires_grad_(False)  # a frozen first layer is the first one all the same
+    assert len(optimisers(net, recipe)[0].param_groups[0]["params"]) == 2
     with pytest.raises(UserError, match="no matrix between its first and last weights"):
         optimisers(nn.Linear(3, 2), recipe)
+
+
+@needs_muon
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_step_of_muon_is_that_on_the_matrix_of_a_convolution(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    net: Any = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 5, 3), nn.Conv2d(5, 2, 3))
+    start = net[1].weight.detach().clone()
+    net = net.to(memory_format=layout)
+    recipe = RecipeOptions(optimiser="muon").recipe()
+    muon = optimisers(net, recipe)[0]
+    matrix = nn.Parameter(start.reshape(5, -1).clone())
+    expected = torch.optim.Muon(
+        [matrix],
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    for seed in range(2):
+        X = torch.randn(4, 2, 9, 9, generator=torch.Generator().manual_seed(seed))
+        net(X).square().sum().backward()
+        matrix.grad = net[1].weight.grad.reshape(5, -1).clone()
+        muon.step()
+        expected.step()
+        assert net[1].weight.grad is None
+        assert not torch.equal(net[1].weight, start)
+        # orthogonalised in bfloat16, whose rounding depends on the order of the columns
+        moved = (net[1].weight - start).detach().reshape(5, -1)
+        assert (moved - (matrix - start.reshape(5, -1))).norm() < 0.02 * moved.norm()
 
 
 def test_weight_decay_is_for_weights_alone() -> None:
