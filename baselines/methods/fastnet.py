@@ -22,6 +22,9 @@ class FastNet(NetworkMethod):
     ----------
     activation
         Activation of every block.
+    widths
+        Channels of the three blocks: "airbench94" has 64, 256 and 256, "airbench95" 128, 384 and
+        384.
     """
 
     name: ClassVar[str] = "fastnet"
@@ -39,8 +42,11 @@ class FastNet(NetworkMethod):
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"
+    widths: fastnet.Widths = "airbench94"
 
     def network(self, task: Task) -> nn.Module:
         """Return a new network for the images of a task."""
         activation = fastnet.gelu if self.activation == "gelu" else backbones.relu
-        return fastnet.FastNet(task.image_shape[0], task.n_classes, activation=activation)
+        return fastnet.FastNet(
+            task.image_shape[0], task.n_classes, activation=activation, widths=self.widths
+        )

@@ -4,7 +4,7 @@ The activation is an argument.
 """
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,6 +28,11 @@ FASTNET = replace(
 )
 RECIPES: dict[str, Recipe] = adapted(mirror_views=True) | {"fast": FASTNET}
 
+Widths = Literal["airbench94", "airbench95"]
+WIDTHS: dict[Widths, tuple[int, ...]] = {  # channels of the blocks
+    "airbench94": (64, 256, 256),
+    "airbench95": (128, 384, 384),
+}
 PATCH = 2  # side of the whitened patches, pixels
 WHITENING_IMAGES = 5000  # that the directions are learned from
 RIDGE = 5e-4  # added to the variances of the patches
@@ -116,7 +121,7 @@ class FastNet(nn.Module):
     activation
         Called with (channels, kernel size) of each convolution.
     widths
-        Channels of the blocks.
+        Channels of the blocks, by the name of the author's network: a key of WIDTHS.
     """
 
     def __init__(
@@ -125,13 +130,13 @@ class FastNet(nn.Module):
         n_classes: int,
         *,
         activation: Activation,
-        widths: tuple[int, ...] = (64, 256, 256),
+        widths: Widths = "airbench94",
     ) -> None:
         super().__init__()
         self.whitened = Whitened(channels)
         inputs = self.whitened.width
         layers = [activation(inputs, PATCH)]
-        for width in widths:
+        for width in WIDTHS[widths]:
             layers += [identity_convolution(inputs, width), Halve(), shift_norm(width)]
             layers.append(activation(width, 3))
             layers += [identity_convolution(width, width), shift_norm(width), activation(width, 3)]

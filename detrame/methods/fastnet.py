@@ -24,6 +24,8 @@ class DeTraMeFastNet(NetworkMethod):
         Side of the kernels of the metrics, in pixels.
     n_steps
         Unrolled steps of each metric.
+    widths
+        Channels of the three blocks, as of `fastnet`.
     """
 
     name: ClassVar[str] = "detrame-fastnet"
@@ -38,6 +40,7 @@ class DeTraMeFastNet(NetworkMethod):
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     kernel: Literal[1, 3] = 1
     n_steps: Positive = 2
+    widths: fastnet.Widths = "airbench94"
 
     def network(self, task: Task) -> nn.Module:
         """Make the network."""
@@ -45,4 +48,6 @@ class DeTraMeFastNet(NetworkMethod):
         def metric(channels: int, _: int) -> nn.Module:
             return QMetricReLU(channels, self.kernel, self.n_steps)
 
-        return fastnet.FastNet(task.image_shape[0], task.n_classes, activation=metric)
+        return fastnet.FastNet(
+            task.image_shape[0], task.n_classes, activation=metric, widths=self.widths
+        )
