@@ -37,6 +37,7 @@ NAMES = (
     "statistics",
     "table1",
     "table2",
+    "tuning",
     "unrolling",
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
@@ -206,6 +207,7 @@ MADE = {
     "methods": methods,
     "rules": statistics.rules,
     "simulations": statistics.simulations,
+    "features": statistics.features,
     "claims": claims,
     "ledger": ledger.ledger,
     "chances": chances,

@@ -1,4 +1,4 @@
-"""Tables of docs/statistics.md: the old rule beside the new one, and the simulations."""
+"""Tables of docs/statistics.md, the old rule beside the new one and the simulations; features."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,12 @@ from statsmodels.stats.multitest import multipletests
 
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.stats.compare import Comparison
+from ddl_bench.results.stats.compare import Comparison, compare
 from ddl_bench.results.stats.families import compare_all
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RUNS = {"digits": "quick-5-seeds", "CIFAR-10": "layers"}  # that have kept their predictions
+PATCHES = "patch-features"  # a run of these methods with either kind of features
 SIMULATIONS = RESULTS / "simulations.json"
 LEVEL = 0.05
 
@@ -33,6 +34,20 @@ def rules() -> str:
         _, p_holm, *_ = multipletests(p_old, method="holm")
         for record, p in zip(records, p_holm, strict=True):
             lines.append(" | ".join(["| " + data, *cells_of(record, float(p))]) + " |")
+    return "\n".join(lines)
+
+
+def features() -> str:
+    """Return what pooled codes of patches gain over pixels in four discriminative methods."""
+    run = RESULTS / PATCHES
+    lines = [
+        "| method | patches minus pixels (points) | 95 % interval | seeds |",
+        "| :-- | :-- | :-- | :-- |",
+    ]
+    for name in ("src", "d-ksvd", "lc-ksvd", "dpl"):
+        (record,) = compare(run, name, f"{name}[features=pixels]")
+        interval = f"{record.low:+.2f} to {record.high:+.2f}"
+        lines.append(f"| {name} | {record.difference:+.2f} | {interval} | {record.n_seeds} |")
     return "\n".join(lines)
 
 
