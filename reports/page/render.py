@@ -61,6 +61,14 @@ class Picture(NamedTuple):
     is_open: bool
 
 
+class BesidePaper(NamedTuple):
+    """Hold a table of the paper: lines that rows of ours belong beside, and the rest."""
+
+    title: str
+    ours: pd.DataFrame
+    rest: pd.DataFrame
+
+
 def render(
     name: str,
     rows: Sequence[Row],
@@ -105,7 +113,7 @@ def render(
         run=name,
         lead=lead_of(rows, groups),
         findings=page.findings,
-        paper=paper,
+        paper=[beside_ours(title, table) for title, table in paper.items()],
         pictures=pictures_of(figures, LARGEST_PAGE - size),
         columns=COLUMNS,
         provenance=distinct_facts(rows),
@@ -115,6 +123,12 @@ def render(
         style=Markup(style_of(page.families)),  # noqa: S704  of this folder
         scripts=[Markup(script) for script in code],  # noqa: S704  of this folder
     )
+
+
+def beside_ours(title: str, table: pd.DataFrame) -> BesidePaper:
+    """Tell the lines of a table of the paper that have something of ours from the rest."""
+    has_ours = (table["ours"] != "") | (table["verdict"] != "")
+    return BesidePaper(title, table[has_ours], table[~has_ours])
 
 
 def scripts() -> list[str]:

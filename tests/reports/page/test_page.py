@@ -23,7 +23,7 @@ from reports.page.looks import LOOKS, look_of
 from reports.page.pairs import pairs_of
 from reports.page.render import HERE, LIBRARY, LIVE, SCRIPTS
 from reports.page.values import Texts, commands_of, known, numbers
-from tests.conftest import make_cell, make_row, put
+from tests.conftest import ROOT, make_cell, make_row, put
 
 LARGEST_PAGE = 2_000_000  # bytes, of 1,000 rows
 SHA256 = {  # of the files in the packages d3 7.9.0 and @observablehq/plot 0.6.17 of npm
@@ -127,6 +127,14 @@ def test_the_interval_of_a_column_is_that_of_its_seeds(run: Path, read: Page) ->
     error = read.data["measured"]["error"]
     accuracy = read.data["measured"]["accuracy"]
     assert error["low"][place] == pytest.approx(100 - accuracy["high"][place], abs=1e-3)
+
+
+def test_lines_of_the_paper_without_ours_are_folded(make_page: Callable[[Path], str]) -> None:
+    page = make_page(ROOT / "docs" / "results" / "paper-recipe")
+    Page(page)
+    table, _, rest = page.partition("28 lines of the paper that no row of this page belongs beside")
+    assert table.count('<th scope="row">') == 4
+    assert '<table><caption class="hidden">Table 1, the rest' in rest
 
 
 def test_pairs_hold_together_and_agree_with_welch_for_two(tmp_path: Path) -> None:
