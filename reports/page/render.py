@@ -30,6 +30,7 @@ SCRIPTS = (  # in the order of the page; they share one scope
     "axes",
     "pointer",
     "labels",
+    "plots",
     "scatter",
     "ranking",
     "curves",

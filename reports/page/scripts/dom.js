@@ -4,7 +4,8 @@ function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag)
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value)
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value)
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value)
   }
   node.append(...children.filter(child => child !== null && child !== ""))
   return node
@@ -13,7 +14,11 @@ function element(tag, attributes = {}, ...children) {
 const byId = id => document.getElementById(id)
 
 function fill(select, options, chosen) {
-  select.replaceChildren(...options.map(([value, text]) => element("option", { value, selected: value === chosen }, text)))
+  select.replaceChildren(
+    ...options.map(([value, text]) =>
+      element("option", { value, selected: value === chosen }, text),
+    ),
+  )
 }
 
 // The shape of a family in its colour, as beside its name.
@@ -49,5 +54,7 @@ async function copy(text, button) {
   }
   const before = button.textContent
   button.textContent = "Copied"
-  setTimeout(() => { button.textContent = before }, 1500)
+  setTimeout(() => {
+    button.textContent = before
+  }, 1500)
 }

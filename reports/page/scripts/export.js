@@ -2,7 +2,10 @@
 
 function asCsv(lines) {
   const columns = columnsShown(lines)
-  const head = ["method", ...columns.flatMap(({ title, isMeasured }) => isMeasured ? [title, `${title} sd`] : [title])]
+  const head = [
+    "method",
+    ...columns.flatMap(({ title, isMeasured }) => (isMeasured ? [title, `${title} sd`] : [title])),
+  ]
   const rows = lines.map(line => [
     line.title,
     ...columns.flatMap(({ name, text, isMeasured }) => {
@@ -30,11 +33,14 @@ function asLatex(lines) {
   }
   return [
     "% needs \\usepackage{booktabs}",
-    `\\begin{tabular}{l${columns.map(({ isText }) => isText ? "l" : "r").join("")}}`,
+    `\\begin{tabular}{l${columns.map(({ isText }) => (isText ? "l" : "r")).join("")}}`,
     "\\toprule",
     ["method", ...columns.map(({ title }) => latexText(title))].join(" & ") + " \\\\",
     "\\midrule",
-    ...lines.map(line => [latexText(line.title), ...columns.map(column => bold(line, column))].join(" & ") + " \\\\"),
+    ...lines.map(
+      line =>
+        [latexText(line.title), ...columns.map(column => bold(line, column))].join(" & ") + " \\\\",
+    ),
     "\\bottomrule",
     "\\end{tabular}",
     "",
@@ -42,8 +48,24 @@ function asLatex(lines) {
 }
 
 const LATEX = {
-  "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", $: "\\$", "&": "\\&", "#": "\\#", _: "\\_", "%": "\\%",
-  "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
-  "±": "$\\pm$", "≈": "$\\approx$", "†": "$\\dagger$", "‡": "$\\ddagger$", "µ": "$\\mu$", "−": "$-$",
+  "\\": "\\textbackslash{}",
+  "{": "\\{",
+  "}": "\\}",
+  $: "\\$",
+  "&": "\\&",
+  "#": "\\#",
+  _: "\\_",
+  "%": "\\%",
+  "~": "\\textasciitilde{}",
+  "^": "\\textasciicircum{}",
+  "<": "\\textless{}",
+  ">": "\\textgreater{}",
+  "|": "\\textbar{}",
+  "±": "$\\pm$",
+  "≈": "$\\approx$",
+  "†": "$\\dagger$",
+  "‡": "$\\ddagger$",
+  µ: "$\\mu$",
+  "−": "$-$",
 }
 const latexText = text => String(text).replace(/[\\{}$&#_%~^<>|±≈†‡µ−]/g, sign => LATEX[sign])

@@ -10,23 +10,31 @@ const inDataset = line => state.data === ALL || DATA.datasets[line.dataset] === 
 
 function searched(line) {
   line.searched ??= [
-    line.title, DATA.families[line.family].name, DATA.datasets[line.dataset], textOf(line, "note"),
+    line.title,
+    DATA.families[line.family].name,
+    DATA.datasets[line.dataset],
+    textOf(line, "note"),
     ...DATA.lines.settings[line.place].map(([, text]) => DATA.texts[text]),
-  ].join(" ").toLowerCase()
+  ]
+    .join(" ")
+    .toLowerCase()
   return line.searched
 }
 
 function shownLines() {
   const words = state.find.toLowerCase().split(/\s+/).filter(Boolean)
-  return LINES.filter(line =>
-    inDataset(line)
-    && (state.status === "all" || line.status === state.status)
-    && (!state.family.length || state.family.includes(DATA.families[line.family].name))
-    && words.every(word => searched(line).includes(word)))
+  return LINES.filter(
+    line =>
+      inDataset(line) &&
+      (state.status === "all" || line.status === state.status) &&
+      (!state.family.length || state.family.includes(DATA.families[line.family].name)) &&
+      words.every(word => searched(line).includes(word)),
+  )
 }
 
-const chosenLine = () => LINES.find(line => inDataset(line) && line.title === state.line)
-  ?? LINES.find(line => line.title === state.line)
+const chosenLine = () =>
+  LINES.find(line => inDataset(line) && line.title === state.line) ??
+  LINES.find(line => line.title === state.line)
 
 function chooseLine(title) {
   choose({ line: state.line === title ? "" : title })
@@ -40,7 +48,8 @@ function drawFilters(lines) {
     chip.setAttribute("aria-pressed", state.family.includes(chip.dataset.family))
   }
   const all = LINES.filter(inDataset).length
-  byId("count").textContent = `${lines.length.toLocaleString("en")} of ${all.toLocaleString("en")} methods`
+  byId("count").textContent =
+    `${lines.length.toLocaleString("en")} of ${all.toLocaleString("en")} methods`
   for (const node of document.querySelectorAll("[data-dataset]")) {
     node.hidden = state.data !== ALL && node.dataset.dataset !== state.data
   }
@@ -49,19 +58,40 @@ function drawFilters(lines) {
 function setUpFilters() {
   const several = DATA.datasets.length > 1
   byId("dataset-field").hidden = !several
-  fill(byId("dataset"), [...DATA.datasets, ...several ? [ALL] : []].map(title => [title, title]))
+  fill(
+    byId("dataset"),
+    [...DATA.datasets, ...(several ? [ALL] : [])].map(title => [title, title]),
+  )
   fill(byId("status"), STATUSES)
-  byId("families").replaceChildren(...DATA.families.map(({ name }, family) => element("button", {
-    type: "button",
-    "data-family": name,
-    "aria-pressed": false,
-    onclick: () => choose({ family: state.family.includes(name) ? state.family.filter(each => each !== name) : [...state.family, name] }),
-  }, swatch(family), name)))
+  byId("families").replaceChildren(
+    ...DATA.families.map(({ name }, family) =>
+      element(
+        "button",
+        {
+          type: "button",
+          "data-family": name,
+          "aria-pressed": false,
+          onclick: () =>
+            choose({
+              family: state.family.includes(name)
+                ? state.family.filter(each => each !== name)
+                : [...state.family, name],
+            }),
+        },
+        swatch(family),
+        name,
+      ),
+    ),
+  )
   byId("families").hidden = DATA.families.length < 2
-  byId("dataset").addEventListener("change", event => choose({ data: event.target.value, line: "" }))
+  byId("dataset").addEventListener("change", event =>
+    choose({ data: event.target.value, line: "" }),
+  )
   byId("status").addEventListener("change", event => choose({ status: event.target.value }))
   byId("search").addEventListener("input", event => choose({ find: event.target.value }))
-  byId("reset").addEventListener("click", () => choose(structuredClone({ ...USUAL, data: state.data })))
+  byId("reset").addEventListener("click", () =>
+    choose(structuredClone({ ...USUAL, data: state.data })),
+  )
   byId("share").addEventListener("click", event => copy(location.href, event.target))
   byId("filters").addEventListener("submit", event => event.preventDefault())
 }

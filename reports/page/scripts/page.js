@@ -44,14 +44,17 @@ document.addEventListener("click", event => {
   if (state.line) requestAnimationFrame(() => goTo("details-title"))
 })
 document.addEventListener("click", event => {
-  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false
+  for (const menu of document.querySelectorAll(".menu[open]"))
+    if (!menu.contains(event.target)) menu.open = false
 })
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape") return
   hideTooltip()
   for (const menu of document.querySelectorAll(".menu[open]")) menu.open = false
 })
-byId("comparisons").addEventListener("toggle", () => drawComparisons(DATA.datasets.indexOf(state.data)))
+byId("comparisons").addEventListener("toggle", () =>
+  drawComparisons(DATA.datasets.indexOf(state.data)),
+)
 addEventListener("hashchange", () => {
   readFragment()
   draw()

@@ -10,7 +10,9 @@ function tooltipOf(line, fields) {
     const interval = low === null ? "" : ` (95 %: ${numberText(low)} to ${numberText(high)})`
     parts.push(element("p", {}, `${COLUMN.get(field).title}: ${text || "unknown"}${interval}`))
   }
-  parts.push(element("p", {}, `${line.seeds.length} ${line.seeds.length === 1 ? "seed" : "seeds"}; ${DATA.families[line.family].name}`))
+  const n = line.seeds.length
+  const seeds = n === 1 ? "1 seed" : `${n} seeds`
+  parts.push(element("p", {}, `${seeds}; ${DATA.families[line.family].name}`))
   return parts
 }
 
@@ -24,7 +26,9 @@ function showTooltip(content, x, y) {
   box.style.top = `${Math.max(8, Math.min(y + 12, innerHeight - height - 8))}px`
 }
 
-const hideTooltip = () => { byId("tooltip").hidden = true }
+const hideTooltip = () => {
+  byId("tooltip").hidden = true
+}
 
 // Plot names its groups "rule" or "axis tick", which nobody wants to hear.
 function hideParts(svg) {
@@ -39,11 +43,16 @@ function listen(svg, marks, fields) {
   svg.setAttribute("role", "group")
   hideParts(svg)
   marks.forEach(({ line, node }, place) => {
-    const values = fields.map(field => `${COLUMN.get(field).title} ${measured(line, field).text || "unknown"}`)
+    const values = fields.map(
+      field => `${COLUMN.get(field).title} ${measured(line, field).text || "unknown"}`,
+    )
     node.setAttribute("class", line.title === state.line ? "mark pinned" : "mark")
     node.setAttribute("role", "button")
     node.setAttribute("tabindex", place ? -1 : 0)
-    node.setAttribute("aria-label", `${fullTitle(line)}: ${values.join(", ")}, ${line.seeds.length} seeds`)
+    node.setAttribute(
+      "aria-label",
+      `${fullTitle(line)}: ${values.join(", ")}, ${line.seeds.length} seeds`,
+    )
     node.setAttribute("data-line", line.title)
     node.addEventListener("focus", () => {
       const box = node.getBoundingClientRect()

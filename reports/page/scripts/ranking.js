@@ -9,7 +9,9 @@ const RANKING_HEIGHT = 330
 function drawRanking(lines) {
   const box = document.querySelector("#ranking .plot")
   const column = COLUMN.get(state.y)
-  const known = lines.map(line => ({ line, ...measured(line, state.y) })).filter(({ mean }) => mean !== null)
+  const known = lines
+    .map(line => ({ line, ...measured(line, state.y) }))
+    .filter(({ mean }) => mean !== null)
   if (!known.length) {
     box.replaceChildren(element("p", { class: "empty" }, "No method that is shown has a value."))
     byId("ranking-note").textContent = ""
@@ -20,42 +22,79 @@ function drawRanking(lines) {
   const axis = axisOf(ranked, state.yscale)
   const inside = ranked.filter(({ mean }) => isInside(axis, mean))
   const width = Math.max(box.clientWidth, 260)
-  const letters = Math.min(d3.max(inside, ({ line }) => fullTitle(line).length), width < 420 ? 18 : 26)
+  const letters = Math.min(
+    d3.max(inside, ({ line }) => fullTitle(line).length),
+    width < 420 ? 18 : 26,
+  )
   const places = d3.range(inside.length)
   const row = Math.min(MOST_ROW, Math.max(LEAST_ROW, RANKING_HEIGHT / inside.length))
+  const ticks = axis.type === "log" ? axis.ticks : 4
   const plot = Plot.plot({
-    width, height: row * inside.length + 56, marginLeft: 7.2 * letters + 14, marginTop: 8, marginBottom: 44, marginRight: 14,
-    x: { type: axis.type, domain: axis.domain, label: column.title, labelAnchor: "center", labelArrow: "none" },
+    ...PLAIN,
+    width,
+    height: row * inside.length + 56,
+    marginLeft: 7.2 * letters + 14,
+    marginTop: 8,
+    marginBottom: 44,
+    marginRight: 14,
+    x: scaleOf(axis, column.title),
     y: { type: "point", domain: places, padding: 0.6 },
-    style: { background: "none" },
     ariaLabel: `Ranking by ${column.title}: ${inside.length} methods`,
-    color: { type: "identity" },
     marks: [
-      Plot.gridX({ ticks: typeof axis.ticks === "number" ? 4 : axis.ticks, stroke: "var(--line)", strokeOpacity: 1 }),
-      Plot.axisX({ ticks: typeof axis.ticks === "number" ? 4 : axis.ticks, tickFormat: tickText, tickSize: 0, label: column.title, labelAnchor: "center", labelArrow: "none" }),
-      Plot.axisY({ tickSize: 0, fontSize: 12.5, tickFormat: place => shortened(fullTitle(inside[place].line), letters), label: null }),
-      Plot.ruleY(places.filter(place => inside[place].low !== null), {
-        y: place => place, x1: place => clamp(axis, inside[place].low), x2: place => clamp(axis, inside[place].high),
-        stroke: place => colourOf(inside[place].line.family), strokeWidth: 2, strokeOpacity: 0.65,
+      ...xMarks({ ticks }, column.title),
+      Plot.axisY({
+        tickSize: 0,
+        fontSize: 12.5,
+        tickFormat: place => shortened(fullTitle(inside[place].line), letters),
+        label: null,
       }),
+      Plot.ruleY(
+        places.filter(place => inside[place].low !== null),
+        {
+          y: place => place,
+          x1: place => clamp(axis, inside[place].low),
+          x2: place => clamp(axis, inside[place].high),
+          stroke: place => colourOfLine(inside[place]),
+          strokeWidth: 2,
+          strokeOpacity: 0.65,
+        },
+      ),
     ],
   })
-  const marks = drawMarks(plot, inside.map(({ line, mean }, place) => ({ line, x: plot.scale("x").apply(mean), y: plot.scale("y").apply(place) })))
-  listen(plot, d3.sort(marks, ({ y }) => y), [state.y])
+  const toX = plot.scale("x").apply
+  const toY = plot.scale("y").apply
+  const marks = drawMarks(
+    plot,
+    inside.map(({ line, mean }, place) => ({ line, x: toX(mean), y: toY(place) })),
+  )
+  listen(
+    plot,
+    d3.sort(marks, ({ y }) => y),
+    [state.y],
+  )
   box.replaceChildren(plot)
   byId("ranking-note").textContent = rankingNote(sorted.length, inside)
 }
 
-const shortened = (title, letters) => title.length > letters ? `${title.slice(0, letters - 1)}…` : title
+const shortened = (title, letters) =>
+  title.length > letters ? `${title.slice(0, letters - 1)}…` : title
 
 function rankingNote(total, ranked) {
   const lines = ranked.map(({ line }) => line)
   const sentences = [`${COLUMN.get(state.y).title}, ${seedsText(lines)}.`]
   if (ranked.some(({ low }) => low !== null)) {
     const alone = lines.every(line => line.seeds.length < SEEDS_FOR_INTERVAL)
-    sentences.push(alone ? "Bars are 95 % intervals over test images, of these networks alone." : "Bars are 95 % intervals.")
+    sentences.push(
+      alone
+        ? "Bars are 95 % intervals over test images, of these networks alone."
+        : "Bars are 95 % intervals.",
+    )
   }
   if (total > MOST_RANKED) sentences.push(`The first ${MOST_RANKED} of ${total}.`)
-  if (state.y === "accuracy" && lines.some(line => line.standing)) sentences.push("Whether two methods differ is told above and under Pairs; overlapping bars do not tell it.")
+  if (state.y === "accuracy" && lines.some(line => line.standing)) {
+    sentences.push(
+      "Whether two methods differ is told above and under Pairs; overlapping bars do not tell.",
+    )
+  }
   return sentences.join(" ")
 }
