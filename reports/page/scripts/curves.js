@@ -108,7 +108,13 @@ function curvesPlot(points, all, axes, title, width, height) {
     plot,
     ends.map(({ line, x, mean }) => ({ line, x: toX(x), y: toY(mean) })),
   )
-  writeLabels(plot, marks, () => marks.length <= MOST_CURVES, width, height - 30)
+  const best = new Set(
+    d3
+      .sort(ends, ({ mean }) => -mean)
+      .slice(0, MOST_CURVES)
+      .map(({ line }) => line),
+  )
+  writeLabels(plot, marks, ({ line }) => best.has(line), width, height - 30)
   listen(plot, marks, [state.y])
   return plot
 }

@@ -1,5 +1,7 @@
 // The page as a whole: draw what is chosen, and follow links, sizes and the printer.
 
+let firstGoal = "" // the section that a link leads to, once all above it is drawn
+
 function draw() {
   const lines = shownLines()
   drawFilters(lines)
@@ -12,6 +14,8 @@ function draw() {
     drawTable(lines)
     drawPairs(lines)
     document.documentElement.dataset.drawn = "all"
+    if (firstGoal) goTo(firstGoal, "instant")
+    firstGoal = ""
   })
 }
 
@@ -24,10 +28,10 @@ function afterFigures(rest) {
 }
 
 // Links within the page keep what is chosen; the section goes into the fragment beside it.
-function goTo(id) {
+function goTo(id, behavior = "auto") {
   const target = byId(id)
   target?.focus({ preventScroll: true })
-  target?.scrollIntoView()
+  target?.scrollIntoView({ behavior })
 }
 
 document.addEventListener("click", event => {
@@ -76,6 +80,6 @@ setUpScatter()
 setUpCurves()
 setUpTable()
 readFragment()
+if (/^#[\w-]+$/.test(location.hash)) state.at = location.hash.slice(1)
+firstGoal = state.at
 draw()
-if (state.at) goTo(state.at)
-else if (/^#[\w-]+$/.test(location.hash)) goTo(location.hash.slice(1))

@@ -230,6 +230,10 @@ def test_links_within_the_page_keep_the_view(reader: Reader) -> None:
     assert "find=sdl" in reader.tab.url
     assert "at=table" in reader.tab.url
     assert reader.tab.evaluate("document.activeElement.id") == "table"
+    reader.tab.goto("about:blank")
+    reader.open("#at=table")
+    top = reader.tab.evaluate("document.querySelector('#table').getBoundingClientRect().top")
+    assert 0 <= top < 200, "below the filter"
 
 
 def test_curves_have_bands_against_seconds_passes_and_samples(reader: Reader) -> None:
