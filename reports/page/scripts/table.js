@@ -148,6 +148,10 @@ function bestLines(lines) {
   return best
 }
 
+function nameOf({ title }) {
+  return element("button", { type: "button", class: "name", "data-line": title }, title)
+}
+
 function drawTable(lines) {
   const columns = columnsShown(lines)
   const best = state.data === ALL ? new Map() : bestLines(lines)
@@ -171,13 +175,7 @@ function drawTable(lines) {
           element(
             "th",
             { scope: "row", class: line.title.length > LONG ? "long" : null },
-            swatch(line.family),
-            " ",
-            element(
-              "button",
-              { type: "button", class: "name", "data-line": line.title },
-              line.title,
-            ),
+            element("span", { class: "title" }, swatch(line.family), nameOf(line)),
           ),
           ...columns.map(column => cell(line, column, best)),
         ),
