@@ -67,7 +67,7 @@ class Measured:
     predictions_sha256
         Digest of the predicted classes: those of a repeated training are the same or not.
     n_views
-        Views of an image whose scores a network adds: 2 with its mirror image.
+        Views of an image whose scores a network adds: 2 with its mirror image, 6 with shifts too.
     n_held
         Numbers in the arrays of the classifier's `state`, counted by the harness.
     flops_left_out

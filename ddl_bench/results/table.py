@@ -73,7 +73,7 @@ COLUMNS = (
     Column(
         "n_views",
         "views",
-        "views of a test image whose scores a network adds: 2 with its mirror image",
+        "views of a test image whose scores a network adds: 2 with its mirror image, 6 with shifts",
         format=",.0f",
     ),
     Column(

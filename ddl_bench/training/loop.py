@@ -21,17 +21,13 @@ from ddl_bench.training.network import (
     Projects,
     UsesThreads,
     on_device,
+    reflect,
     snapshot,
     split_output,
     wants_channels_last,
 )
 from ddl_bench.training.optimiser import optimisers
 from ddl_bench.training.recipe import Recipe
-
-
-def reflect(index: Tensor, size: int) -> Tensor:
-    """Map indices to pixels 0 to size - 1, reflecting those that are out by less than `size`."""
-    return (size - 1) - ((size - 1) - index.abs()).abs()
 
 
 def is_inside(index: Tensor, size: int) -> Tensor:
@@ -57,7 +53,7 @@ class SGDTraining:
         All settings.
     wrap
         Makes the classifier of a copy of the module, called with it and (device, precision,
-        mirror) by keyword.
+        mirror, shift) by keyword.
     compile
         How the module is compiled for training; classifiers are made of it as it is.
 
@@ -159,6 +155,7 @@ class SGDTraining:
             device=self._budget.device,
             precision=self._budget.precision,
             mirror=self._recipe.mirror_views and self._task.mirror,
+            shift=self._recipe.shift_views,
         )
 
     def state(self) -> dict[str, Any]:

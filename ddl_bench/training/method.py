@@ -94,5 +94,6 @@ class NetworkMethod:
         module = self.network(task)
         shared = {second: state[first] for second, first in tied(module).items()}
         module.load_state_dict(dict(state) | shared)
-        mirror = self.training_recipe().mirror_views and task.mirror
-        return type(self).wrap(module, mirror=mirror)
+        recipe = self.training_recipe()
+        mirror = recipe.mirror_views and task.mirror
+        return type(self).wrap(module, mirror=mirror, shift=recipe.shift_views)

@@ -154,6 +154,9 @@ class Network:
         As in a `Budget`.
     mirror
         Score images and their mirror images, and add.
+    shift
+        Score them also moved by a pixel, up to the left and down to the right, at half the weight
+        each.
     """
 
     def __init__(
@@ -163,10 +166,13 @@ class Network:
         device: str = "cpu",
         precision: str = "float32",
         mirror: bool = False,
+        shift: bool = False,
     ) -> None:
         self.module = module.eval()
         self.place(device, precision)
-        self.n_views = 2 if mirror else 1
+        self._mirror = mirror
+        self._shift = shift
+        self.n_views = (2 if mirror else 1) * (3 if shift else 1)
 
     def place(self, device: str, precision: str) -> None:
         """Move to a device, and compute in a precision from now on."""
@@ -211,10 +217,34 @@ class Network:
         low = self._precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=low):
             for batch in self.batches(X):
-                views = [batch, batch.flip(3)] if self.n_views == 2 else [batch]
-                total = sum(split_output(self.module(view))[0].float() for view in views)
-                scores.append(torch.as_tensor(total).cpu())
+                total = self._scores(batch)
+                if self._shift:
+                    both = self._scores(moved(batch, 1)) + self._scores(moved(batch, -1))
+                    total = total + 0.5 * both
+                scores.append(total.cpu())
         return torch.cat(scores)
+
+    def _scores(self, batch: Tensor) -> Tensor:
+        """Return the scores of images as they are, or added to those of their mirror images."""
+        scores = split_output(self.module(batch))[0].float()
+        if self._mirror:
+            scores = scores + split_output(self.module(batch.flip(3)))[0].float()
+        return scores
+
+
+def moved(X: Tensor, pixels: int) -> Tensor:
+    """Move images up and to the left, or back, with the border reflected."""
+    for axis in (2, 3):
+        if X.shape[axis] == 1:
+            continue
+        index = reflect(torch.arange(X.shape[axis], device=X.device) + pixels, X.shape[axis])
+        X = X.index_select(axis, index)
+    return X
+
+
+def reflect(index: Tensor, size: int) -> Tensor:
+    """Map indices to pixels 0 to size - 1, reflecting those that are out by less than `size`."""
+    return (size - 1) - ((size - 1) - index.abs()).abs()
 
 
 def tied(module: nn.Module) -> dict[str, str]:

@@ -50,6 +50,7 @@ class Recipe:
     border: Border = "reflect"
     flip: Flip = "alternate"
     mirror_views: bool = False
+    shift_views: bool = False
     lookahead: bool = False
     score_epochs: bool = False
 
@@ -168,6 +169,9 @@ class RecipeOptions:
         mirror images.
     mirror_views
         Score images and their mirror images and add, where the task allows it.
+    shift_views
+        Score images also moved by a pixel, up to the left and down to the right, at half the
+        weight.
     lookahead
         Average the weights of the last steps, which reaches further back as training ends.
     score_epochs
@@ -196,6 +200,7 @@ class RecipeOptions:
     border: Border | None = None
     flip: Flip | None = None
     mirror_views: bool | None = None
+    shift_views: bool | None = None
     lookahead: bool | None = None
     score_epochs: bool | None = None
 

@@ -24,10 +24,10 @@ from ddl_bench.api import AddsViews, Budget, Deadline, HasAtoms, HasCodes, Split
 from ddl_bench.errors import Diverged, UserError
 from ddl_bench.training.backbones import Depth, Normalise, PlainNet
 from ddl_bench.training.lookahead import Lookahead
-from ddl_bench.training.loop import SGDTraining, reflect
+from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.losses import Losses
 from ddl_bench.training.method import NetworkMethod
-from ddl_bench.training.network import Network
+from ddl_bench.training.network import Network, moved, reflect
 from ddl_bench.training.recipe import FAST, WIDE_RESNET, WRN_BASE, Recipe, RecipeOptions
 from detrame.layer import QMetricReLU
 from detrame.methods.plainnet import DeTraMePlainNet
@@ -382,7 +382,7 @@ def test_the_seed_shuffles() -> None:
 def test_a_snapshot_stays_and_comes_back_from_its_state() -> None:
     task = images(40, (3, 9, 7), mirror=True)
     for method in (
-        PlainNetMethod(recipe=RecipeOptions(mirror_views=True)),
+        PlainNetMethod(recipe=RecipeOptions(mirror_views=True, shift_views=True)),
         DeTraMePlainNet(kernel="1x1"),
         LISTA(n_atoms=16),
     ):
@@ -410,6 +410,21 @@ def test_mirrored_views_count_both() -> None:
     assert (single.n_views, double.n_views) == (1, 2)
     assert isinstance(double, AddsViews)
     assert double(X).dtype == torch.float32
+
+
+def test_moved_views_count_half_each() -> None:
+    module = Linear()
+    X = images(300).train.X
+    single = Network(module)
+    both = Network(module, shift=True)
+    around = single(moved(X, 1)) + single(moved(X, -1))
+    torch.testing.assert_close(both(X), single(X) + 0.5 * around)
+    assert both.n_views == 3
+    assert Network(module, mirror=True, shift=True).n_views == 6
+    image = torch.arange(12).view(1, 1, 3, 4)
+    assert moved(image, 1)[0, 0].tolist() == [[5, 6, 7, 6], [9, 10, 11, 10], [5, 6, 7, 6]]
+    assert torch.equal(moved(image, -1), moved(image.flip(2, 3), 1).flip(2, 3))
+    assert moved(image[:, :, :1, :1], 1).item() == 0
 
 
 def test_a_seconds_budget_ends_inside_an_epoch_and_drives_the_schedule() -> None:
