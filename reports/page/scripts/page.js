@@ -5,9 +5,12 @@ let firstGoal = "" // the section that a link leads to, once all above it is dra
 function draw() {
   const lines = shownLines()
   drawFilters(lines)
-  drawAxisChoices()
-  drawRanking(lines)
-  drawScatter(lines)
+  document.querySelector(".pictures").hidden = !COLUMN.size // where no run ended well
+  if (COLUMN.size) {
+    drawAxisChoices()
+    drawRanking(lines)
+    drawScatter(lines)
+  }
   drawDetails()
   afterFigures(() => {
     drawCurves(lines)

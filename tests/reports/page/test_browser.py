@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +319,34 @@ def test_axe_finds_no_serious_fault(reader: Reader) -> None:
     found = axe.Axe().run(reader.tab).response["violations"]
     faults = {each["id"]: each["nodes"][0]["html"] for each in found}
     assert faults == {}
+
+
+def test_a_run_without_any_result_says_why(
+    browser: Any, tmp_path: Path, make_page: Callable[[Path], str]
+) -> None:
+    put(tmp_path, make_cell("sdl"), status="crashed", reason="killed by signal 11")
+    path = tmp_path / "index.html"
+    path.write_text(make_page(tmp_path))
+    context = browser.new_context(viewport=WIDE)
+    reader = Reader(context, path)
+    reader.open()
+    assert "no run ended well" in reader.tab.inner_text(".finding")
+    assert "crashed: killed by signal 11" in reader.tab.inner_text("#lines")
+    reader.tab.get_by_role("button", name="sdl").click()
+    reader.settle()
+    assert "killed by signal 11" in reader.tab.inner_text("#details")
+    context.close()
+    assert reader.errors == []
+
+
+def test_all_data_sets_are_shown_together(reader: Reader) -> None:
+    reader.open()
+    reader.tab.select_option("#dataset", "all data sets")
+    reader.settle()
+    assert len(reader.methods()) == 6
+    assert "x.npz" in reader.tab.inner_text("#lines")
+    assert any(label.startswith("sdl on x.npz") for label in reader.labels())
+    assert "Choose one data set" in reader.tab.inner_text("#pairs")
 
 
 def test_print_unfolds_what_is_folded(reader: Reader) -> None:
