@@ -76,7 +76,7 @@ function curvesPlot(points, all, axes, title, width, height) {
   const ofLine = ({ line }) => line.place
   const others = { x: "x", y: "mean", z: ofLine, stroke: "var(--line)", strokeWidth: 1 }
   const band = { x: "x", y1: "low", y2: "high", z: ofLine, fill: colourOfLine, fillOpacity: 0.16 }
-  const widthOf = ({ line }) => (line.title === state.line ? 3 : 1.7)
+  const widthOf = ({ line }) => (isChosen(line) ? 3 : 1.7)
   const plot = Plot.plot({
     ...PLAIN,
     width,

@@ -4,7 +4,7 @@ let drawnDetails = ""
 
 function drawDetails() {
   const box = byId("details")
-  const line = chosenLine()
+  const line = chosen
   const key = line ? `${line.place}` : ""
   if (key === drawnDetails && box.hasChildNodes() === Boolean(line)) return
   drawnDetails = key
@@ -28,7 +28,7 @@ function drawDetails() {
         ),
         element(
           "button",
-          { type: "button", class: "quiet", onclick: () => choose({ line: "" }) },
+          { type: "button", class: "quiet", onclick: () => choose({ line: "", of: "" }) },
           "Close",
         ),
       ),

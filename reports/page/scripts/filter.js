@@ -32,12 +32,20 @@ function shownLines() {
   )
 }
 
-const chosenLine = () =>
-  LINES.find(line => inDataset(line) && line.title === state.line) ??
-  LINES.find(line => line.title === state.line)
+// The method whose details are open. Where all data sets are shown, its data set is chosen too.
+let chosen = null
+const isChosen = line => line === chosen
 
-function chooseLine(title) {
-  choose({ line: state.line === title ? "" : title })
+function findChosen() {
+  const isThere = line => (state.of ? DATA.datasets[line.dataset] === state.of : inDataset(line))
+  chosen = LINES.find(line => line.title === state.line && isThere(line)) ?? null
+}
+
+// Choose a line by its title, or leave it where it is chosen already.
+function chooseLine(title, dataset) {
+  const of = state.data === ALL ? dataset : ""
+  const isOpen = state.line === title && state.of === of
+  choose(isOpen ? { line: "", of: "" } : { line: title, of })
 }
 
 function drawFilters(lines) {
@@ -85,7 +93,7 @@ function setUpFilters() {
   )
   byId("families").hidden = DATA.families.length < 2
   byId("dataset").addEventListener("change", event =>
-    choose({ data: event.target.value, line: "" }),
+    choose({ data: event.target.value, line: "", of: "" }),
   )
   byId("status").addEventListener("change", event => choose({ status: event.target.value }))
   byId("search").addEventListener("input", event => choose({ find: event.target.value }))

@@ -3,6 +3,7 @@
 let firstGoal = "" // the section that a link leads to, once all above it is drawn
 
 function draw() {
+  findChosen()
   const lines = shownLines()
   drawFilters(lines)
   document.querySelector(".pictures").hidden = !COLUMN.size // where no run ended well
@@ -47,7 +48,8 @@ document.addEventListener("click", event => {
   }
   const name = event.target.closest("button.name")
   if (!name) return
-  chooseLine(name.dataset.line)
+  const dataset = name.dataset.of ?? name.closest("[data-dataset]")?.dataset.dataset
+  chooseLine(name.dataset.line, dataset)
   if (state.line) requestAnimationFrame(() => goTo("details-title"))
 })
 document.addEventListener("click", event => {

@@ -46,7 +46,7 @@ function listen(svg, marks, fields) {
     const values = fields.map(
       field => `${COLUMN.get(field).title} ${measured(line, field).text || "unknown"}`,
     )
-    node.setAttribute("class", line.title === state.line ? "mark pinned" : "mark")
+    node.setAttribute("class", isChosen(line) ? "mark pinned" : "mark")
     node.setAttribute("role", "button")
     node.setAttribute("tabindex", place ? -1 : 0)
     node.setAttribute(
@@ -63,7 +63,7 @@ function listen(svg, marks, fields) {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
       if (event.key === "Enter" || event.key === " ") {
         event.preventDefault()
-        chooseLine(line.title)
+        chooseLine(line.title, DATA.datasets[line.dataset])
       } else if (event.key === "Escape") {
         hideTooltip()
       } else if (step) {
@@ -89,6 +89,6 @@ function listen(svg, marks, fields) {
   svg.addEventListener("pointerleave", hideTooltip)
   svg.addEventListener("click", event => {
     const mark = nearest(event)
-    if (mark) chooseLine(mark.line.title)
+    if (mark) chooseLine(mark.line.title, DATA.datasets[mark.line.dataset])
   })
 }

@@ -107,7 +107,7 @@ function barsOf(plot, bars, across, xAxis, yAxis) {
 
 // One shape for each {line, x, y}, in pixels; the chosen line comes last, on top of others.
 function drawMarks(svg, places) {
-  const sorted = d3.sort(places, ({ line }) => line.title === state.line)
+  const sorted = d3.sort(places, ({ line }) => isChosen(line))
   const group = d3.select(svg).append("g")
   return sorted.map(({ line, x, y }) => ({
     line,
@@ -144,7 +144,7 @@ function namedLines(points, front, better) {
   if (points.length <= MOST_NAMED) return new Set(points.map(({ line }) => line))
   const bestOf = group => d3.least(group, ({ vy }) => -(better || 1) * vy.mean).line
   const best = d3.rollups(points, bestOf, ({ line }) => line.family)
-  const chosen = points.filter(({ line }) => line.title === state.line).map(({ line }) => line)
+  const chosen = points.map(({ line }) => line).filter(isChosen)
   return new Set([...chosen, ...front.map(({ line }) => line), ...best.map(([, line]) => line)])
 }
 

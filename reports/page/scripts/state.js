@@ -40,6 +40,7 @@ const USUAL = {
   sort: "",
   columns: [],
   line: "",
+  of: "",
   at: "",
 }
 const state = structuredClone(USUAL)

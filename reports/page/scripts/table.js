@@ -148,8 +148,9 @@ function bestLines(lines) {
   return best
 }
 
-function nameOf({ title }) {
-  return element("button", { type: "button", class: "name", "data-line": title }, title)
+function nameOf({ title, dataset }) {
+  const names = { "data-line": title, "data-of": DATA.datasets[dataset] }
+  return element("button", { type: "button", class: "name", ...names }, title)
 }
 
 function drawTable(lines) {
@@ -171,7 +172,7 @@ function drawTable(lines) {
       .map(line =>
         element(
           "tr",
-          { class: line.title === state.line ? "chosen" : null },
+          { class: isChosen(line) ? "chosen" : null },
           element(
             "th",
             { scope: "row", class: line.title.length > LONG ? "long" : null },

@@ -347,6 +347,10 @@ def test_all_data_sets_are_shown_together(reader: Reader) -> None:
     assert "x.npz" in reader.tab.inner_text("#lines")
     assert any(label.startswith("sdl on x.npz") for label in reader.labels())
     assert "Choose one data set" in reader.tab.inner_text("#pairs")
+    reader.tab.locator("#lines button[data-of='x.npz']").click()
+    reader.settle()
+    assert "on x.npz" in reader.tab.inner_text("#details header")
+    assert reader.tab.locator("#lines tr.chosen").count() == 1
 
 
 def test_print_unfolds_what_is_folded(reader: Reader) -> None:
