@@ -25,6 +25,14 @@ if TYPE_CHECKING:  # importing torch takes a second, which `ddl-bench show` does
     from torch import Tensor
 
 
+API_VERSION = 1
+"""Version of what plugins may rely on: this file, and how they register what they offer.
+
+A plugin may name the one that it was made for, `DDL_BENCH_API = 1`. The number grows where a plugin
+would have to change: not with what is added.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Images and their labels.
@@ -219,7 +227,7 @@ class Classifier(Protocol):
 
 
 class Training(Protocol):
-    """One training run in progress."""
+    """One training in progress."""
 
     def advance(self, deadline: Deadline) -> bool:
         """Train for an epoch or to the deadline, whichever is first; True while more remains."""
@@ -255,6 +263,9 @@ class About:
         What is unlike the publication.
     needs
         Packages that it imports and that do not come with ddl-bench, by their import names.
+    scores
+        What the scores of its classifiers are: "logits", whose softmax are probabilities, or
+        "probabilities"; empty where they only rank. Networks need not say it: theirs are logits.
     """
 
     family: str = ""
@@ -263,6 +274,64 @@ class About:
     published: str = ""
     differs: str = ""
     needs: tuple[str, ...] = ()
+    scores: Literal["", "logits", "probabilities"] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What a metric computes with: one finished training, and what it predicted.
+
+    Parameters
+    ----------
+    targets, predictions
+        The true and the predicted class of each test image, shape (n_test,), integers from 0.
+    class_names
+        A name for each class; empty where they were not kept.
+    row
+        All else that is known of the training, as in a row of `ddl_bench.load`: "label", "seed",
+        "train_s", "n_params" ...
+    """
+
+    targets: np.ndarray
+    predictions: np.ndarray
+    class_names: tuple[str, ...]
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the table that a plugin brings: `METRICS = {"name": Metric(function, ...)}`.
+
+    The docstring's first line of the function says what the number means.
+
+    Parameters
+    ----------
+    function
+        Returns the number of a training, or None where it has none.
+    title
+        Heading of the column, without the unit; empty for the name.
+    unit
+        Of the number, as in "%".
+    better
+        Whether "higher" or "lower" numbers are better; empty where neither is.
+
+    Examples
+    --------
+    >>> def errors(predicted):
+    ...     \"\"\"Test images whose class is wrong.\"\"\"
+    ...     return int((predicted.predictions != predicted.targets).sum())
+    >>> METRICS = {"errors": Metric(errors, better="lower")}
+    """
+
+    function: Callable[[Predicted], float | None]
+    title: str = ""
+    unit: str = ""
+    better: Literal["", "higher", "lower"] = ""
+
+    @property
+    def meaning(self) -> str:
+        """Return the first line of the function's docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
 
 
 @runtime_checkable

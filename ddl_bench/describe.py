@@ -4,6 +4,7 @@ A docstring begins with what the method is. Further paragraphs follow, and a num
 `Parameters` that says what each option means; what a class leaves out comes from its bases.
 """
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -12,7 +13,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from importlib.metadata import metadata
+from importlib.metadata import EntryPoint, metadata
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -117,6 +118,80 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
         entry = entries.get(key, "")
         record["references"].append({"key": key, "citation": cite(entry), "bibtex": entry})
     return record
+
+
+def outlines() -> list[MethodRecord]:
+    """Return records of all installed methods by family, of what their source says without import.
+
+    They have no options and no citations: to list methods need not take the seconds in which their
+    libraries are imported. A method whose source does not say it plainly is imported.
+    """
+    records = []
+    for name, entry in registry.entries(registry.METHODS).items():
+        definition = source_of(entry)
+        record = None if definition is None else _outline(name, definition)
+        records.append(record or method(name))
+    return sorted(records, key=_place)
+
+
+def source_of(entry: EntryPoint) -> ast.ClassDef | None:
+    """Find the definition of the class that an entry point names; None where that is not plain.
+
+    Only the first package of its module is located, which imports nothing.
+    """
+    package, *inner = entry.module.split(".")
+    try:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.origin:
+            return None
+        folder = Path(spec.origin).parent
+        path = folder.joinpath(*inner).with_suffix(".py") if inner else Path(spec.origin)
+        tree = ast.parse(path.read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return None
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == entry.attr:
+            return node
+    return None
+
+
+def _outline(name: str, definition: ast.ClassDef) -> MethodRecord | None:
+    """Make the record of a class of its definition; None where it takes the class itself."""
+    text = ast.get_docstring(definition)
+    about = About()
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign | ast.Assign) and "about" in _targets(node):
+            facts = _literals(node.value)
+            if facts is None:
+                return None
+            about = About(**facts)
+    if text is None or about == About():
+        return None
+    record = _record(name, about, Docstring((_one_line(text.partition("\n\n")[0]),), {}))
+    for key in about.references:
+        record["references"].append({"key": key, "citation": "", "bibtex": ""})
+    return record
+
+
+def _targets(node: ast.AnnAssign | ast.Assign) -> list[str]:
+    """The names that a statement assigns to."""
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _literals(call: ast.expr | None) -> dict[str, Any] | None:
+    """Those arguments of `About(...)` that a list of methods shows; None where one is computed."""
+    if not isinstance(call, ast.Call) or call.args or ast.unparse(call.func) != About.__name__:
+        return None
+    facts = {}
+    for keyword in call.keywords:
+        if keyword.arg not in ("family", "references", "needs"):
+            continue
+        try:
+            facts[keyword.arg] = ast.literal_eval(keyword.value)
+        except ValueError:
+            return None
+    return facts
 
 
 def docstring(cls: type) -> Docstring:

@@ -23,19 +23,22 @@ from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from ddl_bench.api import Method
+from ddl_bench.api import API_VERSION, Method, Metric
 from ddl_bench.errors import UserError, nearest
 
 METHODS = "ddl_bench.methods"
 DATASETS = "ddl_bench.datasets"
 REPORTS = "ddl_bench.reports"
 PAGES = "ddl_bench.pages"  # a function from a run folder and a stamp to a page that follows it
+METRICS = "ddl_bench.metrics"
+WRITERS = "ddl_bench.writers"
 NOTES = "ddl_bench.notes"  # functions from cells to what a dry run says of them, by ID
 OURS = "ddl-bench"  # the distribution whose names no other can take
 USABLE = re.compile(r"[\w.+-]+")  # a name that can be given on a command line
 PLUGIN_PREFIX = "ddl_bench_plugin_"
 
 Loader: TypeAlias = Callable[..., Any]
+Writer: TypeAlias = Callable[[Any, Path], object]  # of the DataFrame of a run, into a folder
 
 
 class NameTaken(UserWarning):
@@ -100,7 +103,11 @@ def load_entry(entry: EntryPoint) -> Any:
     """Import what an entry point names; any failure is an ImportError that says which package."""
     try:
         with guarded_import():
-            return entry.load()
+            loaded = entry.load()
+        problem = unsuited(sys.modules.get(entry.module.partition(".")[0]))
+        if problem:
+            raise UserError(problem)
+        return loaded
     except ModuleNotFoundError:
         raise
     except (Exception, SystemExit) as error:
@@ -132,7 +139,23 @@ def plugin(path: Path) -> ModuleType:
         line = getattr(error, "lineno", None) or line_in(path, error)
         text = f"{type(error).__name__}: {error}"
         raise UserError(f"--plugin {path}, line {line}: {text}") from error
+    problem = unsuited(module)
+    if problem:
+        raise UserError(f"--plugin {path}: {problem}")
     return module
+
+
+def unsuited(module: ModuleType | None) -> str:
+    """Say why a module is not made for this version of the interface; empty where it is."""
+    version = getattr(module, "DDL_BENCH_API", API_VERSION)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        return f"DDL_BENCH_API = {version!r:.40}: expected a number such as {API_VERSION}"
+    if version > API_VERSION:
+        return (
+            f"made for version {version} of the interface of plugins, and this ddl-bench has"
+            f" {API_VERSION}; install a newer one"
+        )
+    return ""
 
 
 @contextlib.contextmanager
@@ -266,12 +289,63 @@ def datasets(plugins: Iterable[Path] = ()) -> dict[str, Loader]:
     installed = entries(DATASETS).items()
     known: dict[str, Loader] = {name: Installed(entry) for name, entry in installed}
     for path in plugins:
-        offered = getattr(plugin(path), "DATASETS", {})
-        for name in offered:
-            check_name(path, name)
+        offered = offered_by(path, "DATASETS")
         refuse_taken(path, offered, known, "data set")
         known |= offered
     return known
+
+
+def metrics(plugins: Iterable[Path] = ()) -> dict[str, Metric]:
+    """List every known metric by name: those of installed packages, and of plugin files.
+
+    A plugin file offers its own in a dictionary `METRICS = {"name": Metric(function)}`. A package
+    that cannot be imported is left out, with a warning.
+    """
+    known: dict[str, Metric] = {}
+    for name, entry in entries(METRICS).items():
+        try:
+            known[name] = load_entry(entry)
+        except ImportError as error:
+            warnings.warn(f"the metric {name!r} is left out: {error}", NameTaken, stacklevel=2)
+    for path in plugins:
+        offered = offered_by(path, "METRICS")
+        for name, metric in offered.items():
+            if not isinstance(metric, Metric):
+                kind = type(metric).__name__
+                raise UserError(f"--plugin {path}: METRICS[{name!r}] is a {kind}; expected Metric")
+            if not name.isidentifier():
+                raise UserError(f"--plugin {path}: the metric {name!r} is no name of a column")
+        refuse_taken(path, offered, known, "metric")
+        known |= offered
+    return known
+
+
+def writers(plugins: Iterable[Path]) -> dict[str, Writer]:
+    """List the report writers of plugin files by name: functions of a DataFrame and a folder.
+
+    A plugin file offers them in a dictionary `REPORTS = {"name": function}`, a package at the entry
+    points `ddl_bench.writers`, which are not among these.
+    """
+    known: dict[str, Writer] = {}
+    for path in plugins:
+        offered = offered_by(path, "REPORTS")
+        for name, writer in offered.items():
+            if not callable(writer):
+                kind = type(writer).__name__
+                raise UserError(f"--plugin {path}: REPORTS[{name!r}] is a {kind}, no function")
+        refuse_taken(path, offered, known, "report")
+        known |= offered
+    return known
+
+
+def offered_by(path: Path, dictionary: str) -> dict[str, Any]:
+    """Return what a plugin file offers in a dictionary of that name; none without one."""
+    offered = getattr(plugin(path), dictionary, {})
+    if not isinstance(offered, dict) or not all(isinstance(name, str) for name in offered):
+        raise UserError(f"--plugin {path}: {dictionary} is no dictionary by names")
+    for name in offered:
+        check_name(path, name)
+    return offered
 
 
 def plugins_for(method: str, dataset: str, plugins: Iterable[Path]) -> list[Path]:

@@ -42,6 +42,7 @@ class Logistic:
         formula="min C * sum(-log softmax(scores)[y]) + 0.5*norm(weights)**2, the best C on "
         "validation images",
         references=("pedregosa2011",),
+        scores="logits",
     )
     strengths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = STRENGTHS
     mirror: bool = True

@@ -65,6 +65,7 @@ class SDL(SparseStack):
         "threshold, split by sign (coates2011); 79.6 % with k-means features (coates2011analysis)",
         differs="fewer atoms and exact sparse codes by default, roots of pooled codes, 3 x 3 cells "
         "for quadrants, a logistic readout that sees mirror images for a linear SVM",
+        scores="logits",
     )
     learner: Learner = "online"
     coder: Pursuit | None = None

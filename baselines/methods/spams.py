@@ -96,6 +96,7 @@ class Spams(SparseStack):
         references=("mairal2010",),
         differs="all but learner and coder is that of `sdl`",
         needs=("spams",),
+        scores="logits",
     )
 
     def layer_coder(self, depth: int) -> Coder:

@@ -1,10 +1,13 @@
 """Print what there is to choose from: methods, data sets and tracks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
@@ -13,8 +16,11 @@ from rich.text import Text
 from ddl_bench import describe, registry
 from ddl_bench.cli.output import emit, print_facts, print_line, print_records
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
+from ddl_bench.data import fingerprint, npz
 from ddl_bench.data.sources import load
 from ddl_bench.describe import MethodRecord, Option
+from ddl_bench.errors import UserError
+from ddl_bench.files import explained, name_of
 from ddl_bench.plan import track
 
 TYPE_WIDTH = 16  # characters to which types and defaults may be folded
@@ -36,7 +42,8 @@ def print_methods(
     elif name:
         _print_in_full(console, describe.method(name, plugins))
     else:
-        _print_families(console, describe.methods(plugins))
+        records = describe.methods(plugins) if plugins else describe.outlines()
+        _print_families(console, records)
 
 
 def _print_families(console: Console, records: Sequence[MethodRecord]) -> None:
@@ -157,6 +164,61 @@ def describe_dataset(
     if images.note:
         facts["note"] = images.note
     return facts
+
+
+def export_dataset(
+    console: Console,
+    name: str,
+    path: Path,
+    plugins: tuple[Path, ...],
+    data_dir: Path | None,
+    *,
+    n_train: int | None,
+    n_test: int | None,
+    download: bool,
+    as_json: bool,
+) -> None:
+    """Write the images of a data set to an .npz file, and print the hash that rows have of it.
+
+    Raises UserError where the data set cannot be had, has fewer images, or the file exists.
+    """
+    if path.suffix != ".npz":
+        raise UserError(f"{name_of(path)}: expected the name of an .npz file to write")
+    with explained(path, "cannot write there"):
+        if path.exists():
+            raise UserError(f"{name_of(path)}: exists already; remove it, or give another name")
+    known = registry.datasets(plugins)
+    images = load(name, datasets=known, data_dir=data_dir, download=download)
+    part = replace(
+        images,
+        x_train=first(images.x_train, "--train", n_train),
+        y_train=images.y_train[:n_train],
+        x_test=first(images.x_test, "--test", n_test),
+        y_test=images.y_test[:n_test],
+    )
+    try:
+        npz.write(path, part)
+    except UserError as error:
+        raise UserError(f"{name_of(name)}: {error}") from None
+    written = replace(npz.read(path), mirror=images.mirror)
+    facts = {
+        "file": str(path),
+        "n_train": len(part.y_train),
+        "n_test": len(part.y_test),
+        "data": fingerprint(written),
+        "use": f"--datasets {path}[mirror=true]" if images.mirror else f"--datasets {path}",
+    }
+    if as_json:
+        emit(facts)
+    else:
+        print_facts(console, facts)
+
+
+def first(x: NDArray[np.uint8], option: str, n: int | None) -> NDArray[np.uint8]:
+    """Return the first n images; None for all. Raises UserError where there are fewer."""
+    if n is not None and n > len(x):
+        raise UserError(f"{option} {n}: there are {len(x):,} images")
+    return x[:n]
 
 
 def print_tracks(console: Console, *, as_json: bool) -> None:

@@ -55,7 +55,7 @@ def clean_run(
     if is_sure and cleaning.files:
         print_line(console, "removed")
         if cleaning.cells and (folder / "report").is_dir():
-            command = f"ddl-bench report --run {folder}"
+            command = f"ddl-bench report {folder}"
             print_line(console, f"the report is older than that: {escape(command)}")
     return is_sure
 

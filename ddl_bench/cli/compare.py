@@ -1,20 +1,150 @@
-"""Print what separates two methods."""
+"""Print what separates two methods, or a method before and after a change."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 
-from ddl_bench.cli.output import emit, print_facts
+from ddl_bench.cli.output import emit, print_line, print_paragraph
+from ddl_bench.errors import UserError
+from ddl_bench.files import name_of
+
+if TYPE_CHECKING:  # they import numpy and pandas
+    from ddl_bench.results.stats.compare import Comparison
+    from ddl_bench.results.stats.separate import Power
+
+
+class Pair(NamedTuple):
+    """Two labels, and the run folder if it was given."""
+
+    a: str
+    b: str
+    run: Path | None
+
+
+class Wanted(NamedTuple):
+    """A label or None for all, and the run folder if it was given."""
+
+    label: str | None
+    run: Path | None
+
+
+def two_methods(words: Sequence[str]) -> Pair:
+    """Read the words of `compare A B [RUN]`."""
+    if len(words) not in (2, 3):
+        raise UserError(
+            f"compare: expected two labels and perhaps a run folder, got {len(words)} words;"
+            " --against compares one method in two run folders"
+        )
+    a, b, *rest = words
+    return Pair(a, b, Path(rest[0]) if rest else None)
+
+
+def one_method(words: Sequence[str]) -> Wanted:
+    """Read the words of `compare [LABEL] [RUN] --against RUN`; a folder with cells is a run."""
+    runs = [word for word in words if is_run(word)]
+    labels = [word for word in words if not is_run(word)]
+    if len(runs) > 1 or len(labels) > 1:
+        raise UserError(
+            f"compare --against: expected one label at most and one run folder, got"
+            f" {', '.join(map(name_of, words))}"
+        )
+    return Wanted(labels[0] if labels else None, Path(runs[0]) if runs else None)
+
+
+def is_run(word: str) -> bool:
+    """Whether a word names a run folder, or the one of its name in results/."""
+    from ddl_bench.cli.commands.shared import known_run
+
+    return (known_run(Path(word)) / "cells").is_dir() or "/" in word
 
 
 def print_comparison(console: Console, run: Path, a: str, b: str, *, as_json: bool) -> None:
     """Print the comparison of two methods of a run, one for each data set."""
     from ddl_bench.results.stats.compare import compare as compare_methods
 
-    print_findings(console, compare_methods(run, a, b), as_json=as_json)
+    print_all(console, compare_methods(run, a, b), as_json=as_json)
+
+
+def print_changes(
+    console: Console,
+    run: Path,
+    against: Path,
+    label: str | None,
+    *,
+    fail_below: float | None,
+    as_json: bool,
+) -> bool:
+    """Print how methods have changed since another run.
+
+    Returns whether one of them has lost more than is allowed, or all of its accuracies.
+    """
+    from ddl_bench.results.stats.compare import changes
+
+    records = changes(run, against, label)
+    print_all(console, records, as_json=as_json)
+    if fail_below is None:
+        return False
+    lost = [
+        record for record in records if record.difference is None or record.difference < fail_below
+    ]
+    if lost and not as_json:
+        names = ", ".join(f"{record.b.removesuffix(' before')}" for record in lost)
+        print_line(console, f"[red]failed[/]: below {fail_below:+g} points: {escape(names)}")
+    return bool(lost)
+
+
+def print_all(console: Console, records: "Sequence[Comparison]", *, as_json: bool) -> None:
+    """Print comparisons, each with what can be said of it as its last line."""
+    from ddl_bench.results.stats.sentences import sentence_of
+
+    if as_json:
+        emit([dataclasses.asdict(each) | {"sentence": sentence_of(each)} for each in records])
+        return
+    for record in records:
+        print_line(console, f"[bold]{escape(record.dataset)}[/]")
+        for line in facts_of(record):
+            print_paragraph(console, line)
+        print_paragraph(console, sentence_of(record), indent=0)
+        console.print()
+
+
+def facts_of(record: "Comparison") -> Iterator[str]:
+    """Yield what a comparison rests on, a line each."""
+    from ddl_bench.results.stats.sentences import points
+
+    methods = (
+        (record.a, record.mean_a, record.sd_a, record.seeds_a),
+        (record.b, record.mean_b, record.sd_b, record.seeds_b),
+    )
+    width = max(len(record.a), len(record.b))
+    for name, mean, sd, seeds in methods:
+        if mean is not None:
+            spread = "" if sd is None else f" ± {sd:.2f}"
+            n_seeds = f"{len(seeds)} seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+            yield f"{name:<{width}}  {mean:.2f}{spread} %  ({n_seeds})"
+    if record.new_images_low is not None and not record.is_without_spread:
+        span = f"{points(record.new_images_low)} to {points(record.new_images_high or 0.0)}"
+        yield f"for new trainings and new images, 95 %: {span} points"
+    networks = record.these_networks
+    if networks is not None:
+        span = f"{points(networks.low)} to {points(networks.high)}"
+        yield (
+            f"these networks on other images, 95 %: {span} points ({networks.n_images:,} images);"
+            " it says nothing about other trainings"
+        )
+    if record.p_family is not None and record.family.endswith(")") and not record.is_without_spread:
+        yield f"judged with {record.family}: p = {p_text(record.p_family)}"
+    if record.difference is not None:
+        yield from (f"left out: {text}" for text in record.left_out)
+
+
+def p_text(p: float) -> str:
+    """Write a p with two digits, and a tiny one as a bound."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def print_power(
@@ -23,21 +153,38 @@ def print_power(
     """Print the seeds and images that would separate two methods, for each data set."""
     from ddl_bench.results.stats.separate import power as power_of
 
-    print_findings(console, power_of(run, a, b, difference), as_json=as_json)
-
-
-def print_findings(console: Console, findings: Sequence[Any], *, as_json: bool) -> None:
-    """Print dataclasses, one fact a line; those of a nested one are named NAME.FACT."""
-    records = [dataclasses.asdict(finding) for finding in findings]
+    records = power_of(run, a, b, difference)
     if as_json:
-        emit(records)
+        emit([dataclasses.asdict(record) for record in records])
         return
     for record in records:
-        facts: dict[str, Any] = {}
-        for key, value in record.items():
-            if isinstance(value, dict):
-                facts |= {f"{key}: {part}": item for part, item in value.items()}
-            else:
-                facts[key] = value
-        print_facts(console, {key: value for key, value in facts.items() if value is not None})
+        print_line(console, f"[bold]{escape(record.dataset)}[/]")
+        for line in lines_of_power(record):
+            print_paragraph(console, line)
         console.print()
+
+
+def lines_of_power(record: "Power") -> Iterator[str]:
+    """Yield what would separate two methods, in sentences."""
+    from ddl_bench.results.stats.sentences import points
+
+    if record.observed is not None:
+        yield f"observed, {record.a} - {record.b}: {points(record.observed)} points"
+    yield f"now: {record.seeds_a} and {record.seeds_b} seeds"
+    if record.detectable is not None:
+        yield f"a difference of {record.detectable:.2f} points would be found now (80 % power)"
+    need = record.needed
+    if need is not None and need.difference:
+        yield f"for a true difference of {need.difference:.2f} points:"
+        yield f"  {needed_text(need.seeds, 'seeds')} of each method, on the same images"
+        if record.n_images:
+            enough = needed_text(need.seeds_new_images, "seeds")
+            yield f"  {enough} of each method, for new images too (with {record.n_images:,})"
+        for n_seeds, n_images in need.images.items():
+            yield f"  {needed_text(n_images, 'images')} with {n_seeds} seeds, for new images too"
+    yield f"note: {record.note}"
+
+
+def needed_text(number: Any, noun: str) -> str:
+    """Write a number that is needed; None means that no number is enough."""
+    return f"no number of {noun}" if number is None else f"{number:,} {noun}"

@@ -1,5 +1,6 @@
 """List the cells of a track with the time that each is expected to take."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.cli.notes import gathered_notes, notes_on
-from ddl_bench.cli.output import as_duration, emit, print_paragraph, print_records
+from ddl_bench.cli.output import as_duration, as_size, emit, print_paragraph, print_records
 from ddl_bench.cli.table import NAME_WIDTH, Column
+from ddl_bench.data.declared import DECLARED, UNREAD
 from ddl_bench.files import name_of
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.harness.folder import memory_path
@@ -43,7 +45,8 @@ def print_dry_run(
 
     With `calibrate` a short training of each method is timed on this machine.
     """
-    cells = plan(track, overrides, Memory(memory_path(folder)))
+    wanted = replace(overrides, only_lists=not calibrate)
+    cells = plan(track, wanted, Memory(memory_path(folder)))
     slots = n_slots(cells, jobs)
     rows = load_rows(folder) if (folder / "cells").is_dir() else []
     finished = {row.cell.id for row in rows}
@@ -76,7 +79,7 @@ def print_dry_run(
                 "limit_s": cell.limits.time_s,
                 "expected_s": round(expected_s, 1),
                 "from": basis,
-                "cell": cell.id,
+                "cell": cell.id if cell.data != UNREAD else "",
                 "note": notes.get(cell.id, ""),
             }
         )
@@ -89,5 +92,10 @@ def print_dry_run(
     print_records(console, f"{len(cells)} cells", records, CELLS, as_json=False)
     left = as_duration(total_s / slots)
     console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
+    missing = {cell.dataset: None for cell in cells if cell.data == UNREAD}
+    if missing:
+        n_bytes = sum(DECLARED[name].n_bytes for name in missing)
+        text = f"not here yet: {', '.join(missing)}; `run --download` fetches {as_size(n_bytes)}"
+        print_paragraph(console, text, indent=0)
     for line in gathered_notes(records):
         print_paragraph(console, line, indent=0)

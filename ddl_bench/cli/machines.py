@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ FOR_SLURM = {"partition", "gres", "cpus", "memory", "sbatch"}
 FOR_ENGINES = {"runners", "time", "setup", *FOR_SLURM}
 # and those that a runner does not get, or gets in another form.
 NOT_FOR_RUNNERS = {"engine", *FOR_ENGINES, "for_", "dry_run", "report", "as_json", "download"}
+NOT_FOR_RUNNERS |= {"columns", "wide", "open_"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def start_runners(
 ) -> None:
     """Start runners, or print the script that would; every mistake is found before that."""
     memory = Memory(memory_path(run))
-    cells = plan(track, overrides, memory)
+    cells = plan(track, replace(overrides, only_lists=dry_run), memory)
     threads = max(cell.threads for cell in cells)
     seconds = read_duration("--time", wanted.time)
     if context.params.get("tensorboard"):
@@ -121,7 +122,7 @@ def start_runners(
     print_line(console, started)
     for text, command in (
         ("cancel them by", f"ddl-bench cancel {run}"),
-        ("then write the report by", f"ddl-bench report --run {run}"),
+        ("then write the report by", f"ddl-bench report {run}"),
     ):
         print_line(console, f"  {text}: {escape(command)}")
 

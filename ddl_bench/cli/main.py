@@ -11,10 +11,14 @@ from typing import Annotated
 
 import typer
 
+from ddl_bench.api import API_VERSION
 from ddl_bench.cli.caches import provide_caches
 from ddl_bench.cli.commands import catalogue, examine, rows, run, runs
+from ddl_bench.cli.commands.shared import JsonFlag
+from ddl_bench.cli.commands.strict import StrictCommand, StrictGroup
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.messages import Warned, end_with, tell
+from ddl_bench.cli.output import emit
 from ddl_bench.cli.stops import STOPS, Stopped
 from ddl_bench.cli.streams import open_closed_streams, steady_stderr, steady_stdout
 from ddl_bench.errors import UserError
@@ -39,16 +43,18 @@ COMMANDS = (
     catalogue.methods,
     catalogue.datasets,
     catalogue.tracks,
+    examine.new,
     examine.check,
     examine.verify,
     examine.doctor,
 )
 
 app = typer.Typer(
+    cls=StrictGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
     help="""The benchmark suite for deep dictionary learning.
 
 Start with **`ddl-bench run`**: it compares seven methods on scikit-learn's digits in about a
@@ -56,16 +62,26 @@ minute, and writes a table, a page and figures. `methods`, `datasets` and `track
 can be run; `ddl-bench COMMAND --help` explains each command.""",
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=StrictCommand)(command)
 
 
 @app.callback(invoke_without_command=True)
 def version(
+    context: typer.Context,
     show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Print the version where it is asked for."""
-    if show:
-        console_of().print(metadata.version("ddl-bench"))
+    number = metadata.version("ddl-bench")
+    if show and as_json:
+        emit({"version": number, "api": API_VERSION})
+    elif show:
+        console_of().print(number)
+    elif as_json:
+        raise UserError(
+            "--json before the command: give it after, as in `ddl-bench methods --json`"
+        )
+    if show or context.invoked_subcommand is None:
         raise typer.Exit
 
 

@@ -82,6 +82,17 @@ def as_size(n_bytes: float) -> str:
     return f"{size:,.1f} GB"
 
 
+def as_time(seconds: float) -> str:
+    """Write a measured time to three digits, in the unit that suits it: "117 µs", "2.1 min"."""
+    size = abs(seconds)
+    if size >= 120:
+        return f"{seconds / 60:.3g} min"
+    for unit, factor in (("s", 1), ("ms", 1e3)):
+        if size * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs" if seconds else "0 s"
+
+
 def as_duration(seconds: float) -> str:
     """Write a duration in the two largest units that it needs: "45 s", "3 min", "2 h 5 min"."""
     if seconds < 100:

@@ -1,16 +1,55 @@
 """Write the report of a run folder."""
 
+import os
+import webbrowser
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from ddl_bench import registry
 from ddl_bench.cli.messages import tell
-from ddl_bench.files import brief
+from ddl_bench.cli.output import print_paths
+from ddl_bench.cli.results import Choice, print_results
+from ddl_bench.files import brief, explained
+from ddl_bench.results.rows import Row, load_rows, with_metrics
 
 
-def write_report(run: Path, out: Path | None) -> dict[str, Path]:
-    """Write the report of a run folder by the writers at the entry points `ddl_bench.reports`.
+def print_report(
+    console: Console,
+    run: Path,
+    out: Path | None,
+    plugins: Sequence[Path],
+    choice: Choice,
+    *,
+    as_json: bool,
+) -> dict[str, Path]:
+    """Write the report of a run folder, print its table, and say where the report lies."""
+    compute_metrics(run, load_rows(run), plugins)
+    paths = write_report(run, out, plugins)
+    if not as_json:
+        print_results(console, load_rows(run), choice)
+    print_paths(console, paths, as_json=as_json)
+    return paths
 
-    A writer whose package cannot be imported is named and left out.
+
+def compute_metrics(run: Path, rows: Sequence[Row], plugins: Sequence[Path]) -> list[Row]:
+    """Compute the metrics of plugins and of packages; returns the rows with all that are known."""
+    metrics = registry.metrics(plugins)
+    if metrics and rows:
+        from ddl_bench.results.measuring import measure
+
+        for problem in measure(run, rows, metrics):
+            tell(problem)
+    return with_metrics(run, rows)
+
+
+def write_report(run: Path, out: Path | None, plugins: Sequence[Path] = ()) -> dict[str, Path]:
+    """Write the report of a run folder by all writers.
+
+    Those are at the entry points `ddl_bench.reports`, which are functions of the run folder, at
+    `ddl_bench.writers` and in plugins, which are functions of the DataFrame of the run. One whose
+    package cannot be imported, or of a plugin that fails, is named and left out.
     """
     paths: dict[str, Path] = {}
     for report, entry in registry.entries(registry.REPORTS).items():
@@ -20,4 +59,48 @@ def write_report(run: Path, out: Path | None) -> dict[str, Path]:
             tell(f"the report {report!r} is left out: {brief(error)}")
         else:
             paths |= writer(run, out)
+    writers = registry.writers(plugins)
+    for name, entry in registry.entries(registry.WRITERS).items():
+        try:
+            writers.setdefault(name, registry.load_entry(entry))
+        except ImportError as error:
+            tell(f"the report {name!r} is left out: {brief(error)}")
+    if writers:
+        paths |= written_by_plugins(run, out or run / "report", writers)
     return paths
+
+
+def written_by_plugins(
+    run: Path, folder: Path, writers: Mapping[str, registry.Writer]
+) -> dict[str, Path]:
+    """Call report writers with the DataFrame of a run; returns where each has written, by name."""
+    from ddl_bench.results.rows import load
+
+    with explained(folder, "cannot write there"):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, writer in writers.items():
+        try:
+            writer(load(run), folder)
+        except Exception as error:  # a plugin may raise anything
+            tell(f"the report {name!r} is left out: {brief(f'{type(error).__name__}: {error}')}")
+        else:
+            paths[name] = folder
+    return paths
+
+
+def show_page(paths: Mapping[str, Path]) -> None:
+    """Open the page of a report in the browser, or say in one line why that is not done."""
+    page = paths.get("page")
+    if page is None:
+        tell("--open: no page was written")
+        return
+    has_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    opened = False
+    if has_screen:
+        try:
+            opened = webbrowser.open(page.resolve().as_uri())
+        except (webbrowser.Error, OSError):
+            opened = False
+    if not opened:
+        tell(f"--open: no browser here; open {page.resolve()} in one")

@@ -12,8 +12,8 @@ from ddl_bench.cli import hints
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.live import Live, count, name
 from ddl_bench.cli.output import emit, print_line, print_paths
-from ddl_bench.cli.report import write_report
-from ddl_bench.cli.results import print_results
+from ddl_bench.cli.report import compute_metrics, show_page, write_report
+from ddl_bench.cli.results import Choice, print_results
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.files import name_of
 from ddl_bench.harness.folder import checkpoint_path, run_folder
@@ -39,6 +39,8 @@ def run_with_view(
     report: bool,
     tensorboard: bool,
     public: bool,
+    choice: Choice,
+    open_page: bool,
     as_json: bool,
 ) -> bool:
     """Run a track with a live view and print its table.
@@ -68,23 +70,26 @@ def run_with_view(
                 tensorboard=tensorboard,
             )
     except Stopped:
-        print_rows(console, view.rows, as_json=as_json)
+        print_rows(console, view.rows, choice, as_json=as_json)
         print_stopped(watcher, view, folder)
         raise typer.Exit(STOPS.code) from None
-    print_rows(console, rows, as_json=as_json)
+    rows = compute_metrics(folder, rows, overrides.plugins)
+    print_rows(console, rows, choice, as_json=as_json)
     if overrides.keep_models:
         hints.missing_models(watcher, folder, rows)
     failed = any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
     if shift.is_over():
         return failed
     try:
-        paths = write_pages(folder, rows, report=report, tensorboard=tensorboard)
+        paths = write_pages(folder, rows, overrides.plugins, report=report, tensorboard=tensorboard)
     except Stopped:
         done = f"stopped while the report was written; all {count(len(rows))} are done"
         print_line(watcher, f"{done}; write it by: {escape(report_command(folder))}")
         raise typer.Exit(STOPS.code) from None
     if not as_json:
         print_paths(console, paths)
+    if open_page:
+        show_page(paths)
     is_one_of_many = shift.seconds is not None
     return failed or not (view.is_complete or is_one_of_many)
 
@@ -96,21 +101,21 @@ def shift_of(text: str | None) -> Shift:
     return Shift(read_duration("--for", text))
 
 
-def print_rows(console: Console, rows: Sequence[Row], *, as_json: bool) -> None:
+def print_rows(console: Console, rows: Sequence[Row], choice: Choice, *, as_json: bool) -> None:
     """Print the rows of a run: all of them as JSON, or the short table."""
     if as_json:
         emit([row.model_dump(mode="json") for row in rows])
     elif rows:
-        print_results(console, rows)
+        print_results(console, rows, choice)
 
 
 def write_pages(
-    folder: Path, rows: Sequence[Row], *, report: bool, tensorboard: bool
+    folder: Path, rows: Sequence[Row], plugins: Sequence[Path], *, report: bool, tensorboard: bool
 ) -> dict[str, Path]:
     """Write what is asked for about the rows of a run; returns where everything lies."""
     paths = {"rows": folder / "cells"}
     if report and any(row.status == "ok" for row in rows):
-        paths |= write_report(folder, None)
+        paths |= write_report(folder, None, plugins)
     if tensorboard:
         paths["tensorboard"] = curves.write(folder, rows)
     return paths
@@ -150,4 +155,4 @@ def rest_of(job: Job, folder: Path) -> str:
 
 def report_command(folder: Path) -> str:
     """Return the command line that writes the report of a run folder."""
-    return shlex.join(["ddl-bench", "report", "--run", str(folder)])
+    return shlex.join(["ddl-bench", "report", str(folder)])

@@ -1,14 +1,14 @@
 """Print one row in full, or the rows to choose from."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ddl_bench.cli.output import as_text, emit, print_facts
+from ddl_bench.cli.output import as_size, as_text, as_time, emit, print_facts, print_paragraph
 from ddl_bench.cli.table import NAME_WIDTH, Column, Table, print_table
-from ddl_bench.errors import UserError
 from ddl_bench.results.rows import PERCENTAGES, Row, find_rows
 
 CHOICE = (
@@ -18,38 +18,64 @@ CHOICE = (
     Column("seed", is_right=True),
     Column("budget", rank=4),
     Column("status", rank=2),
-    Column("accuracy", rank=3, is_right=True),
+    Column("accuracy (%)", rank=3, is_right=True),
+    Column("train", rank=5, is_right=True),
 )
+PLAIN = ("seed", "schema_version", "identity")  # numbers that count nothing
+SHARES = (
+    "sparsity",
+    "reconstruction",
+    "train_others",
+    "test_others",
+    "test_cpu_share",
+)
+UNITS = {"flops_per_image": "operations", "clock_mhz": "MHz"}
 
 
 def print_row(console: Console, run: Path, wanted: str, *, as_json: bool) -> None:
-    """Print the one row that is wanted; several are listed, and the user is to choose one."""
+    """Print the one row that is wanted; several are listed, as JSON all of them in full."""
     rows = find_rows(run, wanted)
     if len(rows) == 1:
         print_in_full(console, rows[0], as_json=as_json)
-        return
-    if not as_json:
-        records = [
-            {
-                "cell": row.cell.id,
-                "method": row.cell.label,
-                "data set": Path(row.cell.dataset).name,
-                "seed": row.cell.seed,
-                "budget": row.cell.budget.as_option(),
-                "status": row.status,
-                "accuracy": row.measured.accuracy,
-            }
-            for row in rows
-        ]
-        lines = [[as_text(record[column.title]) for column in CHOICE] for record in records]
-        title = f"{len(rows)} rows in {run}"
-        table = Table(columns=CHOICE, lines=lines, title=title, elsewhere="`ddl-bench show CELL`")
-        print_table(console, table)
+    elif as_json:
+        emit([row.model_dump(mode="json") for row in rows])
+    else:
+        print_choice(console, run, rows)
+
+
+def print_choice(console: Console, run: Path, rows: Sequence[Row]) -> None:
+    """List rows, each with what shows it in full."""
+    records = [
+        {
+            "cell": row.cell.id,
+            "method": row.cell.label,
+            "data set": Path(row.cell.dataset).name,
+            "seed": row.cell.seed,
+            "budget": row.cell.budget.as_option(),
+            "status": row.status,
+            "accuracy (%)": percent_text(row.measured.accuracy),
+            "train": duration_text(row.measured.train_s),
+        }
+        for row in rows
+    ]
+    lines = [[as_text(record[column.title]) for column in CHOICE] for record in records]
+    title = f"{len(rows)} rows in {run}"
+    print_table(console, Table(columns=CHOICE, lines=lines, title=title))
     first = rows[0].cell
-    raise UserError(
-        f"show {wanted!r}: {len(rows)} rows match; choose one by its cell ID, as in "
-        f"`ddl-bench show {first.id}`, or by its seed, as in `{first.label}@{first.seed}`"
+    text = (
+        f"one in full: `ddl-bench show {first.label}@{first.seed}` or `ddl-bench show {first.id}`"
     )
+    print_paragraph(console, text, indent=0)
+
+
+def percent_text(value: float | None) -> str:
+    """Write a share in percent, empty where there is none."""
+    return "" if value is None else f"{value:.2f}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Write a time, empty where there is none."""
+    return "" if seconds is None else as_time(seconds)
 
 
 def print_in_full(console: Console, row: Row, *, as_json: bool) -> None:
@@ -63,7 +89,7 @@ def print_in_full(console: Console, row: Row, *, as_json: bool) -> None:
         **row.model_dump(exclude={"cell", "measured", "provenance"}),
         **dataclasses.asdict(row.measured),
         "budget": str(row.cell.budget),
-        "phases": {phase: f"{as_text(seconds)} s" for phase, seconds in row.phases.items()},
+        "phases": {phase: as_time(seconds) for phase, seconds in row.phases.items()},
     }
     for key, value in row.provenance.items():
         facts[f"provenance: {key}"] = value
@@ -73,13 +99,17 @@ def print_in_full(console: Console, row: Row, *, as_json: bool) -> None:
 
 
 def with_unit(name: str, value: Any) -> Any:
-    """Write a number of a row with its unit, which its name says; anything else stays."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Write a number of a row for people, with its unit; anything else stays."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or name in PLAIN:
         return value
     if name.endswith("_memory"):
-        return f"{value / 1e6:,.0f} MB"
+        return as_size(value)
     if name in PERCENTAGES:
-        return f"{as_text(value)} %"
-    if name.endswith("_s") or "_s_per_" in name:
-        return f"{as_text(value)} s"
-    return value
+        return f"{value:.2f} %"
+    if name in SHARES:
+        return f"{as_text(100 * float(value))} %"
+    if name.endswith(("_s", "_s_iqr")) or "_s_per_" in name:
+        return as_time(value)
+    if name in UNITS:
+        return f"{value:,} {UNITS[name]}"
+    return f"{value:,}" if isinstance(value, int) else value

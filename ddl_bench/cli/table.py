@@ -40,6 +40,8 @@ class Column:
         number alone is shown where room is scarce.
     is_right
         Whether its texts stand on the right.
+    name
+        What it is called where it is left out; empty for the title.
     """
 
     title: str
@@ -47,6 +49,7 @@ class Column:
     folds_to: int | None = None
     has_spread: bool = False
     is_right: bool = False
+    name: str = ""
 
 
 @dataclass
@@ -96,13 +99,17 @@ class Table:
     title
         Stands above the table.
     elsewhere
-        What else shows the columns that are left out, for the line that names them.
+        What shows the columns that are left out, for the line that names them.
+    is_wide
+        Leave nothing out: what does not fit side by side stands in several blocks, each with the
+        first columns that are names.
     """
 
     columns: Sequence[Column]
     lines: Sequence[Sequence[str]]
     title: str = ""
-    elsewhere: str = "--json"
+    elsewhere: str = "a wider terminal or --json"
+    is_wide: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line, style in self.drawn(options.max_width, "-" if options.ascii_only else "─"):
@@ -114,17 +121,27 @@ class Table:
         columns = []
         for index, column in enumerate(self.columns):
             columns.append(Shown(column, tuple(one_line(texts[index]) for texts in self.lines)))
-        shown = fitted(columns, room)
         for line in folded(self.title, room):
             yield line, None
+        if self.is_wide:
+            for index, part in enumerate(parts_of(columns, room)):
+                if index:
+                    yield "", None
+                yield from self.drawn_part(part, rule)
+            return
+        shown = fitted(columns, room)
+        yield from self.drawn_part(shown, rule)
+        for line in folded(self.left_out(columns, shown), room):
+            yield line, None
+
+    def drawn_part(self, shown: "Sequence[Shown]", rule: str) -> Iterator[tuple[str, Style | None]]:
+        """Yield the lines of columns whose widths are known."""
         for line in block([each.column.title for each in shown], shown):
             yield line, HEADING
         yield (" " * GAP).join(rule * each.width for each in shown), None
         for index in range(len(self.lines)):
             for line in block([each.texts[index] for each in shown], shown):
                 yield line, None
-        for line in folded(self.left_out(columns, shown), room):
-            yield line, None
 
     def left_out(self, columns: Sequence[Shown], shown: Sequence[Shown]) -> str:
         """Say what of the table is not shown, and what shows it; empty where all is."""
@@ -134,16 +151,39 @@ class Table:
         for each in columns:
             title = each.column.title
             if title not in titles:
-                missing.append(title)
+                missing.append(each.column.name or title)
             elif titles[title] != each.texts:
-                bare.append(title)
-        parts = [", ".join(missing)]
+                bare.append(each.column.name or title)
+        parts = []
+        if missing:
+            noun = "column" if len(missing) == 1 else "columns"
+            parts.append(f"{len(missing)} more {noun} ({', '.join(missing)})")
         if bare:
             parts.append(f"the spread of {', '.join(bare)}")
-        left_out = "; ".join(filter(None, parts))
-        if not left_out:
+        if not parts:
             return ""
-        return f"left out: {left_out}; a wider terminal shows all, and so does {self.elsewhere}"
+        return f"... {' and '.join(parts)}: {self.elsewhere}"
+
+
+def parts_of(columns: Sequence[Shown], room: int) -> Iterator[list[Shown]]:
+    """Share out all columns among blocks that fit into `room` characters, none of them folded.
+
+    Each block begins with the leading columns that may be folded, which say what a line is.
+    """
+    for each in columns:
+        each.width = each.widest
+    names = []
+    for each in columns:
+        if each.column.folds_to is None:
+            break
+        names.append(each)
+    part = [*names]
+    for each in columns[len(names) :]:
+        if len(part) > len(names) and needed([other.width for other in [*part, each]]) > room:
+            yield part
+            part = [*names]
+        part.append(each)
+    yield part
 
 
 def print_table(console: Console, table: Table) -> None:

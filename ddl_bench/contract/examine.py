@@ -25,6 +25,7 @@ from ddl_bench.contract.rules import (
 from ddl_bench.contract.toys import Shape
 
 Announce: TypeAlias = Callable[[str], object]
+RAISED = "raised "  # begins the detail of a rule that an exception ended
 
 
 def examine(
@@ -101,6 +102,7 @@ class Examiner:
         self.limit_s = limit_s
         self.announce = announce
         self.obstacle = ""  # why no further rule can be tried
+        self._raised: dict[str, str] = {}  # by what the method raised, the rule that met it first
 
     def judge(self, sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
         """Try a rule and return the finding."""
@@ -118,9 +120,18 @@ class Examiner:
         thread.start()
         thread.join(self.limit_s)
         if outcome:
-            return outcome[0]
+            return self._once(outcome[0])
         self.obstacle = "a call of the method is still running"
         return Finding(sentence, "broken", still_running(self.limit_s))
+
+    def _once(self, finding: Finding) -> Finding:
+        """Return a finding; one that ended by the same error as an earlier one was not tried."""
+        if finding.status != "broken" or not finding.detail.startswith(RAISED):
+            return finding
+        first = self._raised.setdefault(finding.detail, finding.rule)
+        if first == finding.rule:
+            return finding
+        return Finding(finding.rule, "skipped", "ended by the same error")
 
 
 def _try(sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
@@ -133,6 +144,6 @@ def _try(sentence: str, rule: Callable[..., None], *arguments: Any) -> Finding:
     except BaseException as error:  # of a thread, so none is meant for this process
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}, line {last.lineno}"
-        problem = f"raised {type(error).__name__}: {error} ({place})"
+        problem = f"{RAISED}{type(error).__name__}: {error} ({place})"
         return Finding(sentence, "broken", problem)
     return Finding(sentence, "held")

@@ -8,13 +8,16 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from ddl_bench.api import Method
+from ddl_bench.contract import Finding
 from ddl_bench.contract.examine import examine
-from ddl_bench.contract.toys import shapes_like
+from ddl_bench.contract.parts import examine_parts, parts_of
+from ddl_bench.contract.toys import Shape, shapes_like
 from ddl_bench.errors import UserError
 from ddl_bench.harness.worker import end_with_parent
 from ddl_bench.registry import load_method, methods_in
@@ -45,14 +48,28 @@ def main(target: str, like: str, index: int, limit_s: float, pipe: int) -> None:
         sender.send(error=str(error))
     else:
         sender.send(n_methods=len(classes))
-        findings = examine(
-            classes[index], shapes, limit_s, announce=lambda rule: sender.send(rule=rule)
-        )
-        for finding in findings:
+        for finding in findings_of(target, classes, index, shapes, limit_s, sender):
             sender.send(finding=dataclasses.asdict(finding))
         sender.send(finished=True)
     sys.stdout.flush()
     os._exit(0)  # a call that hangs is left behind in its thread
+
+
+def findings_of(
+    target: str,
+    classes: Sequence[type[Method]],
+    index: int,
+    shapes: Sequence[Shape],
+    limit_s: float,
+    sender: Sender,
+) -> Iterator[Finding]:
+    """Yield the findings on one method, before the first also those on what else a file offers."""
+    if index == 0 and target.endswith(".py"):
+        yield from examine_parts(Path(target))
+    if classes:
+        yield from examine(
+            classes[index], shapes, limit_s, announce=lambda rule: sender.send(rule=rule)
+        )
 
 
 def classes_of(target: str) -> list[type[Method]]:
@@ -60,10 +77,11 @@ def classes_of(target: str) -> list[type[Method]]:
     if not target.endswith(".py"):
         return [load_method(target)]
     classes = list(methods_in(Path(target)).values())
-    if not classes:
+    if not classes and not parts_of(Path(target)):
         raise UserError(
-            f"{target}: no method in it: expected a frozen dataclass with `name` and"
-            " `start(task, budget)`, or what from_module, from_function or from_estimator returns"
+            f"{target}: no method in it, nor DATASETS, METRICS or REPORTS: expected a frozen"
+            " dataclass with `name` and `start(task, budget)`, or what from_module, from_function"
+            " or from_estimator returns"
         )
     return classes
 

@@ -1,5 +1,6 @@
 """A user's own images in one .npz file."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from ddl_bench.data import ImageSet
 from ddl_bench.errors import UserError
-from ddl_bench.files import name_of, read_arrays
+from ddl_bench.files import name_of, read_arrays, write_atomically
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MOST_CHANNELS = 4  # more on the last axis, and no more on the second: the axes are in another order
@@ -59,6 +60,38 @@ def read(path: Path) -> ImageSet:
         class_names=tuple(map(str, names)),
         mirror=_truth("mirror", arrays.get("mirror", np.array(False))),
     )
+
+
+def write(path: Path, images: ImageSet) -> None:
+    """Write a data set as `read` takes it: four arrays, channels last, labels as numbers from 0.
+
+    Class names and `mirror` are left out: whoever uses the file says FILE.npz[mirror=true]. The
+    same images give the same bytes.
+
+    Raises
+    ------
+    UserError
+        For images that are made of known atoms, which such a file cannot hold, and for a class
+        with test images alone, which `read` refuses.
+    """
+    unseen = np.setdiff1d(images.y_test, images.y_train)
+    if len(unseen):
+        name = images.class_names[unseen[0]]
+        raise UserError(f"no training image of the class {name} is left; take more of them")
+    if images.dictionary is not None:
+        raise UserError("its images are made of known atoms, which an .npz file does not hold")
+    arrays: dict[str, NDArray[Any]] = {}
+    for part, x, y in (
+        ("train", images.x_train, images.y_train),
+        ("test", images.x_test, images.y_test),
+    ):
+        is_grey = x.shape[1] == 1
+        arrays[f"x_{part}"] = x[:, 0] if is_grey else x.transpose(0, 2, 3, 1)
+        arrays[f"y_{part}"] = y
+    ordered: dict[str, Any] = {key: np.ascontiguousarray(arrays[key]) for key in KEYS}
+    buffer = io.BytesIO()
+    np.savez(buffer, **ordered)
+    write_atomically(path, buffer.getvalue())
 
 
 def _truth(key: str, stored: NDArray[Any]) -> bool:

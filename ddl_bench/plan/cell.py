@@ -1,4 +1,4 @@
-"""A cell: one training run, with everything that a worker process needs to know."""
+"""A cell: one training, with everything that a worker process needs to know."""
 
 import dataclasses
 import hashlib
@@ -117,7 +117,7 @@ class Limits(Strict):
 
 
 class Cell(Strict):
-    """One training run: a method on a data set with a seed."""
+    """One training: a method on a data set with a seed."""
 
     label: str
     method: str

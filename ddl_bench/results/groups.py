@@ -46,7 +46,10 @@ class Group:
     seeds: list[int]
 
     def values(self, column: str) -> "pd.Series[float]":
-        """Return a measured column of the rows that ended well, where it was measured."""
+        """Return a measured column, or a metric, of the rows that ended well, where it is known."""
+        if column not in NUMBERS_MEASURED:
+            numbers = [row.metrics[column].value for row in self.ok if column in row.metrics]
+            return pd.Series(numbers, dtype=float)
         values = self._numbers[:, NUMBERS_MEASURED.index(column)]
         return pd.Series(values[~np.isnan(values)])
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,16 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ddl_bench.api import Classifier, Keepable, Method, Restorable, Split, Task
+from ddl_bench.api import (
+    About,
+    AddsViews,
+    Classifier,
+    Keepable,
+    Method,
+    Restorable,
+    Split,
+    Task,
+)
 from ddl_bench.data.folder import pixels
 from ddl_bench.errors import UserError
 from ddl_bench.files import (
@@ -30,6 +39,7 @@ from ddl_bench.files import (
 from ddl_bench.plan.cell import Cell
 from ddl_bench.registry import fields, load_method, make_method, methods
 from ddl_bench.results.public import Place, paths_of, public_cell
+from ddl_bench.training.network import Network
 
 FORMAT = 1
 KEY = "ddl-bench"  # of our metadata in the file
@@ -179,7 +189,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def predict(
-    model: str | Path, images: str | Path, plugins: Iterable[Path] = ()
+    model: str | Path, images: str | Path, plugins: Iterable[Path] = (), *, top: int = 1
 ) -> list[dict[str, Any]]:
     """Classify new images with a kept model.
 
@@ -188,43 +198,89 @@ def predict(
     model
         A file that `ddl-bench run --keep-models` has written.
     images
-        An image file, a folder of image files, or an .npz file with an array `x` (or `x_test`):
-        uint8, (n, height, width) or (n, height, width, channels).
+        An image file, a folder of image files or of class folders, or an .npz file with an array
+        `x` (or `x_test`): uint8, (n, height, width) or (n, height, width, channels), and perhaps
+        the labels `y` (or `y_test`).
     plugins
         Python files with methods, for the model of a plugin's method.
+    top
+        How many labels to give of each image.
 
     Returns
     -------
     list
-        A record for each image: `image`, its name; `label`; and `score`, that of the label.
+        A record for each image: `image`, its name; `label`; and `score`, that of the label. Also
+        `probability`, where the scores of the method have some; `truth`, where the class is known;
+        and `top`, a record of each of the most likely labels, where more than one is asked for.
 
     Raises
     ------
     UserError
-        For files that cannot be read, or images of another size than the model takes.
+        For files that cannot be read, images of another size than the model takes, and a class
+        that it does not know.
     """
     classifier, task = load_model(model, plugins)
-    names, X = _read_images(Path(images), task.image_shape)
+    read = _read_images(Path(images), task)
     try:
         with torch.no_grad():
-            of_classes = classifier(X)
-            scores, labels = of_classes.max(1)
+            scores = classifier(read.X)
     except (Exception, MemoryError) as error:
         text = brief(f"{type(error).__name__}: {error}")
         raise UserError(f"{name_of(model)}: cannot classify the images: {text}") from None
-    if of_classes.shape[1] != len(task.class_names):
+    n_classes = len(task.class_names)
+    if scores.shape[1] != n_classes:
         raise UserError(
-            f"{name_of(model)}: damaged: {len(task.class_names)} class names for "
-            f"{of_classes.shape[1]} scores"
+            f"{name_of(model)}: damaged: {n_classes} class names for {scores.shape[1]} scores"
         )
-    return [
-        {"image": name, "label": task.class_names[label], "score": score}
-        for name, label, score in zip(names, labels.tolist(), scores.tolist(), strict=True)
-    ]
+    probabilities = probabilities_of(model, classifier, scores, plugins)
+    highest = scores.topk(min(top, n_classes), dim=1).indices.tolist()
+    records = []
+    for index, (name, labels) in enumerate(zip(read.names, highest, strict=True)):
+        likely = []
+        for label in labels:
+            each = {"label": task.class_names[label], "score": float(scores[index, label])}
+            if probabilities is not None:
+                each["probability"] = float(probabilities[index, label])
+            likely.append(each)
+        record: dict[str, Any] = {"image": name, **likely[0]}
+        if read.truth:
+            record["truth"] = read.truth[index]
+        if top > 1:
+            record["top"] = likely
+        records.append(record)
+    return records
 
 
-def _read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], Tensor]:
-    """Read images of a shape (channels, height, width), and the name of each."""
+def probabilities_of(
+    model: str | Path, classifier: Classifier, scores: Tensor, plugins: Iterable[Path]
+) -> Tensor | None:
+    """Make probabilities of scores; None where the method does not say that they are any.
+
+    The scores of a network are logits, those of several views are summed.
+    """
+    kind = "logits"
+    if not isinstance(classifier, Network):
+        metadata, _ = _read_file(Path(model))
+        about = vars(load_method(metadata["cell"]["method"], plugins)).get("about")
+        kind = about.scores if isinstance(about, About) else ""
+    if kind == "logits":
+        n_views = classifier.n_views if isinstance(classifier, AddsViews) else 1
+        return (scores.double() / n_views).softmax(1)
+    return scores if kind == "probabilities" else None
+
+
+class Images(NamedTuple):
+    """Images to classify: their names, the arrays, and their classes, which may be unknown."""
+
+    names: list[str]
+    X: Tensor
+    truth: list[str]
+
+
+def _read_images(path: Path, task: Task) -> Images:
+    """Read images of the shape of a task, the name of each, and its class where that is known."""
+    shape = task.image_shape
+    truth: list[str] = []
     with explained(path):
         if not path.exists():
             raise UserError(f"{name_of(path)}: no such file or folder of images")
@@ -232,23 +288,37 @@ def _read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], Te
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file())
         if not files:
+            files = sorted(file for file in path.glob("[!.]*/[!.]*") if file.is_file())
+            truth = [_known_class(file.parent.name, task, path) for file in files]
+        if not files:
             raise UserError(f"{name_of(path)}: the folder is empty; expected image files")
     if path.suffix == ".npz":
-        X = _read_npz(path)
+        X, labels = _read_npz(path)
         names = [f"{name_of(path.name)}[{index}]" for index in range(len(X))]
+        truth = [_known_class(label, task, path) for label in labels]
     else:
         X = pixels(files, mode="L" if shape[0] == 1 else "RGB")
         names = [name_of(file) for file in files]
     if X.shape[1:] != shape:
         raise UserError(
             f"{name_of(path)}: images of shape {X.shape[1:]}, the model takes {shape} "
-            "(channels, height, width)"
+            "(channels, height, width); resize them first"
         )
-    return names, torch.from_numpy(np.ascontiguousarray(X))
+    return Images(names, torch.from_numpy(np.ascontiguousarray(X)), truth)
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    """Read the images of an .npz file as (n_images, channels, height, width)."""
+def _known_class(label: str | int, task: Task, path: Path) -> str:
+    """Return the class name of a label: a name, or an integer that counts them from 0."""
+    if str(label) in task.class_names:
+        return str(label)
+    if isinstance(label, int) and 0 <= label < task.n_classes:
+        return task.class_names[label]
+    names = brief(", ".join(task.class_names))
+    raise UserError(f"{name_of(path)}: the model has no class {brief(label, 40)!r}; it has {names}")
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, list[str | int]]:
+    """Read the images of an .npz file as (n_images, channels, height, width), and the labels."""
     stored = read_arrays(path)
     present = [key for key in ("x", "x_test") if key in stored]
     if not present:
@@ -260,6 +330,13 @@ def _read_npz(path: Path) -> np.ndarray:
             f"{name_of(path)}: expected uint8 images (n, height, width[, channels]), "
             f"got {X.dtype} {X.shape}"
         )
+    key = present[0].replace("x", "y")
+    y = stored.get(key)
+    if y is not None and (y.shape != X.shape[:1] or y.dtype.kind not in "iuU"):
+        raise UserError(
+            f"{name_of(path)}: {key} is {y.dtype} {y.shape}; expected ({len(X)},) labels"
+        )
+    labels = [] if y is None else y.tolist()
     if X.ndim == 3:
-        return X[:, None]
-    return X.transpose(0, 3, 1, 2)
+        return X[:, None], labels
+    return X.transpose(0, 3, 1, 2), labels

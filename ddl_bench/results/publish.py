@@ -17,6 +17,7 @@ from ddl_bench.files import (
     write_arrays,
     write_atomically,
 )
+from ddl_bench.results.metrics import read_columns, write_columns
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW, read_row
 from ddl_bench.results.times import read_times, write_times
@@ -59,6 +60,8 @@ def publish(run: Path, out: Path) -> dict[str, Path]:
         for cell_id in ids:
             copy_cell(run, out, cell_id)
         copy_times(run, out)
+        if read_columns(run).columns:
+            write_columns(out, read_columns(run))
     folders = {"rows": out / "cells", "models": out / "models"}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
 

@@ -25,6 +25,7 @@ from ddl_bench.files import (
     write_atomically,
 )
 from ddl_bench.plan.cell import Cell, renewed
+from ddl_bench.results.metrics import Reading, read_columns, readings
 from ddl_bench.results.times import Times, read_times
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ class Row(BaseModel):
         When the worker was started, in UTC.
     provenance
         Commit, versions, machine, and the command that reproduces the row.
+    metrics
+        Numbers that plugins have computed of it, by name. Files of rows never have them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -234,6 +237,7 @@ class Row(BaseModel):
     phases: dict[str, Number] = {}
     started: str = ""
     provenance: dict[str, Any] = {}
+    metrics: dict[str, Reading] = {}
 
     @field_validator("reason")
     @classmethod
@@ -248,7 +252,7 @@ COLUMNS_OF_CELL = frozenset(Cell.model_fields)
 
 def write_row(run: Path, row: Row) -> None:
     """Write a row to RUN/cells/ID.json."""
-    data = row.model_dump_json(indent=1).encode()
+    data = row.model_dump_json(indent=1, exclude={"metrics"}).encode()
     write_atomically(run / "cells" / f"{row.cell.id}.json", data)
 
 
@@ -346,7 +350,21 @@ def load_rows(run: Path) -> list[Row]:
     counted = sorted(newest.values(), key=lambda row: row.started)
     current = [row if code_of(row) == code[row.cell.settings] else outdated(row) for row in counted]
     session = read_times(run)
-    return current if session is None else [retimed(row, session) for row in current]
+    if session is not None:
+        current = [retimed(row, session) for row in current]
+    return with_metrics(run, current)
+
+
+def with_metrics(run: Path, rows: Sequence[Row]) -> list[Row]:
+    """Return rows with the numbers that plugins have computed of them in this run folder."""
+    columns = read_columns(run)
+    if not columns.columns:
+        return list(rows)
+    known = [readings(columns, row.cell.id, row.started) for row in rows]
+    return [
+        row.model_copy(update={"metrics": metrics})
+        for row, metrics in zip(rows, known, strict=True)
+    ]
 
 
 def retimed(row: Row, session: Times) -> Row:
@@ -410,9 +428,10 @@ def frame(rows: list[Row]) -> pd.DataFrame:
     records = []
     for row in rows:
         cell = row.cell.model_dump(mode="json")
-        rest = row.model_dump(mode="json", exclude={"cell", "measured"})
+        rest = row.model_dump(mode="json", exclude={"cell", "measured", "metrics"})
         record = {**cell, **cell.pop("machine"), **rest, **dataclasses.asdict(row.measured)}
         record |= {"cell_id": row.cell.id, "group": row.cell.group, "budget": str(row.cell.budget)}
+        record |= {name: reading.value for name, reading in row.metrics.items()}
         records.append(record)
     return pd.DataFrame(records)
 

@@ -131,6 +131,19 @@ COLUMNS = (
     ),
 )
 
+
+def columns_of(groups: Iterable[Group]) -> tuple[Column, ...]:
+    """Return the columns of a table: COLUMNS, and those that plugins have computed of its rows."""
+    added: dict[str, Column] = {}
+    for group in groups:
+        for row in group.ok:
+            for name, reading in row.metrics.items():
+                form = ".2f" if reading.unit == "%" else ""
+                column = Column(name, reading.heading, reading.meaning, format=form)
+                added.setdefault(name, column)
+    return (*COLUMNS, *added.values())
+
+
 # Titles of the short table, which fits into a terminal.
 BRIEF = [
     "data set",
@@ -199,8 +212,9 @@ def summary_of(groups: Sequence[Group]) -> pd.DataFrame:
     data set, the number of seeds, and a note on what is missing.
     """
     places = {dataset: standings(lines) for dataset, lines in by_dataset(groups).items()}
+    columns = columns_of(groups)
     return pd.DataFrame(
-        [summary_line(group, places[group.dataset].get(group.name)) for group in groups]
+        [summary_line(group, places[group.dataset].get(group.name), columns) for group in groups]
     )
 
 
@@ -212,7 +226,9 @@ def by_dataset(groups: Iterable[Group]) -> dict[str, list[Group]]:
     return dict(lines)
 
 
-def summary_line(group: Group, standing: Standing | None) -> dict[str, str | float]:
+def summary_line(
+    group: Group, standing: Standing | None, columns: Iterable[Column] = COLUMNS
+) -> dict[str, str | float]:
     """Make one line of `summary`."""
     line: dict[str, str | float] = {
         "dataset": group.dataset,
@@ -222,7 +238,7 @@ def summary_line(group: Group, standing: Standing | None) -> dict[str, str | flo
     }
     for field in AVERAGED:
         line[field] = group.values(field).mean()
-    for column in COLUMNS:
+    for column in columns:
         values = group.values(column.field)
         line[column.field] = values.mean()
         line[f"{column.field}_sd"] = values.std()
@@ -295,7 +311,7 @@ def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd
     table = summary_of(groups) if table is None else table.copy()
     shown = table[["dataset", "label", "n_seeds"]].astype(str).set_axis(BRIEF[:3], axis=1)
     lines = table.to_dict("records")
-    for column in COLUMNS:
+    for column in columns_of(groups):
         shown[column.title] = [cell_text(line, column) for line in lines]
     is_marked = table["standing"] == "not separable"
     shown.loc[is_marked, "accuracy (%)"] += f" {NOT_SEPARABLE}"

@@ -16,6 +16,7 @@ from ddl_bench.training.signature import (
     annotations,
     make_method,
     parameters,
+    require_factory,
     value_type,
 )
 
@@ -98,6 +99,12 @@ def from_estimator(name: str, make: Callable[..., Any], **params: Any) -> type[A
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> Forest = from_estimator("forest", RandomForestClassifier, n_estimators=200)
     """
+    require_factory(
+        f"from_estimator({name!r})",
+        make,
+        "get_params",
+        "a class or a function that returns a classifier",
+    )
     known = parameters(make)
     values = {key: parameter.default for key, parameter in known.items()}
     given = values | params

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from ddl_bench.api import Budget, Classifier, Deadline, Size, Stepwise, Task, Training
 from ddl_bench.errors import UserError
-from ddl_bench.training.signature import call, docstring, make_method, options_of, parameters
+from ddl_bench.training.signature import (
+    call,
+    docstring,
+    make_method,
+    options_of,
+    parameters,
+    require_factory,
+)
 
 Array = np.ndarray[Any, Any]
 FILLED = ("seed", "n_classes", "image_shape", "epochs", "n_threads", "deadline")
@@ -108,6 +115,7 @@ def from_function(
     ...     return lambda X: X @ W
     >>> Ridge = from_function("ridge", fit)
     """
+    require_factory(f"from_function({name!r})", fit, "predict", "a function fit(X, y, ...)")
     data = tuple(parameters(fit))[:2]
     options = options_of(f"from_function({name!r})", fit, defaults, (*FILLED, *data))
     asked = [each for each in parameters(fit) if each in FILLED]

@@ -18,6 +18,7 @@ from ddl_bench.training.signature import (
     make_method,
     options_of,
     parameters,
+    require_factory,
 )
 
 
@@ -102,7 +103,9 @@ def from_module(
     ...         super().__init__(nn.Flatten(), first, nn.ReLU(), last)
     >>> MLPMethod = from_module("mlp", MLP, recipe={"optimiser": "adamw"})
     """
-    options = options_of(f"from_module({name!r})", factory, defaults, FILLED)
+    maker = f"from_module({name!r})"
+    require_factory(maker, factory, "parameters", "a class or a function that returns a network")
+    options = options_of(maker, factory, defaults, FILLED)
     for option in options:
         if hasattr(NetworkMethod, option.name) or option.name == "name":
             raise ValueError(

@@ -30,6 +30,13 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: each for name, each in known.items() if each.kind not in collects}
 
 
+def require_factory(maker: str, function: Any, attribute: str, expected: str) -> None:
+    """Raise ValueError for an instance, which has a certain attribute, in place of its class."""
+    if not callable(function) or (hasattr(function, attribute) and not isinstance(function, type)):
+        name = type(function).__name__
+        raise ValueError(f"{maker}: expected {expected}, got an instance of {name}")
+
+
 def docstring(function: Callable[..., Any]) -> str:
     """Return the docstring that a function or a class itself has, or an empty text."""
     has_its_own = isinstance(function, type) or inspect.isfunction(function)

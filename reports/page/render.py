@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ddl_bench.results.groups import Group
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.compare import Comparison
-from ddl_bench.results.table import COLUMNS
+from ddl_bench.results.table import columns_of
 from reports.figures.style import INK, PAPER
 from reports.page.curves import Read
 from reports.page.looks import look_of
@@ -116,7 +116,7 @@ def render(
         findings=page.findings,
         paper=[beside_ours(title, table) for title, table in paper.items()],
         pictures=pictures_of(figures, LARGEST_PAGE - size),
-        columns=COLUMNS,
+        columns=columns_of(groups),
         provenance=distinct_facts(rows),
         version=installed_version(),
         stamp=stamp,

@@ -18,7 +18,8 @@ from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.compare import Comparison
 from ddl_bench.results.stats.power import students_limit
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
-from ddl_bench.results.table import COLUMNS, display_of, number, summary_of
+from ddl_bench.results.table import columns_of as table_columns
+from ddl_bench.results.table import display_of, number, summary_of
 from reports.page.abouts import abouts
 from reports.page.curves import Read, curves_of
 from reports.page.looks import look_of
@@ -27,6 +28,7 @@ from reports.page.words import Finding, counted, finding, splits_text
 
 HIGHER_IS_BETTER = ("accuracy", "official_accuracy", "best_epoch_accuracy", "recovered")
 NEITHER_IS_BETTER = ("n_views", "passes", "sparsity")
+BETTER = {"higher": 1, "lower": -1, "": 0}  # of the metrics of plugins
 OTHER = "other"  # family of methods of plugins
 PERCENT = 100.0
 BESIDES = ("95 % interval", "behind the best", "note")  # columns of the table that are texts
@@ -96,7 +98,7 @@ def known(groups: Sequence[Group], tests: Mapping[str, Sequence[Comparison]], re
     values = {
         "datasets": datasets,
         "families": [{"name": name, "shape": look_of(name).shape} for name in names],
-        "columns": columns_of(lines, shown),
+        "columns": columns_of(groups, shown),
         "lines": {
             "name": [group.name for group in groups],
             "dataset": [datasets.index(group.dataset) for group in groups],
@@ -128,15 +130,22 @@ def script_json(values: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def columns_of(lines: Sequence[Mapping[Any, Any]], shown: pd.DataFrame) -> list[dict[str, Any]]:
+def columns_of(groups: Sequence[Group], shown: pd.DataFrame) -> list[dict[str, Any]]:
     """Describe the columns that have a value, and the error, which mirrors the accuracy."""
     columns = []
-    for column in COLUMNS:
+    of_metrics = {
+        name: BETTER[reading.better]
+        for group in groups
+        for row in group.ok
+        for name, reading in row.metrics.items()
+    }
+    for column in table_columns(groups):
         if column.title not in shown:
             continue
         better = 1 if column.field in HIGHER_IS_BETTER else -1
         if column.field in NEITHER_IS_BETTER:
             better = 0
+        better = of_metrics.get(column.field, better)
         columns.append(
             {
                 "field": column.field,
@@ -165,7 +174,7 @@ def measured_of(
 ) -> dict[str, dict[str, Any]]:
     """Return each column in its shown unit: mean, sd, interval, text, and the values of seeds."""
     measured = {}
-    for column in COLUMNS:
+    for column in table_columns(groups):
         if column.title not in shown:
             continue
         field = column.field
@@ -222,7 +231,10 @@ def mirrored(accuracy: Mapping[str, Any]) -> dict[str, Any]:
 
 def each_of(group: Group, field: str, unit: float) -> list[float | None] | None:
     """Return the values of the seeds that ended well; None where they are all the same."""
-    values = [getattr(row.measured, field) for row in group.ok]
+    values = [
+        row.metrics[field].value if field in row.metrics else getattr(row.measured, field, None)
+        for row in group.ok
+    ]
     present = {value for value in values if value is not None}
     if len(present) < 2:
         return None

@@ -408,3 +408,27 @@ def test_the_command_prints_findings_and_ends_with_1_where_a_rule_is_broken(
     records = json.loads(done.stdout)
     assert {record["status"] for record in records} == {"held", "skipped", "broken"}
     assert (done.returncode, "words" in done.stderr) == (1, True)
+
+
+RAISES = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Bad:
+    name: ClassVar[str] = "bad"
+
+    def start(self, task, budget):
+        raise KeyError("no such thing")
+"""
+
+
+def test_one_error_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(RAISES)
+    findings = list(check(str(path)))
+    (told,) = [each for each in findings if "no such thing" in each.detail]
+    assert (told.status, told.rule) == ("broken", "bad trains on 1x8x8 images and scores them")
+    rest = findings[findings.index(told) + 1 :]
+    assert {(each.status, each.detail) for each in rest} == {("skipped", "ended by the same error")}

@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import json
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -241,3 +243,53 @@ def test_options_within_an_option_have_a_record_of_their_own(tmp_path: Path) -> 
         assert setting["meaning"]
     text = ddl_bench(["methods", "net", "--plugin", path])
     assert "Settings of recipe, as in `net[recipe.base=value]`" in text
+
+
+def test_outlines_say_what_the_classes_say() -> None:
+    outlines = describe.outlines()
+    full = describe.methods()
+    assert [outline["name"] for outline in outlines] == [record["name"] for record in full]
+    for outline, record in zip(outlines, full, strict=True):
+        for key in ("about", "family", "needs", "missing"):
+            assert dict(outline)[key] == dict(record)[key], record["name"]
+        keys = [reference["key"] for reference in record["references"]]
+        assert [reference["key"] for reference in outline["references"]] == keys
+
+
+PLAIN = '''
+class Plain:
+    """Say this."""
+
+    about: ClassVar[About] = About(family="a", references=("me2026",), formula="x" + y)
+'''
+
+
+@pytest.mark.parametrize(
+    ("code", "family"),
+    [
+        (PLAIN, "a"),
+        (PLAIN.replace('"a"', "FAMILY"), None),
+        (PLAIN.replace("About(", "replace(ABOUT, "), None),
+        (PLAIN.replace("About(", "about_of("), None),
+        ("Plain = from_module('plain', Net)", None),
+        ("def broken(:", None),
+    ],
+)
+def test_what_a_source_does_not_say_plainly_is_left_to_the_class(
+    code: str, family: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plainly.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("plain", "plainly:Plain", "ddl_bench.methods")
+    monkeypatch.setattr(registry, "entries", lambda group: {"plain": entry})
+    asked: list[str] = []
+
+    def method(name: str) -> dict[str, str]:
+        asked.append(name)
+        return {"name": name, "family": "imported"}
+
+    monkeypatch.setattr(describe, "method", method)
+    (outline,) = describe.outlines()
+    assert outline["family"] == (family or "imported")
+    assert asked == ([] if family else ["plain"])
+    assert "plainly" not in sys.modules

@@ -41,7 +41,8 @@ def test_the_pages_have_commands() -> None:
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which results/quick holds the rows of the README."""
-    shutil.copytree(ROOT / "docs" / "results" / "quick", tmp_path / "results" / "quick")
+    for name, folder in (("quick", "quick"), ("quick", "old"), ("quick-5-seeds", "new")):
+        shutil.copytree(ROOT / "docs" / "results" / name, tmp_path / "results" / folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -40,4 +40,5 @@ def test_the_constraints_name_a_version_of_every_requirement() -> None:
 
 def test_the_citation_has_the_version_of_the_package() -> None:
     assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"  version = {{{PROJECT['version']}}}," in (ROOT / "README.md").read_text()
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()

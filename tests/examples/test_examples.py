@@ -1,17 +1,20 @@
 """Every example runs."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ddl_bench import load
 from ddl_bench.contract.check import check
 from ddl_bench.harness.run import run
 from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.plan.expansion import Overrides, plan
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ddl_bench
 
 EXAMPLES = ROOT / "examples"
 FILES = sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".toml"))
@@ -41,6 +44,22 @@ def test_the_data_set_runs(tmp_path: Path) -> None:
     (row,) = run("quick", tmp_path, overrides=overrides)
     assert row.status == "ok"
     assert (row.measured.accuracy or 0) > 90
+
+
+@pytest.mark.parametrize("name", ["metric_plugin.py", "report_plugin.py"])
+def test_a_column_and_a_report_keep_the_contract_and_are_shown(name: str, tmp_path: Path) -> None:
+    findings = list(check(str(EXAMPLES / name)))
+    assert {each.status for each in findings} == {"held"}
+    run = tmp_path / "run"
+    shutil.copytree(ROOT / "docs" / "results" / "quick-5-seeds", run)
+    text = ddl_bench(["report", run, "--plugin", EXAMPLES / name])
+    if name == "metric_plugin.py":
+        assert "macro recall (%)" in text
+        assert re.search(r"right \(images/s\)", text)
+        assert load(run)["macro_recall"].between(80, 100).all()
+    else:
+        first = (run / "report" / "leaderboard.txt").read_text().splitlines()[0]
+        assert first == "1. spams: 99.00 % (5 seeds)"
 
 
 def test_the_track_is_planned() -> None:

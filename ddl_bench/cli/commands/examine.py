@@ -1,7 +1,7 @@
-"""Commands that examine a method, rows, and this machine: check, verify and doctor."""
+"""Commands that begin a plugin, and examine one, rows, and this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,15 +10,42 @@ from ddl_bench.cli.commands.shared import (
     LAST_RUN,
     JsonFlag,
     Plugins,
-    RunFolder,
+    RunArgument,
+    RunOption,
     known_run,
+    one_run,
 )
 from ddl_bench.cli.console import console_of
 
 
+def new(
+    kind: Annotated[
+        Literal["method", "dataset", "metric", "report"], typer.Argument(help="What to begin.")
+    ],
+    name: Annotated[
+        str, typer.Argument(help="Its name, as on the command line; the file is named after it.")
+    ],
+    out: Annotated[Path, typer.Option(help="Write the file to this folder.")] = Path(),
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the beginning of a plugin: a file that passes `ddl-bench check`, to be changed.
+
+    A *metric* is a column of the table, computed from kept predictions; a *report* writes files of
+    its own from the rows.
+
+    Examples:
+
+    - `ddl-bench new method my-method`
+    - `ddl-bench new metric worst-class`
+    """
+    from ddl_bench.cli.skeleton import write_skeleton
+
+    write_skeleton(console_of(), kind, name, out, as_json=as_json)
+
+
 def check(
     target: Annotated[
-        str, typer.Argument(help="The name of a method, or a Python file with methods.")
+        str, typer.Argument(help="The name of a method, or a Python file: a plugin.")
     ],
     like: Annotated[
         str | None,
@@ -26,7 +53,7 @@ def check(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check that a method keeps the contract, and say in plain words what is wrong.
+    """Check that a plugin keeps the contract, and say in plain words what is wrong.
 
     The contract is the list of rules that every method must follow: the same scores for the same
     seed, images left unchanged, a budget in seconds kept, and so on. Each rule is printed with
@@ -48,11 +75,12 @@ def verify(
     what: Annotated[
         str,
         typer.Argument(
-            help="A run folder or its name in results/, the file of a row, or a row of --run: a "
+            help="A run folder or its name in results/, the file of a row, or a row of RUN: a "
             "label, `sdl@0`, or the beginning of a cell ID."
         ),
     ],
-    run: RunFolder = LAST_RUN,
+    run: RunArgument = None,
+    named: RunOption = None,
     jobs: Annotated[int | None, typer.Option(help="Run so many cells at a time.")] = None,
     plugin: Plugins = None,
     data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR_HELP)] = None,
@@ -68,14 +96,16 @@ def verify(
     Examples:
 
     - `ddl-bench verify results/quick`
-    - `ddl-bench verify sdl@0 --run docs/results/quick`
+    - `ddl-bench verify sdl@0 docs/results/quick`
     """
     from ddl_bench.cli.verify import verify_rows
 
+    path = known_run(Path(what))
+    is_row = not path.exists() or run or named
     all_match = verify_rows(
         console_of(),
-        str(known_run(Path(what))),
-        run,
+        str(path),
+        one_run(run, named) if is_row else LAST_RUN,
         plugins=tuple(plugin or ()),
         data_dir=data_dir,
         jobs=jobs,

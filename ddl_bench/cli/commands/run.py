@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ddl_bench.cli.commands import run_options as options
-from ddl_bench.cli.commands.shared import LAST_RUN, JsonFlag, RunArgument
+from ddl_bench.cli.commands.shared import JsonFlag, RunArgument, RunOption, one_run
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.lists import seed_list, words
 from ddl_bench.errors import UserError
@@ -44,6 +44,9 @@ def run(
     keep_models: options.KeepModels = False,
     tensorboard: options.Tensorboard = False,
     public: options.Public = False,
+    columns: options.Columns = None,
+    wide: options.Wide = False,
+    open_: options.Open = False,
     as_json: options.AsJson = False,
     engine: options.Engine = None,
     runners: options.Runners = 1,
@@ -62,6 +65,9 @@ def run(
     rows are kept, so the same command resumes a run that was stopped. The options below replace
     what the track says.
 
+    Exit codes: 0 if all rows are ok, skipped or not installed (the line below the table counts
+    them), 1 if any is not, 2 for a mistake in the command, 130 for Ctrl-C.
+
     Examples:
 
     - `ddl-bench run`: seven methods on digits
@@ -71,9 +77,11 @@ def run(
     - `ddl-bench run table1 --download --dry-run`: what Table 1 of the paper would take
     """
     from ddl_bench.cli import hints, machines
+    from ddl_bench.cli.results import Choice
     from ddl_bench.harness.folder import run_folder
     from ddl_bench.harness.stop import read_duration
     from ddl_bench.plan.expansion import Overrides
+    from ddl_bench.registry import metrics as metrics_of
 
     overrides = Overrides.of(
         methods=words(methods),
@@ -96,6 +104,7 @@ def run(
     )
     if calibrate and not dry_run:
         raise UserError("--calibrate is for --dry-run; give both")
+    choice = Choice.of(columns, wide, metrics_of(overrides.plugins))
     folder = run_folder(track, out, overrides, name)
     console = console_of()
     machines.check_options(context, engine)
@@ -137,6 +146,8 @@ def run(
             report=report,
             tensorboard=tensorboard,
             public=public,
+            choice=choice,
+            open_page=open_,
             as_json=as_json,
         )
         raise typer.Exit(1 if failed else 0)
@@ -211,7 +222,8 @@ def tune(
 
 
 def cancel(
-    run: RunArgument = LAST_RUN,
+    run: RunArgument = None,
+    named: RunOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """End the runners that `run --engine` has started; cells keep their checkpoints.
@@ -222,4 +234,4 @@ def cancel(
     """
     from ddl_bench.cli.machines import cancel_runners
 
-    cancel_runners(console_of(), run, as_json=as_json)
+    cancel_runners(console_of(), one_run(run, named), as_json=as_json)

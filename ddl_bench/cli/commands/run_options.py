@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from ddl_bench.cli.commands.shared import DATA_DIR_HELP, JSON_HELP, PLUGIN_HELP
+from ddl_bench.cli.commands import complete
+from ddl_bench.cli.commands.shared import (
+    COLUMNS_HELP,
+    DATA_DIR_HELP,
+    JSON_HELP,
+    OPEN_HELP,
+    PLUGIN_HELP,
+    WIDE_HELP,
+)
 
 MOST_RETRIES = 100
 
@@ -19,12 +27,16 @@ machines = partial(typer.Option, rich_help_panel="On many machines")
 
 Track = Annotated[
     str,
-    typer.Argument(help="The name of a track (`ddl-bench tracks` lists them) or a .toml file."),
+    typer.Argument(
+        autocompletion=complete.tracks,
+        help="The name of a track (`ddl-bench tracks` lists them) or a .toml file.",
+    ),
 ]
 
 Methods = Annotated[
     str | None,
     what(
+        autocompletion=complete.several,
         help="Run these methods, separated by commas: names (`ddl-bench methods` lists them), "
         'labels of the track, or names with options as in "plainnet[depth=6]".',
     ),
@@ -197,6 +209,18 @@ Public = Annotated[
         help="Keep the names of the host and the user, and absolute paths, out of rows, "
         "models and logs.",
     ),
+]
+Columns = Annotated[
+    str | None,
+    output(help=COLUMNS_HELP, autocompletion=complete.columns),
+]
+Wide = Annotated[
+    bool,
+    output("--wide", help=WIDE_HELP),
+]
+Open = Annotated[
+    bool,
+    output("--open", help=OPEN_HELP),
 ]
 AsJson = Annotated[
     bool,

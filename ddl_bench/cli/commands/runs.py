@@ -8,19 +8,29 @@ import typer
 from ddl_bench.cli.commands.shared import (
     DATA_DIR_HELP,
     LAST_RUN,
+    Columns,
     JsonFlag,
+    Open,
     Plugins,
     RunArgument,
-    RunFolder,
+    RunOption,
+    Wide,
+    known_run,
+    one_run,
 )
 from ddl_bench.cli.console import console_of
 
 
 def report(
-    run: RunFolder = LAST_RUN,
+    run: RunArgument = None,
+    named: RunOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the report to this folder. Without it: RUN/report.")
     ] = None,
+    columns: Columns = None,
+    wide: Wide = False,
+    plugin: Plugins = None,
+    open_: Open = False,
     serve: Annotated[
         bool,
         typer.Option(
@@ -34,27 +44,38 @@ def report(
 ) -> None:
     """Write the tables (Markdown, CSV, LaTeX), the page and the figures of a run.
 
-    With --serve nothing is written: a page at an address of this machine follows the run, which may
-    still be going on in another terminal.
+    It prints the table, too. A plugin may add columns, which are computed from the predictions that
+    the run has kept, and files of its own. With --serve nothing is written: a page at an address of
+    this machine follows the run, which may still be going on in another terminal.
 
     Examples:
 
-    - `ddl-bench report --run results/table1`
-    - `ddl-bench report --run results/table1 --serve`
+    - `ddl-bench report results/table1`
+    - `ddl-bench report --columns accuracy,train_s,n_params --open`
+    - `ddl-bench report --plugin my_metric.py`
+    - `ddl-bench report results/table1 --serve`
     """
+    from ddl_bench.cli.report import print_report, show_page
+    from ddl_bench.cli.results import Choice
+    from ddl_bench.registry import metrics
+    from ddl_bench.results.metrics import read_columns
+
+    folder = one_run(run, named)
     if serve:
         from ddl_bench.cli.serve import serve_page
 
-        serve_page(console_of(), run, port, as_json=as_json)
+        serve_page(console_of(), folder, port, as_json=as_json)
         return
-    from ddl_bench.cli.output import print_paths
-    from ddl_bench.cli.report import write_report
-
-    print_paths(console_of(), write_report(run, out), as_json=as_json)
+    plugins = tuple(plugin or ())
+    choice = Choice.of(columns, wide, [*metrics(plugins), *read_columns(folder).columns])
+    paths = print_report(console_of(), folder, out, plugins, choice, as_json=as_json)
+    if open_:
+        show_page(paths)
 
 
 def time(
-    folder: RunArgument = LAST_RUN,
+    run: RunArgument = None,
+    named: RunOption = None,
     rounds: Annotated[
         int, typer.Option(min=3, max=1000, help="Go over all models so many times.")
     ] = 7,
@@ -69,7 +90,7 @@ def time(
 
     All models that `run --keep-models` has kept are loaded into one process on cores of its own.
     They are timed in rounds, each over all models in another order: full batches, and one image
-    at a time. The times go to FOLDER/times.json, and tables and reports show them in place of
+    at a time. The times go to RUN/times.json, and tables and reports show them in place of
     those of the run, which the rows keep. Rows without a model keep the run's time, and are marked.
 
     With --train each line is also trained for about a second in each round, from its beginning;
@@ -86,7 +107,7 @@ def time(
 
     retime_run(
         console_of(),
-        folder,
+        one_run(run, named),
         n_rounds=rounds,
         train=train,
         plugins=tuple(plugin or ()),
@@ -99,7 +120,8 @@ def publish(
     out: Annotated[
         Path, typer.Argument(help="Write the public copies to this folder; it may be RUN itself.")
     ],
-    run: RunFolder = LAST_RUN,
+    run: RunArgument = None,
+    named: RunOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Copy a run without the names of its host and user, and without absolute paths.
@@ -111,18 +133,19 @@ def publish(
 
     Example:
 
-    - `ddl-bench publish public/table1 --run results/table1`
+    - `ddl-bench publish public/table1 results/table1`
     """
     from ddl_bench.cli.output import print_paths
     from ddl_bench.cli.report import write_report
     from ddl_bench.results.publish import publish as copy
 
-    paths = copy(run, out) | write_report(out, None)
+    paths = copy(one_run(run, named), out) | write_report(out, None)
     print_paths(console_of(), paths, as_json=as_json)
 
 
 def status(
-    folder: RunArgument = LAST_RUN,
+    run: RunArgument = None,
+    named: RunOption = None,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Look again every two seconds, until nothing runs or waits."),
@@ -143,7 +166,7 @@ def status(
     """
     from ddl_bench.cli.status import print_status
 
-    print_status(console_of(), folder, watch=watch, as_json=as_json)
+    print_status(console_of(), one_run(run, named), watch=watch, as_json=as_json)
 
 
 def runs(
@@ -165,7 +188,10 @@ def runs(
 
 
 def clean(
-    folder: RunArgument,
+    run: Annotated[
+        Path,
+        typer.Argument(help="The run folder, the --out of `run`, or its name in results/."),
+    ],
     failed: Annotated[
         bool,
         typer.Option("--failed", help="Remove every cell whose row is not ok; `run` repeats it."),
@@ -177,7 +203,7 @@ def clean(
         bool,
         typer.Option(
             "--work",
-            help="Remove logs, checkpoints and claims in FOLDER/work that no living runner holds. "
+            help="Remove logs, checkpoints and claims in RUN/work that no living runner holds. "
             "A cell that was stopped then begins anew.",
         ),
     ] = False,
@@ -200,7 +226,7 @@ def clean(
 
     clean_run(
         console_of(),
-        folder,
+        known_run(run),
         failed=failed,
         label=label,
         work=work,

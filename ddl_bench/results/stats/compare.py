@@ -1,10 +1,11 @@
 """Comparisons of two methods of a run.
 
-The unit is the training run: a method is the accuracies of its seeds. Intervals need
+The unit is the training: a method is the accuracies of its seeds. Intervals need
 SEEDS_FOR_INTERVAL of each method, verdicts SEEDS_FOR_VERDICT.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,7 @@ class Comparison:
     dataset, a, b
         Names of the data set and of the two lines of its table.
     seeds_a, seeds_b
-        Seeds, each a training run, of the two methods.
+        Seeds, each a training, of the two methods.
     mean_a, mean_b, sd_a, sd_b
         Mean accuracies in percent and their standard deviations over seeds.
     difference, low, high
@@ -94,6 +95,11 @@ class Comparison:
         """Seeds of the method that has fewer."""
         return min(len(self.seeds_a), len(self.seeds_b))
 
+    @property
+    def is_without_spread(self) -> bool:
+        """Whether no seed changes the accuracy of either, so that the interval has no width."""
+        return self.sd_a == 0 and self.sd_b == 0
+
 
 class Answers(NamedTuple):
     """Which test images the runs of a line have right, by seed, and the labels of the images."""
@@ -103,10 +109,19 @@ class Answers(NamedTuple):
 
 
 class Archive:
-    """The kept predictions of a run folder; those of a line are read once."""
+    """The kept predictions of a run folder; those of a line are read once.
 
-    def __init__(self, run: Path) -> None:
+    Parameters
+    ----------
+    run
+        The run folder.
+    elsewhere
+        Run folders of lines, by their names, that are kept in others.
+    """
+
+    def __init__(self, run: Path, elsewhere: Mapping[str, Path] | None = None) -> None:
         self.run = run
+        self.elsewhere = elsewhere or {}
         self._known: dict[tuple[str, str], Answers] = {}
 
     def answers(self, group: Group) -> Answers:
@@ -119,8 +134,9 @@ class Archive:
     def _read(self, group: Group) -> Answers:
         labels = np.empty(0)
         right: dict[int, np.ndarray] = {}
+        run = self.elsewhere.get(group.name, self.run)
         for row in group.ok:
-            stored = arrays(self.run, row.cell.id, SCORED)
+            stored = arrays(run, row.cell.id, SCORED)
             if not stored:
                 continue
             if not right:
@@ -164,6 +180,79 @@ def compare(run: Path | str, a: str, b: str) -> list[Comparison]:
         return [judged_together([record], family, len(declared))[0] for record in records]
     n_records = sum(record.p is not None for record in records)
     return judged_together(records, f"{n_records} comparisons of one call", n_records)
+
+
+def changes(run: Path | str, against: Path | str, label: str | None = None) -> list[Comparison]:
+    """Compare methods with themselves in another run folder: after a change, and before it.
+
+    Lines of one label are compared where they have the same images and splits, and where a label
+    has several of them there, the same settings. The difference is that of after minus before.
+
+    Parameters
+    ----------
+    run, against
+        The run folders of after and of before.
+    label
+        The label of a method; None takes all that both folders have.
+
+    Raises
+    ------
+    UserError
+        For one folder given twice, a label that `against` lacks, and no label in common.
+    """
+    run = Path(run)
+    against = Path(against)
+    if run.resolve() == against.resolve():
+        raise UserError(f"{run}: compared with itself; give the run folder of before by --against")
+    after = gather(load_rows(run))
+    before = gather(load_rows(against))
+    labels = {group.cell.label for group in before}
+    if label is not None:
+        lines_of(before, label, against)
+        wanted = [label]
+    else:
+        wanted = sorted(labels & {group.cell.label for group in after})
+        if not wanted:
+            raise UserError(f"{run} and {against} have no method in common")
+    renamed = {id(group): replace(group, name=f"{group.name} before") for group in before}
+    elsewhere = {group.name: against for group in renamed.values()}
+    archive = Archive(run, elsewhere)
+    records = []
+    for group in before:
+        if group.cell.label not in wanted and group.name not in wanted:
+            continue
+        match = counterpart(group, before, after)
+        if match is None:
+            reason = f"{group.name}: {run} has no row of it on these images"
+            records.append(
+                Comparison(
+                    dataset=group.dataset,
+                    a=group.name,
+                    b=f"{group.name} before",
+                    verdict=NOTHING,
+                    left_out=(reason,),
+                )
+            )
+            continue
+        now = replace(match, name=f"{match.name} now")
+        records.append(compare_groups(archive, now, renamed[id(group)]))
+    n_records = sum(record.p is not None for record in records)
+    return judged_together(records, f"{n_records} methods before and after", n_records)
+
+
+def counterpart(group: Group, before: Sequence[Group], after: Sequence[Group]) -> Group | None:
+    """Find the line of after that a line of before is to be compared with."""
+
+    def is_alike(other: Group) -> bool:
+        same_images = (other.cell.data, other.cell.splits) == (group.cell.data, group.cell.splits)
+        return same_images and other.cell.label == group.cell.label
+
+    candidates = [other for other in after if is_alike(other)]
+    n_before = sum(is_alike(other) for other in before)
+    if len(candidates) == n_before == 1:
+        return candidates[0]
+    same = [other for other in candidates if other.cell.settings == group.cell.settings]
+    return same[-1] if same else None
 
 
 def pairs_of_lines(
@@ -314,8 +403,9 @@ def judged_together(
 
 
 def with_verdict(record: Comparison, family: str, p_family: float, least: float) -> Comparison:
-    """Add the judgement of a family to a comparison of it."""
-    record = replace(record, family=family, p_family=p_family, detectable=least)
+    """Add the judgement of a family to a comparison of it; `least` is NaN without any error."""
+    known_least = None if math.isnan(least) else least
+    record = replace(record, family=family, p_family=p_family, detectable=known_least)
     if record.n_seeds < SEEDS_FOR_VERDICT:
         return record
     if p_family > 1 - LEVEL or not record.difference:

@@ -1,4 +1,4 @@
-"""Two methods by their training runs: Welch's interval, and the exact permutation of runs."""
+"""Two methods by their trainings: Welch's interval, and the exact permutation of trainings."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self

@@ -12,20 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from ddl_bench import registry
+from ddl_bench import describe, registry
 from ddl_bench.cli import main as cli
 from ddl_bench.cli import running
-from ddl_bench.cli.commands.shared import DATA_DIR_HELP
+from ddl_bench.cli.commands.shared import DATA_DIR_HELP, LAST_RUN, one_run
 from ddl_bench.cli.live import line
-from ddl_bench.cli.report import write_report
+from ddl_bench.cli.output import as_time
+from ddl_bench.cli.predict import model_file
+from ddl_bench.cli.report import show_page, write_report
 from ddl_bench.cli.results import print_results
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import Row, load_rows
-from tests.conftest import ddl_bench, make_cell, make_row
+from tests.conftest import ddl_bench, make_cell, make_row, put
 
 ON_RUNS = ["run", "status", "runs", "clean", "report", "publish", "show", "compare", "power"]
 VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "doctor", "check"]
@@ -94,28 +95,35 @@ def test_show_gives_every_number_and_the_command(finished: Path) -> None:
     assert row["measured"]["peak_memory"] > 1e7
     assert "--limit-train 400" in row["provenance"]["command"]
     text = ddl_bench(["show", "logistic@0", "--run", finished])
-    assert re.search(r"train_s_per_image  [\d.e-]+ s\n", text)
-    assert re.search(r"peak_memory  [\d,]+ MB\n", text)
+    assert re.search(r"train_s_per_image  [\d.]+ (µs|ms)\n", text)
+    assert re.search(r"peak_memory  [\d.]+ (MB|GB)\n", text)
     assert re.search(r" accuracy  [\d.]+ %\n", text)
-    assert re.search(r"phases  .*training=[\d.e-]+ s", text)
+    assert re.search(r"phases  .*training=[\d.]+ m?s", text)
     assert "commit" in text
     with pytest.raises(UserError, match="no row 'logistik': did you mean 'logistic'"):
         ddl_bench(["show", "logistik", "--run", finished])
 
 
-def test_show_lists_rows_to_choose_from(finished: Path) -> None:
-    with pytest.raises(UserError, match=r"2 rows match; .* `ddl-bench show \w{12}`.*`logistic@0`"):
-        ddl_bench(["show", "logistic", "--run", finished, "--json"])
-    runner = CliRunner()
-    listed = runner.invoke(cli.app, ["show", "logistic", "--run", str(finished)])
-    assert isinstance(listed.exception, UserError)
+def test_show_lists_all_seeds_of_a_label(finished: Path) -> None:
+    listed = ddl_bench(["show", "logistic", finished])
+    assert "one in full: `ddl-bench show logistic@0`" in listed
+    every = json.loads(ddl_bench(["show", "logistic", finished, "--json"]))
+    assert [row["cell"]["seed"] for row in every] == [0, 1]
     rows = load_rows(finished)
     seeds = {row.cell.seed: row.cell.id for row in rows if row.cell.label == "logistic"}
     for seed, cell_id in seeds.items():
-        assert re.search(rf"{cell_id} +logistic +digits +{seed}", listed.output)
+        assert re.search(rf"{cell_id} +logistic +digits +{seed}", listed)
         for wanted in (cell_id, f"logistic@{seed}"):
             row = json.loads(ddl_bench(["show", wanted, "--run", finished, "--json"]))
             assert row["cell"]["seed"] == seed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0 s"), (2.48e-4, "248 µs"), (0.0121, "12.1 ms"), (4.789, "4.79 s"), (330.0, "5.5 min")],
+)
+def test_a_time_has_a_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert as_time(seconds) == text
 
 
 def test_a_run_says_where_changed_results_go(
@@ -130,24 +138,6 @@ def test_a_run_says_where_changed_results_go(
     assert "1 of 1 cells are finished already" in again
     dry = json.loads(ddl_bench(["run", *options, "--name", "mine", "--dry-run", "--json"]))
     assert dry[0]["from"] != "finished"
-
-
-def test_compare(finished: Path) -> None:
-    (record,) = json.loads(
-        ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished, "--json"])
-    )
-    assert record["difference"] > 0
-    networks = record["these_networks"]
-    assert networks["low"] < networks["difference"] < networks["high"]
-    assert record["verdict"] == "no verdict: 2 seeds, and a verdict needs 5"
-    assert "difference" in ddl_bench(["compare", "logistic", "nearest-mean", "--run", finished])
-
-
-def test_power(finished: Path) -> None:
-    words = ["power", "logistic", "nearest-mean", "--run", finished, "--difference", 0.5]
-    (record,) = json.loads(ddl_bench([*words, "--json"]))
-    assert (record["observed"] > 0, record["needed"]) == (True, None)
-    assert "each method needs 3 seeds" in ddl_bench(words)
 
 
 def test_a_table_says_what_stands_in_brackets() -> None:
@@ -197,6 +187,86 @@ def test_predict_with_a_kept_model(finished: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "colour.npz", x=np.zeros((2, 8, 8, 3), np.uint8))
     with pytest.raises(UserError, match=r"the model takes \(1, 8, 8\)"):
         ddl_bench(["predict", model, tmp_path / "colour.npz"])
+
+
+@pytest.fixture(scope="module")
+def digit_images() -> tuple[np.ndarray, np.ndarray]:
+    """Fifty digits as uint8 images, and their labels."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.rint(digits.images[:50] * 255 / 16).astype(np.uint8), digits.target[:50]
+
+
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def test_predict_takes_a_label_and_gives_probabilities(
+    finished: Path, digit_images: Labelled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = digit_images
+    np.savez(tmp_path / "new.npz", x=images, y=labels)
+    words = ["predict", "logistic@1", tmp_path / "new.npz", finished]
+    records = json.loads(ddl_bench([*words, "--top", 10, "--json"]))
+    for record, label in zip(records, labels, strict=True):
+        probabilities = [each["probability"] for each in record["top"]]
+        assert sum(probabilities) == pytest.approx(1)
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert record["probability"] == probabilities[0]
+        assert (record["label"], record["truth"]) == (record["top"][0]["label"], str(label))
+    n_right = sum(record["label"] == record["truth"] for record in records)
+    text = ddl_bench([*words, "--top", 3])
+    assert f"accuracy: {2 * n_right:.2f} % ({n_right} of 50 images)" in text
+    assert "probability (%)" in text
+    assert re.search(r"\d \(\d+\.\d %\), \d \(\d+\.\d %\)\n", text)
+    assert "score" not in text
+    scores = ddl_bench(["predict", "nearest-mean@0", tmp_path / "new.npz", "--run", finished])
+    assert "score" in scores
+    assert "probability" not in scores
+    path = model_file("logistic", finished)
+    assert path == model_file("logistic@0", finished)
+    assert "2 models of logistic: taking logistic@0" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no row 'logistik': did you mean 'logistic'"):
+        ddl_bench(["predict", "logistik", tmp_path / "new.npz", finished])
+
+
+def test_predict_scores_class_folders(
+    finished: Path, digit_images: Labelled, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    images, labels = digit_images
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "photos" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    words = ["predict", "logistic@0", tmp_path / "photos", finished]
+    records = json.loads(ddl_bench([*words, "--json"]))
+    assert all(Path(record["image"]).parent.name == record["truth"] for record in records)
+    assert sum(record["label"] == record["truth"] for record in records) > 40
+    (tmp_path / "photos" / "3").rename(tmp_path / "photos" / "three")
+    with pytest.raises(UserError, match="the model has no class 'three'; it has 0, 1, 2"):
+        ddl_bench(words)
+    np.savez(tmp_path / "bad.npz", x=images, y=labels[:3])
+    with pytest.raises(UserError, match=r"y is int\d+ \(3,\); expected \(50,\) labels"):
+        ddl_bench(["predict", "logistic@0", tmp_path / "bad.npz", finished])
+
+
+def test_a_row_without_a_model_is_one_clear_line(tmp_path: Path) -> None:
+    put(tmp_path, make_cell("sdl"))
+    with pytest.raises(UserError, match=r"no model of 'sdl' is kept; .*--keep-models"):
+        ddl_bench(["predict", "sdl", tmp_path / "x.npz", tmp_path])
+
+
+def test_methods_are_listed_without_their_libraries() -> None:
+    code = (
+        "import sys; from ddl_bench.cli.main import app; app(['methods'], standalone_mode=False);"
+        "print({'torch', 'sklearn', 'scipy', 'pandas', 'numba'} & {*sys.modules})"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert output.splitlines()[-1] == "set()"
+    for record in describe.methods():
+        assert f"  {record['name']} " in output
 
 
 @pytest.mark.parametrize("verb", ["methods", "datasets", "tracks"])
@@ -262,6 +332,16 @@ def test_check_ends_with_1_where_a_rule_is_broken(tmp_path: Path) -> None:
         (["report", "--run", "none"], "no results in none"),
         (["compare", "a", "b", "--run", "none"], "no results in none"),
         (["check", "none"], "no method 'none'"),
+        (
+            ["run", "--epochs", "5"],
+            "--epochs: did you mean --budget 5e; `ddl-bench run --help`",
+        ),
+        (["run", "--seeds", "0", "--seeds", "1"], "run: --seeds is given 2 times; give it once"),
+        (["run", "--columns", "acuracy"], "--columns: no column 'acuracy': did you mean"),
+        (["rum"], "No such command 'rum'"),
+        (["--json"], "--json before the command"),
+        (["show"], "Missing argument 'row'; `ddl-bench show --help` explains"),
+        (["run", "--jobs", "many"], "Invalid value for '--jobs': "),
         (["run", "--dry-run", "--out", "x" * 300], "File name too long"),
         (["run", "--dry-run", "--plugin", "x" * 300], "File name too long"),
     ],
@@ -289,6 +369,108 @@ def test_bad_input_is_one_line_and_code_2(
     assert "Traceback" not in output
 
 
+NEED_A_RUN = {
+    "status": [],
+    "report": [],
+    "time": [],
+    "cancel": [],
+    "show": ["x"],
+    "compare": ["x", "y"],
+    "power": ["x", "y"],
+    "publish": ["out"],
+    "verify": ["x"],
+}
+
+
+@pytest.mark.parametrize("verb", NEED_A_RUN)
+def test_each_command_takes_its_run_folder_in_the_same_way(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [verb, *NEED_A_RUN[verb]]
+    for given in (["absent"], ["--run", "absent"]):
+        with pytest.raises(UserError, match="absent"):
+            ddl_bench([*words, *given])
+    with pytest.raises(UserError, match=r"two run folders|--run is given 2 times"):
+        ddl_bench([*words, "absent", "--run", "other"])
+    with pytest.raises(UserError, match="--run is given 2 times"):
+        ddl_bench([*words, "--run", "absent", "--run", "other"])
+    with pytest.raises(UserError, match="results/quick"):
+        ddl_bench(words)
+
+
+def test_the_default_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "results" / "quick", make_cell("sdl"))
+    assert one_run(None, None) == LAST_RUN
+    assert "reading results/quick; another" in capsys.readouterr().err
+    assert one_run(Path("quick"), None) == LAST_RUN
+    assert capsys.readouterr().err == ""
+
+
+def test_help_is_short_and_completion_can_be_installed() -> None:
+    assert "--install-completion" in ddl_bench(["-h"])
+    assert "--columns" in ddl_bench(["run", "-h"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("ddl-bench compa", ["compare"]),
+        ("ddl-bench run equal-", ["equal-passes", "equal-time"]),
+        ("ddl-bench run --methods sdl,lis", ["sdl,lista"]),
+        ("ddl-bench report mi", ["mine"]),
+        ("ddl-bench show sdl --run results/", ["results/mine"]),
+        ("ddl-bench report --columns accuracy,n_p", ["accuracy,n_params"]),
+        ("ddl-bench methods logi", ["logistic"]),
+        ("ddl-bench datasets cifar", ["cifar10", "cifar100"]),
+        ("ddl-bench new me", ["method", "metric"]),
+    ],
+)
+def test_a_shell_completes(typed: str, offered: list[str], tmp_path: Path) -> None:
+    (tmp_path / "results" / "mine" / "cells").mkdir(parents=True)
+    environment = os.environ | {
+        "_DDL_BENCH_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(typed.split()) - 1),
+    }
+    command = [str(Path(sys.executable).with_name("ddl-bench"))]
+    if not Path(command[0]).exists():
+        pytest.skip("the command is not installed beside this Python")
+    output = subprocess.check_output(command, env=environment, cwd=tmp_path, text=True)
+    assert output.split() == offered
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_the_page_is_opened_where_there_is_a_browser(
+    opens: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    opened: list[str] = []
+
+    def browse(url: str) -> bool:
+        opened.append(url)
+        return opens
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    for name in ("WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    page = tmp_path / "a b.html"
+    show_page({"page": page})
+    assert opened == [page.as_uri()]
+    said = capsys.readouterr().err
+    assert ("no browser here" in said) != opens
+    monkeypatch.delenv("DISPLAY")
+    show_page({"page": page})
+    assert len(opened) == 1
+    assert f"no browser here; open {page} in one" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
 def test_outputs_that_take_nothing_change_no_exit_code() -> None:
     command = [sys.executable, "-m", "ddl_bench", "show", "x", "--run", "none"]
@@ -311,7 +493,8 @@ def test_a_report_that_cannot_be_imported_is_named_and_left_out(
 def test_version_and_speed_of_help() -> None:
     code = "import sys; from ddl_bench.cli import main; print({'torch', 'numpy'} & {*sys.modules})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
-    assert ddl_bench(["--version"]).strip()
+    number = ddl_bench(["--version"]).strip()
+    assert json.loads(ddl_bench(["--version", "--json"])) == {"version": number, "api": 1}
 
 
 @pytest.mark.parametrize("text", ["0-4000000000", "0-" + "9" * 5000, "9" * 5000, "3-1"])

@@ -237,4 +237,4 @@ def test_a_stop_while_the_report_is_written_names_its_command(
     options = ["--methods", "nearest-mean", "--seeds", "0", "--out", tmp_path]
     output = ddl_bench(["run", *options], code=130)
     assert "all 1 cell are done" in " ".join(output.split())
-    assert f"ddl-bench report --run {tmp_path}" in output.replace("\n", "")
+    assert f"ddl-bench report {tmp_path}" in output.replace("\n", "")

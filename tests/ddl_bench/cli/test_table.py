@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.live import WIDE, Live, said
 from ddl_bench.cli.main import app
-from ddl_bench.cli.results import RESULTS, print_results
+from ddl_bench.cli.results import RESULTS, Choice, every_column, print_results
 from ddl_bench.cli.table import Column, Table, folded, print_table, without_spread
+from ddl_bench.errors import UserError
 from ddl_bench.harness.progress import Seen
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_cell, make_row
 
 WIDTHS = (60, 80, 100, 120)
 RUNS = ROOT / "docs" / "results"
@@ -38,7 +39,8 @@ def lines_of(write: Callable[[Console], None], width: int) -> list[str]:
 
 
 def test_the_short_table_has_a_place_for_each_of_its_columns() -> None:
-    assert [column.title for column in RESULTS] == [title for title in BRIEF if title != "note"]
+    titles = [column.title for column in RESULTS if column.title != "status"]
+    assert titles == [title for title in BRIEF if title != "note"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -50,12 +52,12 @@ def test_each_number_stands_whole_in_its_line(run: str, width: int) -> None:
     table = display(rows)
     if table["data set"].nunique() == 1:
         del table["data set"]
-    left_out = re.search("left out: (.*); a wider", " ".join(lines))
-    names = left_out[1].partition("the spread of ")[0] if left_out else ""
+    left_out = re.search(r"more columns? \((.*?)\)", " ".join(lines))
+    names = left_out[1].split(", ") if left_out else []
     numbers = [
         column.title
         for column in RESULTS
-        if column.title in table and column.folds_to is None and column.title not in names
+        if column.title in table and column.folds_to is None and column.name not in names
     ]
     spread = {column.title for column in RESULTS if column.has_spread}
     assert {"accuracy (%)"} <= {*numbers}
@@ -119,17 +121,61 @@ def test_a_narrow_table_folds_names_then_drops_spreads_then_columns() -> None:
         "plainnet[          226     169,258",
         "depth=6]",
         "sdl             0.0881         640",
-        "left out: the spread of test",
-        "(µs/image); a wider terminal shows",
-        "all, and so does --json",
+        "... the spread of test (µs/image):",
+        "a wider terminal or --json",
     ]
     assert lines(32)[2:5] == [
         "plainnet[depth=     226 (IQR 19)",
         "6]",
         "sdl                       0.0881",
     ]
-    assert "left out: parameters; a wider" in lines(32)
+    assert lines(32)[-2:] == ["... 1 more column (parameters):", "a wider terminal or --json"]
     assert lines(20)[:3] == ["method", "─" * 17, "plainnet[depth=6]"]
+
+
+@pytest.mark.parametrize("width", [40, *WIDTHS, 200])
+def test_a_wide_table_shows_all_in_blocks(width: int) -> None:
+    rows = load_rows(RUNS / "quick")
+    lines = lines_of(lambda console: print_results(console, rows, Choice.of(None, True)), width)
+    assert max(map(cell_len, lines)) <= max(width, 20 + 2 + 22)  # the longest name and column
+    text = "\n".join(lines)
+    for column in every_column():
+        assert (column.title in text) == (column.title in display(rows)), column.title
+    for number in ("226† (IQR 19)", "0.00104 ± 0.00012", "584,266", "96.59 to 100.00"):
+        assert number in text
+    assert "more column" not in text
+
+
+def test_the_columns_that_are_asked_for_are_shown_in_their_order() -> None:
+    rows = load_rows(RUNS / "quick")
+    choice = Choice.of(" train_s, accuracy,search_s", False)
+    lines = lines_of(lambda console: print_results(console, rows, choice), 80)
+    assert re.fullmatch(r"method +train \(s\) +accuracy \(%\)", lines[1])
+    assert "  no row has a value of: search_s" in lines
+    for wrong in ("acuracy", ","):
+        with pytest.raises(UserError, match=r"--columns: .*accuracy"):
+            Choice.of(wrong, False)
+
+
+def test_a_row_that_failed_is_told_from_one_that_is_ok() -> None:
+    rows = [
+        make_row(make_cell("good"), status="ok", accuracy=90.0),
+        make_row(make_cell("bad"), status="failed", reason="no luck"),
+        make_row(make_cell("half"), status="ok", accuracy=80.0),
+        make_row(make_cell("half", 1), status="timeout", reason="too slow"),
+        make_row(make_cell("absent"), status="not_installed", reason="pip install absent"),
+    ]
+    lines = lines_of(lambda console: print_results(console, rows), 60)
+    for method, status in (
+        ("good", "ok"),
+        ("bad", "failed"),
+        ("half", "1 ok, 1 timeout"),
+        ("absent", "not installed"),
+    ):
+        assert any(re.match(rf"{method} +{status}\b", line) for line in lines), method
+    assert "  5 rows: 2 ok, 1 failed, 1 timeout, 1 not installed." in lines
+    fine = lines_of(lambda console: print_results(console, rows[:1]), 60)
+    assert not any("status" in line or "rows:" in line for line in fine)
 
 
 def test_texts_are_folded_at_blanks_and_long_words_at_punctuation() -> None:
@@ -169,7 +215,7 @@ def test_a_pipe_gets_lines_of_any_length(
         monkeypatch.setenv("COLUMNS", columns)
     print_results(console_of(), load_rows(RUNS / "quick"))
     text = capsys.readouterr().out
-    assert ("left out" in text) == (columns is not None)
+    assert ("more columns" in text) == (columns is not None)
     assert ("226† (IQR 19)" in text) == (columns is None)
     longest = max(map(len, text.splitlines()))
     assert longest <= 60 if columns else longest > 120

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import os
 import pickle
 import struct
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from requests.adapters import HTTPAdapter
 from scipy.io import savemat
 
+from ddl_bench import registry
 from ddl_bench.data import ImageSet, fingerprint
 from ddl_bench.data.cifar import cifar10, cifar100
 from ddl_bench.data.digits import digits
@@ -37,6 +39,7 @@ from ddl_bench.data.sources import load
 from ddl_bench.data.splits import Splits, cut, split
 from ddl_bench.data.svhn import svhn
 from ddl_bench.errors import UserError
+from tests.conftest import ddl_bench
 
 FIELDS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -613,6 +616,61 @@ def test_an_archive_is_read_from_a_folder_that_takes_no_files(
 
     monkeypatch.setattr("ddl_bench.data.published.write_atomically", refuse)
     assert_read(small.load(tmp_path), small)
+
+
+@pytest.mark.parametrize("number", [10, 100])
+def test_an_export_is_the_file_that_rows_name(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows name an .npz of the four arrays, without class names: the same images, the same hash."""
+    published = cifar_set(cifar10 if number == 10 else cifar100, number)
+    published.write(tmp_path)
+    loaders = {"small": lambda data_dir, download: published.load(data_dir, download)}
+    monkeypatch.setattr(registry, "datasets", lambda plugins: loaders)
+    out = tmp_path / "small.npz"
+    words = ["datasets", "export", "small", out, "--data-dir", tmp_path, "--test", 1]
+    facts = json.loads(ddl_bench([*words, "--train", 5, "--json"]))
+    x = published.x.transpose(0, 2, 3, 1)
+    y = np.array(published.y)
+    made = tmp_path / "made.npz"
+    np.savez(made, x_train=x[:5], y_train=y[:5], x_test=x[5:6], y_test=y[5:6])
+    assert out.read_bytes() == made.read_bytes()
+    expected = fingerprint(load(str(made), datasets={}, mirror=published.mirror))
+    assert facts["data"] == expected
+    assert facts["use"] == f"--datasets {out}" + ("[mirror=true]" if published.mirror else "")
+    with pytest.raises(UserError, match=r"small\.npz: exists already"):
+        ddl_bench(words)
+    with pytest.raises(UserError, match="--test 3: there are 2 images"):
+        ddl_bench(["datasets", "export", "small", tmp_path / "x.npz", "--test", 3, *words[4:6]])
+
+
+def test_an_export_of_grey_images_is_read_as_they_are(tmp_path: Path) -> None:
+    out = tmp_path / "digits.npz"
+    facts = json.loads(ddl_bench(["datasets", "export", "digits", out, "--json"]))
+    images = digits(tmp_path)
+    written = load(str(out), datasets={})
+    assert (written.x_train == images.x_train).all()
+    assert (written.y_test == images.y_test).all()
+    assert facts["data"] == fingerprint(written) == fingerprint(images)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "planted-4", "x.npz"], "planted-4: its images are made of known atoms"),
+        (["export", "digits", "x.csv"], "expected the name of an .npz file"),
+        (["export", "digits", "none/such/x.npz", "--train", "9999"], "there are 1,437 images"),
+        (["export", "digits", "x.npz", "--train", "3"], "digits: no training image of the class"),
+        (["digits", "mnist"], "expected one name"),
+        (["digits", "--test", "5"], "are for `datasets export`"),
+    ],
+)
+def test_mistakes_in_an_export_are_one_clear_line(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        ddl_bench(["datasets", *words])
 
 
 REFUSED = {

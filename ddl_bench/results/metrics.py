@@ -1,0 +1,105 @@
+"""Columns that plugins have brought: RUN/metrics.json, a file of its own.
+
+The rows stay as the run has written them. `load_rows` adds the numbers, so that tables, reports and
+`ddl_bench.load` show them, also where the plugin is not at hand.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ddl_bench.errors import UserError
+from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
+
+FILE = "metrics.json"
+FORMAT = 1
+LARGEST_FILE = 64_000_000  # bytes
+Better = Literal["", "higher", "lower"]
+
+
+class Reading(BaseModel):
+    """The number of a metric of one row, with what a table says of the metric."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    value: float
+    title: str
+    unit: str = ""
+    better: Better = ""
+    meaning: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Return the title with the unit: "macro recall (%)"."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+class Value(BaseModel):
+    """The number of one row, and when the training that it is of was started."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    started: str
+    value: float
+
+
+class Column(BaseModel):
+    """A metric of a run: what it is, and its numbers by cell ID."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    unit: str = ""
+    better: Better = ""
+    meaning: str = ""
+    values: dict[str, Value] = {}
+
+
+class Columns(BaseModel):
+    """All metrics of a run, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    columns: dict[str, Column] = {}
+
+
+def write_columns(run: Path, columns: Columns) -> None:
+    """Write the metrics of a run."""
+    write_atomically(run / FILE, columns.model_dump_json(indent=1).encode())
+
+
+def read_columns(run: Path) -> Columns:
+    """Read the metrics of a run; none where there are none. Warns of a damaged file."""
+    path = run / FILE
+    try:
+        columns = Columns.model_validate_json(read_regular(path, LARGEST_FILE))
+    except FileNotFoundError:
+        return Columns()
+    except ValidationError as error:
+        warn_damaged(path, f"not the metrics of a run: {brief(error.errors()[0]['msg'])}")
+        return Columns()
+    except (UserError, OSError, ValueError) as error:
+        warn_damaged(path, brief(error))
+        return Columns()
+    if columns.format != FORMAT:
+        warn_damaged(path, f"of another version of ddl-bench (format {columns.format})")
+        return Columns()
+    return columns
+
+
+def readings(columns: Columns, cell_id: str, started: str) -> dict[str, Reading]:
+    """Return the numbers of a training, by the name of the metric."""
+    known = {}
+    for name, column in columns.columns.items():
+        value = column.values.get(cell_id)
+        if value is not None and value.started == started:
+            known[name] = Reading(
+                value=value.value,
+                title=column.title,
+                unit=column.unit,
+                better=column.better,
+                meaning=column.meaning,
+            )
+    return known

@@ -1,0 +1,87 @@
+"""What a comparison comes to, in one plain sentence."""
+
+from ddl_bench.results.stats.compare import Comparison
+from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
+
+POWER = "with 80 % power"
+
+
+def sentence_of(record: Comparison) -> str:
+    """Say what follows from a comparison of two methods, or why nothing does.
+
+    Examples
+    --------
+    >>> sentence_of(Comparison(dataset="d", a="x", b="y", verdict=NOTHING, left_out=("y: failed",)))
+    'Nothing to compare: y: failed.'
+    """
+    if record.difference is None or record.mean_a is None or record.mean_b is None:
+        reasons = "; ".join(record.left_out) or "one of them has no accuracy"
+        return f"Nothing to compare: {reasons}."
+    if record.low is None or record.high is None:
+        accuracies = f"{record.mean_a:.2f} % and {record.mean_b:.2f} %"
+        return (
+            f"No conclusion about methods: {accuracies} in {seeds_text(record)}, and an interval"
+            f" needs {SEEDS_FOR_INTERVAL} seeds, a verdict {SEEDS_FOR_VERDICT}."
+        )
+    if record.is_without_spread:
+        return without_spread(record)
+    measured = f"95 %: {span(record.low, record.high)}, {seeds_text(record)}"
+    is_judged = record.n_seeds >= SEEDS_FOR_VERDICT
+    is_resolved = record.verdict.endswith("is more accurate")
+    if is_judged and is_resolved:
+        gain = span(*towards_higher(record, record.low, record.high))
+        return above(record, f"95 %: {gain}, {seeds_text(record)}")
+    blind = ""
+    if record.detectable is not None:
+        blind = f"; differences below {record.detectable:.2f} points cannot be seen {POWER}"
+    if is_judged:
+        return f"No difference resolved: {points(record.difference)} points ({measured}){blind}."
+    return (
+        f"No verdict: {points(record.difference)} points ({measured}), and a verdict needs"
+        f" {SEEDS_FOR_VERDICT} seeds{blind}."
+    )
+
+
+def above(record: Comparison, measured: str) -> str:
+    """Say which of two methods is above the other."""
+    higher = record.a
+    lower = record.b
+    if (record.difference or 0) < 0:
+        higher = record.b
+        lower = record.a
+    return f"{higher} is above {lower} by {abs(record.difference or 0):.2f} points ({measured})."
+
+
+def towards_higher(record: Comparison, low: float, high: float) -> tuple[float, float]:
+    """Return the limits of the difference of the higher method minus the lower one."""
+    return (-high, -low) if (record.difference or 0) < 0 else (low, high)
+
+
+def without_spread(record: Comparison) -> str:
+    """Say what follows where no seed changes an accuracy: an interval for new images, if any."""
+    basis = f"no spread over seeds: each method has one accuracy, {seeds_text(record)}"
+    if not record.difference:
+        return f"Equal accuracies, {record.mean_a:.2f} % ({basis})."
+    if record.new_images_low is None or record.new_images_high is None:
+        return above(record, f"{basis}; other test images may change it")
+    limits = towards_higher(record, record.new_images_low, record.new_images_high)
+    return above(record, f"{basis}; 95 % for new images: {span(*limits)}")
+
+
+def seeds_text(record: Comparison) -> str:
+    """Write how many seeds the two methods have: "5 seeds each", "5 and 3 seeds"."""
+    n_a = len(record.seeds_a)
+    n_b = len(record.seeds_b)
+    if n_a == n_b:
+        return "1 seed each" if n_a == 1 else f"{n_a} seeds each"
+    return f"{n_a} and {n_b} seeds"
+
+
+def points(value: float) -> str:
+    """Write a difference with its sign; nothing is never "-0.00"."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
+def span(low: float, high: float) -> str:
+    """Write the limits of a difference: "-0.74 to +0.52"."""
+    return f"{points(low)} to {points(high)}"

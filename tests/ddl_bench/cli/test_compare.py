@@ -1,0 +1,172 @@
+"""Comparisons end in one plain sentence; a change of a method is compared with what was before."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ddl_bench.cli.main import app
+from ddl_bench.errors import UserError
+from ddl_bench.results.stats.compare import changes, compare
+from ddl_bench.results.stats.sentences import sentence_of
+from tests.conftest import ddl_bench, make_cell, put
+
+N_IMAGES = 200
+
+
+def method(run: Path, label: str, n_wrong: list[int], **changes: object) -> None:
+    """Write the rows of a method that has so many of 200 images wrong, a row for each seed."""
+    for seed, wrong in enumerate(n_wrong):
+        right = np.arange(N_IMAGES) >= wrong
+        put(run, make_cell(label, seed, **changes), right, {})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    method(folder, "best", [10, 11, 12, 10, 11])
+    method(folder, "close", [10, 12, 11, 12, 11])
+    method(folder, "poor", [40, 44, 47, 42, 41])
+    method(folder, "fixed", [20] * 5)
+    method(folder, "steady", [30] * 5)
+    method(folder, "few", [10, 12, 11])
+    method(folder, "single", [10])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sentence"),
+    [
+        ("best", "poor", r"best is above poor by 16\.00 points \(95 %: .*, 5 seeds each\)\."),
+        ("poor", "best", r"best is above poor by 16\.00 points \(95 %: \+1\d.*, 5 seeds each\)\."),
+        (
+            "steady",
+            "fixed",
+            r"fixed is above steady by 5\.00 points .* new images: \+1\.9.* to \+8",
+        ),
+        (
+            "best",
+            "close",
+            r"No difference resolved: \+0\.20 points \(.*\); differences below \d\.\d\d points"
+            r" cannot be seen with 80 % power\.",
+        ),
+        (
+            "fixed",
+            "steady",
+            r"fixed is above steady by 5\.00 points \(no spread over seeds: .*new images: \+1\.9",
+        ),
+        ("best", "few", r"No verdict: .*5 and 3 seeds\), and a verdict needs 5 seeds; differences"),
+        ("single", "best", r"No conclusion about methods: 95\.00 % and .* in 1 and 5 seeds, and"),
+    ],
+)
+def test_a_comparison_ends_in_one_plain_sentence(run: Path, a: str, b: str, sentence: str) -> None:
+    text = ddl_bench(["compare", a, b, run])
+    assert re.match(sentence, text.strip().splitlines()[-1])
+    assert not re.search("_|None|nan", text)
+    (record,) = json.loads(ddl_bench(["compare", a, b, "--run", run, "--json"]))
+    assert re.match(sentence, record["sentence"])
+    assert record["difference"] is not None
+
+
+def test_numbers_of_a_comparison_are_valid_json(run: Path) -> None:
+    text = ddl_bench(["compare", "fixed", "steady", run, "--json"])
+    assert "NaN" not in text
+    assert json.loads(text)[0]["detectable"] is None
+
+
+def test_a_method_without_an_accuracy_is_said(tmp_path: Path) -> None:
+    method(tmp_path, "good", [1, 2, 3])
+    put(tmp_path, make_cell("bad"), status="failed", reason="no luck")
+    (record,) = compare(tmp_path, "good", "bad")
+    assert sentence_of(record).startswith("Nothing to compare: ")
+    assert "failed: no luck" in sentence_of(record)
+
+
+def test_equal_accuracies_are_said(tmp_path: Path) -> None:
+    method(tmp_path, "one", [20] * 5)
+    method(tmp_path, "other", [20] * 5)
+    (record,) = compare(tmp_path, "one", "other")
+    assert sentence_of(record).startswith("Equal accuracies, 90.00 % (no spread over seeds")
+
+
+def test_power_speaks_in_sentences(run: Path) -> None:
+    text = ddl_bench(["power", "best", "close", run])
+    assert "observed, best - close: +0.20 points" in text
+    assert re.search(r"  \d+ seeds of each method, on the same images", text)
+    assert not re.search("_|None|nan", text)
+    with pytest.raises(UserError, match="run"):
+        ddl_bench(["power", "best", "poor", run, "--run", run])
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    folder = tmp_path / "before"
+    method(folder, "best", [10, 11, 12, 10, 11], source="1")
+    method(folder, "poor", [20, 22, 23, 21, 20], source="1")
+    method(folder, "gone", [20, 22, 23], source="1")
+    method(folder, "few", [10, 12, 11], dataset="letters")
+    return folder
+
+
+def test_methods_are_compared_with_what_they_were_before(run: Path, before: Path) -> None:
+    records = {record.b.removesuffix(" before"): record for record in changes(run, before)}
+    assert records.keys() == {"best", "poor", "few"}
+    assert records["best"].difference == 0
+    assert records["poor"].difference == pytest.approx(-10.8)
+    assert records["poor"].these_networks is not None
+    assert records["poor"].a == "poor now"
+    assert "no row of it on these images" in records["few"].left_out[0]
+    (one,) = changes(run, before, "poor")
+    assert one.verdict == "poor before is more accurate"
+    text = ddl_bench(["compare", "poor", run, "--against", before])
+    assert "poor before is above poor now by 10.80 points" in text
+
+
+@pytest.mark.parametrize(
+    ("label", "limit", "code"),
+    [("best", "-0.5", 0), ("best", "0.5", 1), ("poor", "-0.5", 1), ("poor", "-11", 0)],
+)
+def test_a_loss_ends_with_1(run: Path, before: Path, label: str, limit: str, code: int) -> None:
+    words = ["compare", label, run, "--against", before, "--fail-below", limit]
+    text = ddl_bench(words, code=code)
+    assert (f"failed: below {float(limit):+g} points: {label}" in text) == bool(code)
+
+
+def test_a_method_that_has_no_accuracy_any_more_is_a_loss(run: Path, before: Path) -> None:
+    for seed in range(5):
+        put(run, make_cell("poor", seed), status="crashed", reason="killed", started="9")
+    ddl_bench(["compare", "poor", run, "--against", before], code=0)
+    ddl_bench(["compare", "poor", run, "--against", before, "--fail-below", "-50"], code=1)
+
+
+def test_lines_of_several_settings_are_compared_with_the_same_settings(tmp_path: Path) -> None:
+    for folder, n_wrong in (("now", 10), ("old", 30)):
+        for depth in (1, 2):
+            method(tmp_path / folder, "net", [n_wrong * depth] * 3, params={"depth": depth})
+    records = changes(tmp_path / "now", tmp_path / "old")
+    assert [record.difference for record in records] == [pytest.approx(10), pytest.approx(20)]
+
+
+def test_mistakes_about_runs_are_one_line(run: Path, before: Path, tmp_path: Path) -> None:
+    for words, message in (
+        (["best", "poor", run, "--against", before], "one label at most"),
+        (["best", run, before, "--against", run], "one label at most and one run folder"),
+        (["best", run, "--against", run], "compared with itself"),
+        (["wrong", run, "--against", before], "no method 'wrong'"),
+        (["best", "poor", run, "--fail-below", "1"], "only with --against"),
+        (["best"], "expected two labels"),
+        ([run, "--against", tmp_path / "none"], "no results in"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ddl_bench(["compare", *words])
+    method(tmp_path / "other", "else", [1])
+    with pytest.raises(UserError, match="no method in common"):
+        changes(run, tmp_path / "other")
+
+
+def test_the_help_documents_the_exit_codes() -> None:
+    text = " ".join(CliRunner().invoke(app, ["compare", "--help"]).output.split())
+    assert "Exit codes: 0, 1 where --fail-below finds a loss, 2 for a mistake." in text

@@ -1,0 +1,181 @@
+"""Columns that plugins bring: computed from kept predictions, shown wherever rows are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddl_bench import load
+from ddl_bench.api import Metric, Predicted
+from ddl_bench.errors import UserError
+from ddl_bench.files import DamagedFile
+from ddl_bench.registry import metrics
+from ddl_bench.results.groups import gather
+from ddl_bench.results.measuring import measure
+from ddl_bench.results.metrics import read_columns
+from ddl_bench.results.publish import publish
+from ddl_bench.results.rows import load_rows
+from ddl_bench.results.table import columns_of, display, summary
+from tests.conftest import ddl_bench, make_cell, put
+
+N_IMAGES = 50
+
+
+def n_wrong(predicted: Predicted) -> int:
+    """Test images whose class is wrong.
+
+    Of all.
+    """
+    return int((predicted.predictions != predicted.targets).sum())
+
+
+def only_of_b(predicted: Predicted) -> float | None:
+    """Seconds of training, of one method."""
+    return predicted.row["train_s"] if predicted.row["label"] == "b" else None
+
+
+METRICS = {
+    "n_wrong": Metric(n_wrong, title="wrong", unit="images", better="lower"),
+    "only_of_b": Metric(only_of_b),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for label, wrong in (("a", 5), ("b", 10)):
+        for seed in range(2):
+            right = np.arange(N_IMAGES) >= wrong + seed
+            put(
+                tmp_path,
+                make_cell(label, seed),
+                right,
+                {"class_names": np.array(list("0123456789ab"))},
+            )
+    put(tmp_path, make_cell("c"), status="failed", reason="no luck")
+    return tmp_path
+
+
+def test_metrics_are_columns_of_tables_and_frames(run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (run / "cells").iterdir()}
+    assert measure(run, load_rows(run), METRICS) == []
+    assert {path.name: path.read_bytes() for path in (run / "cells").iterdir()} == before
+    rows = load_rows(run)
+    table = display(rows).set_index("method")
+    assert table["wrong (images)"].to_dict() == {"a": "5.5 ± 0.71", "b": "10.5 ± 0.71", "c": ""}
+    assert table["only_of_b"].to_dict() == {"a": "", "b": "2", "c": ""}
+    assert summary(rows).set_index("label")["n_wrong"]["b"] == 10.5
+    column = columns_of(gather(rows))[-2]
+    assert (column.field, column.meaning) == ("n_wrong", "Test images whose class is wrong.")
+    frame = load(run)
+    assert sorted(frame["n_wrong"].dropna()) == [5, 6, 10, 11]
+
+
+def test_a_metric_that_fails_loses_nothing_else(run: Path) -> None:
+    def broken(predicted: Predicted) -> float:
+        raise ValueError("no such thing")
+
+    def endless(predicted: Predicted) -> float:
+        return float("inf")
+
+    put(run, make_cell("d"), accuracy=50.0)
+    problems = measure(run, load_rows(run), {**METRICS, "x": Metric(broken), "y": Metric(endless)})
+    assert problems == [
+        "metric 'n_wrong': 1 row has none: UserError: predictions were not kept",
+        "metric 'only_of_b': 1 row has none: UserError: predictions were not kept",
+        "metric 'x': 4 rows have none: ValueError: no such thing",
+        "metric 'x': 1 row has none: UserError: predictions were not kept",
+        "metric 'y': 4 rows have none: UserError: inf is not finite",
+        "metric 'y': 1 row has none: UserError: predictions were not kept",
+    ]
+    assert [len(row.metrics) for row in load_rows(run)].count(0) == 2
+
+
+def test_metrics_of_one_plugin_stay_when_another_is_computed(run: Path) -> None:
+    measure(run, load_rows(run), {"n_wrong": METRICS["n_wrong"]})
+    measure(run, load_rows(run), {"only_of_b": METRICS["only_of_b"]})
+    assert list(read_columns(run).columns) == ["n_wrong", "only_of_b"]
+
+
+def test_a_number_of_an_earlier_training_does_not_count(run: Path) -> None:
+    measure(run, load_rows(run), METRICS)
+    put(run, make_cell("a", 0), np.ones(N_IMAGES, bool), {}, started="9")
+    values = {(row.cell.label, row.cell.seed): row.metrics for row in load_rows(run)}
+    assert values["a", 0] == {}
+    assert values["a", 1]["n_wrong"].value == 6
+
+
+def test_a_public_copy_has_the_metrics(run: Path, tmp_path: Path) -> None:
+    measure(run, load_rows(run), METRICS)
+    publish(run, tmp_path / "public")
+    assert "n_wrong" in load(tmp_path / "public")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"format": 2}', '{"columns": {"x": {"values": 1}}}'])
+def test_a_damaged_file_is_left_out_with_a_warning(run: Path, text: str) -> None:
+    (run / "metrics.json").write_text(text)
+    with pytest.warns(DamagedFile, match=r"metrics\.json"):
+        rows = load_rows(run)
+    assert len(rows) == 5
+
+
+PLUGIN = """
+from ddl_bench.api import Metric
+
+def n_wrong(predicted):
+    'Test images whose class is wrong.'
+    return int((predicted.predictions != predicted.targets).sum())
+
+def write(rows, folder):
+    (folder / "seen.txt").write_text(" ".join(rows["label"]))
+
+def fail(rows, folder):
+    raise RuntimeError("no paper")
+
+METRICS = {"n_wrong": Metric(n_wrong, title="wrong", unit="images")}
+REPORTS = {"seen": write, "failing": fail}
+"""
+
+
+def test_a_plugin_brings_columns_and_reports_to_the_command_line(run: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "brings.py"
+    plugin.write_text(PLUGIN)
+    text = ddl_bench(["report", run, "--plugin", plugin])
+    assert "wrong (images)" in text
+    assert (run / "report" / "seen.txt").read_text().split() == ["a", "a", "b", "b", "c"]
+    assert "the report 'failing' is left out: RuntimeError: no paper" in text
+    later = ddl_bench(["report", run, "--columns", "n_wrong", "--out", tmp_path / "again"])
+    assert "wrong (images)" in later
+    rows = json.loads(ddl_bench(["show", "a", run, "--json"]))
+    assert rows[0]["metrics"]["n_wrong"]["value"] == 5
+
+
+def test_a_run_computes_the_columns_of_its_plugins(tmp_path: Path) -> None:
+    plugin = tmp_path / "brings.py"
+    plugin.write_text(PLUGIN.replace('"failing": fail', ""))
+    words = ["run", "--methods", "nearest-mean", "--seeds", "0", "--no-report", "--plugin", plugin]
+    text = ddl_bench([*words, "--out", tmp_path / "out", "--columns", "n_wrong,accuracy"])
+    assert "wrong (images)" in text
+    (row,) = load_rows(tmp_path / "out")
+    n_test = row.measured.n_test or 0
+    assert row.metrics["n_wrong"].value == round(n_test * (1 - (row.measured.accuracy or 0) / 100))
+    with pytest.raises(UserError, match="no column 'n_rong': did you mean 'n_wrong'"):
+        ddl_bench([*words, "--columns", "n_rong"])
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "METRICS = {'x': len}",
+            r"METRICS\['x'\] is a builtin_function_or_method; expected Metric",
+        ),
+        ("METRICS = [1]", "METRICS is no dictionary"),
+        ("from ddl_bench.api import Metric\nMETRICS = {'a-b': Metric(len)}", "no name of a column"),
+    ],
+)
+def test_a_wrong_registration_is_one_clear_line(code: str, message: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(code)
+    with pytest.raises(UserError, match=message):
+        metrics([plugin])
