@@ -1,7 +1,7 @@
 """Print the short table of results."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.console import Console
 from ddl_bench.cli.output import print_paragraph
 from ddl_bench.cli.table import NAME_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.results.rows import Row
+from ddl_bench.results.rows import RESERVED, Row
 
 if TYPE_CHECKING:  # it imports pandas
     from ddl_bench.results.groups import Group
@@ -48,11 +48,14 @@ class Choice(NamedTuple):
     is_wide: bool = False
 
     @classmethod
-    def of(cls, text: str | None, is_wide: bool, metrics: Iterable[str] = ()) -> "Choice":
+    def of(cls, text: str | None, is_wide: bool, metrics: Sequence[str] = ()) -> "Choice":
         """Read the options --columns and --wide; `metrics` are columns that plugins bring.
 
-        Raises UserError for a column that is unknown.
+        Raises UserError for a column that is unknown, and for a metric with the name of another.
         """
+        for name in metrics:
+            if name in RESERVED or name in {column.name for column in (*RESULTS, INTERVAL)}:
+                raise UserError(f"the metric {name!r} has the name of a column of ours; rename it")
         if text is None:
             return cls(None, is_wide)
         names = tuple(filter(None, (name.strip() for name in text.split(","))))

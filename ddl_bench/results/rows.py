@@ -248,6 +248,7 @@ class Row(BaseModel):
 
 COLUMNS = frozenset(Row.model_fields)
 COLUMNS_OF_CELL = frozenset(Cell.model_fields)
+RESERVED = COLUMNS | COLUMNS_OF_CELL | COLUMNS_MEASURED | {"cell_id", "group", "run", "line"}
 
 
 def write_row(run: Path, row: Row) -> None:

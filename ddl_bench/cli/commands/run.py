@@ -104,7 +104,7 @@ def run(
     )
     if calibrate and not dry_run:
         raise UserError("--calibrate is for --dry-run; give both")
-    choice = Choice.of(columns, wide, metrics_of(overrides.plugins))
+    choice = Choice.of(columns, wide, list(metrics_of(overrides.plugins)))
     folder = run_folder(track, out, overrides, name)
     console = console_of()
     machines.check_options(context, engine)

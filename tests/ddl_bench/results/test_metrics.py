@@ -163,6 +163,16 @@ def test_a_run_computes_the_columns_of_its_plugins(tmp_path: Path) -> None:
         ddl_bench([*words, "--columns", "n_rong"])
 
 
+@pytest.mark.parametrize("name", ["accuracy", "seed", "behind", "train_s", "line"])
+def test_a_metric_cannot_take_the_name_of_a_column(name: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "takes.py"
+    plugin.write_text(PLUGIN.replace('METRICS = {"n_wrong"', f'METRICS = {{"{name}"'))
+    words = ["run", "--methods", "nearest-mean", "--plugin", plugin, "--out", tmp_path / "out"]
+    with pytest.raises(UserError, match=f"the metric '{name}' has the name of a column"):
+        ddl_bench(words)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [
