@@ -71,8 +71,8 @@ def compare(
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="With --against: end with exit code 1 where the accuracy now minus that of before is "
-            "below so many points, as in -0.5, or a method has no accuracy any more.",
+            help="With --against: end with exit code 1 where the accuracy now minus that of before "
+            "is below so many points, as in -0.5, or a method has no accuracy any more.",
         ),
     ] = None,
     as_json: JsonFlag = False,
