@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # they import numpy and pandas
     from ddl_bench.results.stats.compare import Comparison
     from ddl_bench.results.stats.separate import Power
 
+LEAST_P = 0.0001  # below, a p is written as a bound
+
 
 class Pair(NamedTuple):
     """Two labels, and the run folder if it was given."""
@@ -40,7 +42,7 @@ def two_methods(words: Sequence[str]) -> Pair:
             " --against compares one method in two run folders"
         )
     a, b, *rest = words
-    return Pair(a, b, Path(rest[0]) if rest else None)
+    return Pair(a, b, next(map(Path, rest), None))
 
 
 def one_method(words: Sequence[str]) -> Wanted:
@@ -52,7 +54,7 @@ def one_method(words: Sequence[str]) -> Wanted:
             f"compare --against: expected one label at most and one run folder, got"
             f" {', '.join(map(name_of, words))}"
         )
-    return Wanted(labels[0] if labels else None, Path(runs[0]) if runs else None)
+    return Wanted(next(iter(labels), None), next(map(Path, runs), None))
 
 
 def is_run(word: str) -> bool:
@@ -123,9 +125,10 @@ def facts_of(record: "Comparison") -> Iterator[str]:
     width = max(len(record.a), len(record.b))
     for name, mean, sd, seeds in methods:
         if mean is not None:
-            spread = "" if sd is None else f" ± {sd:.2f}"
-            n_seeds = f"{len(seeds)} seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-            yield f"{name:<{width}}  {mean:.2f}{spread} %  ({n_seeds})"
+            accuracy = f"{mean:.2f}"
+            if sd is not None:
+                accuracy += f" ± {sd:.2f}"
+            yield f"{name:<{width}}  {accuracy} %  (seeds: {len(seeds)})"
     if record.new_images_low is not None and not record.is_without_spread:
         span = f"{points(record.new_images_low)} to {points(record.new_images_high or 0.0)}"
         yield f"for new trainings and new images, 95 %: {span} points"
@@ -144,7 +147,9 @@ def facts_of(record: "Comparison") -> Iterator[str]:
 
 def p_text(p: float) -> str:
     """Write a p with two digits, and a tiny one as a bound."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    if p < LEAST_P:
+        return f"< {LEAST_P}"
+    return f"{p:.2g}"
 
 
 def print_power(
@@ -187,4 +192,6 @@ def lines_of_power(record: "Power") -> Iterator[str]:
 
 def needed_text(number: Any, noun: str) -> str:
     """Write a number that is needed; None means that no number is enough."""
-    return f"no number of {noun}" if number is None else f"{number:,} {noun}"
+    if number is None:
+        return f"no number of {noun}"
+    return f"{number:,} {noun}"

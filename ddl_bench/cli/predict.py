@@ -61,11 +61,12 @@ def print_predictions(
     columns = [IMAGE, LABEL]
     first = records[0]
     columns.append(PROBABILITY if "probability" in first else SCORE)
-    columns += [TRUTH] if "truth" in first else []
-    columns += [OTHERS] if top > 1 else []
+    if "truth" in first:
+        columns.append(TRUTH)
+    if top > 1:
+        columns.append(OTHERS)
     lines = [[text_of(record, column) for column in columns] for record in records]
-    noun = "image" if len(records) == 1 else "images"
-    title = f"{len(records):,} {noun}, by {name_of(model)}"
+    title = f"images: {len(records):,}, by {name_of(model)}"
     print_table(console, Table(columns=columns, lines=lines, title=title))
     if "truth" in first:
         print_line(console, accuracy_text(records))

@@ -1,7 +1,7 @@
 """Print one row in full, or the rows to choose from."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ def print_choice(console: Console, run: Path, rows: Sequence[Row]) -> None:
             "seed": row.cell.seed,
             "budget": row.cell.budget.as_option(),
             "status": row.status,
-            "accuracy (%)": percent_text(row.measured.accuracy),
-            "train": duration_text(row.measured.train_s),
+            "accuracy (%)": text_of(row.measured.accuracy, "{:.2f}".format),
+            "train": text_of(row.measured.train_s, as_time),
         }
         for row in rows
     ]
@@ -68,14 +68,11 @@ def print_choice(console: Console, run: Path, rows: Sequence[Row]) -> None:
     print_paragraph(console, text, indent=0)
 
 
-def percent_text(value: float | None) -> str:
-    """Write a share in percent, empty where there is none."""
-    return "" if value is None else f"{value:.2f}"
-
-
-def duration_text(seconds: float | None) -> str:
-    """Write a time, empty where there is none."""
-    return "" if seconds is None else as_time(seconds)
+def text_of(value: float | None, write: Callable[[float], str]) -> str:
+    """Write a number, empty where there is none."""
+    if value is None:
+        return ""
+    return write(value)
 
 
 def print_in_full(console: Console, row: Row, *, as_json: bool) -> None:
@@ -112,4 +109,6 @@ def with_unit(name: str, value: Any) -> Any:
         return as_time(value)
     if name in UNITS:
         return f"{value:,} {UNITS[name]}"
-    return f"{value:,}" if isinstance(value, int) else value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value

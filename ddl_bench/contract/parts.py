@@ -44,7 +44,9 @@ def tried(rule: str, attempt: Callable[[Any], str], part: Any) -> Finding:
         problem = attempt(part)
     except Exception as error:  # a plugin may raise anything
         problem = brief(f"raised {type(error).__name__}: {error}")
-    return Finding(rule, "broken" if problem else "held", problem)
+    if problem:
+        return Finding(rule, "broken", problem)
+    return Finding(rule, "held")
 
 
 def try_dataset(loader: registry.Loader) -> str:
@@ -63,14 +65,16 @@ def try_metric(metric: Metric) -> str:
     row = {"label": "toy", "seed": 0, "status": "ok", "accuracy": 50.0, "train_s": 1.0}
     predicted = Predicted(targets=targets, predictions=predictions, class_names=names, row=row)
     value = metric.function(predicted)
-    if value is None:
+    if value is None or np.isfinite(float(value)):
         return ""
-    return "" if np.isfinite(float(value)) else f"returned {value}, which is not finite"
+    return f"returned {value}, which is not finite"
 
 
 def try_meaning(metric: Metric) -> str:
     """Look at the docstring of a metric; returns what is wrong."""
-    return "" if metric.meaning else "its function has no docstring; say there what the number is"
+    if metric.meaning:
+        return ""
+    return "its function has no docstring; say there what the number is"
 
 
 def try_writer(writer: registry.Writer) -> str:
@@ -103,4 +107,6 @@ def try_writer(writer: registry.Writer) -> str:
         rows.append(Row(cell=cell, status="ok", measured=measured, started="2026-01-01T00:00:00"))
     with tempfile.TemporaryDirectory() as folder:
         writer(frame(rows), Path(folder))
-        return "" if list(Path(folder).iterdir()) else "wrote no file into the folder"
+        if not list(Path(folder).iterdir()):
+            return "wrote no file into the folder"
+    return ""

@@ -54,7 +54,9 @@ def above(record: Comparison, measured: str) -> str:
 
 def towards_higher(record: Comparison, low: float, high: float) -> tuple[float, float]:
     """Return the limits of the difference of the higher method minus the lower one."""
-    return (-high, -low) if (record.difference or 0) < 0 else (low, high)
+    if (record.difference or 0) < 0:
+        return -high, -low
+    return low, high
 
 
 def without_spread(record: Comparison) -> str:
