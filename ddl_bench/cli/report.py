@@ -94,13 +94,18 @@ def show_page(paths: Mapping[str, Path]) -> None:
     page = paths.get("page")
     if page is None:
         tell("--open: no page was written")
-        return
+    else:
+        open_in_browser(page.resolve().as_uri(), str(page.resolve()))
+
+
+def open_in_browser(address: str, name: str) -> None:
+    """Open an address in the browser, or say in one line that there is none."""
     has_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
     opened = False
     if has_screen:
         try:
-            opened = webbrowser.open(page.resolve().as_uri())
+            opened = webbrowser.open(address)
         except (webbrowser.Error, OSError):
             opened = False
     if not opened:
-        tell(f"--open: no browser here; open {page.resolve()} in one")
+        tell(f"--open: no browser here; open {name} in one")

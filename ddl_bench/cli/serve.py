@@ -21,6 +21,7 @@ from rich.text import Text
 
 from ddl_bench import registry
 from ddl_bench.cli.output import emit
+from ddl_bench.cli.report import open_in_browser
 from ddl_bench.cli.status import headline
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained
@@ -142,7 +143,9 @@ def page_maker() -> MakePage:
     raise UserError("--serve: no installed package makes pages; install ddl-bench again")
 
 
-def serve_page(console: Console, run: Path, port: int, *, as_json: bool) -> None:
+def serve_page(
+    console: Console, run: Path, port: int, *, open_page: bool = False, as_json: bool
+) -> None:
     """Serve the page of a run folder until the user ends it.
 
     Parameters
@@ -153,6 +156,8 @@ def serve_page(console: Console, run: Path, port: int, *, as_json: bool) -> None
         The run folder.
     port
         0 takes a free one.
+    open_page
+        Show it in the browser.
     as_json
         Print the address as JSON.
     """
@@ -169,4 +174,6 @@ def serve_page(console: Console, run: Path, port: int, *, as_json: bool) -> None
         else:
             console.print(server.url, soft_wrap=True, highlight=False)
             console.print(f"follows {run}; Ctrl-C ends it", soft_wrap=True, highlight=False)
+        if open_page:
+            open_in_browser(server.url, server.url)
         server.serve_forever(poll_interval=0.2)

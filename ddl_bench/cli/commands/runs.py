@@ -19,6 +19,7 @@ from ddl_bench.cli.commands.shared import (
     one_run,
 )
 from ddl_bench.cli.console import console_of
+from ddl_bench.errors import UserError
 
 
 def report(
@@ -60,11 +61,15 @@ def report(
     from ddl_bench.registry import metrics
     from ddl_bench.results.metrics import read_columns
 
+    if serve and (out or columns or wide or plugin):
+        raise UserError("--serve: writes nothing; leave --out, --columns, --wide, --plugin out")
+    if port and not serve:
+        raise UserError("--port: only with --serve")
     folder = one_run(run, named)
     if serve:
         from ddl_bench.cli.serve import serve_page
 
-        serve_page(console_of(), folder, port, as_json=as_json)
+        serve_page(console_of(), folder, port, open_page=open_, as_json=as_json)
         return
     plugins = tuple(plugin or ())
     choice = Choice.of(columns, wide, [*metrics(plugins), *read_columns(folder).columns])

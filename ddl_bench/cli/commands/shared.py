@@ -41,7 +41,8 @@ def one_run(folder: Path | None, named: Path | None) -> Path:
         raise UserError(f"two run folders: {folder} and --run {named}; give one of them")
     given = folder or named
     if given is None:
-        tell(f"reading {LAST_RUN}; another run folder can be named as the last word")
+        if LAST_RUN.is_dir():  # without it, an error says so in one line
+            tell(f"reading {LAST_RUN}; another run folder can be named as the last word")
         return LAST_RUN
     return known_run(given)
 

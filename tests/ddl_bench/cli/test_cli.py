@@ -339,6 +339,8 @@ def test_check_ends_with_1_where_a_rule_is_broken(tmp_path: Path) -> None:
         ),
         (["run", "--seeds", "0", "--seeds", "1"], "run: --seeds is given 2 times; give it once"),
         (["run", "--columns", "acuracy"], "--columns: no column 'acuracy': did you mean"),
+        (["report", "--serve", "--out", "x"], "--serve: writes nothing"),
+        (["report", "--port", "8000"], "--port: only with --serve"),
         (["rum"], "No such command 'rum'"),
         (["--json"], "--json before the command"),
         (["show"], "Missing argument 'row'; `ddl-bench show --help` explains"),
