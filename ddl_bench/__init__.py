@@ -3,7 +3,9 @@
 The functions that a script or a notebook needs, imported when first used:
 
 - `run`: run a track and return its rows.
-- `load`: read the rows of a run folder as a DataFrame.
+- `load`: read the rows of a run folder, or of several, as a DataFrame.
+- `curves`: read the accuracies while training as a DataFrame.
+- `predictions`: read the class that each test image was given as a DataFrame.
 - `compare`: compare two methods of a run.
 - `predict`: classify images with a kept model.
 - `check`: run the contract on a method.
@@ -18,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ddl_bench.contract.check import check as check
     from ddl_bench.harness.run import run as run
+    from ddl_bench.results.frame import curves as curves
+    from ddl_bench.results.frame import load as load
+    from ddl_bench.results.frame import predictions as predictions
     from ddl_bench.results.models import predict as predict
-    from ddl_bench.results.rows import load as load
     from ddl_bench.results.stats.compare import compare as compare
     from ddl_bench.training.estimator import from_estimator as from_estimator
     from ddl_bench.training.function import from_function as from_function
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
 
 HOMES = {
     "run": "ddl_bench.harness.run",
-    "load": "ddl_bench.results.rows",
+    "load": "ddl_bench.results.frame",
+    "curves": "ddl_bench.results.frame",
+    "predictions": "ddl_bench.results.frame",
     "compare": "ddl_bench.results.stats.compare",
     "predict": "ddl_bench.results.models",
     "check": "ddl_bench.contract.check",

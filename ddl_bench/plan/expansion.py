@@ -57,12 +57,16 @@ NEEDS_NO_FILES = re.compile(r"digits|planted-.*")  # data sets that are made or 
 class Overrides:
     """What may be changed about a track without writing one; None leaves it as it is.
 
+    One method, data set, seed or plugin may stand for a list of one, and a budget may be a text.
+
     Parameters
     ----------
     methods
         Labels or names of the track, or `name[key=value, ...]` of any known method.
     datasets
         Names, .npz files or folders, optionally with `[mirror=true]`.
+    budget
+        A text such as "40e" or "3m", {"epochs": 40} or {"seconds": 180}, or one that is made.
     machine, limits, splits
         Single keys of these parts of the track, such as `{"threads": 1}`.
     plugins
@@ -90,6 +94,19 @@ class Overrides:
     download: bool = False
     keep_models: bool = False
     only_lists: bool = False
+
+    def __post_init__(self) -> None:
+        sources = several(self.datasets)
+        plain = {
+            "methods": several(self.methods),
+            "datasets": None if sources is None else [str(source) for source in sources],
+            "seeds": bounded(self.seeds),
+            "budget": None if self.budget is None else budget_of(self.budget),
+            "plugins": tuple(map(Path, several(self.plugins) or ())),
+            "data_dir": None if self.data_dir is None else Path(self.data_dir),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(
@@ -132,7 +149,6 @@ class Overrides:
         >>> Overrides.of(methods="sdl", seeds=[0, 1], budget="3m", threads=1).budget
         BudgetSpec(epochs=None, seconds=180.0)
         """
-        sources = several(datasets)
         machine = {"device": device, "threads": threads, "precision": precision}
         splits = {
             "limit_train": limit_train,
@@ -142,13 +158,13 @@ class Overrides:
         }
         return cls(
             methods=several(methods),
-            datasets=None if sources is None else [str(source) for source in sources],
+            datasets=several(datasets),
             seeds=bounded(seeds),
             budget=None if budget is None else budget_of(budget),
             machine=given(machine),
             limits=given({"time_s": time_limit, "memory_gb": memory_limit_gb}),
             splits=given(splits),
-            plugins=tuple(map(Path, several(plugins) or ())),
+            plugins=tuple(several(plugins) or ()),
             data_dir=None if data_dir is None else Path(data_dir),
             download=download,
             keep_models=keep_models,

@@ -63,6 +63,11 @@ class Group:
     @property
     def machine(self) -> str:
         """What the times were taken on: device, threads, host, processor."""
+        return " and ".join(self.machines)
+
+    @cached_property
+    def machines(self) -> list[str]:
+        """The machines that the rows were measured on; where they are several, times mix them."""
         device = self.cell.machine.device
         processor = "gpu" if device.startswith("cuda") else "cpu"
         known = set()
@@ -71,7 +76,7 @@ class Group:
             model = row.provenance.get(processor) or "unknown"
             names = filter(None, [host, model])
             known.add(", ".join([device, f"threads: {self.cell.threads}", *names]))
-        return " and ".join(sorted(known))
+        return sorted(known)
 
     @property
     def missing(self) -> str:

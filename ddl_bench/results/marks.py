@@ -12,6 +12,7 @@ SHORTEST_S = 0.3  # trainings below are too short to say how loaded the machine 
 SPREAD_SHARE = 0.1  # interquartile range / median of repeated timings
 UNSURE = "†"  # a time whose repetitions spread, or that was taken on a loaded machine
 OF_THE_RUN = "‡"  # a time of the run, where others were measured again
+MIXED = "§"  # a mean of times of several machines
 TIMES_OF_TRAINING = ("train_s", "train_s_per_image", "train_s_per_image_pass")
 CHANCE_FACTOR = 6.0  # standard errors between the accuracies on test and validation images, and
 CHANCE_POINTS = 10.0  # so many points of percent

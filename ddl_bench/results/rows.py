@@ -1,4 +1,4 @@
-"""Result rows: one JSON file for each cell, written atomically; loaded as a DataFrame."""
+"""Result rows: one JSON file for each cell, written atomically."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from ddl_bench.results.times import Times, read_times
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
 SCHEMA_VERSION = 2
 LARGEST_ROW = 64_000_000  # bytes
@@ -115,6 +114,9 @@ class Measured:
         What the run had measured, where that was replaced.
     model_note
         Why no model is kept, where one was to be.
+    conflict
+        How the same cell ended in another folder that was merged with this one, where it has other
+        results there. Files of rows never have it.
     recovered
         Share of the atoms that the images are made of, where these are known.
     """
@@ -180,6 +182,7 @@ class Measured:
     recovered: Percent | None = None
     data_note: str = ""
     model_note: str = ""
+    conflict: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -331,18 +334,19 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
         return [row for row in rows if row is not None]
 
 
-def load_rows(run: Path) -> list[Row]:
+def load_rows(run: str | Path) -> list[Row]:
     """Read all rows of a run, oldest first; results of old code never mix with those of new.
 
     Of several rows of one line and seed the newest counts. Rows that were measured with other code
     than the newest row of their line have the status `outdated`.
     """
-    folder = run / "cells"
+    home = Path(run)
+    folder = home / "cells"
     with explained(folder):
         if not folder.is_dir():
-            runs = [path.parent.name for path in run.parent.glob("*/cells")]
-            choice = f", or choose a run: {nearest(run.name, runs)}" if runs else ""
-            raise UserError(f"no results in {run}: run `ddl-bench run` first{choice}")
+            runs = [path.parent.name for path in home.parent.glob("*/cells")]
+            choice = f", or choose a run: {nearest(home.name, runs)}" if runs else ""
+            raise UserError(f"no results in {home}: run `ddl-bench run` first{choice}")
         paths = [path for path in folder.iterdir() if path.suffix == ".json"]
     rows = read_rows(paths)
     rows.sort(key=lambda row: row.started)
@@ -350,10 +354,10 @@ def load_rows(run: Path) -> list[Row]:
     code = {row.cell.settings: code_of(row) for row in rows}
     counted = sorted(newest.values(), key=lambda row: row.started)
     current = [row if code_of(row) == code[row.cell.settings] else outdated(row) for row in counted]
-    session = read_times(run)
+    session = read_times(home)
     if session is not None:
         current = [retimed(row, session) for row in current]
-    return with_metrics(run, current)
+    return with_metrics(home, current)
 
 
 def with_metrics(run: Path, rows: Sequence[Row]) -> list[Row]:
@@ -422,27 +426,9 @@ def outdated(row: Row) -> Row:
     return row.model_copy(update={"status": "outdated", "reason": reason})
 
 
-def frame(rows: list[Row]) -> pd.DataFrame:
-    """Return rows as a table: all that is measured, the fields of the cell, `cell_id`, `group`."""
-    import pandas as pd  # here, so that a worker does not import it
-
-    records = []
-    for row in rows:
-        cell = row.cell.model_dump(mode="json")
-        rest = row.model_dump(mode="json", exclude={"cell", "measured", "metrics"})
-        record = {**cell, **cell.pop("machine"), **rest, **dataclasses.asdict(row.measured)}
-        record |= {"cell_id": row.cell.id, "group": row.cell.group, "budget": str(row.cell.budget)}
-        record |= {name: reading.value for name, reading in row.metrics.items()}
-        records.append(record)
-    return pd.DataFrame(records)
-
-
-def load(run: str | Path) -> pd.DataFrame:
-    """Load the rows of a run folder as a DataFrame, one line for each cell."""
-    return frame(load_rows(Path(run)))
-
-
-def arrays(run: Path, cell_id: str, wanted: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def arrays(
+    run: str | Path, cell_id: str, wanted: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
     """Read what is kept beside a row; empty where nothing is. Warns of what is damaged.
 
     `y_test`, `predictions`, `class_names`, `curve_*`, `loss_*`, `artefact_*`.
@@ -456,7 +442,7 @@ def arrays(run: Path, cell_id: str, wanted: Sequence[str] | None = None) -> dict
     wanted
         Names of the arrays to read, which takes a share of the time; None for all.
     """
-    path = run / "cells" / f"{cell_id}.npz"
+    path = Path(run) / "cells" / f"{cell_id}.npz"
     try:
         stored = read_arrays(path, wanted)
         check_arrays(stored, wanted)

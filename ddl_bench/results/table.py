@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ddl_bench.results.groups import Group, gather
-from ddl_bench.results.marks import OF_THE_RUN, UNSURE, marks, marks_of_times
+from ddl_bench.results.marks import MIXED, OF_THE_RUN, UNSURE, marks, marks_of_times
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.families import Standing, standings
 from ddl_bench.results.stats.mean import mean_interval
@@ -160,6 +160,14 @@ BRIEF = [
     "latency (ms)",
     "note",
 ]
+TIMES = (
+    "train_s",
+    "train_s_per_image",
+    "train_s_per_image_pass",
+    "search_s",
+    "test_s_per_image",
+    "test_latency_s",
+)
 REPEATED = ("test_s_per_image", "test_latency_s")  # times with a spread within the run
 NOT_SEPARABLE = "≈"
 AVERAGED = (
@@ -259,8 +267,13 @@ def summary_line(
 
 
 def symbols_of(group: Group) -> dict[str, str]:
-    """Return the symbols beside the times of a line, as `COLUMN_mark`: those of any of its rows."""
+    """Return the symbols beside the times of a line, as `COLUMN_mark`: those of any of its rows.
+
+    Times of several machines have one more.
+    """
+    mixed = MIXED if len(group.machines) > 1 else ""
     symbols = {f"{column.field}_mark": "" for column in COLUMNS}
+    symbols |= {f"{field}_mark": mixed for field in TIMES}
     for row in group.ok:
         for field, text in marks_of_times(row.measured).items():
             new = [symbol for symbol in text if symbol not in symbols[f"{field}_mark"]]
@@ -280,6 +293,9 @@ def notes(group: Group) -> list[str]:
     for row in group.ok:
         marked = marks(row.measured) | marked
     texts += marked.values()
+    texts += unique(
+        f"conflict: {row.measured.conflict}" for row in group.ok if row.measured.conflict
+    )
     texts += sorted({row.measured.model_note for row in group.ok if row.measured.model_note})
     uncounted = {
         row.measured.flops_left_out for row in group.ok if row.measured.flops_per_image is None
@@ -317,7 +333,7 @@ def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd
     shown.loc[is_marked, "accuracy (%)"] += f" {NOT_SEPARABLE}"
     shown.insert(4, "95 % interval", table.apply(interval_text, axis=1))
     shown.insert(5, "behind the best", table.apply(behind_text, axis=1))
-    if len(set(table["machine"]) - {""}) > 1:
+    if len({machine for group in groups for machine in group.machines}) > 1:
         table["note"] = table.apply(note_with_machine, axis=1)
     shown["note"] = table["note"]
     return shown.loc[:, (shown != "").any()]
@@ -424,7 +440,7 @@ def sentences_on_codes(groups: Sequence[Group]) -> list[str]:
 
 
 def sentences_on_times(groups: Sequence[Group]) -> list[str]:
-    """Explain the symbols beside the times of a table, and say which were measured again."""
+    """Explain the symbols beside times, and say which were measured again and on what machines."""
     measured = [row.measured for group in groups for row in group.ok]
     symbols = {
         symbol for each in measured for text in marks_of_times(each).values() for symbol in text
@@ -442,6 +458,14 @@ def sentences_on_times(groups: Sequence[Group]) -> list[str]:
             f"{UNSURE} marks a time whose repetitions spread by more than 10 % of their median, or"
             " that was taken on a loaded machine."
         )
+    machines = {machine for group in groups for machine in group.machines}
+    if len(machines) > 1:
+        sentences.append(
+            f"Times are of {len(machines)} machines, which the notes name: they compare methods on"
+            " one machine alone."
+        )
+    if any(len(group.machines) > 1 for group in groups):
+        sentences.append(f"{MIXED} marks a mean over several machines, which says little.")
     return sentences
 
 

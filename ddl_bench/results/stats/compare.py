@@ -14,6 +14,7 @@ import numpy as np
 
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.plan.cell import Cell
+from ddl_bench.results.collect import Collection
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import SCORED, arrays, load_rows
 from ddl_bench.results.stats.crossed import Parts, crossed
@@ -109,18 +110,20 @@ class Answers(NamedTuple):
 
 
 class Archive:
-    """The kept predictions of a run folder; those of a line are read once.
+    """The kept predictions of one or several run folders; those of a line are read once.
 
     Parameters
     ----------
-    run
-        The run folder.
+    runs
+        What the rows of the lines were read from.
     elsewhere
         Run folders of lines, by their names, that are kept in others.
     """
 
-    def __init__(self, run: Path, elsewhere: Mapping[str, Path] | None = None) -> None:
-        self.run = run
+    def __init__(
+        self, runs: Collection | Path, elsewhere: Mapping[str, Path] | None = None
+    ) -> None:
+        self.runs = runs
         self.elsewhere = elsewhere or {}
         self._known: dict[tuple[str, str], Answers] = {}
 
@@ -134,9 +137,12 @@ class Archive:
     def _read(self, group: Group) -> Answers:
         labels = np.empty(0)
         right: dict[int, np.ndarray] = {}
-        run = self.elsewhere.get(group.name, self.run)
+        run: Collection | Path = self.elsewhere.get(group.name) or self.runs
         for row in group.ok:
-            stored = arrays(run, row.cell.id, SCORED)
+            if isinstance(run, Collection):
+                stored = run.arrays(row.cell.id, SCORED)
+            else:
+                stored = arrays(run, row.cell.id, SCORED)
             if not stored:
                 continue
             if not right:

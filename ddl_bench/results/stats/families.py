@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ddl_bench.results.collect import Collection
 from ddl_bench.results.groups import Group
 from ddl_bench.results.stats.best import against_reference, behind_best
 from ddl_bench.results.stats.compare import (
@@ -20,19 +21,19 @@ from ddl_bench.results.stats.power import detectable
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 
-def compare_all(run: Path, groups: Sequence[Group]) -> list[Comparison]:
+def compare_all(runs: Collection | Path, groups: Sequence[Group]) -> list[Comparison]:
     """Make the comparisons of a data set that its track declares, judged as one family.
 
     They are its pairs, or all lines against its reference; by default each line against the best.
 
     Parameters
     ----------
-    run
-        The run folder.
+    runs
+        The run folder, or the collection of several.
     groups
         The lines of one data set.
     """
-    archive = Archive(run)
+    archive = Archive(runs)
     finished = [group for group in groups if group.ok]
     if len(finished) < 2:
         return []

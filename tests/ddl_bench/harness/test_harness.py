@@ -29,7 +29,8 @@ from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
 from ddl_bench.plan.expansion import Overrides, plan
-from ddl_bench.results.rows import Measured, Row, load, load_rows, read_row, write_row
+from ddl_bench.results.frame import load
+from ddl_bench.results.rows import Measured, Row, load_rows, read_row, write_row
 from ddl_bench.results.table import summary
 from tests.conftest import PLUGINS
 from tests.ddl_bench.harness.conftest import StartJob

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from ddl_bench.plan.cell import Cell, Machine
+from ddl_bench.results.frame import frame
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import Row, frame, load_rows
+from ddl_bench.results.rows import Row, load_rows
 from tests.conftest import make_cell, make_row, put
 
 

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from ddl_bench.files import DamagedFile
 from ddl_bench.plan.cell import Cell
+from ddl_bench.results.frame import frame
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import (
     Measured,
     Row,
     arrays,
     digest,
-    frame,
     load_rows,
     read_row,
     write_row,
