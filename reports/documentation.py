@@ -111,7 +111,11 @@ def draw_unrolling(folder: Path) -> None:
     xlabel = "layers, or iterations"
     ylabel = "squared error of the codes / their squared norm"
     errors = json.loads(UNROLLING.read_text(encoding="utf-8"))
-    draw_errors(errors, xlabel, ylabel, folder / "unrolling.svg")
+    caption = (
+        "Error of the codes by the number of layers, or of iterations, one training of LISTA for"
+        " each number (n = 1), so that there are no bars. Scales: both logarithmic."
+    )
+    draw_errors(errors, xlabel, ylabel, folder / "unrolling.svg", caption)
 
 
 def unrolled() -> str:

@@ -33,7 +33,7 @@ LAYERS = {
     ],
     "reports": [
         ["figures", "ledger", "paper", "scale", "speed", "statistics"],
-        ["page"],
+        ["page", "tables"],
         ["report", "documentation"],
         ["__init__"],
     ],

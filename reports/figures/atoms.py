@@ -1,37 +1,63 @@
-"""The atoms that each method has learned, as pictures."""
+"""The atoms that methods have learned, as pictures."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.outcomes import Outcomes
-from reports.figures.style import best_panels, new_figure, note_panels
+from ddl_bench.results.frame import stored_arrays, well_ended
+from reports.figures.lines import Lines
+from reports.figures.style import WIDTHS_INCHES, Width, in_style, new_figure, set_caption, short
 
 MOST_ATOMS = 100  # of a method
-N_COLUMNS = 5
-DPI = 100
+MOST_METHODS = 8  # the most accurate ones
+N_COLUMNS = {"single": 2, "double": 4}
+TITLE_INCHES = 0.35
 
 
-def draw_atoms(outcomes: Outcomes) -> Figure | None:
-    """Draw the first atoms of each method that has some, in grey or in colour, of one seed."""
-    shown = {}
-    for name, arrays in outcomes.first_arrays().items():
-        atoms = arrays.get("artefact_atoms")
-        if atoms is not None and atoms.shape[1] in (1, 3):
-            shown[name] = atoms
+@in_style
+def atoms(df: pd.DataFrame, width: Width = "double") -> Figure | None:
+    """Draw the first atoms of the most accurate methods that have some, of one seed each.
+
+    Parameters
+    ----------
+    df
+        Rows of `ddl_bench.load` on one data set; atoms are read from their run folders.
+    width
+        One column of a paper, or two.
+
+    Returns
+    -------
+    Figure or None
+        None where no method has atoms of images, in grey or in colour.
+    """
+    lines = Lines(df)
+    shown: dict[str, np.ndarray] = {}
+    ranked = [str(name) for name in lines.accuracies.index]
+    unranked = [name for name in lines.looks if name not in ranked]
+    first_rows = lines.finished.groupby("line", sort=False).head(1)
+    row_of = {str(row["line"]): row for row in well_ended(first_rows)}
+    for name in [*ranked, *unranked]:
+        drawn = stored_arrays(row_of[name], None).get("artefact_atoms")
+        if drawn is not None and drawn.shape[1] in (1, 3) and len(shown) < MOST_METHODS:
+            shown[name] = drawn
     if not shown:
         return None
-    n_methods = len(shown)
-    shown = best_panels(shown)
-    n_columns = min(max(len(shown), 2), N_COLUMNS)
-    n_rows = -(-len(shown) // N_COLUMNS)
-    figure = new_figure(3 * n_columns, 3.4 * n_rows, DPI)
-    for index, (name, atoms) in enumerate(shown.items(), 1):
-        side = int(np.ceil(min(len(atoms), MOST_ATOMS) ** 0.5))
-        title = f"{name}: {min(len(atoms), side * side)} of {len(atoms)} atoms"
-        axes = figure.add_subplot(n_rows, min(n_columns, len(shown)), index, title=title)
-        axes.imshow(mosaic(atoms, side), "gray", vmin=0, vmax=1, interpolation="none")
+    n_columns = min(N_COLUMNS[width], max(2, len(shown)))
+    n_rows = -(-len(shown) // n_columns)
+    side = WIDTHS_INCHES[width] / n_columns
+    figure = new_figure(width, n_rows * (side + TITLE_INCHES))
+    for index, (name, drawn) in enumerate(shown.items(), 1):
+        n_side = int(np.ceil(min(len(drawn), MOST_ATOMS) ** 0.5))
+        n_drawn = min(len(drawn), n_side * n_side)
+        title = f"{short(name)}\n{n_drawn} of {len(drawn)} atoms"
+        axes = figure.add_subplot(n_rows, n_columns, index, title=title)
+        axes.imshow(mosaic(drawn, n_side), "gray", vmin=0, vmax=1, interpolation="none")
         axes.set_axis_off()
-    note_panels(figure, n_methods)
+    set_caption(
+        figure,
+        f"The first atoms of one seed of each of the {len(shown)} most accurate methods that have"
+        " some (n = 1). Zero is grey; each atom is stretched by its own largest value.",
+    )
     return figure
 
 

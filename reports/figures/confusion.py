@@ -1,4 +1,6 @@
-"""Which classes each method takes for which."""
+"""Which classes a method takes for which."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,45 +10,137 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from seaborn.utils import axis_ticklabels_overlap, relative_luminance
 
-from reports.figures.outcomes import Outcomes
-from reports.figures.style import best_panels, new_figure, note_panels
+from ddl_bench.errors import UserError, nearest
+from ddl_bench.results.frame import stored_arrays, well_ended
+from ddl_bench.results.rows import SCORED
+from reports.figures.lines import Lines
+from reports.figures.style import WIDTHS_INCHES, Width, in_style, new_figure, set_caption, short
 
-N_COLUMNS = 3
 CLASSES = range(2, 13)  # more would not be legible
-DPI = 100
+MOST_SEEDS = 20  # of a method, whose answers are counted together
+MOST_MATRICES = 3  # side by side
 LEAST_SHARE = 0.5  # percent; less would be written as 0
 LIGHT = 0.408  # luminance of a square above which its text is dark, as in seaborn
 DARK_TEXT = ".15"
 LABEL_POINTS = 7
+TITLE_INCHES = 0.35
 
 
-def draw_confusion(outcomes: Outcomes) -> Figure | None:
-    """Draw, for one seed of each method, the share of each class (a row) taken for another."""
-    shown = {}
-    for name, arrays in outcomes.first_arrays().items():
-        if len(arrays.get("class_names", ())) in CLASSES:
-            shown[name] = arrays
-    if not shown:
+class Answers:
+    """The answers of a method, counted over its seeds.
+
+    Parameters
+    ----------
+    class_names
+        The names of the classes.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = list(class_names)
+        self.counts = np.zeros((len(self.class_names),) * 2)
+        self.n_seeds = 0
+
+    def add(self, stored: Mapping[str, np.ndarray]) -> None:
+        """Count the answers of one seed."""
+        np.add.at(self.counts, (stored["y_test"], stored["predictions"]), 1)
+        self.n_seeds += 1
+
+    def shares(self) -> pd.DataFrame:
+        """Return the share of each class (a row) that was predicted as each, in percent."""
+        totals = np.maximum(self.counts.sum(1, keepdims=True), 1)
+        return pd.DataFrame(100 * self.counts / totals, self.class_names, self.class_names)
+
+
+@in_style
+def confusion(
+    df: pd.DataFrame, width: Width = "double", lines: Sequence[str] = ()
+) -> Figure | None:
+    """Draw which share of each class is taken for another, of the best and the worst method.
+
+    Parameters
+    ----------
+    df
+        Rows of `ddl_bench.load` on one data set; predictions are read from their run folders.
+    width
+        One column of a paper, or two.
+    lines
+        Further lines of the table, or one that is to be drawn; at most MOST_MATRICES in all.
+
+    Returns
+    -------
+    Figure or None
+        None where no predictions were kept, or there are too many classes to be legible.
+
+    Raises
+    ------
+    UserError
+        For a line that the frame does not have.
+    """
+    shown = Lines(df)
+    names = [str(name) for name in shown.accuracies.index]
+    for name in lines:
+        if name not in names:
+            raise UserError(f"no line {name!r} in this frame: {nearest(name, names)}")
+    answers: dict[str, Answers] = {}
+    for chosen in (names, lines, names[::-1]):
+        candidates = chosen if chosen is lines else first_with_answers(shown, chosen)
+        for name in candidates:
+            known = answers_of(shown, name)
+            if known is not None and len(answers) < MOST_MATRICES:
+                answers.setdefault(name, known)
+    if not answers:
         return None
-    n_methods = len(shown)
-    shown = best_panels(shown)
-    n_columns = min(len(shown), N_COLUMNS)
-    n_rows = -(-len(shown) // N_COLUMNS)
-    figure = new_figure(4 * n_columns, 3.9 * n_rows, DPI)
-    for index, (name, arrays) in enumerate(shown.items(), 1):
-        axes = figure.add_subplot(n_rows, n_columns, index, title=name)
-        draw_matrix(axes, shares_of_classes(arrays))
-    note_panels(figure, n_methods)
+    n_columns = max(2, len(answers)) if width == "double" else 1
+    n_rows = 1 if width == "double" else len(answers)
+    side = WIDTHS_INCHES[width] / n_columns
+    figure = new_figure(side * min(n_columns, len(answers)), n_rows * (side + TITLE_INCHES))
+    for index, (name, known) in enumerate(answers.items(), 1):
+        accuracy = shown.accuracies["accuracy"][name]
+        title = f"{short(name)}: {accuracy:.2f} %"
+        axes = figure.add_subplot(n_rows, -(-len(answers) // n_rows), index, title=title)
+        draw_matrix(axes, known.shares())
+    set_caption(figure, caption(answers, shown.n_lines, lines))
     return figure
 
 
-def shares_of_classes(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return the share of each class (a row) that was predicted as each (a column), in percent."""
-    classes = [str(name) for name in arrays["class_names"]]
-    counts = np.zeros((len(classes), len(classes)))
-    np.add.at(counts, (arrays["y_test"], arrays["predictions"]), 1)
-    totals = np.maximum(counts.sum(1, keepdims=True), 1)
-    return pd.DataFrame(100 * counts / totals, classes, classes)
+def caption(answers: Mapping[str, Answers], n_lines: int, chosen: Sequence[str]) -> str:
+    """Say what the matrices show, and of how many seeds and images."""
+    counts = sorted({known.n_seeds for known in answers.values()})
+    seeds = " and ".join("1 seed" if n == 1 else f"{n} seeds together" for n in counts)
+    first = next(iter(answers.values()))
+    n_images = int(first.counts.sum() / first.n_seeds)
+    which = "" if n_lines == 1 else f" The most and the least accurate of {n_lines} methods"
+    if which and chosen:
+        which += ", and chosen ones"
+    return (
+        "Share of each true class (a row) that is predicted as each class (a column), in percent."
+        f" n = {seeds}, {n_images:,} test images.{which and which + '.'} Shares below"
+        f" {LEAST_SHARE} % have no number."
+    )
+
+
+def first_with_answers(lines: Lines, names: Sequence[str]) -> list[str]:
+    """Return the first of some lines whose predictions were kept, alone in a list."""
+    for name in names:
+        if answers_of(lines, name) is not None:
+            return [name]
+    return []
+
+
+def answers_of(lines: Lines, name: str) -> Answers | None:
+    """Count the answers of a line over its seeds; None where none are kept, or not legible."""
+    answers = None
+    rows = lines.rows[lines.rows["line"] == name].head(MOST_SEEDS)
+    for row in well_ended(rows):
+        stored = stored_arrays(row, (*SCORED, "class_names"))
+        class_names = [str(each) for each in stored.get("class_names", ())]
+        if len(class_names) not in CLASSES:
+            return answers
+        if answers is None:
+            answers = Answers(class_names)
+        if answers.class_names == class_names:
+            answers.add(stored)
+    return answers
 
 
 def draw_matrix(axes: Axes, shares: pd.DataFrame) -> None:

@@ -1,15 +1,188 @@
-"""Accuracy against a cost: one point for each method, with bars over its seeds."""
+"""Accuracy against a cost: a point for each method with its intervals."""
 
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.outcomes import Outcomes, Point
-from reports.figures.scatter import draw_points
+from reports.figures.captions import bars_text, machines_text, runs_text
+from reports.figures.lines import Lines, Span, at_least, pareto_front
+from reports.figures.looks import Look
+from reports.figures.names import write_names
+from reports.figures.ranking import capital
+from reports.figures.scales import Accuracy, scale_cost
+from reports.figures.style import INK, Width, in_style, lay_out, new_figure, set_caption, short
+
+MOST_TOGETHER = 12  # methods in one picture; more have a panel for each family
+N_COLUMNS = {"single": 1, "double": 3}
+PANEL_INCHES = 1.9
+HEIGHT_INCHES = {"single": 2.8, "double": 4.0}
+BAR_POINTS = 9  # places on a bar that no name may cover
+GREY = "#8c8c8c"
+TIMES = ("train_s", "test_s_per_image", "test_latency_s")
 
 
-def draw_cost(outcomes: Outcomes, *, column: str, label: str) -> Figure | None:
-    """Draw the test accuracy of each method against a measured column."""
-    points = []
-    for name, row, _ in outcomes.rows:
-        cost = getattr(row.measured, column)
-        points.append(Point(name, row.cell.seed, cost, row.measured.accuracy))
-    return draw_points(points, outcomes.looks, label, "test")
+@in_style
+def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> Figure | None:
+    """Draw the test accuracy of each method against a measured column.
+
+    More than MOST_TOGETHER methods have a panel for each family, before all others in grey; there
+    the Pareto front and the best of each family are named.
+
+    Parameters
+    ----------
+    df
+        Rows of `ddl_bench.load` on one data set.
+    column
+        Name of the column.
+    label
+        Name of the cost.
+    width
+        One column of a paper, or two.
+
+    Returns
+    -------
+    Figure or None
+        None where no row has the cost and an accuracy.
+    """
+    lines = Lines(df)
+    costs = lines.costs(column)
+    table = lines.accuracies.join(costs, how="inner")
+    if table.empty:
+        return None
+    front = pareto_front(table["x"], table["accuracy"])
+    is_time = column in TIMES
+    y_span = at_least(
+        Span(float(table["low"].min()), float(table["high"].max())), table["error"].tolist(), 100.0
+    )
+    y_scale = Accuracy(y_span, float(table["n_images"].max()))
+    x_span = cost_span(table)
+    if len(table) <= MOST_TOGETHER:
+        figure = new_figure(width, HEIGHT_INCHES[width])
+        axes = figure.add_subplot()
+        words = frame_axes(axes, x_span, y_scale, is_time=is_time)
+        axes.set(xlabel=label, ylabel="test accuracy (%)")
+        sns.despine(figure)
+        for name in table.index:
+            draw_mean(axes, table.loc[name], lines.looks[name])
+        lay_out(figure)
+        write_names(axes, places_of(table), covered(table), lines.looks, front)
+        names_text = "Bold: on the Pareto front."
+    else:
+        figure = new_figure(width, 1.0)
+        words = draw_families(figure, lines, table, front, x_span, y_scale, label, width)
+        names_text = (
+            "Panels: families, all others in grey. Named: the Pareto front in bold, and the best of"
+            " each family."
+        )
+    spread = "Horizontal bars: one standard deviation over seeds. "
+    if not (table["sd"] > 0).any():
+        spread = ""
+    machines = machines_text(lines.rows) if is_time else ""
+    set_caption(
+        figure,
+        f"{capital(runs_text(lines))}. {bars_text(lines)} {spread}{names_text} Scales:"
+        f" accuracy {y_scale.words}, {label} {words}. {machines}".strip(),
+    )
+    return figure
+
+
+def cost_span(table: pd.DataFrame) -> Span:
+    """Return what the axis of a cost shows: all bars, and at least four standard errors."""
+    low = float((table["x"] - table["sd"]).min())
+    if low <= 0:
+        low = float(table["x"].min())
+    errors = table["sd"] / np.sqrt(table["n"])
+    high = float((table["x"] + table["sd"]).max())
+    span = at_least(Span(low, high), errors.tolist())
+    return Span(low, span.high) if span.low <= 0 < low else span
+
+
+def frame_axes(axes: Axes, x_span: Span, y_scale: Accuracy, *, is_time: bool) -> str:
+    """Scale both axes; returns in words how the cost is scaled."""
+    y_scale.apply(axes, "y", 0.08)
+    return scale_cost(axes, x_span, is_time=is_time, padding=0.08)
+
+
+def draw_mean(axes: Axes, row: "pd.Series[float]", look: Look, size: float = 6) -> None:
+    """Draw a marker at cost and accuracy, with the interval of the accuracy."""
+    axes.errorbar(
+        row["x"],
+        row["accuracy"],
+        [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]],
+        row["sd"] or None,
+        fmt=look.marker,
+        c=look.colour,
+        ms=size,
+        mec=INK,
+        mew=0.5,
+        elinewidth=1,
+        capsize=1.5,
+    )
+
+
+def places_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the point of each line."""
+    points = table[["x", "accuracy"]].to_numpy(dtype=float)
+    return dict(zip(table.index, points, strict=True))
+
+
+def covered(table: pd.DataFrame) -> np.ndarray:
+    """Return places along the bars of all lines, shape (n, 2), which no name may cover."""
+    shares = np.linspace(0, 1, BAR_POINTS)[:, None]
+    x = table["x"].to_numpy(dtype=float)
+    y = table["accuracy"].to_numpy(dtype=float)
+    sd = table["sd"].to_numpy(dtype=float)
+    heights = table["low"].to_numpy() + shares * (table["high"] - table["low"]).to_numpy()
+    widths = x - sd + shares * 2 * sd
+    widths = np.where(widths > 0, widths, x)
+    upright = np.stack([np.broadcast_to(x, heights.shape), heights], axis=-1)
+    level = np.stack([widths, np.broadcast_to(y, widths.shape)], axis=-1)
+    return np.concatenate([upright, level]).reshape(-1, 2)
+
+
+def draw_families(
+    figure: Figure,
+    lines: Lines,
+    table: pd.DataFrame,
+    front: Sequence[str],
+    x_span: Span,
+    y_scale: Accuracy,
+    label: str,
+    width: Width,
+) -> str:
+    """Draw a panel for each family; returns in words how the cost is scaled."""
+    families = lines.families(list(table.index))
+    n_columns = min(N_COLUMNS[width], len(families))
+    n_rows = -(-len(families) // n_columns)
+    figure.set_size_inches(figure.get_figwidth(), PANEL_INCHES * n_rows + 0.4)
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.ravel())
+    words = ""
+    for axes in panels:
+        words = frame_axes(axes, x_span, y_scale, is_time="time" in label)
+    for family, axes in zip(families, panels, strict=False):
+        axes.set_title(short(family), loc="left")
+        axes.plot(table["x"], table["accuracy"], "o", c=GREY, ms=2.5, alpha=0.5, mew=0)
+        members = table[table["family"] == family]
+        for name in members.index:
+            draw_mean(axes, members.loc[name], lines.looks[name], size=5)
+    for axes in panels[len(families) :]:
+        axes.set_axis_off()
+    for axes in panels[max(0, len(families) - n_columns) : len(families)]:
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel(label, size=8)
+    figure.supylabel("test accuracy (%)", size=8)
+    sns.despine(figure)
+    lay_out(figure)
+    for family, axes in zip(families, panels, strict=False):
+        members = table[table["family"] == family]
+        named = [name for name in members.index if name in front or name == members.index[0]]
+        points = places_of(members.loc[named])
+        dots = table[["x", "accuracy"]].to_numpy(dtype=float)
+        occupied = np.vstack([covered(members), dots])
+        write_names(axes, points, occupied, lines.looks, front)
+    return words

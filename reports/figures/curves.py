@@ -1,64 +1,287 @@
-"""Accuracy while training: all methods in one figure, or in panels where they are many."""
+"""Accuracy while training: mean and band over the seeds of each method."""
 
-import ast
-from importlib.metadata import EntryPoint
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddl_bench import registry
-from ddl_bench.plan import sources
-from ddl_bench.plan.normal_form import is_about
-from ddl_bench.results.groups import Group
-from reports.figures.outcomes import Outcomes, Point
-from reports.figures.panels import draw_panels
-from reports.figures.scatter import draw_points
+from ddl_bench.results.frame import curve_parts
+from reports.figures.captions import machines_text
+from reports.figures.costs import GREY, MOST_TOGETHER, N_COLUMNS, PANEL_INCHES
+from reports.figures.lines import Lines, Span, at_least, pareto_front
+from reports.figures.looks import Look
+from reports.figures.names import write_names
+from reports.figures.ranking import capital
+from reports.figures.scales import Accuracy, scale_cost
+from reports.figures.style import INK, Width, in_style, lay_out, new_figure, set_caption, short
 
-MOST_LINES = 12  # that one pair of axes can show
-LABEL = "training time"
+Against = Literal["seconds", "passes", "images"]
+LABELS = {
+    "seconds": "training time",
+    "passes": "passes over the training images",
+    "images": "training images seen",
+}
+MOST_CURVES = 1_000  # of a data set; the curves of further seeds could not be told apart
+MOST_POINTS = 60  # of a mean
+N_MARKERS = 5  # along a curve
+HEIGHT_INCHES = {"single": 2.8, "double": 4.2}
+NAME_SHARE = 0.28  # of the width, in which names stand on the right
+LEAST_COST = 1e-6  # that has a place on a logarithmic axis
+EXTREME_SHARE = 0.02  # of the points, which may lie left of the axis
 
 
-def draw_curves(outcomes: Outcomes) -> Figure | None:
-    """Draw the accuracy of each method by seconds of training; of many seeds, the first ones."""
-    points: list[Point] = []
-    splits: set[str] = set()
-    for name, row, arrays in outcomes.rows:
-        seconds = arrays.get("curve_seconds", ())
-        accuracies = arrays.get("curve_accuracy", ())
-        for x, y in zip(seconds, accuracies, strict=True):
-            points.append(Point(name, row.cell.seed, x, y))
-        if len(seconds):
-            splits.add(str(arrays["curve_split"]))
-    split = " and ".join(sorted(splits))
-    figure: Figure | None
-    if len({point.method for point in points}) > MOST_LINES:
-        figure = draw_panels(points, families(outcomes.groups), LABEL, split)
+class Curve(NamedTuple):
+    """Hold the curve of a method: means, lowest and highest accuracy at each cost.
+
+    Parameters
+    ----------
+    x, mean, low, high
+        Shape (n_points,).
+    n_seeds
+        Seeds that it is of.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n_seeds: int
+
+
+@in_style
+def training_curves(
+    df: pd.DataFrame, width: Width = "double", against: Against = "seconds"
+) -> Figure | None:
+    """Draw the accuracy of each method while it trains: the mean of its seeds, and their range.
+
+    More than MOST_TOGETHER methods have a panel for each family, before all others in grey.
+
+    Parameters
+    ----------
+    df
+        Rows of `ddl_bench.load` on one data set; the curves are read from their run folders.
+    width
+        One column of a paper, or two.
+    against
+        Training time, passes, or training images seen.
+
+    Returns
+    -------
+    Figure or None
+        None where no row has a curve.
+    """
+    lines = Lines(df)
+    n_curves = max(1, MOST_CURVES // max(1, len(lines.looks)))
+    rows = lines.finished.groupby("line", sort=False).head(n_curves)
+    parts = [part for part in curve_parts(rows) if np.isfinite(part[against]).all()]
+    curves = curves_of(parts, against)
+    if not curves:
+        return None
+    split = " and ".join(sorted({str(part["split"]) for part in parts}))
+    n_images = images_of(lines.finished, split)
+    span = Span(
+        min(float(curve.low.min()) for curve in curves.values()),
+        max(float(curve.high.max()) for curve in curves.values()),
+    )
+    y_scale = Accuracy(at_least(span, [resolution(span, n_images)], 100.0), n_images)
+    x_span = span_of(curves)
+    if len(curves) <= MOST_TOGETHER:
+        figure = new_figure(width, HEIGHT_INCHES[width])
+        axes = figure.add_subplot()
+        words = frame_axes(axes, x_span, y_scale, against)
+        axes.set(xlabel=LABELS[against], ylabel=f"{split} accuracy (%)")
+        sns.despine(figure)
+        for name, curve in curves.items():
+            draw_curve(axes, curve, lines.looks[name], x_span)
+        name_curves(figure, axes, curves, list(curves), lines, x_span)
+        names_text = ""
     else:
-        figure = draw_points(points, outcomes.looks, LABEL, split)
-    n_seeds = max(len(group.ok) for group in outcomes.groups)
-    if figure is not None and n_seeds > outcomes.n_curves:
-        figure.supxlabel(f"the first {outcomes.n_curves} of {n_seeds:,} seeds")
+        figure = new_figure(width, 1.0)
+        words = draw_families(figure, lines, curves, x_span, y_scale, against, width)
+        figure.supylabel(f"{split} accuracy (%)", size=8)
+        names_text = (
+            " Panels: families, all others in grey. Named: the best of each family, and methods"
+            " that no other beats in both accuracy and cost."
+        )
+    machines = machines_text(lines.finished) if against == "seconds" else ""
+    set_caption(
+        figure,
+        f"{capital(seeds_text(curves, lines))}.{names_text} Images: {split}"
+        f" ({n_images:,.0f}). Scales: accuracy {y_scale.words}, {LABELS[against]} {words}."
+        f" {machines}".strip(),
+    )
     return figure
 
 
-def families(groups: list[Group]) -> dict[str, str]:
-    """Return the family of each line; methods of plugins are "other" unless they are installed."""
-    known = registry.entries(registry.METHODS)
-    used = {group.cell.method for group in groups}
-    family_of = {name: written_family(known[name]) for name in used if name in known}
-    return {group.name: family_of.get(group.cell.method) or "other" for group in groups}
+def curves_of(parts: Iterable[Mapping[str, np.ndarray]], against: Against) -> dict[str, Curve]:
+    """Return the curve of each line over its seeds."""
+    seeds: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for part in parts:
+        points = (np.asarray(part[against], float), np.asarray(part["accuracy"], float))
+        seeds.setdefault(str(part["line"]), []).append(points)
+    return {name: over_seeds(curves) for name, curves in seeds.items()}
 
 
-def written_family(entry: EntryPoint) -> str:
-    """Read the family of an installed method in its source; empty where that does not say it.
+def over_seeds(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
+    """Compute mean and range over the curves of seeds, each an array of costs and accuracies.
 
-    To import the method would take seconds and half a gigabyte.
+    Curves of equally many points are paired point by point. Others are read at common costs, where
+    each has the last accuracy that it had by then.
     """
-    path = sources.locate(entry.module)
-    definitions = sources.read(path).definitions if path else {}
-    for definition in definitions.get(entry.attr, []):
-        for statement in filter(is_about, getattr(definition, "body", [])):
-            for node in ast.walk(statement):
-                match node:
-                    case ast.keyword(arg="family", value=ast.Constant(value=family)):
-                        return str(family)
-    return ""
+    lengths = {len(x) for x, _ in curves}
+    if len(lengths) == 1:
+        x = np.mean([x for x, _ in curves], axis=0)
+        values = np.array([y for _, y in curves])
+    else:
+        first = max(x[0] for x, _ in curves)
+        ends = np.unique([point for x, _ in curves for point in x if point >= first])
+        x = ends[np.linspace(0, len(ends) - 1, min(MOST_POINTS, len(ends))).astype(int)]
+        values = np.array([y[np.searchsorted(costs, x, side="right") - 1] for costs, y in curves])
+    if len(x) > MOST_POINTS:
+        chosen = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
+        x = x[chosen]
+        values = values[:, chosen]
+    return Curve(x, values.mean(0), values.min(0), values.max(0), len(values))
+
+
+def images_of(rows: pd.DataFrame, split: str) -> float:
+    """Return how many images the curves are scored on."""
+    column = "n_val" if split == "validation" else "n_test"
+    values = rows[column].dropna().astype(float)
+    return float(values.max()) if len(values) else 0.0
+
+
+def resolution(span: Span, n_images: float) -> float:
+    """Return the standard error of the middle accuracy over its images."""
+    if not n_images:
+        return 0.0
+    middle = (span.low + span.high) / 2
+    return float((middle * (100 - middle) / n_images) ** 0.5)
+
+
+def span_of(curves: Mapping[str, Curve]) -> Span:
+    """Return what the axis of costs shows; a few points far below all others are left out."""
+    costs = np.concatenate([curve.x for curve in curves.values()])
+    high = float(costs.max())
+    least = max(float(np.quantile(costs, EXTREME_SHARE)), LEAST_COST)
+    return Span(min(least, high), max(high, LEAST_COST))
+
+
+def frame_axes(axes: Axes, x_span: Span, y_scale: Accuracy, against: Against) -> str:
+    """Scale both axes, with room for names on the right; returns how costs are scaled."""
+    y_scale.apply(axes, "y")
+    words = scale_cost(axes, x_span, is_time=against == "seconds")
+    low, high = axes.get_xlim()
+    if words == "logarithmic":
+        axes.set_xlim(low, high * (high / low) ** NAME_SHARE)
+    else:
+        axes.set_xlim(low, high + NAME_SHARE * (high - low))
+    return words
+
+
+def draw_curve(axes: Axes, curve: Curve, look: Look, x_span: Span) -> None:
+    """Draw mean and range of a curve, and a marker at its end."""
+    x = curve.x.clip(x_span.low)
+    every = max(1, len(x) // N_MARKERS)
+    axes.plot(
+        x, curve.mean, look.marker, ls=look.dash, c=look.colour, lw=1.2, ms=3, markevery=every
+    )
+    if curve.n_seeds > 1:
+        axes.fill_between(x, curve.low, curve.high, color=look.colour, alpha=0.15, lw=0)
+    axes.plot(x[-1], curve.mean[-1], look.marker, c=look.colour, ms=5, mec=INK, mew=0.5)
+
+
+def name_curves(
+    figure: Figure,
+    axes: Axes,
+    curves: Mapping[str, Curve],
+    names: Sequence[str],
+    lines: Lines,
+    x_span: Span,
+) -> None:
+    """Write names at the ends of curves."""
+    ends = {}
+    for name in names:
+        curve = curves[name]
+        ends[name] = np.array([max(curve.x[-1], x_span.low), curve.mean[-1]])
+    points = []
+    for curve in curves.values():
+        points.append(np.column_stack([curve.x.clip(x_span.low), curve.mean]))
+    lay_out(figure)
+    write_names(axes, ends, dense(axes, points), lines.looks)
+
+
+def dense(axes: Axes, curves: Sequence[np.ndarray], n_points: int = 8) -> np.ndarray:
+    """Return points along curves (n, 2) so close that no name fits between two of them."""
+    parts = []
+    inverse = axes.transData.inverted()
+    shares = np.linspace(0, 1, n_points, endpoint=False)[:, None, None]
+    for curve in curves:
+        pixels = axes.transData.transform(curve)
+        between = pixels[:-1] + shares * (pixels[1:] - pixels[:-1])
+        parts.append(np.concatenate([between.reshape(-1, 2), pixels[-1:]]))
+    return np.asarray(inverse.transform(np.concatenate(parts)))
+
+
+def draw_families(
+    figure: Figure,
+    lines: Lines,
+    curves: Mapping[str, Curve],
+    x_span: Span,
+    y_scale: Accuracy,
+    against: Against,
+    width: Width,
+) -> str:
+    """Draw a panel for the curves of each family; returns how costs are scaled."""
+    families = lines.families(list(curves))
+    n_columns = min(N_COLUMNS[width], len(families))
+    n_rows = -(-len(families) // n_columns)
+    figure.set_size_inches(figure.get_figwidth(), PANEL_INCHES * n_rows + 0.4)
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.ravel())
+    words = ""
+    for axes in panels:
+        words = frame_axes(axes, x_span, y_scale, against)
+    ends = pd.Series({name: curve.mean[-1] for name, curve in curves.items()})
+    costs = pd.Series({name: curve.x[-1] for name, curve in curves.items()})
+    front = pareto_front(costs, ends)
+    for family, axes in zip(families, panels, strict=False):
+        axes.set_title(short(family), loc="left")
+        members = [name for name in curves if lines.family[name] == family]
+        for name, curve in curves.items():
+            if name not in members:
+                axes.plot(curve.x.clip(x_span.low), curve.mean, c=GREY, lw=0.5, alpha=0.4)
+        for name in members:
+            draw_curve(axes, curves[name], lines.looks[name], x_span)
+    for axes in panels[len(families) :]:
+        axes.set_axis_off()
+    for axes in panels[max(0, len(families) - n_columns) : len(families)]:
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel(LABELS[against], size=8)
+    sns.despine(figure)
+    lay_out(figure)
+    for family, axes in zip(families, panels, strict=False):
+        members = [name for name in curves if lines.family[name] == family]
+        best = max(members, key=lambda name: float(ends[name]))
+        named = [name for name in members if name in front or name == best]
+        shown = {name: curves[name] for name in members}
+        name_curves(figure, axes, shown, named, lines, x_span)
+    return words
+
+
+def seeds_text(curves: Mapping[str, Curve], lines: Lines) -> str:
+    """Say what lines and bands are, and of how many seeds."""
+    counts = sorted({curve.n_seeds for curve in curves.values()})
+    methods = "1 method" if len(curves) == 1 else f"{len(curves)} methods"
+    if counts == [1]:
+        return f"{methods}, one training each (n = 1 seed), so that there is no band"
+    span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    text = f"{methods}; lines: means over n = {span} seeds, bands: from the lowest to the highest"
+    n_seeds = int(lines.finished.groupby("line").size().max())
+    if n_seeds > counts[-1]:
+        text += f" of the first {counts[-1]:,} of {n_seeds:,} seeds"
+    return text

@@ -1,19 +1,24 @@
 """Errors by number of steps, for the pages of the documentation."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from reports.figures.style import INK, looks, new_figure, save, styled
+from reports.figures.looks import DASHES, MARKERS
+from reports.figures.style import INK, NAME_POINTS, in_style, new_figure, save, set_caption
+
+COLOURS = ("#0173b2", "#d55e00", "#029e73", "#b04fa0", "#7a7a7a", "#c77f00")
 
 
 def draw_errors(
-    curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, path: Path
+    curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, path: Path, caption: str
 ) -> None:
-    """Draw relative errors by number of steps, and save them as SVG with a PNG file beside it.
+    """Draw relative errors by number of steps, and save them as SVG, PNG and PDF.
 
     Parameters
     ----------
@@ -23,26 +28,34 @@ def draw_errors(
         What the axes show.
     path
         Of the SVG file.
+    caption
+        What the curves are, and of how many trainings.
     """
+    figure = errors_figure(curves, xlabel, ylabel)
+    set_caption(figure, caption)
+    save(figure, path)
+
+
+@in_style
+def errors_figure(curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -> Figure:
+    """Draw relative errors by number of steps on logarithmic axes."""
     wide = pd.DataFrame(curves).rename_axis("x").reset_index()
     data = wide.melt("x", var_name="method", value_name="y").dropna()
     data["x"] = data["x"].astype(int)
-    methods = data.groupby("method")
-    look_of = looks(str(name) for name, _ in methods)
-    with styled(path.stem):
-        figure = new_figure()
-        axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
-        for name, line in methods:
-            look = look_of[str(name)]
-            axes.plot(
-                line["x"], line["y"], look.marker, ls="-", c=look.colour, ms=6, mec=INK, mew=0.6
-            )
-            end = (line["x"].iloc[-1], line["y"].iloc[-1])
-            axes.annotate(str(name), end, (6, 0), textcoords="offset points", va="center")
-        axes.xaxis.set_major_locator(FixedLocator(sorted(data["x"].unique())))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter("{x:.0e}")
-        axes.margins(x=0.12)
-        sns.despine(figure)
-        save(figure, path)
+    figure = new_figure("double", 3.6)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
+    looks = zip(curves, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
+    for name, colour, marker, dash in looks:
+        line = data[data["method"] == name].sort_values("x")
+        axes.plot(line["x"], line["y"], marker, ls=dash, c=colour, ms=5, mec=INK, mew=0.5)
+        end = (line["x"].iloc[-1], line["y"].iloc[-1])
+        axes.annotate(
+            str(name), end, (6, 0), textcoords="offset points", va="center", size=NAME_POINTS
+        )
+    axes.xaxis.set_major_locator(FixedLocator(sorted(data["x"].unique())))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:.0e}")
+    axes.margins(x=0.12)
+    sns.despine(figure)
+    return figure

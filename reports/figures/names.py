@@ -1,24 +1,29 @@
 """Where the names of points stand in a figure."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+from matplotlib.transforms import offset_copy
 
-from reports.figures.style import INK
+from reports.figures.looks import Look
+from reports.figures.style import INK, NAME_POINTS, short
 
 ANGLES = np.pi * np.array(
     [0, 1, 0.5, 1.5, 0.25, 1.75, 0.75, 1.25, 0.12, 1.88, 0.88, 1.12, 0.38, 0.62, 1.38, 1.62]
 )
 """Directions from a point to its name, the best ones first."""
-RADII_PIXELS = range(9, 200, 5)
-NEAR_PIXELS = 6  # between a line and a point that it does not lead to
-MARGIN_PIXELS = 5  # between a name and data
+RADII_PIXELS = range(8, 44, 4)  # where a thin line leads to the name
+FAR_PIXELS = range(44, 480, 8)  # where the marker stands beside the name instead of a line
+NEAR_PIXELS = 5  # between a line and a point that it does not lead to
+MARGIN_PIXELS = 3  # between a name and data
 MOST_EXACT = 2_000  # covered places; more are taken once a pixel
-LONG_PIXELS = 15  # a name farther from its point has a line to it
+KEY_PIXELS = 9  # that a marker beside a name takes
+POINTS_PER_INCH = 72
+LONG_PIXELS = 13  # a name farther from its point has a line to it
 
 
 class Place(NamedTuple):
@@ -40,11 +45,18 @@ class Place(NamedTuple):
     radius: int
 
 
-def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -> None:
+def write_names(
+    axes: Axes,
+    means: Mapping[str, np.ndarray],
+    covered: np.ndarray,
+    looks: Mapping[str, Look],
+    bold: Container[str] = (),
+) -> None:
     """Write each name near its point, where neither name nor line covers data or another name.
 
     Of these places take the nearest one whose line keeps away from other points and lines, so that
-    it does not seem to lead to them; or else the nearest.
+    it does not seem to lead to them; or else the nearest. A name that has no place near its point
+    stands farther away, without a line across the picture: its marker stands beside it.
 
     Parameters
     ----------
@@ -54,6 +66,10 @@ def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -
         Point by name, in the coordinates of the data.
     covered
         Places that no name may cover, shape (n, 2).
+    looks
+        Look by name.
+    bold
+        Names that are written in bold.
     """
     to_pixels = axes.transData.transform
     blocked = to_pixels(covered)
@@ -62,20 +78,81 @@ def write_names(axes: Axes, means: dict[str, np.ndarray], covered: np.ndarray) -
     spots = to_pixels(np.array(list(means.values())))
     written: list[Place] = []
     for name, mean in means.items():
-        arrow = {"arrowstyle": "-", "lw": 0.5, "color": INK}
         text = axes.annotate(
-            name, tuple(mean), (0, 0), textcoords="offset points", arrowprops=arrow, in_layout=False
+            short(name),
+            tuple(mean),
+            (0, 0),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": INK},
+            in_layout=False,
+            size=NAME_POINTS,
+            weight="bold" if name in bold else "normal",
         )
         size = np.array(Text.get_window_extent(text).size)
         home = to_pixels(mean)
         others = spots[np.hypot(*(spots - home).T) > NEAR_PIXELS]
         place = best_place(axes, places(home, size), blocked, written, others)
-        text.set_position(tuple(place.low - home))
+        is_near = place is not None
+        if place is None:
+            keyed = size + np.array([KEY_PIXELS, 0])
+            place = far_place(axes, far_places(home, keyed), blocked, written)
+            write_key(axes, mean, place.low - home, size[1], looks[name])
+        shift = 0 if is_near else KEY_PIXELS
+        text.set_position(tuple(place.low - home + np.array([shift, 0])))
         if text.arrow_patch is not None:
-            text.arrow_patch.set_visible(place.radius > LONG_PIXELS)
+            text.arrow_patch.set_visible(is_near and place.radius > LONG_PIXELS)
         written.append(place)
         blocked = np.vstack([blocked, place.line])
         spots = np.vstack([spots, place.line])
+
+
+def write_key(axes: Axes, mean: np.ndarray, offset: np.ndarray, height: float, look: Look) -> None:
+    """Draw the marker of a look at an offset in points from a point, before its name."""
+    x, y = (offset + np.array([KEY_PIXELS / 2, height / 2])) / POINTS_PER_INCH
+    moved = offset_copy(axes.transData, axes.get_figure(root=True), x, y, units="inches")
+    axes.plot(
+        *mean,
+        look.marker,
+        c=look.colour,
+        ms=4,
+        mec=INK,
+        mew=0.5,
+        transform=moved,
+        clip_on=False,
+        scalex=False,
+        scaley=False,
+    )
+
+
+def far_places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
+    """Yield places for a name that no line leads to, the nearest ones first."""
+    for radius, angle in product(FAR_PIXELS, ANGLES):
+        way = np.array([np.cos(angle), np.sin(angle)])
+        low = home + radius * way + (way - 1) / 2 * size
+        yield Place(low, low + size, (low + size / 2)[None], radius)
+
+
+def far_place(
+    axes: Axes, candidates: Iterator[Place], blocked: np.ndarray, written: list[Place]
+) -> Place:
+    """Return the first free place; where none is, the first that is inside the axes."""
+    inside = None
+    frame = np.array(axes.bbox.extents)
+    lows, highs = corners(written)
+    for place in candidates:
+        if is_free(place, frame, blocked, lows, highs):
+            return place
+        is_inside = (place.low > frame[:2]).all() and (place.high < frame[2:]).all()
+        if inside is None and is_inside:
+            inside = place
+    return inside or place
+
+
+def corners(written: list[Place]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and the upper corners of written names, shape (n_names, 2) each."""
+    lows = np.array([other.low for other in written]).reshape(-1, 2)
+    highs = np.array([other.high for other in written]).reshape(-1, 2)
+    return lows, highs
 
 
 def places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
@@ -93,15 +170,11 @@ def best_place(
     blocked: np.ndarray,
     written: list[Place],
     others: np.ndarray,
-) -> Place:
-    """Return the first free place whose line keeps away from `others`, or the first free one.
-
-    Where none is free, return the last.
-    """
+) -> Place | None:
+    """Return the first free place whose line keeps away from `others`, or the first free one."""
     nearest = None
     frame = np.array(axes.bbox.extents)
-    lows = np.array([other.low for other in written]).reshape(-1, 2)
-    highs = np.array([other.high for other in written]).reshape(-1, 2)
+    lows, highs = corners(written)
     for place in candidates:
         if not is_free(place, frame, blocked, lows, highs):
             continue
@@ -109,7 +182,7 @@ def best_place(
         if (distances > NEAR_PIXELS).all():
             return place
         nearest = nearest or place
-    return nearest or place
+    return nearest
 
 
 def is_free(

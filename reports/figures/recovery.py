@@ -1,40 +1,86 @@
 """Planted atoms that each method finds."""
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ddl_bench.results.groups import Group
-from reports.figures.style import COLOURS, MARKERS, new_figure
+from reports.figures.lines import Span, at_least
+from reports.figures.looks import Named, looks
+from reports.figures.style import INK, Width, in_style, new_figure, set_caption, short
+
+HEIGHT_INCHES = {"single": 2.8, "double": 3.2}
+DODGE = 0.7  # of the way from a data set to the next, over which its methods stand
+PADDING = 0.04  # of the axis
+N_COLUMNS = {"single": 3, "double": 6}  # of the legend
 
 
-def draw_recovery(groups: list[Group]) -> Figure | None:
-    """Draw the share of planted atoms that each method finds on each data set of planted atoms."""
-    shares = [
-        (group.dataset, group.name, row.measured.recovered) for group in groups for row in group.ok
-    ]
-    data = pd.DataFrame(shares, columns=["data set", "method", "recovered"]).dropna()
-    if data.empty:
+@in_style
+def recovery(df: pd.DataFrame, width: Width = "double") -> Figure | None:
+    """Draw the share of planted atoms that each method finds on each data set of planted atoms.
+
+    Parameters
+    ----------
+    df
+        Rows of `ddl_bench.load`, on one data set or on several.
+    width
+        One column of a paper, or two.
+
+    Returns
+    -------
+    Figure or None
+        None where no row has such a share.
+    """
+    rows = df[(df["status"] == "ok") & df["recovered"].notna()]
+    if rows.empty:
         return None
-    figure = new_figure()
+    named = rows[["line", "method", "family"]].astype(str).drop_duplicates()
+    look_of = looks(Named(*values) for values in named.itertuples(index=False))
+    datasets = list(dict.fromkeys(rows["dataset"].astype(str)))
+    means = rows.groupby("line", sort=False)["recovered"].mean().sort_values(ascending=False)
+    grouped = rows.groupby(["line", "dataset"], sort=False)["recovered"]
+    table = pd.DataFrame({"mean": grouped.mean(), "sd": grouped.std(), "n": grouped.size()})
+    table = table.astype(float)
+    figure = new_figure(width, HEIGHT_INCHES[width])
     axes = figure.add_subplot()
-    n_methods = data["method"].nunique()
-    sns.pointplot(
-        data,
-        x="data set",
-        y="recovered",
-        hue="method",
-        errorbar="sd",
-        dodge=0.5,
-        linestyle="none",
-        palette=COLOURS[:n_methods],
-        markers=list(MARKERS[:n_methods]),
-        err_kws={"lw": 1},
-        ax=axes,
+    shifts = np.linspace(-DODGE / 2, DODGE / 2, len(means)) if len(means) > 1 else [0.0]
+    for shift, name in zip(shifts, means.index, strict=True):
+        look = look_of[str(name)]
+        part = table.loc[name]
+        x = [datasets.index(str(dataset)) + shift for dataset in part.index]
+        sd = part["sd"].fillna(0.0)
+        up = np.minimum(sd, 100 - part["mean"])
+        axes.errorbar(
+            x, part["mean"], [sd, up], fmt=look.marker, c=look.colour, ms=5, mec=INK, mew=0.5,
+            elinewidth=1, label=short(str(name)),
+        )  # fmt: skip
+    sd = table["sd"].fillna(0.0)
+    span = Span(float((table["mean"] - sd).min()), float((table["mean"] + sd).max().clip(max=100)))
+    low, high = at_least(span, (table["sd"] / table["n"] ** 0.5).tolist(), 100.0)
+    gap = PADDING * (high - low or 1.0)
+    axes.set(ylabel="recovered atoms (%)", ylim=(max(low, 0) - gap, high + gap))
+    axes.set_xticks(range(len(datasets)), [short(name) for name in datasets])
+    axes.grid(axis="x", visible=False)
+    for place in range(1, len(datasets)):
+        axes.axvline(place - 0.5, c="#888888", lw=0.4)
+    axes.set_xlim(-0.5, len(datasets) - 0.5)
+    if width == "single":
+        axes.tick_params(axis="x", rotation=30)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=N_COLUMNS[width],
+        frameon=False,
+        handlelength=1,
+        borderaxespad=0.2,
     )
-    lowest = max(0, data["recovered"].min() - 10)
-    axes.set(xlabel="", ylabel="recovered atoms (%)", ylim=(lowest, 101))
-    axes.tick_params(axis="x", rotation=20)
     sns.despine(figure)
-    figure.suptitle("recovery of planted atoms", size=11)
+    counts = sorted({int(n) for n in table["n"]})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    set_caption(
+        figure,
+        f"Share of the planted atoms that were found (inner product of 0.99 or more). Means over"
+        f" n = {seeds} seeds; bars: one standard deviation over seeds, as in the table. Scale:"
+        " linear.",
+    )
     return figure

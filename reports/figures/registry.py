@@ -1,47 +1,55 @@
-"""The figures of a report. To add one, write a function and give it a line here."""
+"""The figures of a report, by title. To add one, write a function and give it a line here."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from ddl_bench.results.groups import Group
-from reports.figures.atoms import draw_atoms
-from reports.figures.confusion import draw_confusion
-from reports.figures.costs import draw_cost
-from reports.figures.curves import draw_curves
-from reports.figures.outcomes import Outcomes, read_outcomes
-from reports.figures.recovery import draw_recovery
-from reports.figures.style import save, styled
+from reports.figures.atoms import atoms
+from reports.figures.confusion import confusion
+from reports.figures.costs import cost
+from reports.figures.curves import training_curves
+from reports.figures.ranking import ranking
+from reports.figures.recovery import recovery
+from reports.figures.style import Width, save
 
-OF_DATA_SET: dict[str, Callable[[Outcomes], Figure | None]] = {
-    "accuracy against parameters": partial(draw_cost, column="n_params", label="parameters"),
-    "accuracy against training time": partial(draw_cost, column="train_s", label="training time"),
-    "accuracy against test time per image": partial(
-        draw_cost, column="test_s_per_image", label="test time per image"
+
+class FigureFunction(Protocol):
+    """A function that draws rows; it returns None where it has nothing to show."""
+
+    def __call__(self, df: pd.DataFrame, *, width: Width = "double") -> Figure | None:
+        """Draw the rows of `ddl_bench.load` on one data set, as wide as one or two columns."""
+
+
+FIGURES: dict[str, FigureFunction] = {
+    "accuracy, ranked": ranking,
+    "accuracy against parameters": partial(cost, column="n_params", label="parameters"),
+    "accuracy against operations": partial(
+        cost, column="flops_per_image", label="operations per image"
     ),
-    "accuracy while training": draw_curves,
-    "confusion": draw_confusion,
-    "learned atoms": draw_atoms,
+    "accuracy against training time": partial(cost, column="train_s", label="training time"),
+    "accuracy against test time per image": partial(
+        cost, column="test_s_per_image", label="test time per image"
+    ),
+    "accuracy while training": training_curves,
+    "confusion": confusion,
+    "learned atoms": atoms,
+    "recovery": recovery,
 }
-"""By title, in the order of the page; a function returns None where it has nothing to show."""
+"""By title, in the order of the page. Each takes the rows of one data set, or a part of them."""
 
-OF_RUN: dict[str, Callable[[list[Group]], Figure | None]] = {"recovery": draw_recovery}
-"""Figures of all data sets of a run together, by the name of their file."""
-
-TITLE_POINTS = 11
+OF_RUN = ("recovery",)  # figures that show all data sets of a run together
 
 
-def draw_data_set(run: Path, groups: list[Group], folder: Path, prefix: str) -> dict[str, Path]:
-    """Draw what the lines of a table on one data set allow.
+def draw_data_set(df: pd.DataFrame, folder: Path, prefix: str) -> dict[str, Path]:
+    """Draw what the rows on one data set allow.
 
     Parameters
     ----------
-    run
-        The run folder.
-    groups
-        The lines of the table on one data set.
+    df
+        Rows of `ddl_bench.load` on one data set.
     folder
         Where the files go; it is made where it is missing.
     prefix
@@ -50,25 +58,24 @@ def draw_data_set(run: Path, groups: list[Group], folder: Path, prefix: str) -> 
     Returns
     -------
     dict
-        The SVG files by title, each with a PNG file beside it.
+        The SVG files by title, each with a PNG and a PDF file beside it.
     """
-    outcomes = read_outcomes(run, groups)
+    dataset = str(df["dataset"].iloc[0])
     paths = {}
-    with styled(prefix):
-        for title, draw in OF_DATA_SET.items():
-            figure = draw(outcomes)
-            if figure is not None:
-                figure.suptitle(f"{outcomes.dataset}: {title}", size=TITLE_POINTS)
-                paths[title] = save(figure, folder / f"{prefix}-{title.replace(' ', '-')}.svg")
+    for title, draw in FIGURES.items():
+        figure = None if title in OF_RUN else draw(df)
+        if figure is not None:
+            stem = f"{prefix}-{title.replace(',', '').replace(' ', '-')}"
+            paths[title] = save(figure, folder / f"{stem}.svg", f"{dataset}: {title}")
     return paths
 
 
-def draw_run(groups: list[Group], folder: Path) -> dict[str, Path]:
-    """Draw what all lines of a run's table allow together; return the SVG files by name."""
+def draw_run(df: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    """Draw what all rows of a run allow together; return the SVG files by title."""
     paths = {}
-    for name, draw in OF_RUN.items():
-        with styled(name):
-            figure = draw(groups)
-            if figure is not None:
-                paths[name] = save(figure, folder / f"{name}.svg")
+    for title in OF_RUN:
+        figure = FIGURES[title](df)
+        if figure is not None:
+            name = title.replace(" ", "-")
+            paths[title] = save(figure, folder / f"{name}.svg", f"{title} of planted atoms")
     return paths

@@ -1,98 +1,205 @@
-"""What all figures share: colours, markers, the canvas, and how a figure is saved."""
+"""What all figures share: sizes, fonts, the canvas, and how a figure is saved."""
 
-from collections.abc import Iterable, Iterator
+import re
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import cycle
+from functools import cache, wraps
+from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from textwrap import fill
+from typing import Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.transforms import Bbox
 
 from ddl_bench.files import explained
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Width = Literal["single", "double"]
 
 INK = "#1b1f24"  # the page puts its own text colour in its place, which follows light and dark
 PAPER = "#ffffff"  # so that the ink is legible on a dark page; the report's page has no need of it
 FAINT = "#8888884d"
-YELLOW = "#ece133"
-SIZE_INCHES = (7, 4.4)
+WIDTHS_INCHES = {"single": 3.5, "double": 7.2}  # a column of a paper, and a page with two of them
 SCREEN_DPI = 72  # at this resolution a pixel is a point
 PRINT_DPI = 200
-MOST_PANELS = 40  # of one method each; a figure of a hundred takes a gigabyte
-
-COLOURS = [
-    colour
-    for colour in sns.color_palette("colorblind").as_hex()
-    if colour != YELLOW  # it fades on white
-]
-MARKERS = "oDs^vPXp<>"  # ten beside nine colours: no pair comes twice in 90 lines
+NAME_POINTS = 7  # size of the names of points
+CAPTION_POINTS = 7
+CAPTION_LETTERS_PER_INCH = 19.5
+MARGIN_INCHES = 0.06
+LONGEST_NAME = 44  # letters
 
 STYLE = {
     "axes.facecolor": "none",
+    "axes.linewidth": 0.6,
     "grid.color": FAINT,
+    "grid.linewidth": 0.6,
     "text.parse_math": False,
-    "font.size": 9,
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
 }
+# Fonts for scripts that DejaVu lacks, taken where they are installed.
+FURTHER_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "WenQuanYi Zen Hei",
+    "IPAGothic",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+NO_PDF_METADATA = dict.fromkeys(("Creator", "Producer", "CreationDate"))
 
 
-class Look(NamedTuple):
-    """Hold how the points and lines of a method look; each look is unlike the others in shape."""
-
-    colour: str
-    marker: str
-
-
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Give each name a look of its own, in the order of the names."""
-    return {
-        name: Look(colour, marker)
-        for name, colour, marker in zip(names, cycle(COLOURS), cycle(MARKERS), strict=False)
-    }
-
-
-def best_panels(shown: dict[str, Any]) -> dict[str, Any]:
-    """Keep what is shown of the most accurate methods, which come last, where they are many."""
-    return dict(list(shown.items())[-MOST_PANELS:])
-
-
-def note_panels(figure: Figure, n_methods: int) -> None:
-    """Say below a figure that it has no panel for some methods."""
-    if n_methods > MOST_PANELS:
-        figure.supxlabel(f"the {MOST_PANELS} most accurate of {n_methods} methods")
+@cache
+def fonts() -> list[str]:
+    """Return the fonts of figures: DejaVu Sans, and what is installed for other scripts."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in FURTHER_FONTS if name in installed)]
 
 
 @contextmanager
-def styled(salt: str) -> Iterator[None]:
-    """Draw and save in the style of this module; equal data and `salt` give equal SVG files."""
-    with mpl.rc_context(sns.axes_style("whitegrid") | STYLE | {"svg.hashsalt": salt}):
+def styled(salt: str = "") -> Iterator[None]:
+    """Draw and save in the style of this module; equal data and `salt` give equal SVG files.
+
+    A letter that no font has is drawn as a box, without a warning.
+    """
+    settings = sns.axes_style("whitegrid") | {"font.sans-serif": fonts()} | STYLE
+    with mpl.rc_context(settings | {"svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", r"Matplotlib currently does not support", UserWarning)
         yield
 
 
-def new_figure(
-    width: float = SIZE_INCHES[0], height: float = SIZE_INCHES[1], dpi: float = SCREEN_DPI
-) -> Figure:
-    """Make an empty figure, `width` x `height` inches, with a canvas that keeps its renderer.
+def in_style(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a function draw in the style of this module."""
+
+    @wraps(draw)
+    def drawn(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with styled():
+            return draw(*arguments, **options)
+
+    return drawn
+
+
+def new_figure(width: Width | float = "double", height: float = 4.0) -> Figure:
+    """Make an empty figure for a paper, with a canvas that keeps its renderer.
 
     Without such a canvas each text that is measured makes a renderer of the size of the figure:
     14 GB for 33 matrices of confusion.
+
+    Parameters
+    ----------
+    width
+        "single" or "double" columns, or inches.
+    height
+        In inches.
     """
-    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    inches = WIDTHS_INCHES[width] if isinstance(width, str) else width
+    figure = Figure(figsize=(inches, height), dpi=SCREEN_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Save a figure as an SVG file, and as PNG beside it; return the path of the SVG file."""
-    with explained(path, "cannot write"):
+def lay_out(figure: Figure) -> None:
+    """Find the places of axes and labels, once: names are placed by them, and they stay."""
+    engine = figure.get_layout_engine()
+    if engine is not None and engine.adjust_compatible:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def short(name: str) -> str:
+    """Shorten a name that would not fit into a figure."""
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def set_caption(figure: Figure, caption: str) -> None:
+    """Give a figure its caption, which `save` writes below it, and papers beside it."""
+    figure.set_label(caption)
+
+
+def caption_of(figure: Figure) -> str:
+    """Return the caption of a figure: what it shows, of how many runs, and what its bars are."""
+    return str(figure.get_label())
+
+
+def save(figure: Figure, path: Path, title: str = "") -> Path:
+    """Save a figure as PDF for papers, and with its caption as SVG and PNG.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    path
+        Of the SVG file; the others lie beside it.
+    title
+        What the caption begins with.
+
+    Returns
+    -------
+    Path
+        The SVG file. It has title and caption as text for readers of a screen.
+    """
+    caption = caption_of(figure)
+    with explained(path, "cannot write"), styled(path.stem):
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA)
-        figure.savefig(path.with_name(f"{path.stem}.png"), dpi=PRINT_DPI)
+        lay_out(figure)
+        pdf = path.with_name(f"{path.stem}.pdf")
+        figure.savefig(pdf, facecolor=PAPER, metadata=NO_PDF_METADATA)
+        frame = with_caption(figure, " ".join(filter(None, [title and f"{title}.", caption])))
+        figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA, bbox_inches=frame)
+        png = path.with_name(f"{path.stem}.png")
+        figure.savefig(png, facecolor=PAPER, dpi=PRINT_DPI, bbox_inches=frame)
+        describe_svg(path, title or path.stem, caption)
     return path
+
+
+def with_caption(figure: Figure, caption: str) -> Bbox:
+    """Write the caption below a figure; returns the frame of both in inches."""
+    width, height = figure.get_size_inches()
+    below = 0.0
+    if caption:
+        text = figure.text(
+            MARGIN_INCHES / width,
+            -MARGIN_INCHES / height,
+            fill(caption, int(CAPTION_LETTERS_PER_INCH * width), break_long_words=True),
+            size=CAPTION_POINTS,
+            va="top",
+            linespacing=1.3,
+        )
+        below = -text.get_window_extent().y0 / figure.dpi + MARGIN_INCHES
+    return Bbox([[0, -below], [width, height]])
+
+
+DESCRIPTION = "@description@"  # which no SVG file has
+
+
+def describe_svg(path: Path, title: str, caption: str) -> None:
+    """Add title and caption to an SVG file, for readers of a screen and for searches."""
+    text = path.read_text(encoding="utf-8")
+    words = f"<title>{escape(title)}</title>\n <desc>{escape(caption)}</desc>"
+    head = re.sub(r"<svg ([^>]*)>", rf'<svg role="img" \1>\n {DESCRIPTION}', text, count=1)
+    path.write_text(head.replace(DESCRIPTION, words, 1), encoding="utf-8")

@@ -41,7 +41,7 @@ SCRIPTS = (  # in the order of the page; they share one scope
     "page",
 )
 LIVE = "live"  # of a page that follows a run alone
-DRAWN_BY_SCRIPTS = ("accuracy against", "accuracy while training")  # titles of static figures
+DRAWN_BY_SCRIPTS = ("accuracy",)  # how titles of static figures begin
 LARGEST_PAGE = 1_900_000  # bytes that static figures may make of it
 LARGEST_PICTURES = 600_000  # bytes of all of them
 RECOVERY = "recovery"

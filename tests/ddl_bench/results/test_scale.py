@@ -18,11 +18,13 @@ from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.plan import cell as cells
 from ddl_bench.plan import track as tracks
 from ddl_bench.plan.cell import Strict
+from ddl_bench.results import frame as frames
 from ddl_bench.results import rows as stored
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import SCORED, arrays, load_rows
-from reports.figures import outcomes
-from reports.figures.curves import draw_curves
+from reports.figures import curves
+from reports.figures.curves import training_curves
+from reports.figures.style import caption_of
 from tests.conftest import make_cell, put
 
 N_SEEDS = 6
@@ -137,25 +139,19 @@ def test_of_many_seeds_the_first_curves_are_drawn(
         read.append(wanted)
         return arrays(folder, cell_id, wanted)
 
-    monkeypatch.setattr(outcomes, "arrays", counting)
-    groups = gather(load_rows(run))
-    whole = outcomes.read_outcomes(run, groups)
-    figure = draw_curves(whole)
+    monkeypatch.setattr(frames, "arrays", counting)
+    df = frames.load(run)
+    figure = training_curves(df)
     assert figure is not None
-    assert not figure.get_supxlabel()
-    assert len(read) == 2 * N_SEEDS
-    assert read.count(None) == len(groups)  # all arrays, of one seed of each line
+    assert f"means over n = {N_SEEDS:,} seeds" in caption_of(figure)
+    assert read == [stored.CURVE] * 2 * N_SEEDS
 
-    monkeypatch.setattr(outcomes, "MOST_CURVES", 4)
+    monkeypatch.setattr(curves, "MOST_CURVES", 4)
     read.clear()
-    few = outcomes.read_outcomes(run, groups)
-    figure = draw_curves(few)
+    figure = training_curves(df)
     assert figure is not None
-    assert figure.get_supxlabel() == f"the first 2 of {N_SEEDS} seeds"
+    assert f"of the first 2 of {N_SEEDS} seeds" in caption_of(figure)
     assert len(read) == 4
-    assert [each.row for each in few.rows] == [each.row for each in whole.rows]
-    assert few.first_arrays().keys() == whole.first_arrays().keys() == {"a", "b"}
-    assert "predictions" in few.first_arrays()["a"]
 
 
 def test_wanted_arrays_alone_are_checked(run: Path) -> None:

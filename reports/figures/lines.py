@@ -1,0 +1,135 @@
+"""What figures show: the lines of a table with their intervals, computed from a frame of rows."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ddl_bench.errors import UserError
+from ddl_bench.results.stats.mean import mean_interval
+from reports.figures.looks import Look, Named, looks
+
+NORMAL = 1.96  # standard errors of the half of an interval
+LEAST_ERRORS = 4.0  # standard errors that an axis spans at least
+SHARED = ("line", "method", "family")
+
+
+class Span(NamedTuple):
+    """Hold the lowest and the highest value of an axis."""
+
+    low: float
+    high: float
+
+
+class Lines:
+    """The lines of a table on one data set, the most accurate first.
+
+    Parameters
+    ----------
+    df
+        The frame of `ddl_bench.load`, or a part of it, on one data set.
+
+    Raises
+    ------
+    UserError
+        For a frame with several data sets.
+    """
+
+    def __init__(self, df: pd.DataFrame) -> None:
+        names = [str(name) for name in df["dataset"].unique()]
+        if len(names) > 1:
+            raise UserError(
+                f"this frame has {len(names)} data sets: choose one, as in "
+                f'df[df["dataset"] == {names[0]!r}]; they are {", ".join(names)}'
+            )
+        self.dataset = names[0] if names else ""
+        self.rows = df[(df["status"] == "ok") & df["accuracy"].notna()]
+        self.finished = df[df["status"] == "ok"]
+        named = self.finished[list(SHARED)].astype(str).drop_duplicates()
+        self.looks: dict[str, Look] = looks(
+            Named(*values) for values in named.itertuples(index=False)
+        )
+        self.family = dict(zip(named["line"], named["family"], strict=True))
+
+    @cached_property
+    def accuracies(self) -> pd.DataFrame:
+        """Return mean accuracy and interval of each line, as in the table, the best first.
+
+        Columns: `accuracy`, `low`, `high`, `basis`, `error` (its standard error), `n_seeds`,
+        `n_images`.
+        """
+        records = []
+        for name, rows in self.rows.groupby("line", sort=False):
+            values = rows["accuracy"].astype(float)
+            n_images = rows["n_test"].astype(float).max()
+            interval = mean_interval(values, n_images)
+            spread = values.std() if len(values) > 1 else 0.0
+            low = np.nan_to_num(interval.low, nan=values.mean())
+            high = np.nan_to_num(interval.high, nan=values.mean())
+            records.append(
+                {
+                    "line": str(name),
+                    "family": self.family[str(name)],
+                    "accuracy": values.mean(),
+                    "low": low,
+                    "high": high,
+                    "basis": interval.basis,
+                    "error": max((high - low) / 2 / NORMAL, spread),
+                    "n_seeds": len(values),
+                    "n_images": n_images,
+                }
+            )
+        columns = ["line", "family", "accuracy", "low", "high", "basis", "error", "n_seeds"]
+        table = pd.DataFrame(records, columns=[*columns, "n_images"]).set_index("line")
+        return table.sort_values("accuracy", ascending=False, kind="stable")
+
+    def costs(self, column: str) -> pd.DataFrame:
+        """Return mean `x` and standard deviation `sd` over seeds of a measured column, by line."""
+        values = self.rows.dropna(subset=[column])
+        grouped = values.groupby("line", sort=False)[column]
+        table = pd.DataFrame({"x": grouped.mean(), "sd": grouped.std(), "n": grouped.size()})
+        return table.astype(float).fillna({"sd": 0.0})
+
+    @property
+    def n_lines(self) -> int:
+        """Return the number of lines that have an accuracy."""
+        return len(self.accuracies)
+
+    def families(self, lines: Sequence[str]) -> list[str]:
+        """Return the families of some lines, each once, in the order of the alphabet."""
+        return sorted({self.family[name] for name in lines})
+
+
+def at_least(span: Span, errors: Sequence[float], limit: float = np.inf) -> Span:
+    """Widen a span to LEAST_ERRORS of the largest standard error, around its middle.
+
+    Parameters
+    ----------
+    span
+        What an axis would show.
+    errors
+        Standard errors of what is shown; NaN where unknown.
+    limit
+        The highest value that there can be.
+    """
+    known = [error for error in errors if np.isfinite(error)]
+    lacking = LEAST_ERRORS * max(known, default=0.0) - (span.high - span.low)
+    if lacking <= 0:
+        return span
+    high = min(span.high + lacking / 2, limit)
+    return Span(high - (span.high - span.low) - lacking, high)
+
+
+def pareto_front(costs: pd.Series, accuracies: pd.Series) -> list[str]:
+    """Return the lines that no other line beats in cost and accuracy, the cheapest first."""
+    table = pd.DataFrame({"x": costs, "y": accuracies}).dropna()
+    table = table.sort_values(["x", "y"], ascending=[True, False], kind="stable")
+    front = []
+    best = -np.inf
+    for name, (_, y) in table.iterrows():
+        if y > best:
+            front.append(str(name))
+            best = y
+    return front

@@ -1,0 +1,1 @@
+"""The tables of a report as text: Markdown, CSV, LaTeX and BibTeX."""

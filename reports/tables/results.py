@@ -1,0 +1,117 @@
+"""The table of a run, and the paper's tables beside it, as LaTeX for an article."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from ddl_bench.results.groups import Group
+from ddl_bench.results.table import NOT_SEPARABLE, by_dataset, display_of
+from reports.figures.captions import count_text, machines_of, versions_text
+from reports.tables.latex import latex_table
+
+SHOWN = (
+    "method",
+    "seeds",
+    "accuracy (%)",
+    "behind the best",
+    "recovered (%)",
+    "parameters",
+    "train (ms/image)",
+    "test (µs/image)",
+)
+OF_PAPER = ("network", "dataset", "quantity", "paper", "ours", "95 % interval", "verdict")
+
+
+def result_tables(groups: Sequence[Group], df: pd.DataFrame, name: str) -> str:
+    """Return the table of a run as LaTeX, one for each data set.
+
+    The best are in bold, and what cannot be told from them is marked.
+
+    Parameters
+    ----------
+    groups
+        The lines of the table.
+    df
+        The rows, of `ddl_bench.results.frame.frame`.
+    name
+        Of the run.
+    """
+    written = []
+    for dataset, lines in by_dataset(groups).items():
+        table = display_of(lines)
+        rows = df[df["dataset"] == dataset]
+        label = f"tab:{name}" if len(lines) == len(groups) else f"tab:{name}-{dataset}"
+        notes = {}
+        if "note" in table:
+            noted = table[table["note"] != ""]
+            notes = dict(zip(noted["method"], noted["note"], strict=True))
+        written.append(
+            latex_table(
+                short_times(table[[column for column in SHOWN if column in table]]),
+                caption=caption(lines, rows, table),
+                label=label,
+                comments=[f"Written by: ddl-bench report {name}"],
+                bold=[(0, "accuracy (%)")] if has_best(lines) else (),
+                notes=notes,
+            )
+        )
+    return "\n".join(written)
+
+
+def short_times(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the interquartile ranges, for which a page has no room."""
+    return table.replace(r" \(IQR [^)]*\)", "", regex=True)
+
+
+def has_best(groups: Sequence[Group]) -> bool:
+    """Say whether one of these lines, which come first, is more accurate than others."""
+    return sum(len(group.values("accuracy")) > 0 for group in groups) > 1
+
+
+def caption(groups: Sequence[Group], df: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Say what the numbers are: of how many seeds and images, on what machine, which version."""
+    ok = df[df["status"] == "ok"]
+    seeds = sorted({len(group.ok) for group in groups if group.ok}) or [0]
+    span = f"{seeds[0]:,}" if len(seeds) == 1 else f"{seeds[0]:,} to {seeds[-1]:,}"
+    sentences = [f"Results on {groups[0].dataset}."]
+    images = count_text(ok["n_test"].dropna().astype(float))
+    sentences.append(f"Means and standard deviations (±) over n = {span} seeds, {images}.")
+    if has_best(groups):
+        sentences.append("Bold: the highest mean accuracy.")
+    if table.get("accuracy (%)", pd.Series(dtype=str)).str.contains(NOT_SEPARABLE).any():
+        sentences.append(
+            f"{NOT_SEPARABLE}: cannot be told from the best (95 %, all methods as one family)."
+        )
+    machines = machines_of(ok)
+    if len(machines) == 1:
+        sentences.append(f"Times on {machines[0]}.")
+    elif machines:
+        sentences.append(f"Times are of {len(machines)} machines, and do not compare.")
+    sentences.append(f"Measured with {versions_text(ok)}.")
+    return " ".join(sentences)
+
+
+def paper_tables(tables: Mapping[str, pd.DataFrame], df: pd.DataFrame, name: str) -> dict[str, str]:
+    """Return the paper's tables beside ours as LaTeX, by the stems of their files."""
+    written = {}
+    for title, table in tables.items():
+        shown = table[[column for column in table if column in OF_PAPER]]
+        if title == "Claims":
+            shown = table
+        what = "Claims of the DeTraMe-Net paper" if title == "Claims" else f"{title} of the paper"
+        written[stem_of(title)] = latex_table(
+            shown.astype(str),
+            caption=(
+                f"{what} beside our runs: mean ± standard deviation (number of seeds), and the"
+                f" 95 % interval of ours - paper. Measured with {versions_text(df)}."
+            ),
+            label=f"tab:{name}-{stem_of(title)}",
+            comments=[f"Written by: ddl-bench report {name}"],
+            is_wide=True,
+        )
+    return written
+
+
+def stem_of(title: str) -> str:
+    """Return the name of the files of a table of the paper: "paper-table-1"."""
+    return f"paper-{title.lower().replace(' ', '-')}"
