@@ -117,6 +117,7 @@ MEASURED = (
     measured("over_budget", "", "whether the training took longer than its budget"),
     measured("batch_dependent", "", "whether scores depend on the other images, or on chance"),
     measured("stale_answers", "", "whether answers were kept while predictions were timed"),
+    measured("predictions_sha256", "", "digest of the predicted classes"),
     measured("n_views", "", "views of an image whose scores a network adds"),
     measured("n_held", "", "numbers in the arrays of the classifier, counted by the harness"),
     measured("train_cpu_s", "s", "CPU time of the training, of all threads"),
