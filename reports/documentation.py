@@ -1,24 +1,43 @@
-"""Renew the tables of the documentation from committed rows: `python -m reports.documentation`.
+"""Renew tables and figures of the documentation from committed rows.
+
+The command is `python -m reports.documentation`.
 
 A page marks a table with the comments `<!-- table NAME -->` and `<!-- /table -->`, each on a line
-of its own. NAME is a table of `MADE`, or else the folder of a run in docs/results. With `--check`
-nothing is written: the command names the pages whose tables are stale, and exits with status 1.
+of its own. NAME is a table of `MADE`, or else the folder of a run in docs/results. The figures are
+those of `DRAWN`. With `--check` nothing is written: the command names the pages whose tables are
+stale and the figures whose captions are, and exits with status 1.
 """
 
 import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
+from html import unescape
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from ddl_bench import describe
+from ddl_bench.errors import UserError
+from ddl_bench.results.columns import (
+    CURVE_COLUMNS,
+    FRAME_COLUMNS,
+    PREDICTION_COLUMNS,
+    FrameColumn,
+)
+from ddl_bench.results.frame import load
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display, foot, number
 from reports import ledger, scale, speed, statistics
+from reports.figures import FIGURES
 from reports.figures.error_curves import draw_errors
+from reports.figures.style import caption_of, save
 from reports.paper.claims import published_claims
 from reports.paper.tables import chances
 
@@ -29,6 +48,7 @@ NAMES = (
     "cifar10-small",
     "cifar10",
     "claims",
+    "columns",
     "equal-time",
     "methods",
     "recovery",
@@ -104,6 +124,97 @@ def table(name: str) -> str:
     if name == UNTRAINED:
         return text
     return f"{text}\n\n{fill(foot(rows), FOOT_WIDTH, break_on_hyphens=False)}"
+
+
+class Drawn(NamedTuple):
+    """Hold what a figure of a page shows: a run, a title of FIGURES, and the kind of its file."""
+
+    run: str
+    title: str
+    suffix: str = ".svg"
+
+
+DRAWN = {
+    "quick": Drawn("quick", "accuracy against training time"),
+    "quick-ranked": Drawn("quick", "accuracy, ranked"),
+    "recovery": Drawn("recovery", "recovery"),
+    "cifar10-small": Drawn("cifar10-small", "accuracy against training time"),
+    "cifar10-confusion": Drawn("cifar10", "confusion", ".png"),
+    "equal-time-ranked": Drawn("equal-time", "accuracy, ranked"),
+    "equal-time-test-time": Drawn("equal-time", "accuracy against test time per image"),
+}
+"""Figures of committed runs, by the stem of their file."""
+TITLES = {
+    "quick": "Digits: accuracy against training time",
+    "quick-ranked": "Digits: accuracy, ranked",
+    "recovery": "Recovery of planted atoms",
+}  # where run and title would not say it
+CAPTION = re.compile(r"<desc>(.*?)</desc>", re.S)
+
+
+def drawn(name: str) -> Figure:
+    """Draw a figure of the documentation."""
+    figure = FIGURES[DRAWN[name].title](load(RESULTS / DRAWN[name].run))
+    if figure is None:
+        raise UserError(f"{DRAWN[name].run} has nothing to show as {DRAWN[name].title!r}")
+    return figure
+
+
+def draw_figures(folder: Path, names: Sequence[str]) -> list[str]:
+    """Draw figures of the documentation into a folder; return the names of their files."""
+    files = []
+    for name in names:
+        shown = DRAWN[name]
+        title = TITLES.get(name, f"{shown.run}: {shown.title}")
+        path = save(drawn(name), folder / f"{name}.svg", title, [shown.suffix])
+        files.append(path.with_suffix(shown.suffix).name)
+    return files
+
+
+def stale_figures() -> list[str]:
+    """Return the names of figures that are missing, or whose caption is not that of their rows."""
+    return [name for name in DRAWN if is_stale_figure(name)]
+
+
+def is_stale_figure(name: str) -> bool:
+    """Say whether a figure is missing or says something else than its committed rows."""
+    path = RESULTS / f"{name}{DRAWN[name].suffix}"
+    if not path.is_file():
+        return True
+    if path.suffix != ".svg":
+        return False
+    written = CAPTION.search(path.read_text(encoding="utf-8"))
+    return written is None or unescape(written[1]) != caption_of(drawn(name))
+
+
+def frame_columns() -> str:
+    """Return the columns of `ddl_bench.load` and of cells.csv."""
+    return column_table(FRAME_COLUMNS)
+
+
+def curve_columns() -> str:
+    """Return the columns of `ddl_bench.curves`, without those of the first kind."""
+    return column_table([column for column in CURVE_COLUMNS if column not in FRAME_COLUMNS])
+
+
+def prediction_columns() -> str:
+    """Return the columns of `ddl_bench.predictions`, without those of the first kind."""
+    return column_table([column for column in PREDICTION_COLUMNS if column not in FRAME_COLUMNS])
+
+
+def column_table(columns: Sequence[FrameColumn]) -> str:
+    """Return columns of a DataFrame as Markdown: name, type, unit and meaning."""
+    records = []
+    for column in columns:
+        records.append(
+            {
+                "column": f"`{column.name}`",
+                "type": column.dtype.replace("datetime64[us, UTC]", "datetime"),
+                "unit": column.unit,
+                "meaning": column.meaning,
+            }
+        )
+    return str(pd.DataFrame(records).to_markdown(index=False, disable_numparse=True))
 
 
 def draw_unrolling(folder: Path) -> None:
@@ -205,6 +316,9 @@ MADE = {
     "loads": scale.loads,
     "speed": speed.speeds,
     "grids": speed.grids,
+    "frame": frame_columns,
+    "curves": curve_columns,
+    "predictions": prediction_columns,
     "costs": speed.costs,
     "steps": speed.steps,
     "unrolling": unrolled,
@@ -223,20 +337,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m reports.documentation",
-        description="Renew the tables of the documentation from committed rows.",
+        description="Renew tables and figures of the documentation from committed rows.",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; name stale pages and exit with 1"
     )
+    parser.add_argument(
+        "--figures", action="store_true", help="draw all figures anew, not only stale ones"
+    )
     options = parser.parse_args(arguments)
-    if not options.check:
-        for page in renew():
-            print(f"{page}: renewed")
-        return 0
-    stale = stale_pages()
-    for page in stale:
-        print(f"{page}: its tables are stale, run `python -m reports.documentation`")
-    return 1 if stale else 0
+    if options.check:
+        stale = stale_pages()
+        for page in stale:
+            print(f"{page}: its tables are stale, run `python -m reports.documentation`")
+        figures = stale_figures()
+        for figure in figures:
+            print(f"{figure}: its caption is stale, run `python -m reports.documentation`")
+        return 1 if stale or figures else 0
+    for page in renew():
+        print(f"{page}: renewed")
+    for figure in draw_figures(RESULTS, list(DRAWN) if options.figures else stale_figures()):
+        print(f"{figure}: drawn")
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ MOST_TOGETHER = 12  # methods in one picture; more have a panel for each family
 N_COLUMNS = {"single": 1, "double": 3}
 PANEL_INCHES = 1.9
 HEIGHT_INCHES = {"single": 2.8, "double": 4.0}
+NAME_PADDING = 0.14  # of the axis of costs, where names stand beside all points
 BAR_POINTS = 9  # places on a bar that no name may cover
 GREY = "#8c8c8c"
 TIMES = ("train_s", "test_s_per_image", "test_latency_s")
@@ -63,7 +64,7 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
     if len(table) <= MOST_TOGETHER:
         figure = new_figure(width, HEIGHT_INCHES[width])
         axes = figure.add_subplot()
-        words = frame_axes(axes, x_span, y_scale, is_time=is_time)
+        words = frame_axes(axes, x_span, y_scale, is_time=is_time, padding=NAME_PADDING)
         axes.set(xlabel=label, ylabel="test accuracy (%)")
         sns.despine(figure)
         for name in table.index:
@@ -101,10 +102,12 @@ def cost_span(table: pd.DataFrame) -> Span:
     return Span(low, span.high) if span.low <= 0 < low else span
 
 
-def frame_axes(axes: Axes, x_span: Span, y_scale: Accuracy, *, is_time: bool) -> str:
+def frame_axes(
+    axes: Axes, x_span: Span, y_scale: Accuracy, *, is_time: bool, padding: float = 0.08
+) -> str:
     """Scale both axes; returns in words how the cost is scaled."""
     y_scale.apply(axes, "y", 0.08)
-    return scale_cost(axes, x_span, is_time=is_time, padding=0.08)
+    return scale_cost(axes, x_span, is_time=is_time, padding=padding)
 
 
 def draw_mean(axes: Axes, row: "pd.Series[float]", look: Look, size: float = 6) -> None:
@@ -183,6 +186,5 @@ def draw_families(
         named = [name for name in members.index if name in front or name == members.index[0]]
         points = places_of(members.loc[named])
         dots = table[["x", "accuracy"]].to_numpy(dtype=float)
-        occupied = np.vstack([covered(members), dots])
-        write_names(axes, points, occupied, lines.looks, front)
+        write_names(axes, points, covered(members), lines.looks, front, dots)
     return words

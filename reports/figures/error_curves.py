@@ -18,7 +18,7 @@ COLOURS = ("#0173b2", "#d55e00", "#029e73", "#b04fa0", "#7a7a7a", "#c77f00")
 def draw_errors(
     curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, path: Path, caption: str
 ) -> None:
-    """Draw relative errors by number of steps, and save them as SVG, PNG and PDF.
+    """Draw relative errors by number of steps, and save them.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def draw_errors(
     xlabel, ylabel
         What the axes show.
     path
-        Of the SVG file.
+        Of the file: .svg, .png or .pdf.
     caption
         What the curves are, and of how many trainings.
     """
     figure = errors_figure(curves, xlabel, ylabel)
     set_caption(figure, caption)
-    save(figure, path)
+    save(figure, path, suffixes=[path.suffix])
 
 
 @in_style

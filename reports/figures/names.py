@@ -1,7 +1,7 @@
 """Where the names of points stand in a figure."""
 
 from collections.abc import Container, Iterator, Mapping
-from itertools import product
+from itertools import product, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ ANGLES = np.pi * np.array(
 """Directions from a point to its name, the best ones first."""
 RADII_PIXELS = range(8, 44, 4)  # where a thin line leads to the name
 FAR_PIXELS = range(44, 480, 8)  # where the marker stands beside the name instead of a line
+CROSSING_PIXELS = 3  # between a line and a bar that it crosses
 NEAR_PIXELS = 5  # between a line and a point that it does not lead to
 MARGIN_PIXELS = 3  # between a name and data
 MOST_EXACT = 2_000  # covered places; more are taken once a pixel
@@ -51,6 +52,7 @@ def write_names(
     covered: np.ndarray,
     looks: Mapping[str, Look],
     bold: Container[str] = (),
+    faint: np.ndarray | None = None,
 ) -> None:
     """Write each name near its point, where neither name nor line covers data or another name.
 
@@ -70,6 +72,8 @@ def write_names(
         Look by name.
     bold
         Names that are written in bold.
+    faint
+        Places that a name covers rather than to stand far from its point, shape (n, 2).
     """
     to_pixels = axes.transData.transform
     blocked = to_pixels(covered)
@@ -91,7 +95,12 @@ def write_names(
         size = np.array(Text.get_window_extent(text).size)
         home = to_pixels(mean)
         others = spots[np.hypot(*(spots - home).T) > NEAR_PIXELS]
-        place = best_place(axes, places(home, size), blocked, written, others)
+        place = None
+        if faint is not None:
+            beside = np.vstack([blocked, to_pixels(faint)])
+            place = best_place(axes, near_places(home, size), beside, written, others)
+        if place is None:
+            place = best_place(axes, places(home, size), blocked, written, others)
         is_near = place is not None
         if place is None:
             keyed = size + np.array([KEY_PIXELS, 0])
@@ -164,6 +173,11 @@ def places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
         yield Place(low, low + size, line, radius)
 
 
+def near_places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
+    """Yield the places right beside a point, to which no line leads."""
+    return takewhile(lambda place: place.radius <= LONG_PIXELS, places(home, size))
+
+
 def best_place(
     axes: Axes,
     candidates: Iterator[Place],
@@ -171,18 +185,31 @@ def best_place(
     written: list[Place],
     others: np.ndarray,
 ) -> Place | None:
-    """Return the first free place whose line keeps away from `others`, or the first free one."""
+    """Return the first free place whose line crosses nothing, or passes no point of `others`.
+
+    Where there is none, return the first free place; None without one.
+    """
     nearest = None
+    passing = None
     frame = np.array(axes.bbox.extents)
     lows, highs = corners(written)
     for place in candidates:
         if not is_free(place, frame, blocked, lows, highs):
             continue
         distances = np.hypot(*(place.line[:, None] - others).T)
-        if (distances > NEAR_PIXELS).all():
-            return place
         nearest = nearest or place
-    return nearest
+        if (distances > NEAR_PIXELS).all():
+            passing = passing or place
+            if place.radius <= LONG_PIXELS or not crosses(place, blocked):
+                return place
+    return passing or nearest
+
+
+def crosses(place: Place, blocked: np.ndarray) -> bool:
+    """Say whether the line to a place leads over blocked points, but for those of its own."""
+    away = place.line[len(place.line) // 3 :]
+    distances = np.hypot(*(away[:, None] - blocked).T)
+    return bool((distances < CROSSING_PIXELS).any())
 
 
 def is_free(

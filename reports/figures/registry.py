@@ -77,5 +77,7 @@ def draw_run(df: pd.DataFrame, folder: Path) -> dict[str, Path]:
         figure = FIGURES[title](df)
         if figure is not None:
             name = title.replace(" ", "-")
-            paths[title] = save(figure, folder / f"{name}.svg", f"{title} of planted atoms")
+            paths[title] = save(
+                figure, folder / f"{name}.svg", f"{title.capitalize()} of planted atoms"
+            )
     return paths

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from html import escape
@@ -68,6 +68,7 @@ FURTHER_FONTS = (
     "Microsoft YaHei",
     "Arial Unicode MS",
 )
+SUFFIXES = (".pdf", ".svg", ".png")
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 NO_PDF_METADATA = dict.fromkeys(("Creator", "Producer", "CreationDate"))
 
@@ -146,7 +147,7 @@ def caption_of(figure: Figure) -> str:
     return str(figure.get_label())
 
 
-def save(figure: Figure, path: Path, title: str = "") -> Path:
+def save(figure: Figure, path: Path, title: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Save a figure as PDF for papers, and with its caption as SVG and PNG.
 
     Parameters
@@ -157,6 +158,8 @@ def save(figure: Figure, path: Path, title: str = "") -> Path:
         Of the SVG file; the others lie beside it.
     title
         What the caption begins with.
+    suffixes
+        Which of these files are written.
 
     Returns
     -------
@@ -167,13 +170,16 @@ def save(figure: Figure, path: Path, title: str = "") -> Path:
     with explained(path, "cannot write"), styled(path.stem):
         path.parent.mkdir(parents=True, exist_ok=True)
         lay_out(figure)
-        pdf = path.with_name(f"{path.stem}.pdf")
-        figure.savefig(pdf, facecolor=PAPER, metadata=NO_PDF_METADATA)
+        if ".pdf" in suffixes:
+            pdf = path.with_name(f"{path.stem}.pdf")
+            figure.savefig(pdf, facecolor=PAPER, metadata=NO_PDF_METADATA)
         frame = with_caption(figure, " ".join(filter(None, [title and f"{title}.", caption])))
-        figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA, bbox_inches=frame)
-        png = path.with_name(f"{path.stem}.png")
-        figure.savefig(png, facecolor=PAPER, dpi=PRINT_DPI, bbox_inches=frame)
-        describe_svg(path, title or path.stem, caption)
+        if ".svg" in suffixes:
+            figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA, bbox_inches=frame)
+            describe_svg(path, title or path.stem, caption)
+        if ".png" in suffixes:
+            png = path.with_name(f"{path.stem}.png")
+            figure.savefig(png, facecolor=PAPER, dpi=PRINT_DPI, bbox_inches=frame)
     return path
 
 
