@@ -1,6 +1,6 @@
 """Accuracy against a cost: a point for each method with its intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -67,8 +67,7 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
         words = frame_axes(axes, x_span, y_scale, is_time=is_time, padding=NAME_PADDING)
         axes.set(xlabel=label, ylabel="test accuracy (%)")
         sns.despine(figure)
-        for name in table.index:
-            draw_mean(axes, table.loc[name], lines.looks[name])
+        draw_means(axes, table, lines.looks)
         lay_out(figure)
         write_names(axes, places_of(table), covered(table), lines.looks, front)
         names_text = "Bold: on the Pareto front."
@@ -110,21 +109,22 @@ def frame_axes(
     return scale_cost(axes, x_span, is_time=is_time, padding=padding)
 
 
-def draw_mean(axes: Axes, row: "pd.Series[float]", look: Look, size: float = 6) -> None:
-    """Draw a marker at cost and accuracy, with the interval of the accuracy."""
-    axes.errorbar(
-        row["x"],
-        row["accuracy"],
-        [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]],
-        row["sd"] or None,
-        fmt=look.marker,
-        c=look.colour,
-        ms=size,
-        mec=INK,
-        mew=0.5,
-        elinewidth=1,
-        capsize=1.5,
+def draw_means(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look], size: float = 6) -> None:
+    """Draw a marker at cost and accuracy of each line, with the interval of the accuracy."""
+    colours = [looks[name].colour for name in table.index]
+    axes.vlines(table["x"], table["low"], table["high"], colors=colours, lw=1.1)
+    spread = table[table["sd"] > 0]
+    left = spread["x"] - spread["sd"]
+    axes.hlines(
+        spread["accuracy"],
+        left.where(left > 0, spread["x"]),
+        spread["x"] + spread["sd"],
+        colors=[looks[name].colour for name in spread.index],
+        lw=1.1,
     )
+    for name, x, y in zip(table.index, table["x"], table["accuracy"], strict=True):
+        look = looks[name]
+        axes.plot(x, y, look.marker, c=look.colour, ms=size, mec=INK, mew=0.5)
 
 
 def places_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -171,8 +171,7 @@ def draw_families(
         axes.set_title(short(family), loc="left")
         axes.plot(table["x"], table["accuracy"], "o", c=GREY, ms=2.5, alpha=0.5, mew=0)
         members = table[table["family"] == family]
-        for name in members.index:
-            draw_mean(axes, members.loc[name], lines.looks[name], size=5)
+        draw_means(axes, members, lines.looks, size=5)
     for axes in panels[len(families) :]:
         axes.set_axis_off()
     for axes in panels[max(0, len(families) - n_columns) : len(families)]:

@@ -50,12 +50,11 @@ def ranking(df: pd.DataFrame, width: Width = "double") -> Figure | None:
     height = FRAME_INCHES + ROW_INCHES * len(table) + LEGEND_INCHES * legend_rows
     figure = new_figure(width, height)
     axes = figure.add_subplot()
-    for place, (name, row) in enumerate(table.iterrows()):
+    colours = [lines.looks[str(name)].colour for name in table.index]
+    axes.hlines(np.arange(len(table)), table["low"], table["high"], colors=colours, lw=1.4)
+    for place, (name, accuracy) in enumerate(table["accuracy"].items()):
         look = lines.looks[str(name)]
-        axes.plot([row["low"], row["high"]], [place, place], c=look.colour, lw=1.4, zorder=2)
-        axes.plot(
-            row["accuracy"], place, look.marker, c=look.colour, ms=5, mec=INK, mew=0.5, zorder=3
-        )
+        axes.plot(accuracy, place, look.marker, c=look.colour, ms=5, mec=INK, mew=0.5)
     errors = table["error"].tolist()
     span = at_least(Span(float(table["low"].min()), float(table["high"].max())), errors, 100.0)
     scale = Accuracy(span, float(table["n_images"].max()))
