@@ -29,8 +29,8 @@ def cells(df: pd.DataFrame) -> str:
 
     The folder of a run is its name alone, which is the same on every machine.
     """
-    names = df["run"].map(lambda run: Path(run).resolve().name, na_action="ignore")
-    return csv(df.assign(run=names))
+    names = {run: Path(run).resolve().name for run in df["run"].dropna().unique()}
+    return csv(df.assign(run=df["run"].map(names)))
 
 
 def columns() -> str:
