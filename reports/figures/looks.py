@@ -8,21 +8,22 @@ from zlib import crc32
 from matplotlib.colors import to_hex, to_rgb
 
 COLOURS = {
-    "baseline": "#7a7a7a",
-    "dictionaries, layer by layer": "#0173b2",
-    "dictionaries, discriminative": "#3d9bd6",
-    "deep dictionaries, end to end": "#029e73",
-    "convolutional sparse coding": "#a8733f",
-    "unrolled networks": "#c77f00",
-    "plain networks": "#d55e00",
-    "DeTraMe-Net": "#b04fa0",
-    "DeTraMe-Net, controls": "#7d5bbe",
+    "baseline": "#6b7078",
+    "dictionaries, layer by layer": "#00795a",
+    "dictionaries, discriminative": "#5d7a00",
+    "deep dictionaries, end to end": "#b03a7c",
+    "convolutional sparse coding": "#00838f",
+    "unrolled networks": "#7a4bb0",
+    "plain networks": "#0068a8",
+    "DeTraMe-Net": "#c84a00",
+    "DeTraMe-Net, controls": "#a06a00",
 }
-"""Colour of each family: shades of it, with the markers, are those of its methods.
+"""Colour of each family, that of the page: shades of it, with the markers, are its methods'.
 
-They are told apart in the three common kinds of colour blindness, and stand out on white and black.
+They are those of Okabe and Ito, which the three common kinds of colour blindness tell apart, darker
+until they stand out from white by 3:1.
 """
-OTHER_COLOUR = "#4f7d2a"  # of methods of plugins
+OTHER_COLOUR = "#3f4a5a"  # of methods of plugins
 
 METHODS = {
     "baseline": ("nearest-mean", "logistic"),

@@ -37,6 +37,7 @@ from reports.figures.ranking import ranking
 from reports.figures.registry import OF_RUN, draw_data_set
 from reports.figures.scales import Accuracy
 from reports.figures.style import PAPER, caption_of, save
+from reports.page.looks import look_of
 from tests.conftest import ROOT, make_cell, put
 
 RESULTS = ROOT / "docs" / "results"
@@ -193,6 +194,7 @@ def test_colours_stand_out_on_white_and_on_black() -> None:
         luminance = light @ [0.2126, 0.7152, 0.0722]
         assert 1.05 / (luminance + 0.05) > 3, family
         assert (luminance + 0.05) / 0.05 > 3, family
+        assert look(family, 0).colour == look_of(family).light, "that of the page"
 
 
 def test_origins_are_those_that_the_methods_state() -> None:
