@@ -1,5 +1,6 @@
 """What all figures share: sizes, fonts, the canvas, and how a figure is saved."""
 
+import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ FAINT = "#8888884d"
 WIDTHS_INCHES = {"single": 3.5, "double": 7.2}  # a column of a paper, and a page with two of them
 SCREEN_DPI = 72  # at this resolution a pixel is a point
 PRINT_DPI = 200
+NOTEBOOK_DPI = 110
 NAME_POINTS = 7  # size of the names of points
 CAPTION_POINTS = 7
 CAPTION_LETTERS_PER_INCH = 19.5
@@ -104,6 +106,17 @@ def in_style(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return drawn
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show, whether pyplot was imported or not."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture for a notebook."""
+        buffer = io.BytesIO()
+        with styled():
+            self.savefig(buffer, format="png", dpi=NOTEBOOK_DPI, facecolor=PAPER)
+        return buffer.getvalue()
+
+
 def new_figure(width: Width | float = "double", height: float = 4.0) -> Figure:
     """Make an empty figure for a paper, with a canvas that keeps its renderer.
 
@@ -118,7 +131,7 @@ def new_figure(width: Width | float = "double", height: float = 4.0) -> Figure:
         In inches.
     """
     inches = WIDTHS_INCHES[width] if isinstance(width, str) else width
-    figure = Figure(figsize=(inches, height), dpi=SCREEN_DPI, layout="constrained")
+    figure = ShownFigure(figsize=(inches, height), dpi=SCREEN_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -342,6 +342,11 @@ def test_files_are_vectors_and_pictures_and_tell_what_they_show(
         assert f"fill: {PAPER}" in path.read_text(), "legible on a dark page"
 
 
+def test_a_notebook_shows_a_figure_without_pyplot(quick: pd.DataFrame) -> None:
+    figure: Any = ranking(quick, width="single")
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_equal_rows_give_equal_files_without_date(quick: pd.DataFrame, tmp_path: Path) -> None:
     names = ("first", "second")
     for name in names:
