@@ -9,7 +9,7 @@ import numpy as np
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, write_atomically
-from ddl_bench.results.collect import Collection, Runs, collect
+from ddl_bench.results.collect import Collection, Runs, collect, report_folder
 from ddl_bench.results.frame import frame
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import CURVE, Row
@@ -60,12 +60,10 @@ def write(runs: Runs, out: str | Path | None = None) -> dict[str, Path]:
     """
     collection = collect(runs)
     rows = collection.rows
-    first, *others = collection.folders
     if not rows:
+        first = collection.folders[0]
         raise UserError(f"{first}: no finished cell to report; run `ddl-bench run` first")
-    folder = first.parent / collection.name if others else first / "report"
-    if out is not None:
-        folder = Path(out)
+    folder = report_folder(collection.folders) if out is None else Path(out)
     with explained(folder, "cannot write there"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "figures").mkdir(exist_ok=True)

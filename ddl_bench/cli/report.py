@@ -1,4 +1,4 @@
-"""Write the report of a run folder."""
+"""Write the report of run folders."""
 
 import os
 import webbrowser
@@ -12,23 +12,25 @@ from ddl_bench.cli.messages import tell
 from ddl_bench.cli.output import print_paths
 from ddl_bench.cli.results import Choice, print_results
 from ddl_bench.files import brief, explained
+from ddl_bench.results.collect import Runs, collect, folders_of, report_folder
 from ddl_bench.results.rows import Row, load_rows, with_metrics
 
 
 def print_report(
     console: Console,
-    run: Path,
+    runs: Sequence[Path],
     out: Path | None,
     plugins: Sequence[Path],
     choice: Choice,
     *,
     as_json: bool,
 ) -> dict[str, Path]:
-    """Write the report of a run folder, print its table, and say where the report lies."""
-    compute_metrics(run, load_rows(run), plugins)
-    paths = write_report(run, out, plugins)
+    """Write the report of run folders, print their table, and say where the report lies."""
+    for run in runs:
+        compute_metrics(run, load_rows(run), plugins)
+    paths = write_report(runs, out, plugins)
     if not as_json:
-        print_results(console, load_rows(run), choice)
+        print_results(console, collect(runs).rows, choice)
     print_paths(console, paths, as_json=as_json)
     return paths
 
@@ -44,13 +46,19 @@ def compute_metrics(run: Path, rows: Sequence[Row], plugins: Sequence[Path]) -> 
     return with_metrics(run, rows)
 
 
-def write_report(run: Path, out: Path | None, plugins: Sequence[Path] = ()) -> dict[str, Path]:
-    """Write the report of a run folder by all writers.
+def write_report(runs: Runs, out: Path | None, plugins: Sequence[Path] = ()) -> dict[str, Path]:
+    """Write the report of run folders by all writers.
 
-    Those are at the entry points `ddl_bench.reports`, which are functions of the run folder, at
-    `ddl_bench.writers` and in plugins, which are functions of the DataFrame of the run. One whose
-    package cannot be imported, or of a plugin that fails, is named and left out.
+    Those are at the entry points `ddl_bench.reports`, which are functions of the run folder, or of
+    a list of several, at `ddl_bench.writers` and in plugins, which are functions of the DataFrame
+    of the runs. One whose package cannot be imported, or of a plugin that fails, is named and left
+    out. Conflicts between folders are told.
     """
+    folders = folders_of(runs)
+    if len(folders) > 1:
+        for conflict in collect(folders).conflicts:
+            tell(f"conflict: {conflict}")
+    source = folders[0] if len(folders) == 1 else folders
     paths: dict[str, Path] = {}
     for report, entry in registry.entries(registry.REPORTS).items():
         try:
@@ -58,7 +66,7 @@ def write_report(run: Path, out: Path | None, plugins: Sequence[Path] = ()) -> d
         except ImportError as error:
             tell(f"the report {report!r} is left out: {brief(error)}")
         else:
-            paths |= writer(run, out)
+            paths |= writer(source, out)
     writers = registry.writers(plugins)
     for name, entry in registry.entries(registry.WRITERS).items():
         try:
@@ -66,22 +74,22 @@ def write_report(run: Path, out: Path | None, plugins: Sequence[Path] = ()) -> d
         except ImportError as error:
             tell(f"the report {name!r} is left out: {brief(error)}")
     if writers:
-        paths |= written_by_plugins(run, out or run / "report", writers)
+        paths |= written_by_plugins(folders, out or report_folder(folders), writers)
     return paths
 
 
 def written_by_plugins(
-    run: Path, folder: Path, writers: Mapping[str, registry.Writer]
+    runs: Sequence[Path], folder: Path, writers: Mapping[str, registry.Writer]
 ) -> dict[str, Path]:
-    """Call report writers with the DataFrame of a run; returns where each has written, by name."""
-    from ddl_bench.results.rows import load
+    """Call report writers with the DataFrame of runs; returns where each has written, by name."""
+    from ddl_bench.results.frame import load
 
     with explained(folder, "cannot write there"):
         folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     for name, writer in writers.items():
         try:
-            writer(load(run), folder)
+            writer(load(runs), folder)
         except Exception as error:  # a plugin may raise anything
             tell(f"the report {name!r} is left out: {brief(f'{type(error).__name__}: {error}')}")
         else:

@@ -81,7 +81,8 @@ def try_writer(writer: registry.Writer) -> str:
     """Let a writer write the report of two rows; returns what is wrong."""
     from ddl_bench.data.splits import Splits
     from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Machine
-    from ddl_bench.results.rows import Measured, Row, frame
+    from ddl_bench.results.frame import frame
+    from ddl_bench.results.rows import Measured, Row
 
     rows = []
     for seed in range(2):

@@ -56,7 +56,18 @@ class Collection:
     @property
     def name(self) -> str:
         """Return the names of the folders, such as "quick + quick-2"."""
-        return " + ".join(folder.resolve().name for folder in self.folders)
+        return joined_name(self.folders)
+
+
+def joined_name(folders: Sequence[Path]) -> str:
+    """Return the names of folders, such as "quick + quick-2"."""
+    return " + ".join(folder.resolve().name for folder in folders)
+
+
+def report_folder(folders: Sequence[Path]) -> Path:
+    """Return where the report of run folders goes by default: RUN/report, or "A + B" beside A."""
+    first, *others = folders
+    return first.parent / joined_name(folders) if others else first / "report"
 
 
 def folders_of(runs: Runs) -> list[Path]:

@@ -54,7 +54,7 @@ def load(runs: Runs) -> pd.DataFrame:
 
     docs/columns.md lists the columns with their types, units and meanings; so does
     `ddl_bench.results.columns.FRAME_COLUMNS`. Texts, numbers, truths and times are of types of
-    pandas that take missing values.
+    pandas that take missing values. Metrics of plugins come after the others.
 
     Parameters
     ----------
@@ -92,7 +92,12 @@ def frame(rows: Collection | Iterable[Row], groups: Sequence[Group] | None = Non
         records.append(
             record | dict(zip(MEASURED_NAMES, measured_values(row.measured), strict=True))
         )
-    return as_frame(records, FRAME_COLUMNS)
+    table = as_frame(records, FRAME_COLUMNS)
+    for name in dict.fromkeys(name for row in rows for name in row.metrics):
+        readings = [row.metrics.get(name) for row in rows]
+        values = [None if reading is None else reading.value for reading in readings]
+        table[name] = pd.array(values, dtype="Float64")
+    return table
 
 
 def lines_by_cell(groups: Iterable[Group]) -> dict[str, Line]:

@@ -10,8 +10,9 @@ import numpy as np
 from ddl_bench.api import Metric, Predicted
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief
+from ddl_bench.results.frame import frame
 from ddl_bench.results.metrics import Column, Columns, Value, read_columns, write_columns
-from ddl_bench.results.rows import Row, arrays, frame
+from ddl_bench.results.rows import Row, arrays
 
 WANTED = ("y_test", "predictions", "class_names")
 

@@ -13,20 +13,27 @@ from ddl_bench.cli.commands.shared import (
     Open,
     Plugins,
     RunArgument,
+    RunArguments,
     RunOption,
+    RunOptions,
     Wide,
     known_run,
     one_run,
+    runs_of,
 )
 from ddl_bench.cli.console import console_of
 from ddl_bench.errors import UserError
 
 
 def report(
-    run: RunArgument = None,
-    named: RunOption = None,
+    runs: RunArguments = None,
+    named: RunOptions = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the report to this folder. Without it: RUN/report.")
+        Path | None,
+        typer.Option(
+            help="Write the report to this folder. Without it: RUN/report, or for several runs A "
+            'and B the folder "A + B" beside A.'
+        ),
     ] = None,
     columns: Columns = None,
     wide: Wide = False,
@@ -43,7 +50,10 @@ def report(
     ] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the tables (Markdown, CSV, LaTeX), the page and the figures of a run.
+    """Write the tables (Markdown, CSV, LaTeX, BibTeX), the page and the figures of runs.
+
+    Several run folders, as of other machines or of colleagues, have one report. A cell that two of
+    them have with different results is a conflict, which is named; the first folder counts.
 
     It prints the table, too. A plugin may add columns, which are computed from the predictions that
     the run has kept, and files of its own. With --serve nothing is written: a page at an address of
@@ -53,6 +63,7 @@ def report(
 
     - `ddl-bench report results/table1`
     - `ddl-bench report --columns accuracy,train_s,n_params --open`
+    - `ddl-bench report results/quick results/quick-of-anna --out results/both`
     - `ddl-bench report --plugin my_metric.py`
     - `ddl-bench report results/table1 --serve`
     """
@@ -65,15 +76,18 @@ def report(
         raise UserError("--serve: writes nothing; leave --out, --columns, --wide, --plugin out")
     if port and not serve:
         raise UserError("--port: only with --serve")
-    folder = one_run(run, named)
+    folders = runs_of(runs, named)
     if serve:
         from ddl_bench.cli.serve import serve_page
 
-        serve_page(console_of(), folder, port, open_page=open_, as_json=as_json)
+        if len(folders) > 1:
+            raise UserError(f"--serve follows one run, and these are {len(folders)}; give one")
+        serve_page(console_of(), folders[0], port, open_page=open_, as_json=as_json)
         return
     plugins = tuple(plugin or ())
-    choice = Choice.of(columns, wide, [*metrics(plugins), *read_columns(folder).columns])
-    paths = print_report(console_of(), folder, out, plugins, choice, as_json=as_json)
+    known = [name for folder in folders for name in read_columns(folder).columns]
+    choice = Choice.of(columns, wide, [*metrics(plugins), *known])
+    paths = print_report(console_of(), folders, out, plugins, choice, as_json=as_json)
     if open_:
         show_page(paths)
 

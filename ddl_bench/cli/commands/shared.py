@@ -47,6 +47,12 @@ def one_run(folder: Path | None, named: Path | None) -> Path:
     return known_run(given)
 
 
+def runs_of(folders: list[Path] | None, named: list[Path] | None) -> list[Path]:
+    """Return the run folders that a command reads, given as words or by --run, see `one_run`."""
+    given = [*(folders or ()), *(named or ())]
+    return [known_run(folder) for folder in given] or [one_run(None, None)]
+
+
 JsonFlag = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 RunArgument = Annotated[
     Path | None,
@@ -71,3 +77,15 @@ Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help=PLUGIN_HELP
 Columns = Annotated[str | None, typer.Option(help=COLUMNS_HELP, autocompletion=complete.columns)]
 Wide = Annotated[bool, typer.Option("--wide", help=WIDE_HELP)]
 Open = Annotated[bool, typer.Option("--open", help=OPEN_HELP)]
+RunArguments = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        show_default=False,
+        help=f"Run folders, or their names in results/. Without any: {LAST_RUN}.",
+    ),
+]
+RunOptions = Annotated[
+    list[Path] | None,
+    typer.Option("--run", metavar="RUN", help="A further run folder; may be repeated."),
+]

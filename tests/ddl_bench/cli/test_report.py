@@ -1,0 +1,44 @@
+"""The command `report` on one run folder and on several."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddl_bench.errors import UserError
+from tests.conftest import ddl_bench, make_cell, put
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Two run folders that share a cell, with different results."""
+    put(tmp_path / "ours", make_cell("a"), np.arange(90) < 50)
+    put(tmp_path / "theirs", make_cell("a"), np.arange(90) < 51)
+    put(tmp_path / "theirs", make_cell("b"), np.arange(90) < 60)
+    return [tmp_path / "ours", tmp_path / "theirs"]
+
+
+@pytest.mark.parametrize("form", ["words", "options", "both"])
+def test_several_folders_have_one_report_and_conflicts_are_told(
+    form: str, folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = folders
+    forms: dict[str, list[object]] = {
+        "words": [first, second],
+        "options": ["--run", first, "--run", second],
+        "both": [first, "--run", second],
+    }
+    out = first.parent / "both"
+    text = ddl_bench(["report", *forms[form], "--out", out, "--json"])
+    paths, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
+    assert paths["page"] == str(out / "index.html")
+    assert "| b " in (out / "table.md").read_text()
+    told = capsys.readouterr().err + text
+    assert "conflict: a@0 (" in told
+    assert "accuracy is 55.5556 in" in told.replace("\n", " ")
+
+
+def test_serve_follows_one_run(folders: list[Path]) -> None:
+    with pytest.raises(UserError, match="--serve follows one run, and these are 2"):
+        ddl_bench(["report", *folders, "--serve"])
