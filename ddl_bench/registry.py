@@ -271,24 +271,24 @@ def refuse_taken(path: Path, names: Iterable[str], known: Mapping[str, Any], kin
             )
 
 
-def methods(plugins: Iterable[Path] = ()) -> dict[str, EntryPoint | type[Method]]:
+def methods(plugins: Iterable[str | Path] = ()) -> dict[str, EntryPoint | type[Method]]:
     """List every known method by name; `load_method` imports an installed one."""
     known: dict[str, EntryPoint | type[Method]] = dict(entries(METHODS))
-    for path in plugins:
+    for path in map(Path, plugins):
         offered = methods_in(path)
         refuse_taken(path, offered, known, "method")
         known |= offered
     return known
 
 
-def datasets(plugins: Iterable[Path] = ()) -> dict[str, Loader]:
+def datasets(plugins: Iterable[str | Path] = ()) -> dict[str, Loader]:
     """List every known data set by name: functions `(data_dir, download) -> ImageSet`.
 
     A plugin file offers its own in a dictionary `DATASETS = {"name": function}`.
     """
     installed = entries(DATASETS).items()
     known: dict[str, Loader] = {name: Installed(entry) for name, entry in installed}
-    for path in plugins:
+    for path in map(Path, plugins):
         offered = offered_by(path, "DATASETS")
         refuse_taken(path, offered, known, "data set")
         known |= offered
@@ -369,7 +369,7 @@ def about_dataset(loader: Loader) -> str:
     return (function.__doc__ or "").strip().partition("\n")[0]
 
 
-def load_method(name: str, plugins: Iterable[Path] = ()) -> type[Method]:
+def load_method(name: str, plugins: Iterable[str | Path] = ()) -> type[Method]:
     """Return the class of a method.
 
     Raises UserError for an unknown name, ImportError where its package is missing or broken.

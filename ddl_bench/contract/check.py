@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -31,7 +32,7 @@ STDERR = 2  # where the child prints; standard output has the findings alone
 
 
 def check(
-    target: "str | type[Method]", like: str | None = None, *, limit_s: float = LIMIT_S
+    target: "str | Path | type[Method]", like: str | None = None, *, limit_s: float = LIMIT_S
 ) -> Iterator[Finding]:
     """Run the contract on a method, and yield each finding as it is made.
 
@@ -57,6 +58,8 @@ def check(
     >>> [each.rule for each in check("nearest-mean", "1x8x8") if each.status == "broken"]
     []
     """
+    if isinstance(target, Path):
+        target = str(target)
     if not isinstance(target, str):
         from ddl_bench.contract.examine import examine
         from ddl_bench.contract.toys import shapes_like

@@ -25,7 +25,7 @@ from ddl_bench.results.times import read_times, write_times
 LARGEST_ARTEFACT = 2**15  # bytes of atoms or of a dictionary; predictions take about as much
 
 
-def publish(run: Path, out: Path) -> dict[str, Path]:
+def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
     """Write public copies of the rows, arrays and models of a run to another folder.
 
     Logs, checkpoints, and atoms and dictionaries of more than LARGEST_ARTEFACT bytes are not
@@ -47,6 +47,8 @@ def publish(run: Path, out: Path) -> dict[str, Path]:
     UserError
         Where there are no rows, or nothing can be written.
     """
+    run = Path(run)
+    out = Path(out)
     cells = run / "cells"
     with explained(cells):
         ids = sorted(path.stem for path in cells.glob("*.json"))

@@ -510,7 +510,7 @@ def check_classes(stored: dict[str, np.ndarray]) -> None:
             raise UserError(f"{key} has labels beyond the {len(names)} classes")
 
 
-def find_rows(run: Path, wanted: str) -> list[Row]:
+def find_rows(run: str | Path, wanted: str) -> list[Row]:
     """Find the rows of a label, as in `sdl`, or of a label and a seed, as in `sdl@0`.
 
     Or those whose cell ID starts with `wanted`, where no label is meant. Raises UserError where

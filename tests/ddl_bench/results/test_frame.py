@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import ddl_bench
+from ddl_bench import registry
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.results.columns import (
     CURVE_COLUMNS,
@@ -19,7 +20,8 @@ from ddl_bench.results.columns import (
     FrameColumn,
 )
 from ddl_bench.results.frame import frame
-from ddl_bench.results.rows import COLUMNS_MEASURED, arrays, load_rows
+from ddl_bench.results.publish import publish
+from ddl_bench.results.rows import COLUMNS_MEASURED, arrays, find_rows, load_rows
 from ddl_bench.results.stats.compare import compare
 from tests.conftest import ROOT, make_cell, make_row, put
 
@@ -100,6 +102,13 @@ def test_python_functions_take_texts_and_plain_lists(tmp_path: Path) -> None:
     rows = load_rows(run)
     assert arrays(run, rows[0].cell.id).keys() == arrays(QUICK, rows[0].cell.id).keys()
     assert len(ddl_bench.load([run])) == 35
+    assert find_rows(run, "sdl@0") == find_rows(QUICK, "sdl@0")
+    assert publish(run, str(tmp_path / "public"))["rows"] == tmp_path / "public" / "cells"
+    example = str(ROOT / "examples" / "numpy_plugin.py")
+    assert registry.methods([example]).keys() == registry.methods([Path(example)]).keys()
+    findings = [each.status for each in ddl_bench.check(Path(example), "1x8x8")]
+    assert "ok" in findings
+    assert "broken" not in findings
 
 
 @pytest.mark.parametrize(
