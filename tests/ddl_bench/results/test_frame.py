@@ -107,7 +107,7 @@ def test_python_functions_take_texts_and_plain_lists(tmp_path: Path) -> None:
     example = str(ROOT / "examples" / "numpy_plugin.py")
     assert registry.methods([example]).keys() == registry.methods([Path(example)]).keys()
     findings = [each.status for each in ddl_bench.check(Path(example), "1x8x8")]
-    assert "ok" in findings
+    assert "held" in findings
     assert "broken" not in findings
 
 
