@@ -82,10 +82,16 @@ RunArguments = Annotated[
     typer.Argument(
         metavar="[RUN]...",
         show_default=False,
+        autocompletion=complete.runs,
         help=f"Run folders, or their names in results/. Without any: {LAST_RUN}.",
     ),
 ]
 RunOptions = Annotated[
     list[Path] | None,
-    typer.Option("--run", metavar="RUN", help="A further run folder; may be repeated."),
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        autocompletion=complete.runs,
+        help="A further run folder; may be repeated.",
+    ),
 ]
