@@ -1,22 +1,32 @@
 """Captions: of how many runs a figure is, what its bars are, and on what machine."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from reports.figures.lines import Lines
 
 
+def counted(n: int, noun: str) -> str:
+    """Write a number of things: "1 method", "7 methods"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def span_text(counts: Sequence[int]) -> str:
+    """Write the span of counts in their order: "3", or "2 to 5"."""
+    texts = [f"{count:,}" for count in (counts[0], counts[-1])]
+    return " to ".join(dict.fromkeys(texts))
+
+
 def runs_text(lines: Lines) -> str:
     """Say of how many seeds the means are: "means over 3 seeds (n = 3)", or of each line."""
     counts = sorted(set(lines.accuracies["n_seeds"]))
     n_lines = lines.n_lines
-    methods = "1 method" if n_lines == 1 else f"{n_lines} methods"
+    methods = counted(n_lines, "method")
     if counts == [1]:
         return f"{methods}, one network each (n = 1 seed)"
-    span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    return f"{methods}, means over n = {span} seeds"
+    return f"{methods}, means over n = {span_text(counts)} seeds"
 
 
 def bars_text(lines: Lines) -> str:
@@ -47,8 +57,7 @@ def count_text(counts: Iterable[float]) -> str:
     known = sorted({int(each) for each in counts if each >= 1})
     if not known:
         return "number unknown"
-    span = f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
-    return f"n = {span} test images"
+    return f"n = {span_text(known)} test images"
 
 
 def machines_text(rows: pd.DataFrame) -> str:
@@ -71,8 +80,7 @@ def machines_of(rows: pd.DataFrame) -> list[str]:
         name = "an unknown processor" if pd.isna(model) else str(model)
         if not pd.isna(row["host"]):
             name += f" ({row['host']})"
-        threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-        machines.append(f"{name}, {threads}")
+        machines.append(f"{name}, {counted(row['threads'], 'thread')}")
     return sorted(set(machines))
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddl_bench.results.frame import curve_parts
-from reports.figures.captions import machines_text
+from reports.figures.captions import counted, machines_text, span_text
 from reports.figures.costs import GREY, MOST_TOGETHER, N_COLUMNS, PANEL_INCHES
 from reports.figures.lines import Lines, Span, at_least, pareto_front
 from reports.figures.looks import Look
@@ -276,10 +276,10 @@ def draw_families(
 def seeds_text(curves: Mapping[str, Curve], lines: Lines) -> str:
     """Say what lines and bands are, and of how many seeds."""
     counts = sorted({curve.n_seeds for curve in curves.values()})
-    methods = "1 method" if len(curves) == 1 else f"{len(curves)} methods"
+    methods = counted(len(curves), "method")
     if counts == [1]:
         return f"{methods}, one training each (n = 1 seed), so that there is no band"
-    span = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    span = span_text(counts)
     text = f"{methods}; lines: means over n = {span} seeds, bands: from the lowest to the highest"
     n_seeds = int(lines.finished.groupby("line").size().max())
     if n_seeds > counts[-1]:

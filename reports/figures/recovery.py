@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from reports.figures.captions import span_text
 from reports.figures.lines import Span, at_least
 from reports.figures.looks import Named, looks
 from reports.figures.style import INK, Width, in_style, new_figure, set_caption, short
@@ -76,11 +77,10 @@ def recovery(df: pd.DataFrame, width: Width = "double") -> Figure | None:
     )
     sns.despine(figure)
     counts = sorted({int(n) for n in table["n"]})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     set_caption(
         figure,
         f"Share of the planted atoms that were found (inner product of 0.99 or more). Means over"
-        f" n = {seeds} seeds; bars: one standard deviation over seeds, as in the table. Scale:"
-        " linear.",
+        f" n = {span_text(counts)} seeds; bars: one standard deviation over seeds, as in the table."
+        " Scale: linear.",
     )
     return figure

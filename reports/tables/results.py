@@ -6,7 +6,7 @@ import pandas as pd
 
 from ddl_bench.results.groups import Group
 from ddl_bench.results.table import NOT_SEPARABLE, by_dataset, display_of
-from reports.figures.captions import count_text, machines_of, versions_text
+from reports.figures.captions import count_text, machines_of, span_text, versions_text
 from reports.tables.latex import latex_table
 
 SHOWN = (
@@ -72,7 +72,7 @@ def caption(groups: Sequence[Group], df: pd.DataFrame, table: pd.DataFrame) -> s
     """Say what the numbers are: of how many seeds and images, on what machine, which version."""
     ok = df[df["status"] == "ok"]
     seeds = sorted({len(group.ok) for group in groups if group.ok}) or [0]
-    span = f"{seeds[0]:,}" if len(seeds) == 1 else f"{seeds[0]:,} to {seeds[-1]:,}"
+    span = span_text(seeds)
     sentences = [f"Results on {groups[0].dataset}."]
     images = count_text(ok["n_test"].dropna().astype(float))
     sentences.append(f"Means and standard deviations (±) over n = {span} seeds, {images}.")
