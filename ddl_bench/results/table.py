@@ -10,7 +10,7 @@ import pandas as pd
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.marks import MIXED, OF_THE_RUN, UNSURE, marks, marks_of_times
 from ddl_bench.results.rows import Row
-from ddl_bench.results.stats.families import Standing, standings
+from ddl_bench.results.stats.families import Standing, comparable, most_accurate, standings
 from ddl_bench.results.stats.mean import mean_interval
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
@@ -413,19 +413,49 @@ def foot_of(every: Sequence[Group]) -> str:
         )
     sentences += sentences_on_codes(groups)
     sentences += sentences_on_times(groups)
-    n_few = sum(len(group.values("accuracy")) < SEEDS_FOR_INTERVAL for group in groups)
-    if n_few:
+    sentences += sentences_on_seeds(parts, compared)
+    return " ".join(sentences)
+
+
+def sentences_on_seeds(
+    parts: Mapping[str, Sequence[Group]], compared: Mapping[str, Mapping[str, Standing]]
+) -> list[str]:
+    """Say which lines have too few seeds, and which are compared with no other.
+
+    Parameters
+    ----------
+    parts
+        Lines that ended well, by data set.
+    compared
+        Where lines stand, of the data sets on which they are compared with the best.
+    """
+    sentences = []
+    groups = [group for lines in parts.values() for group in lines]
+    counts = [len(group.values("accuracy")) for group in groups]
+    few = [count for count in counts if count < SEEDS_FOR_INTERVAL]
+    if few:
+        reason = "nothing follows from them about methods"
+        if max(few) == 1:
+            reason = "they are single networks, from which nothing follows about methods"
         sentences.append(
-            f"{n_few} of {len(groups)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds: they are"
-            " single networks, from which nothing follows about methods."
+            f"{len(few)} of {len(groups)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds:"
+            f" {reason}."
         )
-    n_alone = len(groups) - n_few - sum(map(len, compared.values()))
+    n_alone = len(groups) - len(few) - sum(map(len, compared.values()))
+    for dataset, lines in parts.items():
+        family = comparable(lines)
+        if family and dataset not in compared:
+            n_alone -= len(family)
+            sentences.append(
+                f"No line is compared with the best on {dataset}, as"
+                f" {most_accurate(lines).name} has too few seeds."
+            )
     if n_alone:
         sentences.append(
             f"{n_alone} of {len(groups)} lines are compared with no other: each is the only one of"
             " its data set and device that has enough seeds."
         )
-    return " ".join(sentences)
+    return sentences
 
 
 def sentences_on_codes(groups: Sequence[Group]) -> list[str]:

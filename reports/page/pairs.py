@@ -8,7 +8,7 @@ import numpy as np
 from ddl_bench.results.groups import Group
 from ddl_bench.results.stats.best import range_limit, rivals
 from ddl_bench.results.stats.compare import sample_of
-from ddl_bench.results.stats.families import best_family
+from ddl_bench.results.stats.families import comparable
 
 MOST_PAIRED = 24  # methods of a matrix: more can be read by nobody
 
@@ -42,7 +42,7 @@ def pairs_of(groups: Sequence[Group]) -> Pairs | None:
     the studentized range q of k lines (Games and Howell): all intervals hold together with a
     probability of 95 %.
     """
-    family = best_family([group for group in groups if group.ok])
+    family = comparable([group for group in groups if group.ok])
     if not family:
         return None
     shown = family[:MOST_PAIRED]

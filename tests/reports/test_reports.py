@@ -12,7 +12,9 @@ import pytest
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
+from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.table import COLUMNS, display, foot, number, summary, with_range
 from reports.figures.style import PAPER
 from reports.page.render import inline
@@ -122,7 +124,7 @@ def test_csv_round_trip(run: Path, paths: dict[str, Path]) -> None:
 def test_markdown_has_equal_columns(paths: dict[str, Path]) -> None:
     table, foot = paths["markdown"].read_text().strip().split("\n\n")
     lines = table.splitlines()
-    assert "Detectable with 80 % power" in foot
+    assert "lines have fewer than 3 seeds" in foot
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert len(lines) == 2 + 5
 
@@ -257,6 +259,28 @@ def test_a_line_alone_is_not_called_a_single_network(tmp_path: Path) -> None:
     text = foot(load_rows(tmp_path))
     assert "1 of 1 lines are compared with no other" in text
     assert "single networks" not in text
+
+
+@pytest.mark.parametrize("n_few", [1, 2])
+def test_nothing_is_ranked_where_the_best_line_has_too_few_seeds(
+    tmp_path: Path, n_few: int
+) -> None:
+    for seed in range(6):
+        put(tmp_path, make_cell("a", seed), np.arange(200) < 150 + seed)
+        put(tmp_path, make_cell("b", seed), np.arange(200) < 80 + seed)
+    for seed in range(n_few):
+        put(tmp_path, make_cell("best", seed), np.arange(200) < 190)
+    rows = load_rows(tmp_path)
+    table = display(rows).set_index("method")
+    assert "behind the best" not in table
+    assert not table["accuracy (%)"].str.contains("≈").any()
+    text = foot(rows)
+    assert "No line is compared with the best on digits, as best has too few seeds." in text
+    assert "compared with no other" not in text
+    assert ("single networks" in text) == (n_few == 1)
+    records = compare_all(tmp_path, gather(rows))
+    assert {record.a for record in records} == {"best"}
+    assert all(record.verdict.startswith("no verdict") for record in records)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ def compare_with_best(archive: Archive, groups: Sequence[Group]) -> list[Compari
     """Compare the line of the highest accuracy with each other, corrected for its choice."""
     family = best_family(groups)
     if not family:
-        best, *others = groups
+        best = most_accurate(groups)
+        others = [group for group in groups if group is not best]
         return [compare_groups(archive, best, other) for other in others]
     result = behind_best([sample_of(group) for group in family])
     best = family[result.best]
@@ -102,12 +103,30 @@ def compare_with_best(archive: Archive, groups: Sequence[Group]) -> list[Compari
 def best_family(groups: Sequence[Group]) -> list[Group]:
     """Return the lines of a data set that are compared with the best; none or at least two.
 
-    They have enough seeds for an interval and the device of the most accurate of these.
+    Where the best one has too few seeds itself nobody knows how far the others are behind it, and
+    there are none.
+    """
+    family = comparable(groups)
+    return family if family and most_accurate(groups) in family else []
+
+
+def comparable(groups: Sequence[Group]) -> list[Group]:
+    """Return the lines with enough seeds for an interval, on one device; none or at least two.
+
+    It is the device of the most accurate of them.
     """
     enough = [group for group in groups if len(group.values("accuracy")) >= SEEDS_FOR_INTERVAL]
-    devices = [group.cell.machine.device for group in enough]
-    family = [group for group in enough if group.cell.machine.device == devices[0]]
+    if not enough:
+        return []
+    device = most_accurate(enough).cell.machine.device
+    family = [group for group in enough if group.cell.machine.device == device]
     return family if len(family) > 1 else []
+
+
+def most_accurate(groups: Sequence[Group]) -> Group:
+    """Return the line of the highest mean accuracy, of those that have one if any."""
+    measured = [group for group in groups if len(group.values("accuracy"))]
+    return max(measured, key=lambda group: sample_of(group).mean) if measured else groups[0]
 
 
 class Standing(NamedTuple):
@@ -132,7 +151,7 @@ class Standing(NamedTuple):
 def standings(groups: Sequence[Group]) -> dict[str, Standing]:
     """Say where the lines of one data set stand to the best of them, by their names.
 
-    Lines with too few seeds for an interval are left out.
+    Lines with too few seeds for an interval are left out; empty where that is the best one.
     """
     family = best_family(groups)
     if not family:
