@@ -328,10 +328,20 @@ class Metric:
     unit: str = ""
     better: Literal["", "higher", "lower"] = ""
 
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"Metric(function={self.function!r}): expected a function")
+        for name in ("title", "unit"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"Metric({name}={getattr(self, name)!r}): expected a text")
+        if self.better not in ("", "higher", "lower"):
+            raise ValueError(f"Metric(better={self.better!r}): expected 'higher' or 'lower'")
+
     @property
     def meaning(self) -> str:
         """Return the first line of the function's docstring."""
-        return (self.function.__doc__ or "").strip().partition("\n")[0]
+        text = self.function.__doc__
+        return text.strip().partition("\n")[0] if isinstance(text, str) else ""
 
 
 @runtime_checkable

@@ -140,6 +140,8 @@ def of_level(claim: Claim, a: Group) -> Finding:
 
 def of_times(claim: Claim, a: Group, b: Group) -> Finding:
     """Judge that b takes longer than a, by the ratio of their geometric means."""
+    if min(a.values(claim.column).min(), b.values(claim.column).min()) <= 0:
+        return Finding("", "no verdict: a time of 0")
     fast = Sample.of(np.log(a.values(claim.column)).tolist())
     slow = Sample.of(np.log(b.values(claim.column)).tolist())
     n_seeds = min(fast.n, slow.n)

@@ -72,10 +72,14 @@ def write(runs: Runs, out: str | Path | None = None) -> dict[str, Path]:
     beside_paper = tables_beside(groups)
     tests = {}
     figures = {}
+    prefixes: set[str] = set()
     for dataset in dict.fromkeys(group.dataset for group in groups):
         here = [group for group in groups if group.dataset == dataset]
         tests[dataset] = compare_all(collection, here)
         prefix = re.sub(r"[^\w.-]+", "-", dataset).strip("-")
+        while prefix in prefixes:  # two names that differ in what a file name lacks
+            prefix += "-"
+        prefixes.add(prefix)
         part = df[df["dataset"] == dataset]
         figures[dataset] = draw_data_set(part, folder / "figures", prefix)
     figures[""] = draw_run(df, folder / "figures")

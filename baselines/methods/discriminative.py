@@ -33,6 +33,7 @@ from ddl_bench.api import (
 from ddl_bench.options import Positive, PositiveFloat, check_options
 
 PHOTOGRAPH_ATOMS = 160  # 2,880 features in 3 x 3 cells; 32x32 photographs have 3,072 numbers
+SMALL_ATOMS = 24  # 192 features in 2 x 2 cells
 FACES = "on small sets of faces and objects; none for the data sets here"
 PATCHES = "pooled sparse codes of patches by default, or features=pixels, where the publication has"
 
@@ -145,7 +146,7 @@ def sdl_for(task: Task) -> SDL:
 
     The time of all four methods grows with the number of features, of `dpl` with its cube.
     """
-    return SDL(n_atoms=None if is_small(task.image_shape) else PHOTOGRAPH_ATOMS)
+    return SDL(n_atoms=SMALL_ATOMS if is_small(task.image_shape) else PHOTOGRAPH_ATOMS)
 
 
 @dataclass(frozen=True, kw_only=True)

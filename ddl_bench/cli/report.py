@@ -78,11 +78,15 @@ def write_report(runs: Runs, out: Path | None, plugins: Sequence[Path] = ()) -> 
     return paths
 
 
+TAKEN = ("page", "markdown", "csv", "cells", "columns", "latex", "bibtex", "figures")
+
+
 def written_by_plugins(
     runs: Sequence[Path], folder: Path, writers: Mapping[str, registry.Writer]
 ) -> dict[str, Path]:
     """Call report writers with the DataFrame of runs; returns where each has written, by name."""
     from ddl_bench.results.frame import load
+    from ddl_bench.results.measuring import reason_of
 
     with explained(folder, "cannot write there"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,10 +94,10 @@ def written_by_plugins(
     for name, writer in writers.items():
         try:
             writer(load(runs), folder)
-        except Exception as error:  # a plugin may raise anything
-            tell(f"the report {name!r} is left out: {brief(f'{type(error).__name__}: {error}')}")
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
+            tell(f"the report {name!r} is left out: {reason_of(error)}")
         else:
-            paths[name] = folder
+            paths[f"{name} of a plugin" if name in TAKEN else name] = folder
     return paths
 
 

@@ -152,16 +152,20 @@ def compared(run: Path, row: Row, again: Row | None, *, folder: Path) -> Repeate
     expected = row.measured.predictions_sha256
     if not expected and before is not None:
         expected = digest(before)
+    claimed = row.measured.accuracy
+    reasons = []
     if expected:
         is_same = expected == again.measured.predictions_sha256
         what = "the same predictions"
+        if is_same and claimed != again.measured.accuracy:
+            is_same = False
+            reasons.append(f"the row says {claimed} %, which its predictions do not give")
     else:
-        is_same = row.measured.accuracy == again.measured.accuracy
+        is_same = claimed == again.measured.accuracy
         what = "the same accuracy; the row has no predictions"
     if is_same:
         return Repeated(row=row, again=again, verdict="match", reason=what)
-    reasons = []
-    if before is not None:
+    if before is not None and not reasons:
         now = arrays(folder, again.cell.id, ["y_test", "predictions"])["predictions"]
         reasons.append(f"{int(np.sum(before != now)):,} of {len(now):,} predictions differ")
     if row.cell.budget.seconds:

@@ -133,10 +133,15 @@ def work_of(run: Path, rows: Sequence[Row], *, train: bool) -> Work:
             models[kind].append(row)
         else:
             left[row.cell.id] = row.measured.model_note or "no model was kept"
-        if train and row.cell.group not in seen:
-            seen.add(row.cell.group)
+        if train and line_of(row) not in seen:
+            seen.add(line_of(row))
             lines[kind].append(row)
     return Work(models, lines, left)
+
+
+def line_of(row: Row) -> str:
+    """Name what trainings have in common that take the same time: their line and grid point."""
+    return f"{row.cell.group} {sorted(row.chosen.items())}"
 
 
 def session_of(
@@ -147,7 +152,8 @@ def session_of(
     left = dict(work.left)
     by_group: dict[str, TrainTimes] = {}
     reasons: dict[str, str] = {}
-    groups = {row.cell.id: row.cell.group for row in rows}
+    groups = {row.cell.id: line_of(row) for row in rows}
+    started = {row.cell.id: row.started for row in rows}
     for answer in answers:
         times |= {key: RowTimes.model_validate(value) for key, value in answer["times"].items()}
         left |= answer["failed"]
@@ -161,7 +167,11 @@ def session_of(
         n_rounds=n_rounds,
         rows=times,
         left=left,
-        training={key: by_group[group] for key, group in groups.items() if group in by_group},
+        training={
+            key: by_group[group].model_copy(update={"started": started[key]})
+            for key, group in groups.items()
+            if group in by_group
+        },
         left_training={key: reasons[group] for key, group in groups.items() if group in reasons},
     )
 

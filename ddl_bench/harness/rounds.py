@@ -31,7 +31,7 @@ from ddl_bench.harness.load import Load, LoadMeter, clock_mhz
 from ddl_bench.harness.retrain import VISIT_S as TRAIN_VISIT_S
 from ddl_bench.harness.retrain import Steps
 from ddl_bench.harness.worker import end_with_parent, seed_everything
-from ddl_bench.plan.cell import Cell, Machine
+from ddl_bench.plan.cell import Machine
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.results.models import load_model
 from ddl_bench.results.rows import Row, arrays, load_rows
@@ -204,7 +204,7 @@ def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
     tasks: dict[object, Task] = {}
     for cell_id in request.train_ids:
         try:
-            lines[cell_id] = load_line(rows[cell_id].cell, request, tasks)
+            lines[cell_id] = load_line(rows[cell_id], request, tasks)
         except Exception as error:
             traceback.print_exc()
             failed_training[cell_id] = reason_of(error)
@@ -223,11 +223,12 @@ def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
     }
 
 
-def load_line(cell: Cell, request: Request, tasks: dict[object, Task]) -> Steps:
-    """Make the method of a row and the images that it trains on, which lines share.
+def load_line(row: Row, request: Request, tasks: dict[object, Task]) -> Steps:
+    """Make the method of a row, of the grid point that it chose, and the images that it trains on.
 
-    Raises UserError where the code of the method has changed since.
+    Lines share images. Raises UserError where the code of the method has changed since.
     """
+    cell = row.cell
     cls = registry.load_method(cell.method, request.plugins)
     if code_identity(cls) != cell.source:
         raise UserError("the code of the method has changed since its row")
@@ -236,7 +237,7 @@ def load_line(cell: Cell, request: Request, tasks: dict[object, Task]) -> Steps:
         folder = request.data_dir or Path(cell.data_dir)
         images = read_images(cell, folder, request.plugins)
         tasks[key] = task_of(cell.dataset, images, cell.splits)
-    return Steps(cell, registry.make_method(cls, cell.params), tasks[key])
+    return Steps(cell, registry.make_method(cls, cell.params | row.chosen), tasks[key])
 
 
 def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Subject:

@@ -75,8 +75,10 @@ def folders_of(runs: Runs) -> list[Path]:
     several = [runs] if isinstance(runs, str | Path) else list(runs)
     if not several:
         raise UserError("no run folder is given; give one such as results/quick")
-    folders = {Path(run).resolve(): Path(run) for run in reversed(several)}
-    return list(reversed(folders.values()))
+    folders: dict[Path, Path] = {}
+    for run in several:
+        folders.setdefault(Path(run).resolve(), Path(run))
+    return list(folders.values())
 
 
 def collect(runs: Runs) -> Collection:

@@ -64,7 +64,7 @@ def load(runs: Runs) -> pd.DataFrame:
     Examples
     --------
     >>> df = load("docs/results/quick")
-    >>> df.groupby("line")["accuracy"].mean().round(2)["sdl"]
+    >>> print(df.groupby("line")["accuracy"].mean().round(2)["sdl"])
     98.89
     """
     return frame(collect(runs))

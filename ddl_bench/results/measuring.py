@@ -12,7 +12,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import brief
 from ddl_bench.results.frame import frame
 from ddl_bench.results.metrics import Column, Columns, Value, read_columns, write_columns
-from ddl_bench.results.rows import Row, arrays
+from ddl_bench.results.rows import LARGEST, Row, arrays
 
 WANTED = ("y_test", "predictions", "class_names")
 
@@ -40,8 +40,8 @@ def measure(run: Path, rows: Sequence[Row], metrics: Mapping[str, Metric]) -> li
                 continue
             try:
                 value = value_of(metric, run, row, records[row.cell.id])
-            except Exception as error:  # a plugin may raise anything
-                reasons[brief(f"{type(error).__name__}: {error}")].append(row.cell.id)
+            except (Exception, SystemExit) as error:  # a plugin may raise anything
+                reasons[reason_of(error)].append(row.cell.id)
                 continue
             if value is not None:
                 values[row.cell.id] = Value(started=row.started, value=value)
@@ -59,6 +59,15 @@ def measure(run: Path, rows: Sequence[Row], metrics: Mapping[str, Metric]) -> li
     return problems
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in a line what a plugin raised, also where its own text fails."""
+    name = type(error).__name__
+    try:
+        return brief(f"{name}: {error}")
+    except Exception:
+        return name
+
+
 def value_of(metric: Metric, run: Path, row: Row, record: Mapping[str, Any]) -> float | None:
     """Compute a metric of one row. Raises UserError for what is no finite number."""
     stored = arrays(run, row.cell.id, WANTED)
@@ -69,12 +78,14 @@ def value_of(metric: Metric, run: Path, row: Row, record: Mapping[str, Any]) -> 
         targets=stored["y_test"].astype(np.int64),
         predictions=stored["predictions"].astype(np.int64),
         class_names=names,
-        row=record,
+        row=dict(record),
     )
     value = metric.function(predicted)
     if value is None:
         return None
+    if isinstance(value, str):
+        raise UserError(f"{value[:40]!r} is a text; expected a number")
     number = float(value)
-    if not np.isfinite(number):
-        raise UserError(f"{number} is not finite")
+    if not abs(number) <= LARGEST:
+        raise UserError(f"{number} is not finite, or beyond 1e18")
     return number

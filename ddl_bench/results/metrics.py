@@ -7,7 +7,7 @@ The rows stay as the run has written them. `load_rows` adds the numbers, so that
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
@@ -15,6 +15,7 @@ from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
 FILE = "metrics.json"
 FORMAT = 1
 LARGEST_FILE = 64_000_000  # bytes
+LARGEST = 1e18  # number of a metric, in whatever unit
 Better = Literal["", "higher", "lower"]
 
 
@@ -41,7 +42,7 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     started: str
-    value: float
+    value: float = Field(ge=-LARGEST, le=LARGEST)
 
 
 class Column(BaseModel):

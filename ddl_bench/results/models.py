@@ -325,6 +325,8 @@ def _read_npz(path: Path) -> tuple[np.ndarray, list[str | int]]:
         contents = brief(", ".join(stored)) if stored else "nothing"
         raise UserError(f"{name_of(path)}: expected an array `x` or `x_test`, found {contents}")
     X = stored[present[0]]
+    if not len(X):
+        raise UserError(f"{name_of(path)}: {present[0]} has no images")
     if X.dtype != np.uint8 or X.ndim not in (3, 4):
         raise UserError(
             f"{name_of(path)}: expected uint8 images (n, height, width[, channels]), "

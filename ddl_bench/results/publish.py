@@ -20,6 +20,7 @@ from ddl_bench.files import (
 from ddl_bench.results.metrics import read_columns, write_columns
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW, read_row
+from ddl_bench.results.times import FILE as TIMES
 from ddl_bench.results.times import read_times, write_times
 
 LARGEST_ARTEFACT = 2**15  # bytes of atoms or of a dictionary; predictions take about as much
@@ -72,6 +73,7 @@ def copy_times(run: Path, out: Path) -> None:
     """Copy the times that were measured again, if any; a reason of one may hold a path."""
     times = read_times(run)
     if times is None:
+        (out / TIMES).unlink(missing_ok=True)  # of an earlier copy
         return
     place = Place.of([run.resolve()])
     reasons = {}
@@ -120,6 +122,7 @@ def copy_arrays(path: Path, copy: Path) -> None:
     try:
         arrays = read_arrays(path)
     except FileNotFoundError:
+        copy.unlink(missing_ok=True)  # of an earlier training
         return
     except UserError as error:
         warn_damaged(path, str(error).removeprefix(f"{name_of(path)}: "))

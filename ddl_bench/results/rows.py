@@ -396,7 +396,8 @@ def with_training_times(row: Row, session: Times) -> Measured:
     """Return what was measured of a row, with a time of training that follows from some steps."""
     measured = row.measured
     times = session.training.get(row.cell.id)
-    if times is None or not measured.passes or not measured.n_train:
+    is_later = times is None or times.started != row.started
+    if times is None or is_later or not measured.passes or not measured.n_train:
         reason = session.left_training.get(row.cell.id, "")
         if session.training and not reason:
             reason = "it was run later"
@@ -476,12 +477,18 @@ TOGETHER = (
 
 def check_arrays(stored: dict[str, np.ndarray], wanted: Sequence[str] | None = None) -> None:
     """Raise UserError for arrays that no row can have beside it; `wanted` as in `arrays`."""
+    import numpy as np  # here, so that commands that read no arrays start at once
+
     for names in TOGETHER:
         present = [stored[name] for name in names if name in stored]
         if any(array.ndim != 1 or array.dtype.kind not in "iuf" for array in present):
             raise UserError(f"{', '.join(names)}: expected one number for each")
         if len({len(array) for array in present}) > 1:
             raise UserError(f"{', '.join(names)} differ in length")
+    for names in TOGETHER[1:]:
+        present = [stored[name] for name in names if name in stored]
+        if not all(np.isfinite(array).all() for array in present):
+            raise UserError(f"{', '.join(names)}: expected finite numbers")
     for name in SCORED:
         if wanted is not None and name not in wanted:
             continue

@@ -133,15 +133,29 @@ COLUMNS = (
 
 
 def columns_of(groups: Iterable[Group]) -> tuple[Column, ...]:
-    """Return the columns of a table: COLUMNS, and those that plugins have computed of its rows."""
+    """Return the columns of a table: COLUMNS, and those that plugins have computed of its rows.
+
+    A heading that another column has gets the name of the metric.
+    """
     added: dict[str, Column] = {}
+    taken = {column.title for column in COLUMNS} | OTHER_TITLES
     for group in groups:
         for row in group.ok:
             for name, reading in row.metrics.items():
+                if name in added:
+                    continue
+                title = reading.heading
+                if title in taken:
+                    title = f"{title}, {name}"
+                taken.add(title)
                 form = ".2f" if reading.unit == "%" else ""
-                column = Column(name, reading.heading, reading.meaning, format=form)
-                added.setdefault(name, column)
+                added[name] = Column(name, title, reading.meaning, format=form)
     return (*COLUMNS, *added.values())
+
+
+OTHER_TITLES = frozenset(
+    {"data set", "method", "seeds", "status", "95 % interval", "behind the best", "note"}
+)
 
 
 # Titles of the short table, which fits into a terminal.

@@ -53,6 +53,8 @@ class TrainTimes(BaseModel):
 
     Parameters
     ----------
+    started
+        When the row's own training started: the times are of that training and of no later one.
     n_visits
         How often some steps were trained.
     train_cpu_share
@@ -61,6 +63,7 @@ class TrainTimes(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
+    started: str = ""
     train_s_per_image_pass: Number
     train_s_per_image_pass_iqr: Number
     n_visits: Count

@@ -104,7 +104,9 @@ def size_of_library(classifier: Any) -> Any:
     n = sum(np.size(part) for name in classifier.arrays for part in getattr(classifier.model, name))
     labels = np.size(getattr(classifier.model, "atom_classes_", ()))
     size = size_of(classifier)
-    assert not classifier.layers
+    for layer in classifier.layers:
+        n += layer.whitening.mean.numel() + layer.whitening.matrix.numel() + layer.D.numel()
+        labels += layer.whitening.floor.numel()
     return type(size)(n_params=n, n_stored=n, n_buffers=labels)
 
 

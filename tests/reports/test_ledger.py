@@ -95,6 +95,13 @@ def test_a_ratio_of_times(tmp_path: Path, slow: float, amount: float | None, ver
     assert found.verdict == verdict
 
 
+def test_a_time_of_zero_has_no_ratio(tmp_path: Path) -> None:
+    rows(tmp_path / "run", "a", FIVE, train_s=[0.0, 1.0, 1.0, 1.0, 1.0])
+    rows(tmp_path / "run", "b", FIVE, train_s=[2.0] * 5)
+    found = finding(claim_of("times", a="a", b="b", column="train_s"), tmp_path)
+    assert found == Finding("", "no verdict: a time of 0")
+
+
 @pytest.mark.parametrize(("gain", "verdict"), [(9, "holds"), (1, "differs")])
 def test_a_larger_gain(tmp_path: Path, gain: float, verdict: str) -> None:
     rows(tmp_path / "run", "a", shifted(gain))

@@ -11,7 +11,7 @@ def sentence_of(record: Comparison) -> str:
 
     Examples
     --------
-    >>> sentence_of(Comparison(dataset="d", a="x", b="y", verdict=NOTHING, left_out=("y: failed",)))
+    >>> sentence_of(Comparison(dataset="d", a="x", b="y", left_out=("y: failed",)))
     'Nothing to compare: y: failed.'
     """
     if record.difference is None or record.mean_a is None or record.mean_b is None:

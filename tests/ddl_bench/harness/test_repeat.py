@@ -84,6 +84,15 @@ def test_rows_without_a_digest_are_compared_by_what_they_have(tmp_path: Path) ->
     assert compared(tmp_path / "a", older, worse, folder=tmp_path / "b").verdict == "drift"
 
 
+def test_an_accuracy_that_predictions_do_not_give_is_no_match(tmp_path: Path) -> None:
+    before = row_of(tmp_path / "a", [0, 1, 2])
+    claimed = before.model_copy(update={"measured": replace(before.measured, accuracy=12.34)})
+    again = row_of(tmp_path / "b", [0, 1, 2])
+    result = compared(tmp_path / "a", claimed, again, folder=tmp_path / "b")
+    assert result.verdict == "drift"
+    assert "the row says 12.34 %, which its predictions do not give" in result.reason
+
+
 def test_a_version_that_is_missing_differs() -> None:
     assert differences({}, HERE) == ["cpu None, now a", "torch None, now 2.14.1"]
     assert differences(HERE, HERE) == []

@@ -362,14 +362,20 @@ def test_times_of_training_follow_from_passes(tmp_path: Path) -> None:
     left = put(tmp_path, make_cell("left"), right, **old)
     put(tmp_path, make_cell("later"), right, **old, passes=20.0)
     times = TrainTimes(
+        started=again.started,
         train_s_per_image_pass=0.01,
         train_s_per_image_pass_iqr=0.0001,
         n_visits=7,
         train_cpu_share=1.0,
         train_others=0.0,
     )
+    before = put(tmp_path, make_cell("before"), right, **old, passes=20.0)
+    of_before = times.model_copy(update={"started": "another day"})
     session = session_of({}).model_copy(
-        update={"training": {again.cell.id: times}, "left_training": {left.cell.id: "no passes"}}
+        update={
+            "training": {again.cell.id: times, before.cell.id: of_before},
+            "left_training": {left.cell.id: "no passes"},
+        }
     )
     write_times(tmp_path, session)
     frame = load(tmp_path).set_index("label")
@@ -378,10 +384,12 @@ def test_times_of_training_follow_from_passes(tmp_path: Path) -> None:
     assert frame.loc["again", "run_train_s"] == 90
     assert frame.loc["left", "train_s"] == 90
     assert frame["not_retrained"].to_dict() == {
-        "again": "",
+        "again": None,
         "left": "no passes",
         "later": "it was run later",
+        "before": "it was run later",
     }
+    assert frame.loc["before", "train_s"] == 90
     table = display(load_rows(tmp_path)).set_index("method")
     assert table.loc["again", "train (s)"] == "20", "it is not marked as loaded any more"
     assert table.loc["left", "train (s)"] == "90‡"
@@ -403,7 +411,8 @@ def test_the_training_of_a_run_is_timed_again(tmp_path: Path) -> None:
     for measured in by_label["logistic"]:
         assert measured.not_retrained == "its training does not count passes"
     (row, *_) = load_rows(tmp_path)
-    older = row.cell.model_copy(update={"source": "0123456789abcdef"})
+    cell = row.cell.model_copy(update={"source": "0123456789abcdef"})
+    older = row.model_copy(update={"cell": cell})
     with pytest.raises(UserError, match="code of the method has changed"):
         rounds.load_line(older, retime_request(tmp_path), {})
 
@@ -412,3 +421,25 @@ def retime_request(run: Path) -> rounds.Request:
     return rounds.Request(
         run=run, cell_ids=[], train_ids=[], plugins=[], data_dir=None, n_rounds=3, cores=[0]
     )
+
+
+def test_the_grid_point_that_was_chosen_is_trained_again(tmp_path: Path) -> None:
+    ddl_bench(
+        [
+            "run",
+            "--methods",
+            "plainnet[depth=3]",
+            "--seeds",
+            "0",
+            "--budget",
+            "1e",
+            "--out",
+            tmp_path,
+            "--no-report",
+        ]
+    )
+    (row,) = load_rows(tmp_path)
+    chosen = row.model_copy(update={"chosen": {"depth": 6}})
+    line = rounds.load_line(chosen, retime_request(tmp_path), {})
+    assert line.method.depth == 6  # type: ignore[attr-defined]  # of PlainNet
+    assert retime.line_of(chosen) != retime.line_of(row)

@@ -82,6 +82,11 @@ def test_different_code_in_two_folders_makes_two_lines(tmp_path: Path) -> None:
 def test_the_same_folder_twice_counts_once(tmp_path: Path) -> None:
     put(tmp_path, make_cell("a"), right(90))
     assert len(collect([tmp_path, str(tmp_path)]).rows) == 1
+    other = tmp_path / "other"
+    put(other, make_cell("a"), right(80))
+    for order in ([tmp_path, other], [tmp_path, other, tmp_path]):
+        (row,) = collect(order).rows
+        assert row.measured.accuracy == 90, "the first has the say"
     with pytest.raises(UserError, match="no run folder is given"):
         collect([])
     with pytest.raises(UserError, match="no results in"):

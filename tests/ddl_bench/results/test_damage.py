@@ -118,6 +118,15 @@ def without(name: str) -> Callable[[Path], None]:
     return change
 
 
+def spoilt(name: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        stored = dict(np.load(path))
+        stored[name] = stored[name] * np.nan
+        np.savez(path, **stored)
+
+    return change
+
+
 def cut(name: str) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         stored = dict(np.load(path))
@@ -139,9 +148,10 @@ ARRAY_FAULTS: dict[str, Callable[[Path], object]] = {
     "fewer predictions": cut("predictions"),
     "unequal curve": cut("curve_accuracy"),
     "no split": without("curve_split"),
+    "curve of nan": spoilt("curve_accuracy"),
 }
 
-CURVE_FAULTS = ("unequal curve", "no split")
+CURVE_FAULTS = ("unequal curve", "no split", "curve of nan")
 
 
 @pytest.mark.parametrize("fault", ARRAY_FAULTS)

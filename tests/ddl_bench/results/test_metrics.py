@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,10 +86,73 @@ def test_a_metric_that_fails_loses_nothing_else(run: Path) -> None:
         "metric 'only_of_b': 1 row has none: UserError: predictions were not kept",
         "metric 'x': 4 rows have none: ValueError: no such thing",
         "metric 'x': 1 row has none: UserError: predictions were not kept",
-        "metric 'y': 4 rows have none: UserError: inf is not finite",
+        "metric 'y': 4 rows have none: UserError: inf is not finite, or beyond 1e18",
         "metric 'y': 1 row has none: UserError: predictions were not kept",
     ]
     assert [len(row.metrics) for row in load_rows(run)].count(0) == 2
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def huge(predicted: Predicted) -> float:
+    return 1.5e308
+
+
+def leaves(predicted: Predicted) -> float:
+    raise SystemExit(0)
+
+
+def mute(predicted: Predicted) -> float:
+    raise Mute
+
+
+def text(predicted: Predicted) -> float:
+    return "12"  # type: ignore[return-value]  # as a plugin may
+
+
+def clears(predicted: Predicted) -> float:
+    predicted.row.clear()  # type: ignore[attr-defined]  # as a plugin may
+    return 1.0
+
+
+def test_whatever_a_metric_does_is_a_sentence(run: Path) -> None:
+    bad = {"huge": huge, "leaves": leaves, "mute": mute, "text": text}
+    offered = {name: Metric(function) for name, function in bad.items()}
+    problems = measure(run, load_rows(run), {"clears": Metric(clears)} | offered | METRICS)
+    assert len(problems) == len(bad)
+    for words in ("beyond 1e18", "SystemExit", "Mute", "expected a number"):
+        assert any(words in problem for problem in problems), words
+    assert load(run)["n_wrong"].notna().sum() == 4
+
+
+def test_equal_headings_stay_apart(run: Path) -> None:
+    titles = ("same", "same", "accuracy (%)", "method")
+    offered = {}
+    for place, title in enumerate(titles):
+
+        def constant(predicted: Predicted, place: int = place) -> float:
+            return float(place)
+
+        offered[f"m{place}"] = Metric(constant, title=title)
+    measure(run, load_rows(run), offered)
+    table = display(load_rows(run))
+    line = table[table["method"] == "a"].iloc[0]
+    titles_shown = ("same", "same, m1", "accuracy (%), m2", "method, m3")
+    assert [line[title] for title in titles_shown] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"better": "up"}, "better='up'"), ({"title": 3}, "title=3"), ({"unit": None}, "unit=None")],
+)
+def test_a_metric_of_other_types_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        Metric(n_wrong, **values)
+    with pytest.raises(TypeError, match="expected a function"):
+        Metric(3)  # type: ignore[arg-type]  # as a plugin may
 
 
 def test_metrics_of_one_plugin_stay_when_another_is_computed(run: Path) -> None:

@@ -313,3 +313,14 @@ def test_copies_have_predictions_and_curves_and_no_large_atoms(tmp_path: Path) -
     with pytest.warns(DamagedFile, match=path.name):
         publish(tmp_path / "run", tmp_path / "again")
     assert len(list((tmp_path / "again/cells").iterdir())) == 1
+
+
+def test_what_an_earlier_copy_had_goes(tmp_path: Path) -> None:
+    row = put(tmp_path / "run", make_cell("sdl"), np.ones(5, dtype=bool))
+    publish(tmp_path / "run", tmp_path / "public")
+    arrays = tmp_path / "public/cells" / f"{row.cell.id}.npz"
+    arrays.write_bytes(b"of an earlier training")
+    (tmp_path / "public/times.json").write_text("{}")
+    publish(tmp_path / "run", tmp_path / "public")
+    assert not arrays.exists()
+    assert not (tmp_path / "public/times.json").exists()
