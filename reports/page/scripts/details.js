@@ -28,7 +28,7 @@ function drawDetails() {
         ),
         element(
           "button",
-          { type: "button", class: "quiet", onclick: () => choose({ line: "", of: "" }) },
+          { type: "button", class: "quiet", onclick: closeDetails },
           "Close",
         ),
       ),

@@ -41,7 +41,7 @@ function findChosen() {
   chosen = LINES.find(line => line.title === state.line && isThere(line)) ?? null
 }
 
-// Choose a line by its title, or leave it where it is chosen already.
+// Choose a line by its title, or close it where it is chosen already.
 function chooseLine(title, dataset) {
   const of = state.data === ALL ? dataset : ""
   const isOpen = state.line === title && state.of === of

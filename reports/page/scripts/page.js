@@ -1,5 +1,6 @@
 // The page as a whole: draw what is chosen, and follow links, sizes and the printer.
 
+let isClosing = false // the details, whose opener then has the focus again
 let firstGoal = "" // the section that a link leads to, once all above it is drawn
 
 function draw() {
@@ -20,6 +21,8 @@ function draw() {
     document.documentElement.dataset.drawn = "all"
     if (firstGoal) goTo(firstGoal, "instant")
     firstGoal = ""
+    if (isClosing) focusOpener()
+    isClosing = false
   })
 }
 
@@ -38,6 +41,39 @@ function goTo(id, behavior = "auto") {
   target?.scrollIntoView({ behavior })
 }
 
+// What opened the details. A figure and the table are drawn anew, so it is found by its line.
+let opener = null
+
+// Open the details of a line and go there, or close them.
+function openFrom(node, title, dataset) {
+  rememberOpener(node)
+  chooseLine(title, dataset)
+  if (state.line) requestAnimationFrame(() => goTo("details-title"))
+  else isClosing = true
+}
+
+function rememberOpener(node) {
+  const { line, of } = node.dataset
+  opener = { node, line, of, within: node.closest("[id]").id }
+}
+
+function closeDetails() {
+  isClosing = true
+  choose({ line: "", of: "" })
+}
+
+function focusOpener() {
+  const target = opener?.node.isConnected ? opener.node : openerDrawnAnew()
+  if (target) target.focus()
+  else goTo("results")
+}
+
+function openerDrawnAnew() {
+  if (!opener) return null
+  const nodes = byId(opener.within).querySelectorAll("[data-line]")
+  return [...nodes].find(({ dataset }) => dataset.line === opener.line && dataset.of === opener.of)
+}
+
 document.addEventListener("click", event => {
   const link = event.target.closest('a[href^="#"]')
   if (link) {
@@ -49,17 +85,22 @@ document.addEventListener("click", event => {
   const name = event.target.closest("button.name")
   if (!name) return
   const dataset = name.dataset.of ?? name.closest("[data-dataset]")?.dataset.dataset
-  chooseLine(name.dataset.line, dataset)
-  if (state.line) requestAnimationFrame(() => goTo("details-title"))
+  openFrom(name, name.dataset.line, dataset)
 })
 document.addEventListener("click", event => {
   for (const menu of document.querySelectorAll(".menu[open]"))
     if (!menu.contains(event.target)) menu.open = false
 })
+// Escape closes one thing: a menu, or else the details. In a field it belongs to the field.
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape") return
   hideTooltip()
-  for (const menu of document.querySelectorAll(".menu[open]")) menu.open = false
+  const menus = [...document.querySelectorAll(".menu[open]")]
+  for (const menu of menus) {
+    menu.open = false
+    menu.querySelector("summary").focus()
+  }
+  if (!menus.length && state.line && !event.target.matches("input, select")) closeDetails()
 })
 byId("comparisons").addEventListener("toggle", () =>
   drawComparisons(DATA.datasets.indexOf(state.data)),

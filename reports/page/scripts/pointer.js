@@ -54,6 +54,7 @@ function listen(svg, marks, fields) {
       `${fullTitle(line)}: ${values.join(", ")}, ${line.seeds.length} seeds`,
     )
     node.setAttribute("data-line", line.title)
+    node.setAttribute("data-of", DATA.datasets[line.dataset])
     node.addEventListener("focus", () => {
       const box = node.getBoundingClientRect()
       showTooltip(tooltipOf(line, fields), box.right, box.bottom)
@@ -63,9 +64,7 @@ function listen(svg, marks, fields) {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
       if (event.key === "Enter" || event.key === " ") {
         event.preventDefault()
-        chooseLine(line.title, DATA.datasets[line.dataset])
-      } else if (event.key === "Escape") {
-        hideTooltip()
+        openFrom(node, line.title, DATA.datasets[line.dataset])
       } else if (step) {
         event.preventDefault()
         const next = marks[(place + step + marks.length) % marks.length].node
@@ -89,6 +88,8 @@ function listen(svg, marks, fields) {
   svg.addEventListener("pointerleave", hideTooltip)
   svg.addEventListener("click", event => {
     const mark = nearest(event)
-    if (mark) chooseLine(mark.line.title, DATA.datasets[mark.line.dataset])
+    if (!mark) return
+    rememberOpener(mark.node)
+    chooseLine(mark.line.title, DATA.datasets[mark.line.dataset])
   })
 }

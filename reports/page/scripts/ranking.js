@@ -1,7 +1,6 @@
 // Methods in order, each a point with its interval: what a reader should see first.
 
 const MOST_RANKED = 40
-const SEEDS_FOR_INTERVAL = 3
 const LEAST_ROW = 24 // pixels
 const MOST_ROW = 38
 const RANKING_HEIGHT = 330
@@ -82,19 +81,12 @@ const shortened = (title, letters) =>
 function rankingNote(total, ranked) {
   const lines = ranked.map(({ line }) => line)
   const sentences = [`${COLUMN.get(state.y).title}, ${seedsText(lines)}.`]
-  if (ranked.some(({ low }) => low !== null)) {
-    const alone = lines.every(line => line.seeds.length < SEEDS_FOR_INTERVAL)
-    sentences.push(
-      alone
-        ? "Bars are 95 % intervals over test images, of these networks alone."
-        : "Bars are 95 % intervals.",
-    )
-  }
+  sentences.push(barsText(lines, [state.y]))
   if (total > MOST_RANKED) sentences.push(`The first ${MOST_RANKED} of ${total}.`)
   if (state.y === "accuracy" && lines.some(line => line.standing)) {
     sentences.push(
       "Whether two methods differ is told above and under Pairs; overlapping bars do not tell.",
     )
   }
-  return sentences.join(" ")
+  return sentences.filter(Boolean).join(" ")
 }

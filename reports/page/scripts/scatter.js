@@ -149,14 +149,9 @@ function namedLines(points, front, better) {
 }
 
 function scatterNote(points, front, named, xAxis, yAxis, nBeyond) {
-  const sentences = [`Points are means over seeds (${seedsText(points.map(({ line }) => line))}).`]
-  const withBars = points.some(({ vx, vy }) => vx.low !== null || vy.low !== null)
-  if (withBars) {
-    sentences.push(
-      "Bars are 95 % intervals: of an accuracy those of the table, for new trainings and new" +
-        " test images; of other columns for new trainings, from 3 seeds on.",
-    )
-  }
+  const lines = points.map(({ line }) => line)
+  const sentences = [`Points are means over seeds (${seedsText(lines)}).`]
+  sentences.push(barsText(lines, [state.y, state.x]))
   const logs = []
   if (xAxis.type === "log") logs.push(COLUMN.get(state.x).title)
   if (yAxis.type === "log") logs.push(COLUMN.get(state.y).title)
@@ -168,7 +163,7 @@ function scatterNote(points, front, named, xAxis, yAxis, nBeyond) {
     sentences.push("Names are those of the front and of the best of each family.")
   }
   if (nBeyond) sentences.push(`${nBeyond} without a place on a logarithmic axis.`)
-  return sentences.join(" ")
+  return sentences.filter(Boolean).join(" ")
 }
 
 function seedsText(lines) {

@@ -383,3 +383,76 @@ def test_a_page_that_follows_a_run_shows_new_rows_and_keeps_the_view(
         server.shutdown()
         thread.join()
     assert errors == []
+
+
+def captions(reader: Reader) -> list[str]:
+    """Return what is written below the two figures."""
+    return [reader.tab.inner_text(f"#{figure}-note") for figure in ("ranking", "scatter")]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words", "absent"),
+    [
+        ({"sdl": 1, "lista": 2}, ["of these networks alone"], "new trainings and"),
+        ({"sdl": 5, "lista": 4}, ["for new trainings and new test images"], "networks alone"),
+        ({"sdl": 5, "lista": 1}, ["new test images, or of fewer than 3 seeds over test"], "of 2"),
+    ],
+)
+def test_captions_say_what_the_bars_are_of(
+    browser: Any,
+    tmp_path: Path,
+    make_page: Callable[[Path], str],
+    seeds: dict[str, int],
+    words: list[str],
+    absent: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    for label, number in seeds.items():
+        for seed in range(number):
+            answers = rng.random(100) < 0.8
+            put(tmp_path / "run", make_cell(label, seed), answers, n_params=100, train_s=1.0 + seed)
+    path = tmp_path / "index.html"
+    path.write_text(make_page(tmp_path / "run"))
+    context = browser.new_context(viewport=WIDE)
+    reader = Reader(context, path)
+    reader.open("#x=n_params")
+    for caption in captions(reader):
+        assert all(part in caption for part in words)
+        assert absent not in caption
+    context.close()
+    assert reader.errors == []
+
+
+@pytest.mark.parametrize("figure", ["#scatter", "#ranking", "#curves"])
+def test_enter_goes_to_the_details_and_escape_back(reader: Reader, figure: str) -> None:
+    reader.open()
+    reader.tab.locator(f"{figure} .mark[data-line=spams]").focus()
+    reader.tab.keyboard.press("Enter")
+    reader.settle()
+    assert reader.tab.evaluate("document.activeElement.id") == "details-title"
+    reader.tab.wait_for_function(  # the page scrolls smoothly
+        "() => document.activeElement.getBoundingClientRect().bottom < innerHeight"
+    )
+    reader.tab.keyboard.press("Escape")
+    reader.settle()
+    assert reader.tab.locator("#details article").count() == 0
+    assert reader.tab.evaluate("document.activeElement.dataset.line") == "spams"
+    assert reader.tab.evaluate(f"Boolean(document.activeElement.closest('{figure}'))")
+
+
+def test_escape_closes_a_menu_before_the_details_and_no_field(reader: Reader) -> None:
+    reader.open()
+    reader.tab.locator("#lines button.name[data-line=spams]").click()
+    reader.settle()
+    reader.tab.click("#table summary")
+    reader.tab.keyboard.press("Escape")
+    reader.tab.focus("#search")
+    reader.tab.keyboard.press("Escape")
+    reader.settle()
+    assert reader.tab.locator("#details article").count() == 1
+    assert reader.tab.locator(".menu[open]").count() == 0
+    reader.tab.focus("#details-title")
+    reader.tab.keyboard.press("Escape")
+    reader.settle()
+    assert reader.tab.locator("#details article").count() == 0
+    assert reader.tab.evaluate("document.activeElement.matches('#lines button.name')")
