@@ -3,6 +3,7 @@
 
 const LETTER = 6.6 // pixels
 const HEIGHT = 14
+const MOST_LETTERS = 34 // of a name in a figure
 const PLACES = [
   [9, 0, "start"],
   [-9, 0, "end"],
@@ -39,8 +40,11 @@ function writeLabels(svg, marks, named, width, height, bars = []) {
   }))
   const written = []
   const group = d3.select(svg).append("g").attr("aria-hidden", "true")
-  for (const mark of marks.filter(named)) {
-    const title = mark.line.title.length > 34 ? `${mark.line.title.slice(0, 33)}…` : mark.line.title
+  const withName = marks.filter(named)
+  const titles = withName.map(({ line }) => line.title)
+  const names = shortNames(titles, MOST_LETTERS)
+  for (const [place, mark] of withName.entries()) {
+    const title = names[place]
     const candidates = PLACES.map(([dx, dy, anchor]) => ({
       dx,
       dy,
@@ -61,11 +65,11 @@ function writeLabels(svg, marks, named, width, height, bars = []) {
             box.top > other.bottom ||
             box.bottom < other.top,
         )
-    const place =
+    const free =
       candidates.find(isFree([...points, ...written, ...lines])) ??
       candidates.find(isFree([...points, ...written]))
-    if (!place) continue
-    const { dx, dy, anchor, box } = place
+    if (!free) continue
+    const { dx, dy, anchor, box } = free
     written.push(box)
     if (Math.hypot(dx, dy) > 20) {
       group
@@ -95,4 +99,33 @@ function boxOf({ x, y }, dx, dy, anchor, width) {
     top: y + dy - HEIGHT / 2,
     bottom: y + dy + HEIGHT / 2,
   }
+}
+
+const SHARES = [0.5, 0.25, 0.75, 0] // of a short name that is its beginning
+
+// Names of at most so many letters, cut in the middle. Those that would look alike are cut
+// elsewhere, or all are as long as it takes to tell them apart.
+function shortNames(titles, letters) {
+  const longest = d3.max(titles, title => title.length) ?? 0
+  for (let room = letters; room < longest; room += 2) {
+    const names = titles.map(title => distinctCut(title, titles, room))
+    if (new Set(names).size === new Set(titles).size) return names
+  }
+  return titles
+}
+
+// The first cut of a title that no other title shares.
+function distinctCut(title, titles, letters) {
+  const others = titles.filter(other => other !== title)
+  const cuts = SHARES.map(share => ({ share, text: cutMiddle(title, letters, share) }))
+  const isAlone = ({ share, text }) =>
+    others.every(other => cutMiddle(other, letters, share) !== text)
+  return (cuts.find(isAlone) ?? cuts[0]).text
+}
+
+function cutMiddle(title, letters, share) {
+  if (title.length <= letters) return title
+  const first = Math.round(share * (letters - 1))
+  const last = letters - 1 - first
+  return `${title.slice(0, first)}…${title.slice(title.length - last)}`
 }

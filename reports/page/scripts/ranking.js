@@ -21,10 +21,9 @@ function drawRanking(lines) {
   const axis = axisOf(ranked, state.yscale)
   const inside = ranked.filter(({ mean }) => isInside(axis, mean))
   const width = Math.max(box.clientWidth, 260)
-  const letters = Math.min(
-    d3.max(inside, ({ line }) => fullTitle(line).length),
-    width < 420 ? 18 : 26,
-  )
+  const titles = inside.map(({ line }) => fullTitle(line))
+  const names = shortNames(titles, width < 420 ? 18 : 26)
+  const letters = d3.max(names, name => name.length) ?? 0
   const places = d3.range(inside.length)
   const row = Math.min(MOST_ROW, Math.max(LEAST_ROW, RANKING_HEIGHT / inside.length))
   const ticks = axis.type === "log" ? axis.ticks : 4
@@ -44,7 +43,7 @@ function drawRanking(lines) {
       Plot.axisY({
         tickSize: 0,
         fontSize: 12.5,
-        tickFormat: place => shortened(fullTitle(inside[place].line), letters),
+        tickFormat: place => names[place],
         label: null,
       }),
       Plot.ruleY(
@@ -74,9 +73,6 @@ function drawRanking(lines) {
   box.replaceChildren(plot)
   byId("ranking-note").textContent = rankingNote(sorted.length, inside)
 }
-
-const shortened = (title, letters) =>
-  title.length > letters ? `${title.slice(0, letters - 1)}…` : title
 
 function rankingNote(total, ranked) {
   const lines = ranked.map(({ line }) => line)

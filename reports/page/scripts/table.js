@@ -129,7 +129,8 @@ function cell(line, column, best) {
   if (column.name === "accuracy" && line.status === "failed") {
     return element("td", { class: "failed" }, line.missing[0]?.[1].split(":")[0] ?? "failed")
   }
-  return element("td", { class: classes.join(" ") || null }, text)
+  const title = column.isWide && text ? text : null // the cell may cut it
+  return element("td", { class: classes.join(" ") || null, title }, text)
 }
 
 // Bold: of accuracies the best and what cannot be told from it, where seeds allow such a verdict;
@@ -182,11 +183,18 @@ function drawTable(lines) {
         ),
       ),
   )
+  tellWhetherItScrolls()
   const more = byId("more")
   more.hidden = sorted.length <= rowsShown
   more.textContent = `Show all ${sorted.length.toLocaleString("en")} lines`
   for (const box of byId("columns").querySelectorAll("input"))
     box.checked = columns.some(({ name }) => name === box.value)
+}
+
+// A scroll bar may hide until it is used, so words say that there is more to the right.
+function tellWhetherItScrolls() {
+  const box = byId("lines").parentElement
+  byId("scrolls").hidden = box.scrollWidth <= box.clientWidth + 1
 }
 
 function setUpTable() {

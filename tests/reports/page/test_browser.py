@@ -456,3 +456,78 @@ def test_escape_closes_a_menu_before_the_details_and_no_field(reader: Reader) ->
     reader.settle()
     assert reader.tab.locator("#details article").count() == 0
     assert reader.tab.evaluate("document.activeElement.matches('#lines button.name')")
+
+
+LONG = [f"detrame-plainnet-3 (code=relu, lr={rate}, epochs=10)" for rate in ("0.1", "0.01")]
+PIXELS = "dpl[features=pixels]"
+
+
+@pytest.fixture(scope="module")
+def long_names(make_page: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a page of methods with long names and long notes."""
+    folder = tmp_path_factory.mktemp("long-names")
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        for label in (*LONG, PIXELS, "dpl"):
+            answers = rng.random(100) < 0.8
+            values = {"n_params": 100, "train_s": 1.0}
+            put(folder / "run", make_cell(label, seed), answers, outside_s=9.0, **values)
+    path = folder / "index.html"
+    path.write_text(make_page(folder / "run"))
+    return path
+
+
+OVERLAPS = """selector => [...document.querySelectorAll(selector)].filter(node => {
+  const inside = document.createRange()
+  inside.selectNodeContents(node)
+  return inside.getBoundingClientRect().right > node.getBoundingClientRect().right + 1
+}).map(node => node.textContent)"""
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE])
+def test_names_stay_apart_and_in_their_cells(
+    browser: Any, long_names: Path, size: dict[str, int]
+) -> None:
+    context = browser.new_context(viewport=size)
+    reader = Reader(context, long_names)
+    reader.open()
+    names = reader.tab.locator("#ranking g[aria-hidden] text").all_text_contents()
+    ranked = {name for name in names if re.match("dpl|det|….*epochs", name)}
+    assert len(ranked) == 4
+    left = "Math.min(...[...document.querySelectorAll('#ranking text')].map(text =>"
+    assert reader.tab.evaluate(f"{left} text.getBoundingClientRect().left))") >= 0
+    for table in ("#lines", "#matrix"):
+        assert reader.tab.evaluate(OVERLAPS, f"{table} th") == []
+    assert reader.tab.evaluate("document.documentElement.scrollWidth") == size["width"]
+    context.close()
+    assert reader.errors == []
+
+
+def test_short_names_differ_where_the_names_do(reader: Reader) -> None:
+    reader.open()
+    titles = [f"a long beginning {place} and a long end of it" for place in range(3)]
+    short = reader.tab.evaluate("titles => shortNames(titles, 20)", titles)
+    assert len(set(short)) == 3
+    assert reader.tab.evaluate("shortNames(['abcdefghij', 'x'], 5)") == ["ab…ij", "x"]
+
+
+def test_a_row_is_one_line_and_a_cue_says_that_the_table_scrolls(
+    browser: Any, long_names: Path
+) -> None:
+    context = browser.new_context(viewport=WIDE)
+    reader = Reader(context, long_names)
+    reader.open()
+    cells = reader.tab.locator("#lines td.wide")
+    note = cells.first.inner_text()
+    assert "outside of advance" in note
+    assert cells.first.get_attribute("title") == note
+    heights = "[...document.querySelectorAll('#lines td.wide')].map(cell => cell.clientHeight)"
+    assert max(reader.tab.evaluate(heights)) < 60
+    reader.tab.set_viewport_size(NARROW)
+    reader.settle()
+    reader.tab.locator("#scrolls").wait_for()
+    assert "scrolls sideways" in reader.tab.inner_text("#scrolls")
+    reader.tab.set_viewport_size({"width": 3000, "height": 900})
+    reader.tab.locator("#scrolls").wait_for(state="hidden")
+    context.close()
+    assert reader.errors == []
