@@ -406,25 +406,52 @@ def foot(rows: Iterable[Row]) -> str:
 def foot_of(every: Sequence[Group]) -> str:
     """Say what lines can tell of methods: ranks, and detectable differences."""
     groups = [group for group in every if group.ok]
-    parts = by_dataset(groups)
-    places = {dataset: standings(lines) for dataset, lines in parts.items()}
-    compared = {dataset: standing for dataset, standing in places.items() if standing}
+    compared = compared_in(groups)
+    return " ".join(sentences_on_columns(compared) + sentences_of_caution(groups, compared))
+
+
+def cautions_of(every: Sequence[Group]) -> str:
+    """Say what lines cannot tell: the part of `foot_of` that does not explain a column."""
+    groups = [group for group in every if group.ok]
+    return " ".join(sentences_of_caution(groups, compared_in(groups)))
+
+
+def compared_in(groups: Sequence[Group]) -> dict[str, dict[str, Standing]]:
+    """Return the standings of the lines of each data set that has any."""
+    places = {dataset: standings(lines) for dataset, lines in by_dataset(groups).items()}
+    return {dataset: standing for dataset, standing in places.items() if standing}
+
+
+def is_ranked(compared: Mapping[str, Mapping[str, Standing]]) -> bool:
+    """Return whether a line of any data set has a verdict."""
+    return any(place.verdict for standing in compared.values() for place in standing.values())
+
+
+def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[str]:
+    """Explain the columns and signs that compare lines."""
+    if not compared:
+        return []
+    sentences = [
+        "“Behind the best” is in points, with limits at 95 % over new trainings; the lines of a"
+        " data set are one family."
+    ]
+    if is_ranked(compared):
+        sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
+    ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
+    sentences.append(
+        "Detectable with 80 % power is a method that is so many points behind the best:"
+        f" {'; '.join(ranges)}."
+    )
+    return sentences
+
+
+def sentences_of_caution(
+    groups: Sequence[Group], compared: Mapping[str, Mapping[str, Standing]]
+) -> list[str]:
+    """Say what lines cannot tell of methods: too few seeds, bad codes, unsure times."""
     sentences = []
-    if compared:
-        sentences.append(
-            "“Behind the best” is in points, with limits at 95 % over new trainings; the lines of a"
-            " data set are one family."
-        )
-        verdicts = {place.verdict for standing in compared.values() for place in standing.values()}
-        if verdicts == {""}:
-            sentences.append(f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds.")
-        else:
-            sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
-        ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
-        sentences.append(
-            "Detectable with 80 % power is a method that is so many points behind the best:"
-            f" {'; '.join(ranges)}."
-        )
+    if compared and not is_ranked(compared):
+        sentences.append(f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds.")
     sentences += sentences_on_codes(groups)
     sentences += sentences_on_times(groups)
     sentences += sentences_on_seeds(parts, compared)

@@ -31,6 +31,7 @@ NEITHER_IS_BETTER = ("n_views", "passes", "sparsity")
 BETTER = {"higher": 1, "lower": -1, "": 0}  # of the metrics of plugins
 OTHER = "other"  # family of methods of plugins
 PERCENT = 100.0
+ROUNDING = 1e-12  # of a mean: a spread below is of the arithmetic alone
 BESIDES = ("95 % interval", "behind the best", "note")  # columns of the table that are texts
 SEED_IN_COMMAND = re.compile(r"(--seeds )(\d+)\b")
 MACHINE_ALONE = ("command", "cores_used")  # entries of the provenance that are shown elsewhere
@@ -180,6 +181,7 @@ def measured_of(
         field = column.field
         mean = np.array([line[field] for line in lines], dtype=float) / column.unit
         sd = np.array([line[f"{field}_sd"] for line in lines], dtype=float) / column.unit
+        sd[sd <= ROUNDING * np.abs(mean)] = 0.0
         if field == "accuracy":
             low = np.array([line["low"] for line in lines], dtype=float)
             high = np.array([line["high"] for line in lines], dtype=float)

@@ -4,13 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.groups import Group
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.families import Standing, standings
-from ddl_bench.results.table import NOT_SEPARABLE, detectable_text, foot_of, rounded
+from ddl_bench.results.table import (
+    NOT_SEPARABLE,
+    REPEATED,
+    cautions_of,
+    detectable_text,
+    foot_of,
+    rounded,
+)
 
 MOST_NAMED = 3  # data sets, or machines, in a sentence
 CHEAPEST = (  # what is said of those that cannot be told from the best
@@ -20,12 +28,18 @@ CHEAPEST = (  # what is said of those that cannot be told from the best
 )
 
 
-class Cheapest(NamedTuple):
-    """Hold which of several lines needs least of something, and how much."""
+class Cost(NamedTuple):
+    """Hold a line and what it needs of something."""
 
-    what: str
     line: str
     text: str
+
+
+class Cheapest(NamedTuple):
+    """Hold which of several lines need least of something: one, or those that tie."""
+
+    what: str
+    costs: list[Cost]
 
 
 class Best(NamedTuple):
@@ -53,6 +67,8 @@ class Finding(NamedTuple):
         The cheapest of the best and those that cannot be told from it.
     detectable
         How far behind the best a method must be to be seen.
+    cautions
+        What the lines cannot tell.
     foot
         What stands below the table.
     """
@@ -64,6 +80,7 @@ class Finding(NamedTuple):
     below: list[str]
     cheapest: list[Cheapest]
     detectable: str
+    cautions: str
     foot: str
 
 
@@ -100,6 +117,7 @@ def finding(
         below=by_verdict["below the best"],
         cheapest=cheapest_of(tied, summary, texts),
         detectable=detectable,
+        cautions=cautions_of(ok),
         foot=foot_of(ok),
     )
 
@@ -113,21 +131,43 @@ def best_of(name: str, texts: "pd.Series[str]") -> Best:
 def cheapest_of(
     names: Sequence[str], summary: Sequence[Mapping[Any, Any]], texts: pd.DataFrame
 ) -> list[Cheapest]:
-    """Say which of several lines is the smallest and the fastest, of two or more."""
+    """Say which of several lines are the smallest and the fastest, of two or more.
+
+    Lines tie whose spreads overlap with that of the cheapest. Nothing is said where all tie.
+    """
     if len(names) < 2:
         return []
+    places = [place for place, line in enumerate(summary) if line["label"] in names]
     cheapest = []
     for field, title, what in CHEAPEST:
-        values = {
-            place: line[field]
-            for place, line in enumerate(summary)
-            if line["label"] in names and line[field] == line[field]
-        }
-        if len(values) == len(names):
-            place = min(values, key=lambda each: values[each])
-            label = summary[place]["label"]
-            cheapest.append(Cheapest(what, label, f"{texts[title].iloc[place]} {unit_of(title)}"))
+        spans = {place: span_of(summary[place], field) for place in places}
+        if any(np.isnan(low) for low, _ in spans.values()):
+            continue
+        ordered = sorted(places, key=lambda place: summary[place][field])
+        highest = spans[ordered[0]][1]
+        tied = [place for place in ordered if spans[place][0] <= highest]
+        if len(tied) == len(places):
+            continue
+        costs = [
+            Cost(summary[place]["label"], f"{texts[title].iloc[place]} {unit_of(title)}")
+            for place in tied
+        ]
+        is_unsure = len(tied) > 1 and field != "n_params"
+        cheapest.append(Cheapest(f"among the {what}" if is_unsure else what, costs))
     return cheapest
+
+
+def span_of(line: Mapping[Any, Any], field: str) -> tuple[float, float]:
+    """Return a mean of a line less and plus its spread; NaN where it has none.
+
+    The spread is the standard deviation over seeds, or half the interquartile range of the
+    repetitions of a time where that is larger.
+    """
+    spreads = [line[f"{field}_sd"]]
+    if field in REPEATED:
+        spreads.append(line[f"{field}_iqr"] / 2)
+    spread = np.nan_to_num(spreads).max()
+    return line[field] - spread, line[field] + spread
 
 
 def unit_of(title: str) -> str:

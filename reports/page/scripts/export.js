@@ -24,15 +24,42 @@ function csvCell(value) {
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
 }
 
+const SIGNS = {
+  "≈": "cannot be told from the best of its data set",
+  "†": "a time whose repetitions spread by more than 10 %, or that was taken on a loaded machine",
+  "‡": "a time of the run, where others were measured again",
+  "§": "a mean over several machines, which says little",
+}
+
+// Whether the most accurate line of each data set is among some lines.
+function holdsTheBest(lines) {
+  const groups = d3.group(LINES, ({ dataset }) => dataset)
+  const accuracyOf = line => measured(line, "accuracy").mean ?? -1
+  return [...new Set(lines.map(({ dataset }) => dataset))].every(dataset =>
+    lines.includes(d3.greatest(groups.get(dataset), accuracyOf)),
+  )
+}
+
+// What is said of a line beside the best is left out where the best is not shown.
 function asLatex(lines) {
-  const columns = columnsShown(lines).filter(({ name }) => name !== "note")
+  const hasBest = COLUMN.has("accuracy") && holdsTheBest(lines)
+  const columns = columnsShown(lines).filter(
+    ({ name }) => name !== "note" && (hasBest || name !== "behind"),
+  )
   const best = state.data === ALL ? new Map() : bestLines(lines)
-  const bold = (line, { name, text, isMeasured }) => {
-    const written = latexText(text(line))
-    return isMeasured && best.get(name)?.has(line) ? `\\textbf{${written}}` : written
+  if (!hasBest) for (const field of OF_IMAGES) best.delete(field)
+  const textIn = (line, { text }) => (hasBest ? text(line) : text(line).replace(" ≈", ""))
+  const bold = (line, column) => {
+    const written = latexText(textIn(line, column))
+    const isBold = column.isMeasured && best.get(column.name)?.has(line)
+    return isBold ? `\\textbf{${written}}` : written
   }
+  const texts = lines.flatMap(line => columns.map(column => textIn(line, column)))
+  const signs = Object.entries(SIGNS).filter(([sign]) => texts.some(text => text.includes(sign)))
   return [
     "% needs \\usepackage{booktabs}",
+    "% mean ± standard deviation over seeds",
+    ...signs.map(([sign, meaning]) => `% ${sign} ${meaning}`),
     `\\begin{tabular}{l${columns.map(({ isText }) => (isText ? "l" : "r")).join("")}}`,
     "\\toprule",
     ["method", ...columns.map(({ title }) => latexText(title))].join(" & ") + " \\\\",
@@ -65,7 +92,8 @@ const LATEX = {
   "≈": "$\\approx$",
   "†": "$\\dagger$",
   "‡": "$\\ddagger$",
+  "§": "\\S{}",
   µ: "$\\mu$",
   "−": "$-$",
 }
-const latexText = text => String(text).replace(/[\\{}$&#_%~^<>|±≈†‡µ−]/g, sign => LATEX[sign])
+const latexText = text => String(text).replace(/[\\{}$&#_%~^<>|±≈†‡§µ−]/g, sign => LATEX[sign])

@@ -470,7 +470,7 @@ def long_names(make_page: Callable[[Path], str], tmp_path_factory: pytest.TempPa
     for seed in range(3):
         for label in (*LONG, PIXELS, "dpl"):
             answers = rng.random(100) < 0.8
-            values = {"n_params": 100, "train_s": 1.0}
+            values: dict[str, Any] = {"n_params": 100, "train_s": 1.0}
             put(folder / "run", make_cell(label, seed), answers, outside_s=9.0, **values)
     path = folder / "index.html"
     path.write_text(make_page(folder / "run"))
@@ -529,5 +529,44 @@ def test_a_row_is_one_line_and_a_cue_says_that_the_table_scrolls(
     assert "scrolls sideways" in reader.tab.inner_text("#scrolls")
     reader.tab.set_viewport_size({"width": 3000, "height": 900})
     reader.tab.locator("#scrolls").wait_for(state="hidden")
+    context.close()
+    assert reader.errors == []
+
+
+def latex_of(reader: Reader) -> str:
+    """Return what the button LaTeX writes."""
+    with reader.tab.expect_download() as waiting:
+        reader.tab.click("#latex")
+    return Path(waiting.value.path()).read_text()
+
+
+def test_latex_explains_its_signs_and_names_no_best_that_it_does_not_hold(
+    browser: Any, tmp_path: Path, make_page: Callable[[Path], str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        for label, share in (("sdl", 0.9), ("spams", 0.89), ("lista", 0.5)):
+            answers = rng.random(400) < share
+            spread: dict[str, Any] = {"test_s_per_image": 1e-5, "test_s_per_image_iqr": 9e-6}
+            put(tmp_path / "run", make_cell(label, seed), answers, **spread)
+    path = tmp_path / "index.html"
+    path.write_text(make_page(tmp_path / "run"))
+    context = browser.new_context(viewport=WIDE)
+    reader = Reader(context, path)
+    reader.open()
+    text = latex_of(reader)
+    assert "% ≈ cannot be told from the best" in text
+    assert "% † a time whose repetitions spread" in text
+    assert "% ‡" not in text
+    assert "behind the best" in text
+    best = reader.methods()[0]
+    other = {"sdl": "spams", "spams": "sdl"}[best]
+    reader.tab.fill("#search", other)
+    reader.settle()
+    text = latex_of(reader)
+    assert other in text
+    for sign in ("≈", "approx", "behind"):
+        assert sign not in text
+    assert "% † a time" in text
     context.close()
     assert reader.errors == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ddl_bench import registry
@@ -16,6 +17,7 @@ from ddl_bench.describe import method
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.stats.welch import Sample, welch
+from ddl_bench.results.table import cautions_of, foot_of
 from reports.page import words
 from reports.page.abouts import abouts
 from reports.page.curves import common_steps, curve_of
@@ -106,6 +108,54 @@ def test_the_top_says_what_was_compared_and_what_follows(read: Page) -> None:
     assert "Most accurate on digits" in text
     assert "points behind the best, with 80 % power" in text
     assert not re.search(r"Splits\(|\b[0-9a-f]{12,}\b|\d{4}-\d\d-\d\dT", text)
+
+
+def cheapest_of(lines: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the cheapest of lines by what they are, from means and spreads of their costs."""
+    empty = {"train_s": 1.0, "n_params": 1.0, "test_s_per_image": 1e-6}
+    spreads = {f"{field}_sd": 0.0 for field in empty} | {"test_s_per_image_iqr": np.nan}
+    summary = [empty | spreads | {"label": label} | given for label, given in lines.items()]
+    titles = [title for _, title, _ in words.CHEAPEST]
+    texts = pd.DataFrame("1", index=range(len(lines)), columns=titles)
+    stated = words.cheapest_of(list(lines), summary, texts)
+    return {each.what: [cost.line for cost in each.costs] for each in stated}
+
+
+def test_all_that_tie_are_the_smallest() -> None:
+    sizes = {"a": {"n_params": 5.0}, "b": {"n_params": 9.0}, "c": {"n_params": 5.0}}
+    assert cheapest_of(sizes) == {"smallest": ["a", "c"]}
+
+
+def test_times_within_their_spreads_crown_no_winner() -> None:
+    times = {
+        "a": {"train_s": 4.0, "train_s_sd": 1.0},
+        "b": {"train_s": 3.0, "train_s_sd": 1.0},
+        "c": {"train_s": 9.0, "train_s_sd": 1.0},
+    }
+    assert cheapest_of(times) == {"among the fastest to train": ["b", "a"]}
+    assert cheapest_of({name: times[name] for name in "ab"}) == {}, "all tie"
+    assert cheapest_of({name: times[name] for name in "ac"}) == {"fastest to train": ["a"]}
+    slow = {"test_s_per_image": 3e-6, "test_s_per_image_iqr": 6e-6}
+    assert cheapest_of({"a": {}, "b": slow}) == {}, "the repetitions spread"
+
+
+def test_care_is_asked_by_cautions_alone(run: Path) -> None:
+    groups = gather(load_rows(run))
+    cautions = cautions_of(groups)
+    assert cautions
+    assert cautions in foot_of(groups)
+    assert "is in points" not in cautions
+    assert "with 80 % power" not in cautions
+
+
+def test_a_spread_of_the_arithmetic_alone_is_zero() -> None:
+    shares = (0.1 + 0.2, 0.3, 0.3)
+    rows = [
+        make_row(make_cell("a", seed), status="ok", n_test=100, accuracy=100 * share)
+        for seed, share in enumerate(shares)
+    ]
+    values = json.loads(known(gather(rows), {}, lambda row: {}).json)
+    assert values["measured"]["accuracy"]["sd"] == [0]
 
 
 def test_no_text_of_a_line_shows_nan(read: Page) -> None:
