@@ -570,3 +570,13 @@ def test_latex_explains_its_signs_and_names_no_best_that_it_does_not_hold(
     assert "% † a time" in text
     context.close()
     assert reader.errors == []
+
+
+def test_print_parts_no_heading_from_what_follows(reader: Reader) -> None:
+    reader.open()
+    reader.tab.emulate_media(media="print")
+    style = "[...document.querySelectorAll('{}')].map(each => getComputedStyle(each).{})"
+    before = "h2, h3, summary, thead, #curves-note, #pairs-note, #table > .soft:not(.foot)"
+    assert set(reader.tab.evaluate(style.format(before, "breakAfter"))) == {"avoid"}
+    assert set(reader.tab.evaluate(style.format("figure, tr", "breakInside"))) == {"avoid"}
+    assert reader.tab.locator("#scrolls").is_hidden()
