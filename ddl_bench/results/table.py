@@ -184,6 +184,7 @@ TIMES = (
 )
 REPEATED = ("test_s_per_image", "test_latency_s")  # times with a spread within the run
 NOT_SEPARABLE = "≈"
+NOT_RANKED = f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds."
 AVERAGED = (
     "n_train",
     "n_val",
@@ -411,9 +412,13 @@ def foot_of(every: Sequence[Group]) -> str:
 
 
 def cautions_of(every: Sequence[Group]) -> str:
-    """Say what lines cannot tell: the part of `foot_of` that does not explain a column."""
+    """Say what lines cannot tell: what `foot_of` says besides explaining columns."""
     groups = [group for group in every if group.ok]
-    return " ".join(sentences_of_caution(groups, compared_in(groups)))
+    compared = compared_in(groups)
+    sentences = sentences_of_caution(groups, compared)
+    if compared and not is_ranked(compared):
+        sentences.insert(0, NOT_RANKED)
+    return " ".join(sentences)
 
 
 def compared_in(groups: Sequence[Group]) -> dict[str, dict[str, Standing]]:
@@ -437,6 +442,8 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
     ]
     if is_ranked(compared):
         sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
+    else:
+        sentences.append(NOT_RANKED)
     ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
     sentences.append(
         "Detectable with 80 % power is a method that is so many points behind the best:"
@@ -449,10 +456,7 @@ def sentences_of_caution(
     groups: Sequence[Group], compared: Mapping[str, Mapping[str, Standing]]
 ) -> list[str]:
     """Say what lines cannot tell of methods: too few seeds, bad codes, unsure times."""
-    sentences = []
-    if compared and not is_ranked(compared):
-        sentences.append(f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds.")
-    sentences += sentences_on_codes(groups)
+    sentences = sentences_on_codes(groups)
     sentences += sentences_on_times(groups)
     sentences += sentences_on_seeds(parts, compared)
     return " ".join(sentences)

@@ -146,6 +146,8 @@ def test_care_is_asked_by_cautions_alone(run: Path) -> None:
     assert cautions in foot_of(groups)
     assert "is in points" not in cautions
     assert "with 80 % power" not in cautions
+    unranked = gather([row for row in load_rows(run) if row.cell.seed < 3])
+    assert "a verdict needs 5 seeds" in cautions_of(unranked)
 
 
 def test_a_spread_of_the_arithmetic_alone_is_zero() -> None:
