@@ -579,4 +579,6 @@ def test_print_parts_no_heading_from_what_follows(reader: Reader) -> None:
     before = "h2, h3, summary, thead, #curves-note, #pairs-note, #table > .soft:not(.foot)"
     assert set(reader.tab.evaluate(style.format(before, "breakAfter"))) == {"avoid"}
     assert set(reader.tab.evaluate(style.format("figure, tr", "breakInside"))) == {"avoid"}
+    heads = style.format("#lines thead button", "display")
+    assert set(reader.tab.evaluate(heads)) == {"contents"}, "a repeated head has no buttons"
     assert reader.tab.locator("#scrolls").is_hidden()
