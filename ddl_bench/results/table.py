@@ -458,8 +458,7 @@ def sentences_of_caution(
     """Say what lines cannot tell of methods: too few seeds, bad codes, unsure times."""
     sentences = sentences_on_codes(groups)
     sentences += sentences_on_times(groups)
-    sentences += sentences_on_seeds(parts, compared)
-    return " ".join(sentences)
+    return sentences + sentences_on_seeds(by_dataset(groups), compared)
 
 
 def sentences_on_seeds(
