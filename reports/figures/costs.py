@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
 from reports.figures.captions import bars_text, machines_text, runs_text
 from reports.figures.lines import Lines, Span, at_least, pareto_front
 from reports.figures.looks import Look
@@ -78,8 +79,11 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
             "Panels: families, all others in grey. Named: the Pareto front in bold, and the best of"
             " each family."
         )
-    spread = "Horizontal bars: one standard deviation over seeds. "
-    if not (table["sd"] > 0).any():
+    spread = (
+        f"Horizontal bars: 95 % intervals of mean costs for new trainings, from"
+        f" {SEEDS_FOR_INTERVAL} seeds on. "
+    )
+    if not (table["half"] > 0).any():
         spread = ""
     machines = machines_text(lines.rows) if is_time else ""
     set_caption(
@@ -92,11 +96,11 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
 
 def cost_span(table: pd.DataFrame) -> Span:
     """Return what the axis of a cost shows: all bars, and at least four standard errors."""
-    low = float((table["x"] - table["sd"]).min())
+    low = float((table["x"] - table["half"]).min())
     if low <= 0:
         low = float(table["x"].min())
     errors = table["sd"] / np.sqrt(table["n"])
-    high = float((table["x"] + table["sd"]).max())
+    high = float((table["x"] + table["half"]).max())
     span = at_least(Span(low, high), errors.tolist())
     return Span(low, span.high) if span.low <= 0 < low else span
 
@@ -110,15 +114,15 @@ def frame_axes(
 
 
 def draw_means(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look], size: float = 6) -> None:
-    """Draw a marker at cost and accuracy of each line, with the interval of the accuracy."""
+    """Draw a marker at cost and accuracy of each line, with the intervals of both."""
     colours = [looks[name].colour for name in table.index]
     axes.vlines(table["x"], table["low"], table["high"], colors=colours, lw=1.1)
-    spread = table[table["sd"] > 0]
-    left = spread["x"] - spread["sd"]
+    spread = table[table["half"] > 0]
+    left = spread["x"] - spread["half"]
     axes.hlines(
         spread["accuracy"],
         left.where(left > 0, spread["x"]),
-        spread["x"] + spread["sd"],
+        spread["x"] + spread["half"],
         colors=[looks[name].colour for name in spread.index],
         lw=1.1,
     )
@@ -138,9 +142,9 @@ def covered(table: pd.DataFrame) -> np.ndarray:
     shares = np.linspace(0, 1, BAR_POINTS)[:, None]
     x = table["x"].to_numpy(dtype=float)
     y = table["accuracy"].to_numpy(dtype=float)
-    sd = table["sd"].to_numpy(dtype=float)
+    half = table["half"].to_numpy(dtype=float)
     heights = table["low"].to_numpy() + shares * (table["high"] - table["low"]).to_numpy()
-    widths = x - sd + shares * 2 * sd
+    widths = x - half + shares * 2 * half
     widths = np.where(widths > 0, widths, x)
     upright = np.stack([np.broadcast_to(x, heights.shape), heights], axis=-1)
     level = np.stack([widths, np.broadcast_to(y, widths.shape)], axis=-1)

@@ -30,8 +30,6 @@ MOST_POINTS = 60  # of a mean
 N_MARKERS = 5  # along a curve
 HEIGHT_INCHES = {"single": 2.8, "double": 4.2}
 NAME_SHARE = 0.28  # of the width, in which names stand on the right
-LEAST_COST = 1e-6  # that has a place on a logarithmic axis
-EXTREME_SHARE = 0.02  # of the points, which may lie left of the axis
 
 
 class Curve(NamedTuple):
@@ -89,6 +87,7 @@ def training_curves(
     )
     y_scale = Accuracy(at_least(span, [resolution(span, n_images)], 100.0), n_images)
     x_span = span_of(curves)
+    curves = {name: on_axis(curve, x_span) for name, curve in curves.items()}
     if len(curves) <= MOST_TOGETHER:
         figure = new_figure(width, HEIGHT_INCHES[width])
         axes = figure.add_subplot()
@@ -96,8 +95,8 @@ def training_curves(
         axes.set(xlabel=LABELS[against], ylabel=f"{split} accuracy (%)")
         sns.despine(figure)
         for name, curve in curves.items():
-            draw_curve(axes, curve, lines.looks[name], x_span)
-        name_curves(figure, axes, curves, list(curves), lines, x_span)
+            draw_curve(axes, curve, lines.looks[name])
+        name_curves(figure, axes, curves, list(curves), lines)
         names_text = ""
     else:
         figure = new_figure(width, 1.0)
@@ -164,11 +163,31 @@ def resolution(span: Span, n_images: float) -> float:
 
 
 def span_of(curves: Mapping[str, Curve]) -> Span:
-    """Return what the axis of costs shows; a few points far below all others are left out."""
+    """Return what the axis of costs shows: every point, also one far below all others.
+
+    Only points of no cost at all may be left out, which a logarithmic axis does not have; where a
+    curve ends in one, the span begins at 0, so that the axis is linear.
+    """
     costs = np.concatenate([curve.x for curve in curves.values()])
+    ends = np.array([curve.x[-1] for curve in curves.values()])
     high = float(costs.max())
-    least = max(float(np.quantile(costs, EXTREME_SHARE)), LEAST_COST)
-    return Span(min(least, high), max(high, LEAST_COST))
+    if high <= 0:
+        return Span(0.0, 1.0)
+    if ends.min() <= 0:
+        return Span(0.0, high)
+    return Span(float(costs[costs > 0].min()), high)
+
+
+def on_axis(curve: Curve, x_span: Span) -> Curve:
+    """Return the points of a curve that its axis shows: all but those of no cost on some axes."""
+    is_shown = curve.x >= x_span.low
+    return Curve(
+        curve.x[is_shown],
+        curve.mean[is_shown],
+        curve.low[is_shown],
+        curve.high[is_shown],
+        curve.n_seeds,
+    )
 
 
 def frame_axes(axes: Axes, x_span: Span, y_scale: Accuracy, against: Against) -> str:
@@ -183,9 +202,9 @@ def frame_axes(axes: Axes, x_span: Span, y_scale: Accuracy, against: Against) ->
     return words
 
 
-def draw_curve(axes: Axes, curve: Curve, look: Look, x_span: Span) -> None:
+def draw_curve(axes: Axes, curve: Curve, look: Look) -> None:
     """Draw mean and range of a curve, and a marker at its end."""
-    x = curve.x.clip(x_span.low)
+    x = curve.x
     every = max(1, len(x) // N_MARKERS)
     axes.plot(
         x, curve.mean, look.marker, ls=look.dash, c=look.colour, lw=1.2, ms=3, markevery=every
@@ -201,16 +220,15 @@ def name_curves(
     curves: Mapping[str, Curve],
     names: Sequence[str],
     lines: Lines,
-    x_span: Span,
 ) -> None:
     """Write names at the ends of curves."""
     ends = {}
     for name in names:
         curve = curves[name]
-        ends[name] = np.array([max(curve.x[-1], x_span.low), curve.mean[-1]])
+        ends[name] = np.array([curve.x[-1], curve.mean[-1]])
     points = []
     for curve in curves.values():
-        points.append(np.column_stack([curve.x.clip(x_span.low), curve.mean]))
+        points.append(np.column_stack([curve.x, curve.mean]))
     lay_out(figure)
     write_names(axes, ends, dense(axes, points), lines.looks)
 
@@ -254,9 +272,9 @@ def draw_families(
         members = [name for name in curves if lines.family[name] == family]
         for name, curve in curves.items():
             if name not in members:
-                axes.plot(curve.x.clip(x_span.low), curve.mean, c=GREY, lw=0.5, alpha=0.4)
+                axes.plot(curve.x, curve.mean, c=GREY, lw=0.5, alpha=0.4)
         for name in members:
-            draw_curve(axes, curves[name], lines.looks[name], x_span)
+            draw_curve(axes, curves[name], lines.looks[name])
     for axes in panels[len(families) :]:
         axes.set_axis_off()
     for axes in panels[max(0, len(families) - n_columns) : len(families)]:
@@ -269,7 +287,7 @@ def draw_families(
         best = max(members, key=lambda name: float(ends[name]))
         named = [name for name in members if name in front or name == best]
         shown = {name: curves[name] for name in members}
-        name_curves(figure, axes, shown, named, lines, x_span)
+        name_curves(figure, axes, shown, named, lines)
     return words
 
 

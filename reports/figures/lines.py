@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ddl_bench.errors import UserError
 from ddl_bench.results.stats.mean import mean_interval
+from ddl_bench.results.stats.welch import LEVEL, SEEDS_FOR_INTERVAL
 from reports.figures.looks import Look, Named, looks
 
 NORMAL = 1.96  # standard errors of the half of an interval
@@ -86,11 +88,18 @@ class Lines:
         return table.sort_values("accuracy", ascending=False, kind="stable")
 
     def costs(self, column: str) -> pd.DataFrame:
-        """Return mean `x` and standard deviation `sd` over seeds of a measured column, by line."""
+        """Return mean `x` and standard deviation `sd` over `n` seeds of a column, by line.
+
+        `half` is half of the 95 % interval of the mean for new trainings, by Student's t: 0 for
+        fewer than SEEDS_FOR_INTERVAL seeds, which have none.
+        """
         values = self.rows.dropna(subset=[column])
         grouped = values.groupby("line", sort=False)[column]
         table = pd.DataFrame({"x": grouped.mean(), "sd": grouped.std(), "n": grouped.size()})
-        return table.astype(float).fillna({"sd": 0.0})
+        table = table.astype(float).fillna({"sd": 0.0})
+        limit = stats.t.ppf((1 + LEVEL) / 2, (table["n"] - 1).clip(lower=1))
+        half = limit * table["sd"] / np.sqrt(table["n"])
+        return table.assign(half=half.where(table["n"] >= SEEDS_FOR_INTERVAL, 0.0))
 
     @property
     def n_lines(self) -> int:

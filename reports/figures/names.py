@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
-from matplotlib.transforms import offset_copy
 
 from reports.figures.looks import Look
 from reports.figures.style import INK, NAME_POINTS, short
@@ -17,13 +16,11 @@ ANGLES = np.pi * np.array(
 )
 """Directions from a point to its name, the best ones first."""
 RADII_PIXELS = range(8, 44, 4)  # where a thin line leads to the name
-FAR_PIXELS = range(44, 480, 8)  # where the marker stands beside the name instead of a line
+FAR_PIXELS = range(44, 480, 8)  # where the line to the name has the colour of its point
 CROSSING_PIXELS = 3  # between a line and a bar that it crosses
 NEAR_PIXELS = 5  # between a line and a point that it does not lead to
 MARGIN_PIXELS = 3  # between a name and data
 MOST_EXACT = 2_000  # covered places; more are taken once a pixel
-KEY_PIXELS = 9  # that a marker beside a name takes
-POINTS_PER_INCH = 72
 LONG_PIXELS = 13  # a name farther from its point has a line to it
 
 
@@ -58,7 +55,8 @@ def write_names(
 
     Of these places take the nearest one whose line keeps away from other points and lines, so that
     it does not seem to lead to them; or else the nearest. A name that has no place near its point
-    stands farther away, without a line across the picture: its marker stands beside it.
+    stands farther away, and the line to it has the colour of the point. No marker stands beside a
+    name, where it would look like a point.
 
     Parameters
     ----------
@@ -103,38 +101,19 @@ def write_names(
             place = best_place(axes, places(home, size), blocked, written, others)
         is_near = place is not None
         if place is None:
-            keyed = size + np.array([KEY_PIXELS, 0])
-            place = far_place(axes, far_places(home, keyed), blocked, written)
-            write_key(axes, mean, place.low - home, size[1], looks[name])
-        shift = 0 if is_near else KEY_PIXELS
-        text.set_position(tuple(place.low - home + np.array([shift, 0])))
+            place = far_place(axes, far_places(home, size), blocked, written)
+        text.set_position(tuple(place.low - home))
         if text.arrow_patch is not None:
-            text.arrow_patch.set_visible(is_near and place.radius > LONG_PIXELS)
+            text.arrow_patch.set_visible(place.radius > LONG_PIXELS)
+            if not is_near:
+                text.arrow_patch.set_color(looks[name].colour)
         written.append(place)
         blocked = np.vstack([blocked, place.line])
         spots = np.vstack([spots, place.line])
 
 
-def write_key(axes: Axes, mean: np.ndarray, offset: np.ndarray, height: float, look: Look) -> None:
-    """Draw the marker of a look at an offset in points from a point, before its name."""
-    x, y = (offset + np.array([KEY_PIXELS / 2, height / 2])) / POINTS_PER_INCH
-    moved = offset_copy(axes.transData, axes.get_figure(root=True), x, y, units="inches")
-    axes.plot(
-        *mean,
-        look.marker,
-        c=look.colour,
-        ms=4,
-        mec=INK,
-        mew=0.5,
-        transform=moved,
-        clip_on=False,
-        scalex=False,
-        scaley=False,
-    )
-
-
 def far_places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
-    """Yield places for a name that no line leads to, the nearest ones first."""
+    """Yield places far from a point for its name, the nearest ones first."""
     for radius, angle in product(FAR_PIXELS, ANGLES):
         way = np.array([np.cos(angle), np.sin(angle)])
         low = home + radius * way + (way - 1) / 2 * size

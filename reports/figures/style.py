@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from html import escape
+from inspect import signature
 from pathlib import Path
 from textwrap import fill
 from typing import Literal, ParamSpec, TypeVar
@@ -95,11 +96,22 @@ def styled(salt: str = "") -> Iterator[None]:
         yield
 
 
+def check_width(width: object) -> None:
+    """Raise ValueError for a width that no figure has."""
+    if width not in WIDTHS_INCHES:
+        choice = " or ".join(map(repr, WIDTHS_INCHES))
+        raise ValueError(f"width: expected {choice}, got {width!r}")
+
+
 def in_style(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function draw in the style of this module."""
+    """Let a function draw in the style of this module; a wrong `width` is a ValueError."""
+
+    parameters = signature(draw)
 
     @wraps(draw)
     def drawn(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        given = parameters.bind_partial(*arguments, **options).arguments
+        check_width(given.get("width", "double"))
         with styled():
             return draw(*arguments, **options)
 

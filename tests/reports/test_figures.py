@@ -21,6 +21,7 @@ from matplotlib.text import Annotation, Text
 import ddl_bench
 from ddl_bench import describe, registry
 from ddl_bench.errors import UserError
+from ddl_bench.results.frame import curve_parts
 from ddl_bench.results.groups import gather
 from ddl_bench.results.origin import written_origin
 from ddl_bench.results.rows import load_rows
@@ -138,7 +139,7 @@ def test_captions_tell_runs_bars_and_scales(quick: pd.DataFrame) -> None:
     for wanted in (
         "7 methods, means over n = 5 seeds",
         "95 % intervals of the table, for new trainings and new images (n = 360 test images)",
-        "Horizontal bars: one standard deviation over seeds",
+        "Horizontal bars: 95 % intervals of mean costs for new trainings, from 3 seeds on",
         "accuracy logarithmic in the error",
         "training time logarithmic",
         "Times on AMD EPYC, 1 thread",
@@ -279,6 +280,47 @@ def test_curves_have_bands_dashes_and_markers(quick: pd.DataFrame) -> None:
     passes = training_curves(quick, against="passes")
     assert passes is not None
     assert passes.axes[0].get_xlabel() == "passes over the training images"
+
+
+def test_every_point_stands_at_its_own_time_and_no_label_looks_like_one(
+    quick: pd.DataFrame,
+) -> None:
+    parts = [part for part in curve_parts(quick) if np.isfinite(part["seconds"]).all()]
+    ends: dict[str, list[float]] = {}
+    for part in parts:
+        ends.setdefault(str(part["line"]), []).append(float(part["seconds"][-1]))
+    figure = training_curves(quick)
+    assert figure is not None
+    (axes,) = figure.axes
+    drawn = sorted(float(np.asarray(line.get_xdata())[-1]) for line in axes.lines)
+    wanted = sorted(2 * [float(np.mean(times)) for times in ends.values()])
+    np.testing.assert_allclose(drawn, wanted)
+    assert axes.get_xlim()[0] <= min(min(np.asarray(line.get_xdata())) for line in axes.lines)
+    crowd = {f"name {place}": np.array([0.5, 0.5 + place / 1000]) for place in range(40)}
+    look_of_all = dict.fromkeys(crowd, look("a", 0))
+    axes.clear()
+    write_names(axes, crowd, np.array(list(crowd.values())), look_of_all)
+    assert not axes.lines
+
+
+def test_horizontal_bars_are_intervals_for_new_trainings_from_three_seeds_on(
+    quick: pd.DataFrame,
+) -> None:
+    table = Lines(quick).costs("train_s")
+    row = table.iloc[0]
+    assert row["half"] == pytest.approx(2.776 * row["sd"] / 5**0.5, rel=1e-3)
+    two = Lines(quick[quick["seed"] < 2]).costs("train_s")
+    assert (two["sd"] > 0).any()
+    assert (two["half"] == 0).all()
+
+
+def test_a_wrong_width_is_one_clear_error(quick: pd.DataFrame) -> None:
+    wrong: Any = "triple"
+    for draw in FIGURES.values():
+        with pytest.raises(ValueError, match="'single' or 'double', got 'triple'"):
+            draw(quick, width=wrong)
+    with pytest.raises(ValueError, match="'single' or 'double', got 'triple'"):
+        ranking(quick, wrong)
 
 
 def test_a_point_at_the_top_is_no_spike() -> None:
