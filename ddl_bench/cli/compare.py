@@ -82,7 +82,8 @@ def print_changes(
 ) -> bool:
     """Print how methods have changed since another run.
 
-    Returns whether one of them has lost more than is allowed, or all of its accuracies.
+    Returns whether the observed mean of one of them has fallen by more than is allowed, or one has
+    nothing to compare any more.
     """
     from ddl_bench.results.stats.compare import changes
 
@@ -90,13 +91,26 @@ def print_changes(
     print_all(console, records, as_json=as_json)
     if fail_below is None:
         return False
-    lost = [
-        record for record in records if record.difference is None or record.difference < fail_below
+    losses = list(losses_of(records, fail_below))
+    if not as_json:
+        for loss in losses:
+            print_line(console, f"[red]failed[/]: {escape(loss)}")
+    return bool(losses)
+
+
+def losses_of(records: "Sequence[Comparison]", limit: float) -> Iterator[str]:
+    """Yield which methods fell below a limit, and for each without a difference the reason."""
+    names = [
+        record.b.removesuffix(" before")
+        for record in records
+        if record.difference is not None and record.difference < limit
     ]
-    if lost and not as_json:
-        names = ", ".join(f"{record.b.removesuffix(' before')}" for record in lost)
-        print_line(console, f"[red]failed[/]: below {fail_below:+g} points: {escape(names)}")
-    return bool(lost)
+    if names:
+        yield f"observed difference of means below {limit:+g} points: {', '.join(names)}"
+    for record in records:
+        if record.difference is None:
+            reason = "; ".join(record.left_out) or f"{record.a}: no accuracy"
+            yield f"nothing to compare on {record.dataset}: {reason}"
 
 
 def print_all(console: Console, records: "Sequence[Comparison]", *, as_json: bool) -> None:

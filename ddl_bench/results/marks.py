@@ -12,6 +12,7 @@ SHORTEST_S = 0.3  # trainings below are too short to say how loaded the machine 
 SPREAD_SHARE = 0.1  # interquartile range / median of repeated timings
 UNSURE = "†"  # a time whose repetitions spread, or that was taken on a loaded machine
 OF_THE_RUN = "‡"  # a time of the run, where others were measured again
+LOADED = "loaded machine"  # what a note of load begins with
 MIXED = "§"  # a mean of times of several machines
 TIMES_OF_TRAINING = ("train_s", "train_s_per_image", "train_s_per_image_pass")
 CHANCE_FACTOR = 6.0  # standard errors between the accuracies on test and validation images, and
@@ -118,4 +119,4 @@ def is_loaded(cpu_share: float | None, others: float | None) -> bool:
 
 def loaded(span: str, cpu_share: float | None) -> str:
     """Write that the machine was loaded."""
-    return f"loaded machine in {span}: CPU/wall {cpu_share:.2f}"
+    return f"{LOADED} in {span}: CPU/wall {cpu_share:.2f}"

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from ddl_bench.results.groups import Group
-from ddl_bench.results.table import NOT_SEPARABLE, by_dataset, display_of
+from ddl_bench.results.marks import LOADED
+from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
+from ddl_bench.results.table import by_dataset, display_of, foot_of
 from reports.figures.captions import count_text, machines_of, span_text, versions_text
 from reports.tables.latex import latex_table
 
@@ -25,7 +27,8 @@ OF_PAPER = ("network", "dataset", "quantity", "paper", "ours", "95 % interval", 
 def result_tables(groups: Sequence[Group], df: pd.DataFrame, name: str) -> str:
     """Return the table of a run as LaTeX, one for each data set.
 
-    The best are in bold, and what cannot be told from them is marked.
+    The best is in bold where its seeds are enough for an interval, and what cannot be told from it
+    is marked.
 
     Parameters
     ----------
@@ -43,12 +46,13 @@ def result_tables(groups: Sequence[Group], df: pd.DataFrame, name: str) -> str:
         label = f"tab:{name}" if len(lines) == len(groups) else f"tab:{name}-{dataset}"
         notes = {}
         if "note" in table:
-            noted = table[table["note"] != ""]
-            notes = dict(zip(noted["method"], noted["note"], strict=True))
+            texts = table["note"].map(without_load)
+            notes = dict(zip(table["method"], texts, strict=True))
+            notes = {method: text for method, text in notes.items() if text}
         written.append(
             latex_table(
                 short_times(table[[column for column in SHOWN if column in table]]),
-                caption=caption(lines, rows, table),
+                caption=caption(lines, rows),
                 label=label,
                 comments=[f"Written by: ddl-bench report {name}"],
                 bold=[(0, "accuracy (%)")] if has_best(lines) else (),
@@ -63,29 +67,48 @@ def short_times(table: pd.DataFrame) -> pd.DataFrame:
     return table.replace(r" \(IQR [^)]*\)", "", regex=True)
 
 
+def without_load(note: str) -> str:
+    """Leave the load of the machine out of a note: a mark beside the time says it in a paper."""
+    parts = note.split("; ")
+    return "; ".join(part for part in parts if not part.startswith(LOADED))
+
+
 def has_best(groups: Sequence[Group]) -> bool:
-    """Say whether one of these lines, which come first, is more accurate than others."""
-    return sum(len(group.values("accuracy")) > 0 for group in groups) > 1
+    """Say whether the first of these lines is the most accurate of several, by enough seeds."""
+    counts = [len(group.values("accuracy")) for group in groups]
+    return sum(count > 0 for count in counts) > 1 and counts[0] >= SEEDS_FOR_INTERVAL
 
 
-def caption(groups: Sequence[Group], df: pd.DataFrame, table: pd.DataFrame) -> str:
-    """Say what the numbers are: of how many seeds and images, on what machine, which version."""
+def numbers_text(n_seeds: Sequence[int], images: str) -> str:
+    """Say what the accuracies are: of how many seeds and images."""
+    if n_seeds[-1] <= 1:
+        return f"One network for each method (n = {n_seeds[-1]} seed), {images}."
+    span = span_text(n_seeds)
+    text = f"Means and standard deviations (±) over n = {span} seeds, {images}."
+    if n_seeds[0] == 1:
+        text += " One seed has no standard deviation."
+    return text
+
+
+def caption(groups: Sequence[Group], df: pd.DataFrame) -> str:
+    """Say what the numbers and marks are, and what follows from them, as the foot of the table.
+
+    That is of how many seeds and images, on what machine and with which version.
+    """
     ok = df[df["status"] == "ok"]
     seeds = sorted({len(group.ok) for group in groups if group.ok}) or [0]
-    span = span_text(seeds)
+    foot = foot_of(groups)
     sentences = [f"Results on {groups[0].dataset}."]
     images = count_text(ok["n_test"].dropna().astype(float))
-    sentences.append(f"Means and standard deviations (±) over n = {span} seeds, {images}.")
+    sentences.append(numbers_text(seeds, images))
     if has_best(groups):
         sentences.append("Bold: the highest mean accuracy.")
-    if table.get("accuracy (%)", pd.Series(dtype=str)).str.contains(NOT_SEPARABLE).any():
-        sentences.append(
-            f"{NOT_SEPARABLE}: cannot be told from the best (95 %, all methods as one family)."
-        )
+    if foot:
+        sentences.append(foot)
     machines = machines_of(ok)
     if len(machines) == 1:
         sentences.append(f"Times on {machines[0]}.")
-    elif machines:
+    elif machines and "machines" not in foot:
         sentences.append(f"Times are of {len(machines)} machines, and do not compare.")
     sentences.append(f"Measured with {versions_text(ok)}.")
     return " ".join(sentences)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,30 @@ def test_latex_compiles_with_booktabs_and_nothing_runs_out_of_the_page(
     assert done.returncode == 0, log[-2000:]
     assert "Overfull" not in log
     assert "Float too large" not in log
+
+
+def latex_of(run: Path, n_seeds: int) -> str:
+    """Return the LaTeX table of two methods of so many seeds, timed on a loaded machine."""
+    loaded: dict[str, Any] = {"test_cpu_share": 0.39, "test_others": 0.6}
+    for seed in range(n_seeds):
+        for label, n_right in {"sdl": 190, "lista": 150}.items():
+            right = np.arange(200) < n_right + seed
+            put(run, make_cell(label, seed), right, test_s_per_image=n_right / 1e7, **loaded)
+    return write(run)["latex"].read_text()
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3, 5])
+def test_latex_tables_have_the_cautions_of_the_foot(tmp_path: Path, n_seeds: int) -> None:
+    text = latex_of(tmp_path / "run", n_seeds)
+    head, _, body = text.partition(r"\toprule")
+    is_single = n_seeds == 1
+    assert ("single networks, from which nothing follows about methods" in head) == is_single
+    assert ("standard deviations" in head) != is_single
+    assert ("textbf" in body) != is_single
+    assert ("No line is ranked: a verdict needs 5 seeds" in head) == (n_seeds == 3)
+    assert r"$\dagger$" in body
+    assert r"$\dagger$ marks a time" in head
+    assert "CPU/wall" not in text
 
 
 def test_letters_that_latex_does_not_know_are_texts() -> None:

@@ -64,15 +64,16 @@ def compare(
         typer.Option(
             metavar="RUN",
             help="Compare the same methods in two run folders: RUN is that of before. Without a "
-            "label: all labels that both have.",
+            "label: all labels of it; those that are missing now are named.",
         ),
     ] = None,
     fail_below: Annotated[
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="With --against: end with exit code 1 where the accuracy now minus that of before "
-            "is below so many points, as in -0.5, or a method has no accuracy any more.",
+            help="With --against: end with exit code 1 where the mean accuracy now minus that of "
+            "before is below so many points, as in -0.5, or a method has none any more or is "
+            "missing. The limit judges the observed difference of means, not its interval.",
         ),
     ] = None,
     as_json: JsonFlag = False,
@@ -83,7 +84,7 @@ def compare(
     and how large it would have to be. Intervals are at 95 % for new trainings (Welch's test over
     seeds, from 3 seeds on); a verdict needs 5 seeds. `--json` has every number.
 
-    Exit codes: 0, 1 where --fail-below finds a loss, 2 for a mistake.
+    Exit codes: 0, 1 where --fail-below finds a loss or a missing method, 2 for a mistake.
 
     Examples:
 

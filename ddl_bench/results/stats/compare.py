@@ -103,10 +103,14 @@ class Comparison:
 
 
 class Answers(NamedTuple):
-    """Which test images the runs of a line have right, by seed, and the labels of the images."""
+    """Which test images the runs of a line have right, by seed, and the labels of the images.
+
+    Seeds whose predictions are of other images than those of the first are `on_others`.
+    """
 
     labels: np.ndarray
     right: dict[int, np.ndarray]
+    on_others: frozenset[int]
 
 
 class Archive:
@@ -137,6 +141,7 @@ class Archive:
     def _read(self, group: Group) -> Answers:
         labels = np.empty(0)
         right: dict[int, np.ndarray] = {}
+        on_others = set()
         run: Collection | Path = self.elsewhere.get(group.name) or self.runs
         for row in group.ok:
             if isinstance(run, Collection):
@@ -149,7 +154,9 @@ class Archive:
                 labels = stored["y_test"]
             if np.array_equal(labels, stored["y_test"]):
                 right[row.cell.seed] = stored["predictions"] == stored["y_test"]
-        return Answers(labels, right)
+            else:
+                on_others.add(row.cell.seed)
+        return Answers(labels, right, frozenset(on_others))
 
 
 def compare(run: Path | str, a: str, b: str) -> list[Comparison]:
@@ -199,7 +206,8 @@ def changes(run: Path | str, against: Path | str, label: str | None = None) -> l
     run, against
         The run folders of after and of before.
     label
-        The label of a method; None takes all that both folders have.
+        The label of a method; None takes all of `against`. One that `run` lacks has a record that
+        says so.
 
     Raises
     ------
@@ -213,12 +221,13 @@ def changes(run: Path | str, against: Path | str, label: str | None = None) -> l
     after = gather(load_rows(run))
     before = gather(load_rows(against))
     labels = {group.cell.label for group in before}
+    labels_now = {group.cell.label for group in after}
     if label is not None:
         lines_of(before, label, against)
         wanted = [label]
     else:
-        wanted = sorted(labels & {group.cell.label for group in after})
-        if not wanted:
+        wanted = sorted(labels)
+        if not labels & labels_now:
             raise UserError(f"{run} and {against} have no method in common")
     renamed = {id(group): replace(group, name=f"{group.name} before") for group in before}
     elsewhere = {group.name: against for group in renamed.values()}
@@ -229,7 +238,9 @@ def changes(run: Path | str, against: Path | str, label: str | None = None) -> l
             continue
         match = counterpart(group, before, after)
         if match is None:
-            reason = f"{group.name}: {run} has no row of it on these images"
+            reason = f"{group.name}: {run} has no row of it"
+            if group.cell.label in labels_now:
+                reason += " on these images"
             records.append(
                 Comparison(
                     dataset=group.dataset,
@@ -313,10 +324,7 @@ def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
         return replace(record, verdict=NOTHING, left_out=tuple(left_out))
     right = right_images(archive, a, b)
     shared = set(record.seeds_a) & set(record.seeds_b)
-    lacking = sorted(shared - right.keys())
-    if lacking:
-        seeds = ", ".join(map(str, lacking))
-        left_out.append(f"seed {seeds}: predictions were not kept, or differ in their images")
+    left_out += unpaired_seeds(archive, a, b, shared - right.keys())
     networks = None
     if right:
         networks = these_networks(tuple(right), np.array(list(right.values())))
@@ -336,6 +344,26 @@ def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
             new_images_p=new_images.p,
         )
     return record
+
+
+def unpaired_seeds(archive: Archive, a: Group, b: Group, seeds: Iterable[int]) -> list[str]:
+    """Say why the predictions of seeds of both lines are not compared: one text for each cause."""
+    kept_a = archive.answers(a)
+    kept_b = archive.answers(b)
+    causes: dict[str, list[int]] = {}
+    for seed in sorted(seeds):
+        has_a = seed in kept_a.right or seed in kept_a.on_others
+        has_b = seed in kept_b.right or seed in kept_b.on_others
+        lacking = [name for name, has in ((a.name, has_a), (b.name, has_b)) if not has]
+        cause = "predictions are of other test images"
+        if lacking:
+            cause = f"no predictions were kept of {' and '.join(lacking)}"
+        causes.setdefault(cause, []).append(seed)
+    texts = []
+    for cause, lost in causes.items():
+        noun = "seed" if len(lost) == 1 else "seeds"
+        texts.append(f"{noun} {', '.join(map(str, lost))}: {cause}")
+    return texts
 
 
 def with_runs(record: Comparison, a: Group, b: Group) -> Comparison:

@@ -113,7 +113,7 @@ def before(tmp_path: Path) -> Path:
 
 def test_methods_are_compared_with_what_they_were_before(run: Path, before: Path) -> None:
     records = {record.b.removesuffix(" before"): record for record in changes(run, before)}
-    assert records.keys() == {"best", "poor", "few"}
+    assert records.keys() == {"best", "poor", "few", "gone"}
     assert records["best"].difference == 0
     assert records["poor"].difference == pytest.approx(-10.8)
     assert records["poor"].these_networks is not None
@@ -132,7 +132,9 @@ def test_methods_are_compared_with_what_they_were_before(run: Path, before: Path
 def test_a_loss_ends_with_1(run: Path, before: Path, label: str, limit: str, code: int) -> None:
     words = ["compare", label, run, "--against", before, "--fail-below", limit]
     text = ddl_bench(words, code=code)
-    assert (f"failed: below {float(limit):+g} points: {label}" in text) == bool(code)
+    assert (
+        f"failed: observed difference of means below {float(limit):+g} points: {label}" in text
+    ) == bool(code)
 
 
 def test_a_method_that_has_no_accuracy_any_more_is_a_loss(run: Path, before: Path) -> None:
@@ -140,6 +142,29 @@ def test_a_method_that_has_no_accuracy_any_more_is_a_loss(run: Path, before: Pat
         put(run, make_cell("poor", seed), status="crashed", reason="killed", started="9")
     ddl_bench(["compare", "poor", run, "--against", before], code=0)
     ddl_bench(["compare", "poor", run, "--against", before, "--fail-below", "-50"], code=1)
+
+
+def test_methods_that_are_missing_now_are_named_and_fail(run: Path, before: Path) -> None:
+    text = ddl_bench(["compare", run, "--against", before], code=0)
+    assert "has no row of it" in " ".join(text.split())
+    for label in ([], ["gone"]):
+        words = ["compare", *label, run, "--against", before, "--fail-below", "-50"]
+        text = " ".join(ddl_bench(words, code=1).split())
+        assert "failed: nothing to compare on digits: gone: " in text
+        assert "failed: observed" not in text
+
+
+def test_lines_without_predictions_say_which_cause(tmp_path: Path) -> None:
+    right = np.arange(N_IMAGES) >= 10
+    for seed in range(4):
+        put(tmp_path, make_cell("a", seed), right, {})
+        put(tmp_path, make_cell("b", seed), right, None if seed < 2 else {})
+    put(tmp_path, make_cell("b", 3), right[:100], {})
+    (record,) = compare(tmp_path, "a", "b")
+    assert record.left_out == (
+        "seeds 0, 1: no predictions were kept of b",
+        "seed 3: predictions are of other test images",
+    )
 
 
 def test_lines_of_several_settings_are_compared_with_the_same_settings(tmp_path: Path) -> None:
@@ -169,4 +194,7 @@ def test_mistakes_about_runs_are_one_line(run: Path, before: Path, tmp_path: Pat
 
 def test_the_help_documents_the_exit_codes() -> None:
     text = " ".join(CliRunner().invoke(app, ["compare", "--help"]).output.split())
-    assert "Exit codes: 0, 1 where --fail-below finds a loss, 2 for a mistake." in text
+    assert (
+        "Exit codes: 0, 1 where --fail-below finds a loss or a missing method, 2 for a mistake."
+        in text
+    )
