@@ -39,8 +39,7 @@ def write(runs: Runs, out: str | Path | None = None) -> dict[str, Path]:
     runs
         The run folder, or several, as of other machines: see `ddl_bench.results.collect.collect`.
     out
-        Where the report goes; None takes RUN/report, or for several folders A and B the folder
-        "A + B" beside A.
+        Where the report goes; None takes RUN/report. Several folders need it.
 
     Returns
     -------
@@ -51,7 +50,7 @@ def write(runs: Runs, out: str | Path | None = None) -> dict[str, Path]:
     Raises
     ------
     UserError
-        Where the run has no row, or a file cannot be written.
+        Where the run has no row, a file cannot be written, or several folders have no `out`.
 
     Examples
     --------

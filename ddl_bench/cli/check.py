@@ -10,11 +10,11 @@ from ddl_bench.cli.output import emit, print_line
 
 def print_check(console: Console, target: str, like: str | None, *, as_json: bool) -> bool:
     """Print each finding of the contract as it is made; returns whether a rule is broken."""
-    from ddl_bench.contract.check import check as check_method
+    from ddl_bench.contract.check import findings as findings_of
 
     marks = {"held": "[green]ok     [/]", "broken": "[red]broken [/]", "skipped": "skipped"}
     findings = []
-    for finding in check_method(target, like):
+    for finding in findings_of(target, like):
         findings.append(finding)
         if not as_json:
             text = f"{finding.rule}: {finding.detail}" if finding.detail else finding.rule

@@ -33,8 +33,8 @@ STDERR = 2  # where the child prints; standard output has the findings alone
 
 def check(
     target: "str | Path | type[Method]", like: str | None = None, *, limit_s: float = LIMIT_S
-) -> Iterator[Finding]:
-    """Run the contract on a method, and yield each finding as it is made.
+) -> list[Finding]:
+    """Run the contract on a method, and return all findings.
 
     A method that is given by name or file runs in a process of its own, a class in this one.
 
@@ -58,6 +58,13 @@ def check(
     >>> [each.rule for each in check("nearest-mean", "1x8x8") if each.status == "broken"]
     []
     """
+    return list(findings(target, like, limit_s=limit_s))
+
+
+def findings(
+    target: "str | Path | type[Method]", like: str | None = None, *, limit_s: float = LIMIT_S
+) -> Iterator[Finding]:
+    """Run the contract on a method as `check` does, and yield each finding as it is made."""
     if isinstance(target, Path):
         target = str(target)
     if not isinstance(target, str):

@@ -65,9 +65,15 @@ def joined_name(folders: Sequence[Path]) -> str:
 
 
 def report_folder(folders: Sequence[Path]) -> Path:
-    """Return where the report of run folders goes by default: RUN/report, or "A + B" beside A."""
+    """Return where the report of a run folder goes by default: RUN/report.
+
+    Raises UserError for several, whose report belongs to none of them.
+    """
     first, *others = folders
-    return first.parent / joined_name(folders) if others else first / "report"
+    if others:
+        names = ", ".join(map(name_of, folders))
+        raise UserError(f"one report of several runs ({names}): say by --out where it goes")
+    return first / "report"
 
 
 def folders_of(runs: Runs) -> list[Path]:

@@ -344,7 +344,8 @@ def load_rows(run: str | Path) -> list[Row]:
     folder = home / "cells"
     with explained(folder):
         if not folder.is_dir():
-            runs = [path.parent.name for path in home.parent.glob("*/cells")]
+            places = (home.parent, home.parent / "results")
+            runs = [path.parent.name for place in places for path in place.glob("*/cells")]
             choice = f", or choose a run: {nearest(home.name, runs)}" if runs else ""
             raise UserError(f"no results in {home}: run `ddl-bench run` first{choice}")
         paths = [path for path in folder.iterdir() if path.suffix == ".json"]

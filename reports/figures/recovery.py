@@ -8,12 +8,23 @@ from matplotlib.figure import Figure
 from reports.figures.captions import span_text
 from reports.figures.lines import Span, at_least
 from reports.figures.looks import Named, looks
-from reports.figures.style import INK, Width, in_style, new_figure, set_caption, short
+from reports.figures.style import (
+    INK,
+    WIDTHS_INCHES,
+    Width,
+    in_style,
+    new_figure,
+    set_caption,
+    short,
+)
 
 HEIGHT_INCHES = {"single": 2.8, "double": 3.2}
 DODGE = 0.7  # of the way from a data set to the next, over which its methods stand
 PADDING = 0.04  # of the axis
-N_COLUMNS = {"single": 3, "double": 6}  # of the legend
+N_COLUMNS = {"single": 3, "double": 6}  # of the legend at most; long names have fewer
+LETTERS_PER_INCH = 17
+MARKER_LETTERS = 7  # of the legend, which a marker and the gap beside it take
+ROW_INCHES = 0.145  # of the legend
 
 
 @in_style
@@ -42,7 +53,11 @@ def recovery(df: pd.DataFrame, width: Width = "double") -> Figure | None:
     grouped = rows.groupby(["line", "dataset"], sort=False)["recovered"]
     table = pd.DataFrame({"mean": grouped.mean(), "sd": grouped.std(), "n": grouped.size()})
     table = table.astype(float)
-    figure = new_figure(width, HEIGHT_INCHES[width])
+    longest = max(len(short(str(name))) for name in means.index)
+    fitting = int(LETTERS_PER_INCH * WIDTHS_INCHES[width] / (longest + MARKER_LETTERS))
+    n_columns = max(1, min(N_COLUMNS[width], fitting))
+    n_further_rows = -(-len(means) // n_columns) - 1
+    figure = new_figure(width, HEIGHT_INCHES[width] + ROW_INCHES * n_further_rows)
     axes = figure.add_subplot()
     shifts = np.linspace(-DODGE / 2, DODGE / 2, len(means)) if len(means) > 1 else [0.0]
     for shift, name in zip(shifts, means.index, strict=True):
@@ -70,7 +85,7 @@ def recovery(df: pd.DataFrame, width: Width = "double") -> Figure | None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=N_COLUMNS[width],
+        ncols=n_columns,
         frameon=False,
         handlelength=1,
         borderaxespad=0.2,

@@ -17,6 +17,8 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from ddl_bench.files import explained
@@ -37,6 +39,10 @@ CAPTION_POINTS = 7
 CAPTION_LETTERS_PER_INCH = 19.5
 MARGIN_INCHES = 0.06
 LONGEST_NAME = 44  # letters
+COLLAPSED = "constrained_layout not applied"  # the warning of matplotlib where axes have no room
+MOST_LAYOUTS = 12  # of a figure that grows until its axes have room,
+GROWTH = 1.25  # each time by this factor,
+LEAST_POINTS = 4.0  # with texts of at least this size
 
 STYLE = {
     "axes.facecolor": "none",
@@ -149,11 +155,30 @@ def new_figure(width: Width | float = "double", height: float = 4.0) -> Figure:
 
 
 def lay_out(figure: Figure) -> None:
-    """Find the places of axes and labels, once: names are placed by them, and they stay."""
-    engine = figure.get_layout_engine()
-    if engine is not None and engine.adjust_compatible:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+    """Find the places of axes and labels, once: names are placed by them, and they stay.
+
+    Where names leave no room for the axes, the figure grows in height and its texts shrink.
+    """
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        return
+    for _ in range(MOST_LAYOUTS):
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            figure.draw_without_rendering()
+        if not any(COLLAPSED in str(each.message) for each in raised):
+            break
+        make_room(figure)
+    figure.set_layout_engine("none")
+
+
+def make_room(figure: Figure) -> None:
+    """Make a figure higher, and its texts smaller down to LEAST_POINTS."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, GROWTH * height)
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            points = float(text.get_fontsize())
+            text.set_fontsize(max(points / GROWTH, min(LEAST_POINTS, points)))
 
 
 def short(name: str) -> str:

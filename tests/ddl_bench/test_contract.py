@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,6 +22,7 @@ from ddl_bench import describe
 from ddl_bench.api import Budget, Classifier, OneShot, Size, Skip, Stepwise, Task, Training
 from ddl_bench.contract import Finding
 from ddl_bench.contract.check import check
+from ddl_bench.contract.check import findings as iterate
 from ddl_bench.contract.toys import shape_like
 from ddl_bench.errors import UserError
 from ddl_bench.registry import METHODS, load_method
@@ -43,8 +44,8 @@ for name in sys.argv[1:]:
 """
 
 
-def broken(findings: Iterator[Finding]) -> list[str]:
-    return [f"{each.rule}: {each.detail}" for each in findings if each.status == "broken"]
+def broken(found: Iterable[Finding]) -> list[str]:
+    return [f"{each.rule}: {each.detail}" for each in found if each.status == "broken"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -240,9 +241,9 @@ def test_a_method_that_accepts_nothing_was_never_tried() -> None:
 
 def test_a_method_that_hangs_is_bounded_and_its_findings_come_one_by_one() -> None:
     began = time.perf_counter()
-    findings = check(faulty("hang"), "1x8x8", limit_s=0.5)
-    assert next(findings).status == "held"
-    rest = list(findings)
+    one_by_one = iterate(faulty("hang"), "1x8x8", limit_s=0.5)
+    assert next(one_by_one).status == "held"
+    rest = list(one_by_one)
     assert time.perf_counter() - began < 20
     (hung,) = broken(iter(rest))
     assert "still running after 0.5 s" in hung
@@ -370,7 +371,9 @@ def test_a_plugin_that_kills_its_process_at_import_is_a_finding(tmp_path: Path) 
 def test_a_plugin_that_forks_is_checked_once(tmp_path: Path) -> None:
     path = tmp_path / "forks.py"
     path.write_text(f"import os\nos.fork()\n{DEADLY.format(act='os.fork(); return None')}")
-    rules = [each.rule for each in check(str(path), "1x8x8")]
+    found = check(str(path), "1x8x8")
+    assert isinstance(found, list)
+    rules = [each.rule for each in found]
     assert len(rules) == len(set(rules)) == 2 * 15
 
 

@@ -30,7 +30,7 @@ def test_the_short_roads_are_short_and_keep_the_contract(
     without_networks = re.sub(r"^class .*\n(?:(?: .*)?\n)*", "", code, flags=re.M)
     glue = [line for line in without_networks.splitlines() if line and "import" not in line]
     assert 1 <= len(glue) <= n_lines
-    findings = list(check(str(path), "digits"))
+    findings = check(str(path), "digits")
     assert all(each.rule.startswith(f"{name} ") for each in findings)
     assert [each.detail for each in findings if each.status == "broken"] == []
     assert sum(each.status == "held" for each in findings) >= len(findings) - 2

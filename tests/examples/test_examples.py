@@ -28,7 +28,7 @@ def test_all_examples_are_listed() -> None:
 @pytest.mark.filterwarnings("ignore")  # of scikit-learn, about training on three classes
 @pytest.mark.parametrize("name", ["torch_plugin.py", "numpy_plugin.py", "sklearn_plugin.py"])
 def test_a_plugin_keeps_the_contract(name: str) -> None:
-    findings = list(check(str(EXAMPLES / name), "digits"))
+    findings = check(str(EXAMPLES / name), "digits")
     assert [each.detail for each in findings if each.status == "broken"] == []
     assert any(each.status == "held" and "learns more" in each.rule for each in findings)
 
@@ -48,7 +48,7 @@ def test_the_data_set_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["metric_plugin.py", "report_plugin.py"])
 def test_a_column_and_a_report_keep_the_contract_and_are_shown(name: str, tmp_path: Path) -> None:
-    findings = list(check(str(EXAMPLES / name)))
+    findings = check(str(EXAMPLES / name))
     assert {each.status for each in findings} == {"held"}
     run = tmp_path / "run"
     shutil.copytree(ROOT / "docs" / "results" / "quick-5-seeds", run)

@@ -122,7 +122,7 @@ def contract(name: str, device: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False  # an image alone takes another kernel than in a batch
     begin = time.perf_counter()
-    findings = list(check(on_device(load_method(name), device)))
+    findings = check(on_device(load_method(name), device))
     rules = [finding for finding in findings if finding.status == "broken"]
     broken = [f"{finding.rule}: {finding.detail}" for finding in rules]
     assert not broken, "; ".join(broken)

@@ -314,6 +314,24 @@ def test_horizontal_bars_are_intervals_for_new_trainings_from_three_seeds_on(
     assert (two["half"] == 0).all()
 
 
+def test_many_lines_with_long_names_leave_room_for_axes_without_a_warning(tmp_path: Path) -> None:
+    df = ddl_bench.load(RESULTS / "recovery")
+    copies = [df.assign(line=df["line"] + f" ({place:08x})") for place in range(30)]
+    figure = FIGURES["recovery"](pd.concat(copies))
+    assert figure is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(figure, tmp_path / "recovery.svg")
+    (axes,) = figure.axes
+    assert axes.get_window_extent().height > 100
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 30 * df["line"].nunique()
+    box = legend.get_window_extent()
+    assert box.x1 <= figure.bbox.x1 + 1
+    assert box.y1 <= figure.bbox.y1 + 1
+
+
 def test_a_wrong_width_is_one_clear_error(quick: pd.DataFrame) -> None:
     wrong: Any = "triple"
     for draw in FIGURES.values():

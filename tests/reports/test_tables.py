@@ -13,6 +13,7 @@ import pytest
 
 import ddl_bench
 from ddl_bench.describe import bibliography
+from ddl_bench.errors import UserError
 from ddl_bench.results.columns import FRAME_COLUMNS
 from reports.report import write
 from reports.tables.bibtex import references
@@ -205,8 +206,11 @@ def test_several_folders_have_one_report(tmp_path: Path) -> None:
     put(tmp_path / "ours", make_cell("a"), np.arange(90) < 50)
     put(tmp_path / "theirs", make_cell("a"), np.arange(90) < 51)
     put(tmp_path / "theirs", make_cell("b"), np.arange(90) < 60)
-    paths = write([tmp_path / "ours", str(tmp_path / "theirs")])
-    assert paths["page"] == tmp_path / "ours + theirs" / "index.html"
+    both: list[Path | str] = [tmp_path / "ours", str(tmp_path / "theirs")]
+    with pytest.raises(UserError, match=r"several runs .*--out"):
+        write(both)
+    paths = write(both, tmp_path / "both")
+    assert paths["page"] == tmp_path / "both" / "index.html"
     text = paths["markdown"].read_text()
     assert "conflict: seed 0: accuracy is 55.5556 in " in text
     assert "| b " in text

@@ -31,8 +31,7 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write the report to this folder. Without it: RUN/report, or for several runs A "
-            'and B the folder "A + B" beside A.'
+            help="Write the report to this folder. Without it: RUN/report; several runs need it."
         ),
     ] = None,
     columns: Columns = None,
@@ -70,6 +69,7 @@ def report(
     from ddl_bench.cli.report import print_report, show_page
     from ddl_bench.cli.results import Choice
     from ddl_bench.registry import metrics
+    from ddl_bench.results.collect import folders_of, report_folder
     from ddl_bench.results.metrics import read_columns
 
     if serve and (out or columns or wide or plugin):
@@ -77,6 +77,8 @@ def report(
     if port and not serve:
         raise UserError("--port: only with --serve")
     folders = runs_of(runs, named)
+    if len(folders_of(folders)) > 1 and not (serve or out):
+        report_folder(folders)  # raises, before anything is computed
     if serve:
         from ddl_bench.cli.serve import serve_page
 

@@ -42,3 +42,14 @@ def test_several_folders_have_one_report_and_conflicts_are_told(
 def test_serve_follows_one_run(folders: list[Path]) -> None:
     with pytest.raises(UserError, match="--serve follows one run, and these are 2"):
         ddl_bench(["report", *folders, "--serve"])
+
+
+def test_several_folders_need_a_place_and_a_wrong_name_is_answered_with_those_in_results(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="--out"):
+        ddl_bench(["report", *folders])
+    put(tmp_path / "results" / "quick", make_cell("a"), np.arange(90) < 50)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"choose a run: .*quick"):
+        ddl_bench(["report", "quikc"])
