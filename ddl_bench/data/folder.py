@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ddl_bench.data import ImageSet
 from ddl_bench.data.splits import cut
@@ -98,6 +98,9 @@ def pixels(paths: list[Path], mode: str | None = None) -> NDArray[np.uint8]:
                 array = _pixels_of(file, mode)
         except FileNotFoundError:
             raise UserError(f"{name}: no such file") from None
+        except UnidentifiedImageError:  # its message has the address of the open file in memory
+            formats = ", ".join(FORMATS)
+            raise UserError(f"{name} cannot be read as an image: expected {formats}") from None
         except (Exception, MemoryError) as error:  # damage makes its decoders raise anything
             reason = brief(error).removeprefix(f"{name}: ")
             raise UserError(f"{name} cannot be read as an image: {reason}") from None

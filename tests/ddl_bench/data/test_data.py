@@ -898,7 +898,7 @@ def test_folder_faults_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "b/2.png").write_bytes((tmp_path / "b/1.png").read_bytes()[:60])
     fails(f"{tmp_path}/b/2.png cannot be read as an image: ")
     (tmp_path / "b/2.png").write_text("no image")
-    fails(f"{tmp_path}/b/2.png cannot be read as an image: ")
+    fails(f"{tmp_path}/b/2.png cannot be read as an image: expected BMP, JPEG, ")
     Image.fromarray(np.zeros((6, 4), np.uint16)).save(tmp_path / "b/2.png")
     fails(f"{tmp_path}/b/2.png cannot be read as an image: mode I(;16)?; expected 8 bits a channel")
     (tmp_path / "b/2.png").unlink()
