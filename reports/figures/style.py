@@ -124,7 +124,7 @@ def in_style(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return drawn
 
 
-class ShownFigure(Figure):
+class _ShownFigure(Figure):
     """A figure that notebooks show, whether pyplot was imported or not."""
 
     def _repr_png_(self) -> bytes:
@@ -149,7 +149,7 @@ def new_figure(width: Width | float = "double", height: float = 4.0) -> Figure:
         In inches.
     """
     inches = WIDTHS_INCHES[width] if isinstance(width, str) else width
-    figure = ShownFigure(figsize=(inches, height), dpi=SCREEN_DPI, layout="constrained")
+    figure = _ShownFigure(figsize=(inches, height), dpi=SCREEN_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
