@@ -1,11 +1,12 @@
-"""Renew tables and figures of the documentation from committed rows.
+"""Renew tables, values and figures of the documentation from committed rows.
 
 The command is `python -m reports.documentation`.
 
 A page marks a table with the comments `<!-- table NAME -->` and `<!-- /table -->`, each on a line
-of its own. NAME is a table of `MADE`, or else the folder of a run in docs/results. The figures are
-those of `DRAWN`. With `--check` nothing is written: the command names the pages whose tables are
-stale and the figures whose captions are, and exits with status 1.
+of its own. NAME is a table of `MADE`, or else the folder of a run in docs/results. Values in
+sentences are marked as reports/sentences.py says. The figures are those of `DRAWN`. With `--check`
+nothing is written: the command names the stale pages and the figures whose captions are stale, and
+exits with status 1.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from reports.figures.error_curves import draw_errors
 from reports.figures.style import caption_of, save
 from reports.paper.claims import published_claims
 from reports.paper.tables import chances
+from reports.sentences import with_values
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -96,13 +98,13 @@ def is_stale(page: str) -> bool:
 
 
 def with_tables(text: str) -> str:
-    """Return the text of a page with its tables made anew."""
+    """Return the text of a page with its tables and the values of its sentences made anew."""
 
     def marked(match: re.Match[str]) -> str:
         name = match[1]
         return f"<!-- table {name} -->\n{table(name)}\n<!-- /table -->"
 
-    return TABLE.sub(marked, text)
+    return with_values(TABLE.sub(marked, text))
 
 
 def table(name: str) -> str:
@@ -349,7 +351,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         stale = stale_pages()
         for page in stale:
-            print(f"{page}: its tables are stale, run `python -m reports.documentation`")
+            print(f"{page}: its tables or values are stale, run `python -m reports.documentation`")
         figures = stale_figures()
         for figure in figures:
             print(f"{figure}: its caption is stale, run `python -m reports.documentation`")

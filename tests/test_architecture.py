@@ -32,8 +32,8 @@ LAYERS = {
         ["__init__"],
     ],
     "reports": [
-        ["figures", "ledger", "paper", "scale", "speed", "statistics"],
-        ["page", "tables"],
+        ["estimates", "figures", "paper", "scale", "speed", "statistics"],
+        ["ledger", "sentences", "page", "tables"],
         ["report", "documentation"],
         ["__init__"],
     ],

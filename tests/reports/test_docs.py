@@ -45,7 +45,7 @@ def test_a_stale_page_is_named_and_renewed(
     monkeypatch.setattr(documentation, "ROOT", tmp_path)
     monkeypatch.setattr(documentation, "PAGES", ("page.md",))
     assert main(["--check"]) == 1
-    assert "page.md: its tables are stale" in capsys.readouterr().out
+    assert "page.md: its tables or values are stale" in capsys.readouterr().out
     assert "\nold\n" in page.read_text(), "a check changes nothing"
     assert main([]) == 0
     assert page.read_text().startswith("Costs:\n<!-- table costs -->\n")

@@ -1,0 +1,61 @@
+"""Values in sentences: each mark gives the number of the rows, its interval and its seeds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddl_bench.errors import UserError
+from reports.sentences import value, with_values
+from tests.conftest import make_cell, put
+
+N_IMAGES = 1000
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A run of lines with 5 seeds, 2 seeds and 1 seed."""
+    levels = {"a": [85.0, 85.4, 85.8, 86.2, 86.6], "b": [80.0, 80.4, 80.8, 81.2, 81.6]}
+    levels |= {"two": [70.0, 72.0], "one": [60.0]}
+    for label, accuracies in levels.items():
+        for seed, accuracy in enumerate(accuracies):
+            right = np.arange(N_IMAGES) < round(accuracy / 100 * N_IMAGES)
+            seconds = 4.0 if label == "b" else 2.0
+            put(tmp_path / "run", make_cell(label, seed), right, train_s=seconds)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("mark", "text"),
+    [
+        # by hand: standard deviation 0.6325, error 0.2828, t(0.975, 4) = 2.776
+        ("run: a", "85.80 % (95 %: 85.01 to 86.59; 5 seeds)"),
+        # error 0.4, t(0.975, 8) = 2.306
+        ("run: a - b", "+5.00 points (95 %: +4.08 to +5.92; 5 seeds)"),
+        ("run: b - a", "-5.00 points (95 %: -5.92 to -4.08; 5 seeds)"),
+        ("run: two - one", "+11.00 points (single networks)"),
+        ("run: two", "71.00 % (2 seeds)"),
+        ("run: a - b - two + one", "-6.00 points (single networks)"),
+        ("run: b / a of train_s", "2.00 times (95 %: 2.00 to 2.00; 5 seeds)"),
+        ("run: one / two of train_s", "1.00 times (single networks)"),
+        ("run: b of train_s", "4"),
+    ],
+)
+def test_a_value(results: Path, mark: str, text: str) -> None:
+    assert value(mark, results) == text
+
+
+@pytest.mark.parametrize(
+    "mark", ["a", "run: c", "run: a - c", "gone: a", "run: a of test_latency", "run: a of nothing"]
+)
+def test_a_mark_without_rows_is_refused(results: Path, mark: str) -> None:
+    with pytest.raises(UserError, match=r"expected|no rows|have no"):
+        value(mark, results)
+
+
+def test_marks_of_a_text_are_renewed_and_the_rest_stays(results: Path) -> None:
+    old = "A metric gives <!-- value run: a - b -->old<!-- /value --> here."
+    new = with_values(old, results)
+    assert new.startswith("A metric gives <!-- value run: a - b -->+5.00 points (95 %")
+    assert new.endswith("<!-- /value --> here.")
+    assert with_values(new, results) == new
