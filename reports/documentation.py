@@ -34,7 +34,7 @@ from ddl_bench.results.columns import (
 from ddl_bench.results.frame import load
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.table import BRIEF, display, foot, number
+from ddl_bench.results.table import BRIEF, display_of, foot_of, number
 from reports import ledger, scale, speed, statistics
 from reports.figures import FIGURES
 from reports.figures.error_curves import draw_errors
@@ -64,12 +64,22 @@ NAMES = (
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
+UNTIMED = ("equal-passes", "matched", "patch-features")  # made beside other work: no times
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n?<!-- /table -->", re.S)  # name, text
 WIDTH = 100  # characters of a line
 FOOT_WIDTH = 120  # of the text below a table
 OF_ACCURACY = ("accuracy (%)", "official (%)", "behind the best")
+OF_FAMILIES = (
+    "family",
+    "method",
+    "seeds",
+    "accuracy (%)",
+    "behind the best",
+    "parameters",
+    "Mflop/image",
+)  # columns of the table of families
 NO_BREAK = "\N{NO-BREAK SPACE}"  # stands for a space at which a line must not end
 
 
@@ -111,21 +121,26 @@ def table(name: str) -> str:
     """Return the text of a table: one of `MADE`, or the brief table of a committed run."""
     if name in MADE:
         return MADE[name]()
-    rows = load_rows(RESULTS / name)
-    shown = display(rows)
+    groups = gather(load_rows(RESULTS / name))
+    shown = display_of(groups)
     columns = ["data set"] if shown["data set"].nunique() > 1 else []
-    n_times = BRIEF.index("test (µs/image)")
+    n_times = BRIEF.index("train (ms/image)")
     columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:n_times]]
-    if name in TIMED:
-        columns.append("train (s)")
-    columns += BRIEF[n_times:]
+    if name in UNTIMED:
+        shown["note"] = [group.missing for group in groups]
+        columns += ["Mflop/image", "note"] if any(shown["note"]) else ["Mflop/image"]
+    else:
+        columns.append(BRIEF[n_times])
+        columns += ["train (s)"] if name in TIMED else []
+        columns += BRIEF[n_times + 1 :]
     if name == UNTRAINED:
         columns = [column for column in columns if column not in OF_ACCURACY]
     present = [column for column in columns if column in shown]
     text = str(shown[present].to_markdown(index=False, disable_numparse=True))
     if name == UNTRAINED:
         return text
-    return f"{text}\n\n{fill(foot(rows), FOOT_WIDTH, break_on_hyphens=False)}"
+    below = foot_of(groups, timed=name not in UNTIMED)
+    return f"{text}\n\n{fill(below, FOOT_WIDTH, break_on_hyphens=False)}"
 
 
 class Drawn(NamedTuple):
@@ -217,6 +232,21 @@ def column_table(columns: Sequence[FrameColumn]) -> str:
             }
         )
     return str(pd.DataFrame(records).to_markdown(index=False, disable_numparse=True))
+
+
+def best_of_families(run: str) -> str:
+    """Return the most accurate line of each family of methods in a run, the best first.
+
+    What stands behind the best, and by how much, is found among all lines of the run.
+    """
+    groups = gather(load_rows(RESULTS / run))
+    family_of = {record["name"]: record["family"] for record in describe.methods()}
+    families = [family_of[group.cell.method] for group in groups]
+    shown = display_of(groups)
+    shown.insert(0, "family", families)
+    best = shown.drop_duplicates("family")
+    present = [column for column in OF_FAMILIES if column in best]
+    return str(best[present].to_markdown(index=False, disable_numparse=True))
 
 
 def draw_unrolling(folder: Path) -> None:

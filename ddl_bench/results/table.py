@@ -404,11 +404,21 @@ def foot(rows: Iterable[Row]) -> str:
     return foot_of(gather(rows))
 
 
-def foot_of(every: Sequence[Group]) -> str:
-    """Say what lines can tell of methods: ranks, and detectable differences."""
+def foot_of(every: Sequence[Group], *, timed: bool = True) -> str:
+    """Say what lines can tell of methods: ranks, and detectable differences.
+
+    Parameters
+    ----------
+    every
+        The lines.
+    timed
+        Whether the table shows their times, so that these are explained.
+    """
     groups = [group for group in every if group.ok]
     compared = compared_in(groups)
-    return " ".join(sentences_on_columns(compared) + sentences_of_caution(groups, compared))
+    sentences = sentences_on_columns(compared)
+    sentences += sentences_of_caution(groups, compared, timed=timed)
+    return " ".join(sentences)
 
 
 def cautions_of(every: Sequence[Group]) -> str:
@@ -453,11 +463,15 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
 
 
 def sentences_of_caution(
-    groups: Sequence[Group], compared: Mapping[str, Mapping[str, Standing]]
+    groups: Sequence[Group],
+    compared: Mapping[str, Mapping[str, Standing]],
+    *,
+    timed: bool = True,
 ) -> list[str]:
     """Say what lines cannot tell of methods: too few seeds, bad codes, unsure times."""
     sentences = sentences_on_codes(groups)
-    sentences += sentences_on_times(groups)
+    if timed:
+        sentences += sentences_on_times(groups)
     return sentences + sentences_on_seeds(by_dataset(groups), compared)
 
 

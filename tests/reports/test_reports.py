@@ -15,7 +15,7 @@ from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
 from ddl_bench.results.stats.families import compare_all
-from ddl_bench.results.table import COLUMNS, display, foot, number, summary, with_range
+from ddl_bench.results.table import COLUMNS, display, foot, foot_of, number, summary, with_range
 from reports.figures.style import PAPER
 from reports.page.render import inline
 from reports.report import write
@@ -251,6 +251,15 @@ def test_five_seeds_mark_what_cannot_be_told_from_the_best(tmp_path: Path) -> No
     assert "1 of 4 lines have fewer than 3 seeds" in text
     assert "approx" in write(tmp_path)["latex"].read_text()
     assert '"a is more accurate"' in write(tmp_path)["page"].read_text()
+
+
+def test_a_table_without_times_does_not_explain_them(tmp_path: Path) -> None:
+    for label in "ab":
+        right = np.arange(200) < 180
+        put(tmp_path, make_cell(label), right, test_s_per_image=1e-5, test_s_per_image_iqr=5e-6)
+    groups = gather(load_rows(tmp_path))
+    assert "† marks a time" in foot_of(groups)
+    assert "† marks a time" not in foot_of(groups, timed=False)
 
 
 def test_a_line_alone_is_not_called_a_single_network(tmp_path: Path) -> None:
