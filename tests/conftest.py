@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
 
 from ddl_bench.api import Budget, Method, Task
@@ -23,6 +24,12 @@ from ddl_bench.results.rows import COLUMNS_MEASURED, Measured, Row, write_row
 ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "tests" / "plugins"
 N_HELD_OUT = 360
+
+# How long an example takes says nothing on a machine that does other work.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def held_out(images: ImageSet) -> ImageSet:

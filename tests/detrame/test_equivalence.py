@@ -63,7 +63,7 @@ def exact_codes(X: Array, made: DictionaryProblem) -> Array:
     return prox(X @ layer.W.T + layer.c, metric_of(made), made.lmbd, made.beta)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=seeds, alpha=st.floats(0.0, 0.5), beta=st.floats(0.0, 1.0), lmbd=st.floats(0.0, 0.5))
 def test_a_dictionary_s_layer_ends_in_the_elastic_net_code(
     seed: int, alpha: float, beta: float, lmbd: float
@@ -82,7 +82,7 @@ def test_a_dictionary_s_layer_ends_in_the_elastic_net_code(
     np.testing.assert_allclose(prox(X @ layer.W.T + layer.c, Q, lmbd, beta), codes, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=seeds, n_features=st.integers(4, 12), noise=st.floats(0.0, 1.0), alpha=st.floats(0.05, 1.0)
 )
@@ -131,7 +131,7 @@ def test_with_coherent_atoms_the_recursion_cycles_and_a_ridge_tames_it() -> None
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, size=st.integers(1, 8), lmbd=st.floats(0.0, 1.0), beta=st.floats(0.0, 1.0))
 def test_the_prox_is_optimal_and_firmly_non_expansive(
     seed: int, size: int, lmbd: float, beta: float
@@ -154,7 +154,7 @@ def test_the_prox_of_no_samples_is_empty() -> None:
     assert prox(np.ones((0, 3)), np.eye(3), 0.1).shape == (0, 3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=seeds,
     sizes=st.tuples(st.integers(2, 12), st.integers(2, 8)),

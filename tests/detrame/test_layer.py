@@ -86,7 +86,7 @@ def off_diagonal(made: QMetricReLU, i: int, j: int) -> Tensor:
     return tap - torch.diag(tap.diagonal()) if i == j == made.kernel // 2 else tap
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     arguments=st.tuples(
         st.integers(2, 5),

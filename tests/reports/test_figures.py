@@ -476,7 +476,7 @@ def test_a_line_to_a_name_leads_past_no_other_point() -> None:
         st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=14, unique=True
     )
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]) -> None:
     figure = Figure(figsize=(7, 4.4), dpi=72)
     axes = figure.add_subplot(xlim=(-8, 38), ylim=(-8, 38))

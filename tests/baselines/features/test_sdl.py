@@ -50,7 +50,7 @@ def draw(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(0, 4), st.integers(0, 4)
 )
@@ -93,7 +93,7 @@ def test_whitening_does_not_see_brightness_and_contrast_without_a_floor() -> Non
     assert torch.allclose(whitening(7 * patches - 40), whitening(patches), atol=1e-4)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 99),
     st.integers(0, 3),

@@ -95,7 +95,7 @@ def dictionaries(draw: st.DrawFn) -> Dictionary:
 
 
 @given(dictionaries(), st.integers(4, 7), st.integers(4, 7))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_dictionary_and_adjoint_are_a_matrix_and_its_transpose(
     dictionary: Dictionary, height: int, width: int
 ) -> None:
@@ -109,7 +109,7 @@ def test_dictionary_and_adjoint_are_a_matrix_and_its_transpose(
 
 
 @given(dictionaries(), st.integers(4, 8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_lipschitz_is_no_less_than_the_largest_eigenvalue(
     dictionary: Dictionary, side: int
 ) -> None:
@@ -511,7 +511,7 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
 
 @given(st.integers(1, 6), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_weights_make_the_mixture_shortest(m: int, seed: int) -> None:
     steps = randn(1, 6, 9, seed=seed)
     held = torch.zeros(1, 6, dtype=torch.bool)

@@ -75,7 +75,7 @@ def gradients(output: Tensor, wanted: Tensor, of: Any) -> tuple[Tensor, ...]:
     return found
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     shape=st.tuples(*map(st.integers, (1, 1, 1), (4, 7, 9))),
     positive=st.booleans(),
@@ -129,7 +129,7 @@ def test_gradients_are_the_formulas() -> None:
         torch.testing.assert_close(ours, other)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     n=st.integers(0, 6),
     n_atoms=st.integers(1, 20),
@@ -262,7 +262,7 @@ def test_only_the_codes_are_kept() -> None:
         assert sizes == sorted([50 * 20, 20 * 40, 20 * 40, 20 * 40, 50 * 40, 40 * 40, 1])
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     kernel=st.sampled_from([1, 3, 5]),
     stride=st.integers(1, 3),

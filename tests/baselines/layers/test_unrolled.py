@@ -54,7 +54,7 @@ def ista(X: Tensor, D: Tensor, lmbd: float, n_steps: int, momentum: float = 0.0)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     st.integers(1, 9), st.integers(1, 12), st.integers(1, 6), st.floats(0, 1), st.integers(0, 10**6)
 )
@@ -139,7 +139,7 @@ def lstm(
     return net, D
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.sampled_from(["cell", "steps"]),
     st.integers(1, 8),
@@ -204,7 +204,7 @@ def test_the_cnn_codes_its_own_features() -> None:
     torch.testing.assert_close(net(HELD_OUT.X[:5]), net.readout(pooled), atol=1e-6, rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 8), st.integers(0, 10**6), st.floats(0.01, 1), st.floats(0, 1))
 def test_a_block_of_the_transformer_is_a_proximal_gradient_step(
     n: int, seed: int, step: float, lmbd: float

@@ -105,7 +105,7 @@ def test_an_exact_update_leaves_a_lesser_singular_vector() -> None:
     assert np.square(R).sum() == pytest.approx(np.square(values[1:]).sum())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(0, 40), st.integers(1, 80)),
     decay=st.floats(0, 3),

@@ -46,7 +46,7 @@ def objectives(learned: Learned) -> np.ndarray:
     return np.append(learned.history, [look.objective for look in learned.held_out])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(KINDS),
     dtype=st.sampled_from([np.float32, np.float64]),
@@ -82,7 +82,7 @@ def test_any_other_factor_changes_rounding_alone(kind: str, dtype: Any, scale: f
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     dtype=st.sampled_from([np.float32, np.float64]),
     position=st.floats(-1, 1),
@@ -123,7 +123,7 @@ def test_one_huge_sample_spoils_no_other(kind: str, dtype: Any) -> None:
     assert learner.objective(rest, D) < 1.5 * learner.objective(rest, plain)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(amplitude=st.floats(0, 7), single=st.booleans(), seed=st.integers(0, 1000))
 def test_mod_is_least_squares_for_samples_of_any_sizes(
     amplitude: float, single: bool, seed: int
@@ -178,7 +178,7 @@ def test_an_atom_of_tiny_samples_is_updated(update: Any, dtype: Any) -> None:
         assert abs(right @ rows[atom]) == pytest.approx(1, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     position=st.floats(-1, 1),
     single=st.booleans(),
@@ -240,7 +240,7 @@ def test_the_unit_is_a_power_of_two_and_one_for_plain_samples() -> None:
                 assert 0 < np.square(X / dtype(unit)).max() <= 4
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(exponent=st.integers(-60, 60), seed=st.integers(0, 1000))
 def test_samples_far_apart_in_size_make_atoms_of_unit_norm(exponent: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def transforms_after(union: Union, X: Array, n_steps: int) -> Array:
     return next(steps).W
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 12), st.floats(0.05, 20))
 def test_the_closed_form_is_stationary_and_no_minimiser_finds_less(
     seed: int, n: int, n_samples: int, lmbd: float
@@ -69,7 +69,7 @@ def test_the_closed_form_is_stationary_and_no_minimiser_finds_less(
     assert nearby.fun == pytest.approx(cost(W), rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.1, 2))
 def test_thresholding_is_the_best_choice_of_each_entry(seed: int, threshold: float) -> None:
     X, W = np.random.default_rng(seed).standard_normal((2, 4, 4))
@@ -79,7 +79,7 @@ def test_thresholding_is_the_best_choice_of_each_entry(seed: int, threshold: flo
     assert objective(X, W, Z, lmbd=0.0, threshold=threshold) == pytest.approx(best)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 6), st.floats(0.01, 1), st.integers(1, 30))
 def test_the_penalty_bounds_the_condition_number(
     seed: int, n: int, lmbd: float, n_samples: int

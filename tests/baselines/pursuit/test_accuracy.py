@@ -95,7 +95,7 @@ def hard(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore::baselines.pursuit.ConvergenceWarning")
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(problem=hard())
 def test_the_gap_is_reached_or_the_result_says_so(problem: dict[str, Any]) -> None:
     found = encode(**problem)
@@ -110,7 +110,7 @@ def test_the_gap_is_reached_or_the_result_says_so(problem: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("options", PURSUITS)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_codes_follow_the_scale_of_samples_and_atoms(
     options: dict[str, Any], data: st.DataObject
@@ -138,7 +138,7 @@ def test_codes_follow_the_scale_of_samples_and_atoms(
 
 
 @pytest.mark.parametrize("options", PURSUITS)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_order_of_samples_atoms_and_features_does_not_matter(
     options: dict[str, Any], seed: int

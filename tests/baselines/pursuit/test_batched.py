@@ -77,7 +77,7 @@ def single(X: np.ndarray, D: np.ndarray) -> tuple[Tensor, Tensor]:
 # Greedy pursuits
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(drawn=nasty(), n_nonzero=st.integers(0, 14), method=st.sampled_from(["omp", "ormp"]))
 def test_batched_greedy_codes_are_those_of_arrays(
     drawn: Drawn, n_nonzero: int, method: str
@@ -173,7 +173,7 @@ def test_greedy_samples_that_are_not_finite_are_refused() -> None:
 # Active sets
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(drawn=nasty(), block_bytes=st.sampled_from([None, SMALL_BLOCK]))
 def test_batched_active_sets_satisfy_the_kkt_conditions(
     drawn: Drawn, block_bytes: int | None

@@ -119,7 +119,7 @@ def dense(codes: Any) -> np.ndarray:
     return np.asarray(codes.toarray() if hasattr(codes, "toarray") else codes)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(drawn=nasty())
 def test_coordinate_descent_satisfies_the_kkt_conditions(drawn: Drawn) -> None:
     encoding = encode_drawn(drawn, **EXACT)
@@ -135,7 +135,7 @@ def test_coordinate_descent_satisfies_the_kkt_conditions(drawn: Drawn) -> None:
         assert not codes.any()
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(drawn=nasty(), method=st.sampled_from(["coordinate_descent", "fista"]))
 @pytest.mark.filterwarnings("default::baselines.pursuit.ConvergenceWarning")
 def test_single_precision_ends_near_the_minimum(drawn: Drawn, method: str) -> None:
@@ -171,7 +171,7 @@ def test_every_atom_may_be_active(
     assert np.count_nonzero(encoding.codes) >= n_atoms - 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(drawn=nasty(), method=st.sampled_from(["fista", "ista"]))
 def test_gradient_methods_end_where_coordinate_descent_does(drawn: Drawn, method: str) -> None:
     # without a ridge a coherent dictionary takes them a hundred thousand steps
@@ -289,7 +289,7 @@ def test_ormp_agrees_with_spams_and_with_its_definition() -> None:
     np.testing.assert_allclose(codes, theirs, atol=1e-8)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     drawn=nasty(),
     n_nonzero=st.integers(0, 8),
@@ -456,7 +456,7 @@ def test_more_non_zeros_than_features_are_found_with_a_ridge() -> None:
     assert encoding.kkt < 1e-9
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(drawn=nasty(), scale=st.sampled_from([0.0, 0.1, 1.0]))
 def test_the_compiled_certificate_is_its_formula(drawn: Drawn, scale: float) -> None:
     """At any codes, also such as no pursuit gives."""

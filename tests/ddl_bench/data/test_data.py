@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import requests
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -129,7 +129,6 @@ def test_fingerprint_sees_every_change_and_nothing_else() -> None:
 labels = st.lists(st.integers(0, 5), min_size=1, max_size=120)
 
 
-@settings(deadline=None)
 @given(labels, st.data())
 def test_cut_is_exact_balanced_and_keeps_every_class(
     values: list[int], data: st.DataObject
@@ -172,7 +171,6 @@ rules = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 4), min_size=21, max_size=100),
     st.lists(st.integers(0, 4), max_size=30),

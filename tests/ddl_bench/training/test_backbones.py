@@ -95,7 +95,7 @@ def test_parameters_of_all_cnn_c_with_metrics() -> None:
 # Layout of the residual network
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     sides=st.tuples(*[st.integers(1, 9)] * 2),
     inputs=st.integers(1, 4),

@@ -181,7 +181,7 @@ def test_reflection_is_that_of_padding(size: int, data: st.DataObject) -> None:
     assert torch.equal(reflect(torch.arange(-shift, size + shift), size), padded)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(mirror=st.booleans(), recipe=st.sampled_from([FAST, WIDE_RESNET]), seed=st.integers(0, 1000))
 def test_an_epoch_shows_each_image_once_shifted_or_mirrored(
     mirror: bool, recipe: Recipe, seed: int
@@ -511,7 +511,7 @@ def test_networks_read_digits(method: NetworkMethod, epochs: int) -> None:
 # LISTA
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     channels=st.integers(1, 3),
     patch=st.integers(2, 4),

@@ -13,7 +13,7 @@ from ddl_bench.results.stats.welch import MOST_PERMUTED, Sample, permutation, we
     st.lists(st.floats(1.0, 99.0), min_size=2, max_size=6),
     st.lists(st.floats(1.0, 99.0), min_size=2, max_size=6),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_welch_is_that_of_scipy(a: list[float], b: list[float]) -> None:
     assume(min(np.std(a), np.std(b)) > 0.01)  # scipy warns of equal values
     test = scipy_stats.ttest_ind(a, b, equal_var=False)
