@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
@@ -27,12 +28,12 @@ class Estimate(NamedTuple):
     n_seeds: int
 
 
-def lines_of(run: Path, names: Sequence[str]) -> dict[str, Group]:
-    """Find the lines of a run that have rows, by their label."""
+def lines_of(run: Path, names: Sequence[str], dataset: str = "") -> dict[str, Group]:
+    """Find the lines of a run that have rows, by their label; of one data set where it is given."""
     lines: dict[str, Group] = {}
     for group in gather(load_rows(run)) if run.is_dir() else []:
         label = group.cell.label
-        if label not in names or not group.ok:
+        if label not in names or not group.ok or dataset not in ("", group.dataset):
             continue
         if label in lines:
             raise ValueError(f"{run}: {label} names several lines")
@@ -40,25 +41,46 @@ def lines_of(run: Path, names: Sequence[str]) -> dict[str, Group]:
     return lines
 
 
-def sample_of(group: Group) -> Sample:
-    """Summarise the accuracies of a line, on the official test images where these are apart."""
+def sample_of(group: Group, column: str = "accuracy") -> Sample:
+    """Summarise a column of a line; its accuracies on the official test images if these are apart.
+
+    Raises
+    ------
+    ValueError
+        If the rows do not have the column.
+    """
     official = group.values("official_accuracy")
-    values = group.values("accuracy") if official.empty else official
-    return Sample.of(values.tolist())
+    if column == "accuracy" and not official.empty:
+        return Sample.of(official.tolist())
+    return Sample.of(numbers_of(group, column).tolist())
 
 
-def level_of(line: Group) -> Estimate:
-    """Estimate the mean accuracy of a line."""
-    sample = sample_of(line)
+def numbers_of(group: Group, column: str) -> "pd.Series[float]":
+    """Return a measured column of a line, at least one number.
+
+    Raises
+    ------
+    ValueError
+        If the rows do not have the column.
+    """
+    values = group.values(column)
+    if values.empty:
+        raise ValueError(f"the rows of {group.cell.label} have no column {column!r}")
+    return values
+
+
+def level_of(line: Group, column: str = "accuracy") -> Estimate:
+    """Estimate the mean of a column of a line."""
+    sample = sample_of(line, column)
     if sample.n < SEEDS_FOR_INTERVAL:
         return Estimate(sample.mean, None, None, sample.n)
     result = students(sample.mean, sample.error2**0.5, sample.n - 1)
     return Estimate(sample.mean, result.low, result.high, sample.n)
 
 
-def sum_of(lines: Sequence[Group], signs: Sequence[float]) -> Estimate:
-    """Estimate the sum of the mean accuracies of lines, each with its sign, by Welch's interval."""
-    samples = [sample_of(line) for line in lines]
+def sum_of(lines: Sequence[Group], signs: Sequence[float], column: str = "accuracy") -> Estimate:
+    """Estimate the sum of the means of a column, each with its sign, by Welch's interval."""
+    samples = [sample_of(line, column) for line in lines]
     n_seeds = min(sample.n for sample in samples)
     terms = [Term(*pair) for pair in zip(signs, samples, strict=True)]
     value = sum(term.factor * term.sample.mean for term in terms)
@@ -73,10 +95,10 @@ def ratio_of(slow: Group, fast: Group, column: str) -> Estimate | None:
 
     The interval is Welch's, of the difference of the logarithms.
     """
-    values = [line.values(column) for line in (slow, fast)]
-    if any(column_values.min() <= 0 for column_values in values):
+    numbers = [numbers_of(line, column) for line in (slow, fast)]
+    if any(values.min() <= 0 for values in numbers):
         return None
-    above, below = (Sample.of(np.log(column_values).tolist()) for column_values in values)
+    above, below = (Sample.of(np.log(values).tolist()) for values in numbers)
     n_seeds = min(above.n, below.n)
     value = float(np.exp(above.mean - below.mean))
     if n_seeds < SEEDS_FOR_INTERVAL:

@@ -1,12 +1,14 @@
 """Values in sentences of the documentation, filled in from committed rows.
 
 A page marks a value with `<!-- value RUN: WHAT -->…<!-- /value -->`. RUN is a folder of
-docs/results, and WHAT one of
+docs/results, or RUN/DATASET where it has several data sets. WHAT is about lines, by their labels:
 
-- `A`, the mean accuracy of the line with the label A;
-- `A - B`, or `A - B - C + D`, a sum of mean accuracies, each with its sign;
-- `A / B of COLUMN`, the ratio of the geometric means of a measured column;
-- `A of COLUMN`, the mean of a measured column, without an interval.
+- `A`: the mean accuracy of A, with its interval;
+- `A - B`, or `A - B - C + D`: a sum of mean accuracies, each with its sign, with its interval;
+- `A / B of COLUMN`: the ratio of the geometric means of a measured column, with its interval;
+- `A of COLUMN`: the mean of a measured column in the unit of the table, without an interval.
+
+Another percentage than the accuracy is named, too: `A - B of recovered`.
 """
 
 import re
@@ -15,17 +17,22 @@ from pathlib import Path
 
 from ddl_bench.errors import UserError
 from ddl_bench.results.groups import Group
+from ddl_bench.results.table import COLUMNS, number
 from reports.estimates import RESULTS, Estimate, few, level_of, lines_of, ratio_of, sum_of
 
 VALUE = re.compile(r"<!-- value (.+?) -->(.*?)<!-- /value -->", re.S)  # what, text
 SIGN = re.compile(r" ([+-]) ")
+UNIT = re.compile(r"\((.+?)(?:/image)?\)$")  # in the title of a column
+COLUMN_OF = {column.field: column for column in COLUMNS}
 
 
 def with_values(text: str, results: Path = RESULTS) -> str:
     """Return the text of a page with its values made anew."""
-    return VALUE.sub(
-        lambda match: f"<!-- value {match[1]} -->{value(match[1], results)}<!-- /value -->", text
-    )
+
+    def marked(match: re.Match[str]) -> str:
+        return f"<!-- value {match[1]} -->{value(match[1], results)}<!-- /value -->"
+
+    return VALUE.sub(marked, text)
 
 
 def value(mark: str, results: Path = RESULTS) -> str:
@@ -36,42 +43,53 @@ def value(mark: str, results: Path = RESULTS) -> str:
     UserError
         If the mark cannot be read, or a line or a column of it has no rows.
     """
-    run, separator, what = mark.partition(": ")
+    place, separator, what = mark.partition(": ")
     if not separator:
-        raise UserError(f"{mark!r}: expected RUN: WHAT")
+        raise UserError(f"value {mark!r}: expected RUN: WHAT, as in 'quick: lista - spams'")
     what, _, column = what.partition(" of ")
-    if " / " in what:
-        names = what.split(" / ")
-        ratio = ratio_of(*chosen(mark, results / run, names), column)
-        if ratio is None:
-            raise UserError(f"{mark!r}: a value of 0 has no ratio")
-        return with_interval(ratio, "times", "{:.2f}")
-    first, *others = SIGN.split(what)
-    lines = chosen(mark, results / run, [first, *others[1::2]])
-    if column:
-        return mean_of(mark, lines[0], column)
-    if len(lines) == 1:
+    if column and column not in COLUMN_OF:
+        raise UserError(f"value {mark!r}: no column {column!r}; they are {', '.join(COLUMN_OF)}")
+    try:
+        if " / " in what:
+            return ratio_text(chosen(place, what.split(" / "), results), column)
+        first, *others = SIGN.split(what)
+        lines = chosen(place, [first, *others[1::2]], results)
+        if len(lines) > 1:
+            signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
+            total = sum_of(lines, signs, column or "accuracy")
+            return with_interval(total, "points", "{:+.2f}")
+        if column:
+            return mean_text(lines[0], column)
         return with_interval(level_of(lines[0]), "%", "{:.2f}")
-    signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
-    return with_interval(sum_of(lines, signs), "points", "{:+.2f}")
+    except ValueError as error:
+        raise UserError(f"value {mark!r}: {error}") from error
 
 
-def chosen(mark: str, run: Path, names: Sequence[str]) -> list[Group]:
-    """Find the lines of a mark."""
-    lines = lines_of(run, names)
+def chosen(place: str, names: Sequence[str], results: Path) -> list[Group]:
+    """Find lines by their labels in a run, or in one data set of a run."""
+    run, _, dataset = place.partition("/")
+    lines = lines_of(results / run, names, dataset)
     missing = [name for name in names if name not in lines]
     if missing:
-        raise UserError(f"{mark!r}: no rows of {', '.join(missing)} in {run}")
+        raise ValueError(f"no rows of {', '.join(missing)} in {place}")
     return [lines[name] for name in names]
 
 
-def mean_of(mark: str, line: Group, column: str) -> str:
-    """Write the mean of a measured column to three digits, or whole from 100 on."""
-    numbers = line.values(column)
-    if numbers.empty:
-        raise UserError(f"{mark!r}: the rows have no {column}")
-    mean = float(numbers.mean())
-    return f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3g}"
+def ratio_text(lines: Sequence[Group], column: str) -> str:
+    """Write the ratio of a column of two lines."""
+    slow, fast = lines
+    ratio = ratio_of(slow, fast, column)
+    if ratio is None:
+        raise ValueError("a value of 0 has no ratio")
+    return with_interval(ratio, "times", "{:.2f}")
+
+
+def mean_text(line: Group, column: str) -> str:
+    """Write the mean of a measured column as the table does, with its unit."""
+    shown = COLUMN_OF[column]
+    text = number(level_of(line, column).value / shown.unit, form=shown.format)
+    unit = UNIT.search(shown.title)
+    return f"{text} {unit[1]}" if unit else text
 
 
 def with_interval(estimate: Estimate, unit: str, form: str) -> str:

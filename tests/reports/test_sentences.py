@@ -21,7 +21,8 @@ def results(tmp_path: Path) -> Path:
         for seed, accuracy in enumerate(accuracies):
             right = np.arange(N_IMAGES) < round(accuracy / 100 * N_IMAGES)
             seconds = 4.0 if label == "b" else 2.0
-            put(tmp_path / "run", make_cell(label, seed), right, train_s=seconds)
+            measured = {"train_s": seconds, "reconstruction": 0.295, "recovered": accuracy / 2}
+            put(tmp_path / "run", make_cell(label, seed), right, **measured)
     return tmp_path
 
 
@@ -38,7 +39,9 @@ def results(tmp_path: Path) -> Path:
         ("run: a - b - two + one", "-6.00 points (single networks)"),
         ("run: b / a of train_s", "2.00 times (95 %: 2.00 to 2.00; 5 seeds)"),
         ("run: one / two of train_s", "1.00 times (single networks)"),
-        ("run: b of train_s", "4"),
+        ("run/digits: a - b of recovered", "+2.50 points (95 %: +2.04 to +2.96; 5 seeds)"),
+        ("run: b of train_s", "4 s"),
+        ("run: b of reconstruction", "29.5 %"),
     ],
 )
 def test_a_value(results: Path, mark: str, text: str) -> None:
@@ -46,10 +49,20 @@ def test_a_value(results: Path, mark: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", ["a", "run: c", "run: a - c", "gone: a", "run: a of test_latency", "run: a of nothing"]
+    "mark",
+    [
+        "a",
+        "run: c",
+        "run: a - c",
+        "gone: a",
+        "run/others: a",
+        "run: a of test_latency_s",
+        "run: a of nothing",
+        "run: a / b",
+    ],
 )
 def test_a_mark_without_rows_is_refused(results: Path, mark: str) -> None:
-    with pytest.raises(UserError, match=r"expected|no rows|have no"):
+    with pytest.raises(UserError, match=r"expected|no rows|have no|no column|ratio"):
         value(mark, results)
 
 
