@@ -21,13 +21,25 @@ from ddl_bench.results.table import COLUMNS, number
 from reports.estimates import RESULTS, Estimate, few, level_of, lines_of, ratio_of, sum_of
 
 VALUE = re.compile(r"<!-- value (.+?) -->(.*?)<!-- /value -->", re.S)  # what, text
+FIRST = re.compile(
+    r"^\s*<!-- value (.+?) -->", re.M
+)  # a line that begins with it is HTML to Markdown
 SIGN = re.compile(r" ([+-]) ")
 UNIT = re.compile(r"\((.+?)(?:/image)?\)$")  # in the title of a column
 COLUMN_OF = {column.field: column for column in COLUMNS}
 
 
 def with_values(text: str, results: Path = RESULTS) -> str:
-    """Return the text of a page with its values made anew."""
+    """Return the text of a page with its values made anew.
+
+    Raises
+    ------
+    UserError
+        If a line begins with a mark, or a mark has no value.
+    """
+    first = FIRST.search(text)
+    if first:
+        raise UserError(f"value {first[1]!r}: begins a line; put a word before it")
 
     def marked(match: re.Match[str]) -> str:
         return f"<!-- value {match[1]} -->{value(match[1], results)}<!-- /value -->"

@@ -1,6 +1,7 @@
 """Values in sentences: each mark gives the number of the rows, its interval and its seeds."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,20 @@ N_IMAGES = 1000
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """A run of lines with 5 seeds, 2 seeds and 1 seed."""
-    levels = {"a": [85.0, 85.4, 85.8, 86.2, 86.6], "b": [80.0, 80.4, 80.8, 81.2, 81.6]}
+    levels: dict[str, list[float]] = {
+        "a": [85.0, 85.4, 85.8, 86.2, 86.6],
+        "b": [80.0, 80.4, 80.8, 81.2, 81.6],
+    }
     levels |= {"two": [70.0, 72.0], "one": [60.0]}
     for label, accuracies in levels.items():
         for seed, accuracy in enumerate(accuracies):
             right = np.arange(N_IMAGES) < round(accuracy / 100 * N_IMAGES)
             seconds = 4.0 if label == "b" else 2.0
-            measured = {"train_s": seconds, "reconstruction": 0.295, "recovered": accuracy / 2}
+            measured: dict[str, Any] = {
+                "train_s": seconds,
+                "reconstruction": 0.295,
+                "recovered": accuracy / 2,
+            }
             put(tmp_path / "run", make_cell(label, seed), right, **measured)
     return tmp_path
 
@@ -64,6 +72,11 @@ def test_a_value(results: Path, mark: str, text: str) -> None:
 def test_a_mark_without_rows_is_refused(results: Path, mark: str) -> None:
     with pytest.raises(UserError, match=r"expected|no rows|have no|no column|ratio"):
         value(mark, results)
+
+
+def test_a_mark_that_begins_a_line_is_refused(results: Path) -> None:
+    with pytest.raises(UserError, match="begins a line"):
+        with_values("It is\n  <!-- value run: a --><!-- /value -->.", results)
 
 
 def test_marks_of_a_text_are_renewed_and_the_rest_stays(results: Path) -> None:
