@@ -52,6 +52,7 @@ NAMES = (
     "claims",
     "columns",
     "equal-time",
+    "findings",
     "methods",
     "recovery",
     "scale",

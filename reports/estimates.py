@@ -41,17 +41,19 @@ def lines_of(run: Path, names: Sequence[str], dataset: str = "") -> dict[str, Gr
     return lines
 
 
-def sample_of(group: Group, column: str = "accuracy") -> Sample:
-    """Summarise a column of a line; its accuracies on the official test images if these are apart.
+def sample_of(group: Group, column: str = "") -> Sample:
+    """Summarise a column of a line.
+
+    Without one: its accuracies, on the official test images where these are apart.
 
     Raises
     ------
     ValueError
         If the rows do not have the column.
     """
-    official = group.values("official_accuracy")
-    if column == "accuracy" and not official.empty:
-        return Sample.of(official.tolist())
+    if not column:
+        official = group.values("official_accuracy")
+        column = "accuracy" if official.empty else "official_accuracy"
     return Sample.of(numbers_of(group, column).tolist())
 
 
@@ -69,7 +71,7 @@ def numbers_of(group: Group, column: str) -> "pd.Series[float]":
     return values
 
 
-def level_of(line: Group, column: str = "accuracy") -> Estimate:
+def level_of(line: Group, column: str = "") -> Estimate:
     """Estimate the mean of a column of a line."""
     sample = sample_of(line, column)
     if sample.n < SEEDS_FOR_INTERVAL:
@@ -78,7 +80,7 @@ def level_of(line: Group, column: str = "accuracy") -> Estimate:
     return Estimate(sample.mean, result.low, result.high, sample.n)
 
 
-def sum_of(lines: Sequence[Group], signs: Sequence[float], column: str = "accuracy") -> Estimate:
+def sum_of(lines: Sequence[Group], signs: Sequence[float], column: str = "") -> Estimate:
     """Estimate the sum of the means of a column, each with its sign, by Welch's interval."""
     samples = [sample_of(line, column) for line in lines]
     n_seeds = min(sample.n for sample in samples)

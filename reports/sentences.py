@@ -8,7 +8,8 @@ docs/results, or RUN/DATASET where it has several data sets. WHAT is about lines
 - `A / B of COLUMN`: the ratio of the geometric means of a measured column, with its interval;
 - `A of COLUMN`: the mean of a measured column in the unit of the table, without an interval.
 
-Another percentage than the accuracy is named, too: `A - B of recovered`.
+Accuracies are those on the official test images where these are apart; `A - B of accuracy` has the
+others, and `A - B of recovered` another percentage.
 """
 
 import re
@@ -68,7 +69,7 @@ def value(mark: str, results: Path = RESULTS) -> str:
         lines = chosen(place, [first, *others[1::2]], results)
         if len(lines) > 1:
             signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
-            total = sum_of(lines, signs, column or "accuracy")
+            total = sum_of(lines, signs, column)
             return with_interval(total, "points", "{:+.2f}")
         if column:
             return mean_text(lines[0], column)
