@@ -132,16 +132,16 @@ class WorkClock:
         self._sum_s = seconds
         self._since: float | None = None
         self._compiled_s = 0.0  # by torch, when the clock was started
-        self._compiled: list[float] = []  # by numba, since then
-        self._timers = ExitStack()
+        self._compiling: Any = None  # a listener to numba, since then
+        self._listening = ExitStack()
 
     def start(self) -> None:
         """Let the clock run."""
         if "numba" in sys.modules:
-            from numba.core import event
+            from numba.core.event import TimingListener, install_listener
 
-            timer = event.install_timer("numba:compile", self._compiled.append)
-            self._timers.enter_context(timer)
+            self._compiling = TimingListener()
+            self._listening.enter_context(install_listener("numba:compile", self._compiling))
         self._compiled_s = torch_compiling_s()
         self._since = perf_counter()
 
@@ -150,8 +150,8 @@ class WorkClock:
         synchronize(self._device)
         self._sum_s = self.seconds
         self._since = None
-        self._timers.close()
-        self._compiled.clear()
+        self._listening.close()
+        self._compiling = None
 
     @property
     def seconds(self) -> float:
@@ -159,7 +159,9 @@ class WorkClock:
         if self._since is None:
             return self._sum_s
         passed_s = perf_counter() - self._since
-        compiled_s = torch_compiling_s() - self._compiled_s + sum(self._compiled)
+        compiled_s = torch_compiling_s() - self._compiled_s
+        if self._compiling is not None and self._compiling.done:
+            compiled_s += self._compiling.duration
         return self._sum_s + max(0.0, passed_s - compiled_s)
 
     @contextmanager
