@@ -11,6 +11,7 @@ from ddl_bench.cli.commands.shared import (
     RunArgument,
     RunOption,
     known_run,
+    no_run,
     one_run,
 )
 from ddl_bench.cli.console import console_of
@@ -181,5 +182,9 @@ def predict(
     from ddl_bench.cli.predict import SUFFIX, model_file, print_predictions
 
     is_file = model.endswith(SUFFIX) or Path(model).is_file()
-    path = Path(model) if is_file else model_file(model, one_run(run, named))
+    if is_file:
+        no_run(model, run, named)
+        path = Path(model)
+    else:
+        path = model_file(model, one_run(run, named))
     print_predictions(console_of(), path, images, tuple(plugin or ()), top=top, as_json=as_json)

@@ -403,6 +403,21 @@ def test_each_command_takes_its_run_folder_in_the_same_way(
         ddl_bench(words)
 
 
+@pytest.mark.parametrize("named", [["other"], ["--run", "other"]])
+def test_a_run_folder_that_nothing_would_be_read_of_is_refused(
+    named: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = make_cell("sdl")
+    for folder in ("other", "results/one"):
+        put(tmp_path / folder, cell)
+    for what in ("results/one", "one", f"results/one/cells/{cell.id}.json"):
+        with pytest.raises(UserError, match=r"^other: no run folder is read beside .*one"):
+            ddl_bench(["verify", what, *named])
+    with pytest.raises(UserError, match=r"^other: no run folder is read beside x\.safetensors"):
+        ddl_bench(["predict", "x.safetensors", "photos", *named])
+
+
 def test_the_default_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
