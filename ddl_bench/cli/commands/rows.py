@@ -169,6 +169,8 @@ def predict(
 ) -> None:
     """Classify new images with a kept model, and say how many are right where that is known.
 
+    Class folders and labels are matched with the classes of the model by name, in any order, and
+    may be some of them. Labels that are integers, not all of them names, are numbers from 0.
     Probabilities are printed where the scores of the method have some: those of networks and of
     logistic readouts. Give the plugin whose method was trained by `--plugin`: a file that the
     model names is never run on its word.
