@@ -203,8 +203,8 @@ class Discriminative:
         n_classes = len(np.unique(y[lit]))
         if n_classes < 2:
             raise UserError(
-                f"{self.name}: classes that have images with features other than 0: {n_classes}; "
-                "dictlearn needs 2"
+                f"{self.name}: dictlearn needs 2 classes that have images whose features are not "
+                f"all 0; here {n_classes} of {task.n_classes} have some"
             )
         model = make(random_state=budget.seed, **self.options(y[lit]))
         with warnings.catch_warnings():
