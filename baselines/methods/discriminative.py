@@ -30,6 +30,7 @@ from ddl_bench.api import (
     Task,
     Training,
 )
+from ddl_bench.errors import UserError
 from ddl_bench.options import Positive, PositiveFloat, check_options
 
 PHOTOGRAPH_ATOMS = 160  # 2,880 features in 3 x 3 cells; 32x32 photographs have 3,072 numbers
@@ -199,6 +200,12 @@ class Discriminative:
             layers = (sdl.learn_layer([], geometry, X, budget, deadline),)
         samples = unit_rows(layers, X[: self.n_samples])
         lit = samples.any(1)  # a black image has no direction, and would be an atom of zeros
+        n_classes = len(np.unique(y[lit]))
+        if n_classes < 2:
+            raise UserError(
+                f"{self.name}: dictlearn needs 2 classes that have images whose features are not "
+                f"all 0; here {n_classes} of {task.n_classes} have some"
+            )
         model = make(random_state=budget.seed, **self.options(y[lit]))
         with warnings.catch_warnings():
             # Of the linear systems that it solves: the accuracy will tell.
@@ -214,7 +221,7 @@ class SRC(Discriminative):
     Parameters
     ----------
     n_nonzero
-        Non-zeros of each code.
+        Non-zeros of each code, at most one for each image.
     """
 
     name: ClassVar[str] = "src"
@@ -234,7 +241,7 @@ class SRC(Discriminative):
 
     def options(self, y: Floats) -> dict[str, Any]:
         """Return the arguments of the library's class for labels y (n_samples,)."""
-        return {"n_nonzero_coefs": self.n_nonzero}
+        return {"n_nonzero_coefs": min(self.n_nonzero, len(y))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +253,7 @@ class DKSVD(Discriminative):
     n_atoms
         Number of atoms, at most one for two images.
     n_nonzero
-        Non-zeros of each code.
+        Non-zeros of each code, at most one for each atom.
     alpha
         Weight of the labels beside the images.
     n_iter
@@ -272,11 +279,15 @@ class DKSVD(Discriminative):
 
     def options(self, y: Floats) -> dict[str, Any]:
         """Return the arguments of the library's class for labels y (n_samples,)."""
+        return self.options_of(max(min(self.n_atoms, len(y) // 2), 1))
+
+    def options_of(self, n_components: int) -> dict[str, Any]:
+        """Return the arguments of the library's class for so many atoms, as it counts them."""
         return {
-            "n_nonzero_coefs": self.n_nonzero,
+            "n_nonzero_coefs": min(self.n_nonzero, n_components),
             "alpha": self.alpha,
             "max_iter": self.n_iter,
-            "n_components": max(min(self.n_atoms, len(y) // 2), 1),
+            "n_components": n_components,
             "init_method": "trained",
         }
 
@@ -284,6 +295,8 @@ class DKSVD(Discriminative):
 @dataclass(frozen=True, kw_only=True)
 class LCKSVD(DKSVD):
     """Label-consistent K-SVD: D-KSVD in which each class has its share of the atoms.
+
+    A code has at most as many non-zeros as a class has atoms, from which learning begins.
 
     Parameters
     ----------
@@ -311,7 +324,7 @@ class LCKSVD(DKSVD):
         """Return the arguments of the library's class for labels y (n_samples,)."""
         counts = np.unique(y, return_counts=True)[1]
         per_class = max(min(self.n_atoms // len(counts), int(counts.min()) // 2), 1)
-        return super().options(y) | {"n_components": per_class, "beta": self.beta}
+        return self.options_of(per_class) | {"beta": self.beta}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Print what there is to choose from: methods, data sets and tracks."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -16,7 +17,7 @@ from rich.text import Text
 from ddl_bench import describe, registry
 from ddl_bench.cli.output import emit, print_facts, print_line, print_records
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
-from ddl_bench.data import fingerprint, npz
+from ddl_bench.data import ImageSet, fingerprint, npz
 from ddl_bench.data.sources import load
 from ddl_bench.describe import MethodRecord, Option
 from ddl_bench.errors import UserError
@@ -196,6 +197,7 @@ def export_dataset(
         x_test=first(images.x_test, "--test", n_test),
         y_test=images.y_test[:n_test],
     )
+    use = options_of(path, part)
     try:
         npz.write(path, part)
     except UserError as error:
@@ -206,12 +208,30 @@ def export_dataset(
         "n_train": len(part.y_train),
         "n_test": len(part.y_test),
         "data": fingerprint(written),
-        "use": f"--datasets {path}[mirror=true]" if images.mirror else f"--datasets {path}",
+        "use": use,
     }
     if as_json:
         emit(facts)
     else:
         print_facts(console, facts)
+
+
+def options_of(path: Path, images: ImageSet) -> str:
+    """Write the options by which `run` takes a file of images; a fifth to test on if it has none.
+
+    The last training images are taken, but not those before which a class would have no image.
+    """
+    source = f"{path}[mirror=true]" if images.mirror else str(path)
+    words = ["--datasets", registry.list_item(source)]
+    if not len(images.y_test):
+        _, first_of_class = np.unique(images.y_train, return_index=True)
+        n_spare = len(images.y_train) - 1 - first_of_class.max()
+        if not n_spare:
+            raise UserError(
+                f"{name_of(path)}: no image would be left to test on; give more of them"
+            )
+        words += ["--test-from-train", str(min(n_spare, -(-len(images.y_train) // 5)))]
+    return shlex.join(words)
 
 
 def first(x: NDArray[np.uint8], option: str, n: int | None) -> NDArray[np.uint8]:

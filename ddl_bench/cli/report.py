@@ -74,31 +74,45 @@ def write_report(runs: Runs, out: Path | None, plugins: Sequence[Path] = ()) -> 
         except ImportError as error:
             tell(f"the report {name!r} is left out: {brief(error)}")
     if writers:
-        paths |= written_by_plugins(folders, out or report_folder(folders), writers)
+        paths = with_plugins(paths, folders, out or report_folder(folders), writers)
     return paths
 
 
 TAKEN = ("page", "markdown", "csv", "cells", "columns", "latex", "bibtex", "figures")
 
 
-def written_by_plugins(
-    runs: Sequence[Path], folder: Path, writers: Mapping[str, registry.Writer]
+def with_plugins(
+    paths: Mapping[str, Path],
+    runs: Sequence[Path],
+    folder: Path,
+    writers: Mapping[str, registry.Writer],
 ) -> dict[str, Path]:
-    """Call report writers with the DataFrame of runs; returns where each has written, by name."""
+    """Call report writers with the DataFrame of runs; returns where all has been written, by name.
+
+    What a writer removes is named, and is not among these any more.
+    """
     from ddl_bench.results.frame import load
     from ddl_bench.results.measuring import reason_of
 
     with explained(folder, "cannot write there"):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
+    written = dict(paths)
     for name, writer in writers.items():
         try:
+            folder.mkdir(exist_ok=True)  # another writer may have removed it
             writer(load(runs), folder)
         except (Exception, SystemExit) as error:  # a plugin may raise anything
             tell(f"the report {name!r} is left out: {reason_of(error)}")
         else:
-            paths[f"{name} of a plugin" if name in TAKEN else name] = folder
-    return paths
+            written[f"{name} of a plugin" if name in TAKEN else name] = folder
+        removed = [kind for kind, path in written.items() if not path.exists()]
+        if removed:
+            tell(
+                f"the report {name!r} has removed {', '.join(removed)}; "
+                "`ddl-bench report` without its plugin writes all again"
+            )
+            written = {kind: path for kind, path in written.items() if kind not in removed}
+    return written
 
 
 def show_page(paths: Mapping[str, Path]) -> None:

@@ -1,7 +1,10 @@
 """Write the beginning of a plugin: a file that passes `ddl-bench check`, to be changed."""
 
+import builtins
+import keyword
 import re
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -36,10 +39,12 @@ def write_skeleton(console: Console, kind: Kind, name: str, folder: Path, *, as_
         )
     refuse_known(kind, name)
     stem = re.sub(r"\W", "_", name).lower()
+    cls = "".join(part.capitalize() for part in stem.split("_"))
     path = folder / f"{stem}.py"
     with explained(folder, "cannot write there"):
         if path.exists():
             raise UserError(f"{name_of(path)}: exists already; give another name or folder")
+    refuse_taken(kind, name, stem, cls)
     template = resources.files("ddl_bench").joinpath("cli", "skeletons", f"{kind}.txt")
     text = Template(template.read_text(encoding="utf-8")).substitute(
         name=name,
@@ -47,7 +52,7 @@ def write_skeleton(console: Console, kind: Kind, name: str, folder: Path, *, as_
         file_stem=stem,
         identifier=stem,
         title=name.replace("-", " ").replace("_", " "),
-        cls="".join(part.capitalize() for part in stem.split("_")),
+        cls=cls,
         api=API_VERSION,
     )
     write_atomically(path, text.encode())
@@ -66,3 +71,16 @@ def refuse_known(kind: Kind, name: str) -> None:
     known = {"method": registry.METHODS, "dataset": registry.DATASETS, "metric": registry.METRICS}
     if kind in known and name in registry.entries(known[kind]):
         raise UserError(f"new {kind} {name}: the name is taken; give another one")
+
+
+def refuse_taken(kind: Kind, name: str, stem: str, cls: str) -> None:
+    """Raise UserError for a name that Python would take for something else in or as a file."""
+    another = f"give another name, as in my-{name}"
+    is_word = keyword.iskeyword(stem) or keyword.iskeyword(cls) or hasattr(builtins, cls)
+    if is_word or not stem.isidentifier():
+        raise UserError(f"new {kind} {name}: not a name of one's own in Python; {another}")
+    if find_spec(stem):
+        raise UserError(
+            f"new {kind} {name}: a file {stem}.py would be imported in place of the module {stem}; "
+            f"{another}"
+        )

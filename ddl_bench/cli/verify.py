@@ -12,7 +12,7 @@ from ddl_bench.cli.live import Live
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError
-from ddl_bench.results.rows import Row, find_rows, load_rows
+from ddl_bench.results.rows import find_rows, load_rows
 
 COLUMNS = (
     Column("method", folds_to=NAME_WIDTH),
@@ -27,25 +27,28 @@ COLUMNS = (
 
 def verify_rows(
     console: Console,
-    what: str,
     run: Path,
+    wanted: str | None,
     *,
     plugins: Sequence[Path],
     data_dir: Path | None,
     jobs: int | None,
     as_json: bool,
 ) -> bool:
-    """Run rows again and print what came of each; returns whether all match."""
+    """Run rows again and print what came of each; returns whether all match.
+
+    Those are the rows of a label or a cell ID, see `find_rows`, or all of the run without one.
+    """
     from ddl_bench.harness.repeat import repeat
 
-    folder, rows = rows_of(what, run)
+    rows = load_rows(run) if wanted is None else find_rows(run, wanted)
     done = [row for row in rows if row.status == "ok"]
     if not done:
-        raise UserError(f"{what}: no row that is ok, so there is nothing to run again")
+        raise UserError(f"{wanted or run}: no row that is ok, so there is nothing to run again")
     watcher = console_of(is_error=True) if as_json else console
     view = Live(watcher)
     with view:
-        results = repeat(folder, done, view=view, plugins=plugins, data_dir=data_dir, jobs=jobs)
+        results = repeat(run, done, view=view, plugins=plugins, data_dir=data_dir, jobs=jobs)
     if as_json:
         emit([result.as_json() for result in results])
     else:
@@ -68,11 +71,10 @@ def verify_rows(
 ACCURACIES = ("accuracy", "accuracy_again")
 
 
-def rows_of(what: str, run: Path) -> tuple[Path, list[Row]]:
-    """Find the rows that a user names: those of a run folder, of a row's file, or of a label."""
-    path = Path(what)
+def run_of(path: Path) -> Path | None:
+    """Return the run folder of a path, if it is one or the file of a row in one."""
     if (path / "cells").is_dir():
-        return path, load_rows(path)
+        return path
     if path.suffix == ".json" and path.parent.name == "cells":
-        return path.parent.parent, find_rows(path.parent.parent, path.stem)
-    return run, find_rows(run, what)
+        return path.parent.parent
+    return None

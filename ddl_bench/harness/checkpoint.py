@@ -92,6 +92,15 @@ class Mark:
 class Checkpoint:
     """How far a cell has come, as an earlier worker left it, if there was one.
 
+    Parameters
+    ----------
+    path
+        Its file.
+    phases
+        The seconds of each phase so far.
+    before_writing
+        Is called before anything is written; ends the process where another one has the cell.
+
     Attributes
     ----------
     mark
@@ -108,8 +117,11 @@ class Checkpoint:
         Whether this worker is to stop after its epoch.
     """
 
-    def __init__(self, path: Path, phases: Phases) -> None:
+    def __init__(
+        self, path: Path, phases: Phases, before_writing: Callable[[], object] = nullcontext
+    ) -> None:
         self.phases = phases
+        self.before_writing = before_writing
         self.mark = Mark()
         self.best: Mark | None = None
         self.spent_s = 0.0
@@ -193,6 +205,7 @@ class Checkpoint:
             }
             try:
                 with writing():
+                    self.before_writing()
                     write_atomically(self._path, packed(content))
             except UserError as error:  # the training is worth more than its checkpoint
                 print(f"no checkpoint: {error}", flush=True)

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
@@ -83,7 +84,13 @@ class Scored(NamedTuple):
     is_dependent: bool
 
 
-def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outcome:
+def evaluate(
+    cell: Cell,
+    run: Path,
+    phases: Phases,
+    progress: Progress,
+    before_writing: Callable[[], object] = nullcontext,
+) -> Outcome:
     """Run a cell and return what its row holds; writes its arrays, and its model if it is kept.
 
     Parameters
@@ -96,6 +103,9 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         Takes the seconds of each phase.
     progress
         Is given a function that says how far the training has come.
+    before_writing
+        Is called before a checkpoint, arrays and a model are written; ends the process where
+        another one has the cell.
 
     Raises
     ------
@@ -117,7 +127,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
         task = task_of(cell.dataset, read_images(cell, data_dir, plugins), cell.splits)
         reading_s = cpu_seconds() - cpu_s
         path = run / "work" / f"{cell.id}.checkpoint"
-        checkpoint = Checkpoint(path, phases)
+        checkpoint = Checkpoint(path, phases, before_writing)
         epochs = KeptEpochs(path)
     points = list(grid_points(cell.grid))
 
@@ -162,6 +172,7 @@ def evaluate(cell: Cell, run: Path, phases: Phases, progress: Progress) -> Outco
     )
     leave_if_forked(process)
     with phases("saving"):
+        before_writing()
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
             path = model_path(run, cell.id)

@@ -16,12 +16,14 @@ import signal
 import sys
 import traceback
 from dataclasses import replace
+from functools import partial
 from os import getpid
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddl_bench.harness.claims import Claim
     from ddl_bench.plan.cell import Cell
     from ddl_bench.results.rows import Status
 
@@ -78,7 +80,7 @@ def main(
 
     run = run.resolve()  # a method may change the folder of its process
     claim_path, token = claim
-    claim_path = claim_path.resolve()
+    held = Claim(claim_path.resolve(), token)
     work = run / "work"
     cell = Cell.model_validate_json((work / f"{cell_id}.cell.json").read_text(encoding="utf-8"))
     phases = Phases({"start-up": began - spawned, "import": monotonic() - began})
@@ -93,7 +95,8 @@ def main(
                 seed_everything(cell)
             from ddl_bench.harness import evaluate, provenance
 
-            outcome = evaluate.evaluate(cell, run, phases, progress)
+            before_writing = partial(leave_if_overruled, held)
+            outcome = evaluate.evaluate(cell, run, phases, progress, before_writing)
             with phases("provenance"):
                 metadata = provenance.collect(cell.plugins)
         except Exception as error:
@@ -117,9 +120,7 @@ def main(
         started=started,
         provenance=metadata,
     )
-    if not Claim(claim_path, token).is_held():
-        print("another runner has taken this cell over: its row counts", flush=True)
-        os._exit(0)
+    leave_if_overruled(held)
     write_row(run, row)
     if status == "ok":
         (work / f"{cell_id}.checkpoint").unlink(missing_ok=True)
@@ -129,6 +130,13 @@ def main(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # tearing torch down takes longer than some trainings
+
+
+def leave_if_overruled(claim: "Claim") -> None:
+    """End this process where another runner holds its cell, whose files are the other's then."""
+    if not claim.is_held():
+        print("another runner has taken this cell over: its row counts", flush=True)
+        os._exit(0)
 
 
 def end_with_parent(parent: int) -> None:

@@ -117,7 +117,7 @@ def names_of(cls: type, module: ModuleType) -> list[str]:
 
 def definition_in(module: ModuleType, cls: type) -> Definition | None:
     """Find the definition of a class in a module that binds a name to it; None in any other."""
-    names = [name for name, value in list(vars(module).items()) if value is cls]
+    names = names_of(cls, module)
     if not names:
         return None
     source = read(Path(str(module.__file__)), module.__name__)

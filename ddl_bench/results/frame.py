@@ -92,7 +92,8 @@ def frame(rows: Collection | Iterable[Row], groups: Sequence[Group] | None = Non
         records.append(
             record | dict(zip(MEASURED_NAMES, measured_values(row.measured), strict=True))
         )
-    table = as_frame(records, FRAME_COLUMNS)
+    columns = {column.name: [record[column.name] for record in records] for column in FRAME_COLUMNS}
+    table = as_frame(columns, FRAME_COLUMNS)
     for name in dict.fromkeys(name for row in rows for name in row.metrics):
         readings = [row.metrics.get(name) for row in rows]
         values = [None if reading is None else reading.value for reading in readings]
@@ -164,13 +165,9 @@ def as_json(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True) if values else ""
 
 
-def as_frame(records: Sequence[Mapping[str, Any]], columns: Sequence[FrameColumn]) -> pd.DataFrame:
-    """Make a DataFrame of records, each column of its own type; empty texts are missing."""
-    series = {}
-    for column in columns:
-        values = [record[column.name] for record in records]
-        series[column.name] = typed(values, column)
-    return pd.DataFrame(series)
+def as_frame(values: Mapping[str, Sequence[Any]], columns: Sequence[FrameColumn]) -> pd.DataFrame:
+    """Make a DataFrame of values, each column of its own type; empty texts are missing."""
+    return pd.DataFrame({column.name: typed(values[column.name], column) for column in columns})
 
 
 def typed(values: Sequence[Any] | np.ndarray, column: FrameColumn) -> Any:
@@ -287,4 +284,4 @@ def joined(parts: Iterable[dict[str, Any]], columns: Sequence[FrameColumn]) -> p
         n_lines = max(np.size(value) for value in part.values())
         for name, value in part.items():
             values[name].extend(np.broadcast_to(np.asarray(value, dtype=object), n_lines))
-    return pd.DataFrame({column.name: typed(values[column.name], column) for column in columns})
+    return as_frame(values, columns)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -32,6 +32,7 @@ from ddl_bench.files import (
     memory_limit,
     name_of,
     open_regular,
+    printable,
     read_arrays,
     warn_damaged,
     write_atomically,
@@ -200,7 +201,7 @@ def predict(
     images
         An image file, a folder of image files or of class folders, or an .npz file with an array
         `x` (or `x_test`): uint8, (n, height, width) or (n, height, width, channels), and perhaps
-        the labels `y` (or `y_test`).
+        the labels `y` (or `y_test`): names of classes, also by `class_names`, or their numbers.
     plugins
         Python files with methods, for the model of a plugin's method.
     top
@@ -286,16 +287,16 @@ def _read_images(path: Path, task: Task) -> Images:
             raise UserError(f"{name_of(path)}: no such file or folder of images")
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file())
+            files = sorted(file for file in path.glob("[!.]*") if file.is_file())
         if not files:
             files = sorted(file for file in path.glob("[!.]*/[!.]*") if file.is_file())
-            truth = [_known_class(file.parent.name, task, path) for file in files]
+            truth = known_classes([file.parent.name for file in files], task, path)
         if not files:
             raise UserError(f"{name_of(path)}: the folder is empty; expected image files")
     if path.suffix == ".npz":
         X, labels = _read_npz(path)
         names = [f"{name_of(path.name)}[{index}]" for index in range(len(X))]
-        truth = [_known_class(label, task, path) for label in labels]
+        truth = known_classes(labels, task, path)
     else:
         X = pixels(files, mode="L" if shape[0] == 1 else "RGB")
         names = [name_of(file) for file in files]
@@ -307,14 +308,20 @@ def _read_images(path: Path, task: Task) -> Images:
     return Images(names, torch.from_numpy(np.ascontiguousarray(X)), truth)
 
 
-def _known_class(label: str | int, task: Task, path: Path) -> str:
-    """Return the class name of a label: a name, or an integer that counts them from 0."""
-    if str(label) in task.class_names:
-        return str(label)
-    if isinstance(label, int) and 0 <= label < task.n_classes:
-        return task.class_names[label]
-    names = brief(", ".join(task.class_names))
-    raise UserError(f"{name_of(path)}: the model has no class {brief(label, 40)!r}; it has {names}")
+def known_classes(labels: Sequence[str | int], task: Task, path: Path) -> list[str]:
+    """Return the class names of labels, which are names themselves, in whatever order.
+
+    Integers that are not all names count the names from 0, all of them.
+    """
+    names = [printable(str(label)) for label in labels]
+    unknown = sorted(set(names) - set(task.class_names))
+    if not unknown:
+        return names
+    if all(isinstance(label, int) and 0 <= label < task.n_classes for label in labels):
+        return [task.class_names[int(label)] for label in labels]
+    absent = brief(", ".join(map(repr, unknown)))
+    known = brief(", ".join(task.class_names))
+    raise UserError(f"{name_of(path)}: the model has no class {absent}; it has {known}")
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, list[str | int]]:
@@ -338,7 +345,24 @@ def _read_npz(path: Path) -> tuple[np.ndarray, list[str | int]]:
         raise UserError(
             f"{name_of(path)}: {key} is {y.dtype} {y.shape}; expected ({len(X)},) labels"
         )
-    labels = [] if y is None else y.tolist()
+    labels: list[str | int] = [] if y is None else y.tolist()
+    if y is not None and "class_names" in stored:
+        labels = _named(path, y, stored["class_names"], stored.get("y_train"))
     if X.ndim == 3:
         return X[:, None], labels
     return X.transpose(0, 3, 1, 2), labels
+
+
+def _named(
+    path: Path, y: np.ndarray, names: np.ndarray, y_train: np.ndarray | None
+) -> list[str | int]:
+    """Return the names that a file gives its labels: in their order, or counted from 0.
+
+    The model may have the same names in another order.
+    """
+    values = np.arange(len(names)) if y_train is None else np.unique(y_train)
+    if values.shape != names.shape or not np.isin(y, values).all():
+        raise UserError(
+            f"{name_of(path)}: class_names is {names.shape}; expected one for each label"
+        )
+    return [str(name) for name in names[np.searchsorted(values, y)]]

@@ -11,6 +11,7 @@ from ddl_bench.files import (
     brief,
     explained,
     name_of,
+    names_in,
     read_arrays,
     read_regular,
     warn_damaged,
@@ -19,7 +20,7 @@ from ddl_bench.files import (
 )
 from ddl_bench.results.metrics import read_columns, write_columns
 from ddl_bench.results.public import Place, public_row
-from ddl_bench.results.rows import LARGEST_ROW, read_row
+from ddl_bench.results.rows import LARGEST_ROW, Row, read_row, read_rows
 from ddl_bench.results.times import FILE as TIMES
 from ddl_bench.results.times import read_times, write_times
 
@@ -46,7 +47,7 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
     Raises
     ------
     UserError
-        Where there are no rows, or nothing can be written.
+        Where there are no rows, nothing can be written, or `out` has those of another run.
     """
     run = Path(run)
     out = Path(out)
@@ -60,6 +61,7 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
         make_public(run, ids)
         copy_times(run, run)
     else:
+        rows_beside(run, out)  # raises, before anything is written
         for cell_id in ids:
             copy_cell(run, out, cell_id)
         copy_times(run, out)
@@ -67,6 +69,35 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
             write_columns(out, read_columns(run))
     folders = {"rows": out / "cells", "models": out / "models"}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+
+def rows_beside(run: Path, out: Path) -> list[Row]:
+    """Return the rows that `out` has and `run` lacks, which stay there beside copies of its own.
+
+    They are cells that were removed since, of other code, or seeds of another machine. Raises
+    UserError for another run, which shares no cell, and no line of a table in one track.
+    """
+    ids = row_names(run)
+    earlier = row_names(out)
+    left = read_rows(out / "cells" / name for name in sorted(earlier - ids))
+    if not left or earlier & ids:
+        return left
+    if lines_of(left).isdisjoint(lines_of(read_rows(run / "cells" / name for name in ids))):
+        raise UserError(
+            f"{name_of(out)}: has rows of another run than {name_of(run)} ({len(left)}); give "
+            "another folder; `ddl-bench report RUN RUN --out FOLDER` is one report of several"
+        )
+    return left
+
+
+def row_names(run: Path) -> set[str]:
+    """List the files of the rows of a run."""
+    return {name for name in names_in(run / "cells") if name.endswith(".json")}
+
+
+def lines_of(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """Return the settings of rows with their tracks, of which public rows have the name alone."""
+    return {(row.cell.settings, Path(row.cell.track).name) for row in rows}
 
 
 def copy_times(run: Path, out: Path) -> None:

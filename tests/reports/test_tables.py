@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 
 import ddl_bench
+from ddl_bench.api import Metric
 from ddl_bench.describe import bibliography
 from ddl_bench.errors import UserError
 from ddl_bench.results.columns import FRAME_COLUMNS
+from ddl_bench.results.measuring import measure
+from ddl_bench.results.rows import load_rows
 from reports.report import write
 from reports.tables.bibtex import references
 from reports.tables.latex import latex_table, tex
@@ -168,6 +171,18 @@ def test_no_text_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
     cells = pd.read_csv(write(tmp_path)["cells"], dtype=str)
     assert cells["label"][0] == "'=HYPERLINK(1)"
     assert cells["reason"][0] == "'-1+@SUM(A1)"
+
+
+@pytest.mark.parametrize("name", ["=1+1", " +x", "-x", "@SUM(A1)"])
+def test_no_name_of_a_metric_is_a_formula_to_a_spreadsheet(name: str, tmp_path: Path) -> None:
+    put(tmp_path, make_cell("sdl"), np.arange(20) < 15, {})
+    metric = Metric(lambda _: 1.0)
+    assert measure(tmp_path, load_rows(tmp_path), {name: metric}) == []
+    paths = write(tmp_path)
+    for file in ("csv", "cells"):
+        header = paths[file].read_text().splitlines()[0].split(",")
+        assert f"'{name}" in header
+        assert name not in header
 
 
 def test_references_are_those_of_the_methods(paths: dict[str, Path]) -> None:

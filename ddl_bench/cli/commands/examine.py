@@ -7,12 +7,12 @@ import typer
 
 from ddl_bench.cli.commands.shared import (
     DATA_DIR_HELP,
-    LAST_RUN,
     JsonFlag,
     Plugins,
     RunArgument,
     RunOption,
     known_run,
+    no_run,
     one_run,
 )
 from ddl_bench.cli.console import console_of
@@ -98,14 +98,22 @@ def verify(
     - `ddl-bench verify results/quick`
     - `ddl-bench verify sdl@0 docs/results/quick`
     """
-    from ddl_bench.cli.verify import verify_rows
+    from ddl_bench.cli.verify import run_of, verify_rows
 
     path = known_run(Path(what))
-    is_row = not path.exists() or run or named
+    folder = run_of(path)
+    wanted = None
+    if folder is None:
+        folder = one_run(run, named)
+        wanted = what
+    else:
+        no_run(what, run, named)
+        if folder != path:
+            wanted = path.stem
     all_match = verify_rows(
         console_of(),
-        str(path),
-        one_run(run, named) if is_row else LAST_RUN,
+        folder,
+        wanted,
         plugins=tuple(plugin or ()),
         data_dir=data_dir,
         jobs=jobs,

@@ -11,6 +11,7 @@ from ddl_bench.cli.commands.shared import (
     RunArgument,
     RunOption,
     known_run,
+    no_run,
     one_run,
 )
 from ddl_bench.cli.console import console_of
@@ -168,6 +169,8 @@ def predict(
 ) -> None:
     """Classify new images with a kept model, and say how many are right where that is known.
 
+    Class folders and labels are matched with the classes of the model by name, in any order, and
+    may be some of them. Labels that are integers, not all of them names, are numbers from 0.
     Probabilities are printed where the scores of the method have some: those of networks and of
     logistic readouts. Give the plugin whose method was trained by `--plugin`: a file that the
     model names is never run on its word.
@@ -181,5 +184,9 @@ def predict(
     from ddl_bench.cli.predict import SUFFIX, model_file, print_predictions
 
     is_file = model.endswith(SUFFIX) or Path(model).is_file()
-    path = Path(model) if is_file else model_file(model, one_run(run, named))
+    if is_file:
+        no_run(model, run, named)
+        path = Path(model)
+    else:
+        path = model_file(model, one_run(run, named))
     print_predictions(console_of(), path, images, tuple(plugin or ()), top=top, as_json=as_json)

@@ -22,6 +22,7 @@ from ddl_bench.cli.commands.shared import (
     runs_of,
 )
 from ddl_bench.cli.console import console_of
+from ddl_bench.cli.messages import tell
 from ddl_bench.errors import UserError
 
 
@@ -148,9 +149,10 @@ def publish(
     """Copy a run without the names of its host and user, and without absolute paths.
 
     Rows, predictions, curves, models and the report are copied; logs, checkpoints and large
-    dictionaries are not. IDs and numbers
-    stay as they are, and every command reads the copy as it reads the run. `ddl-bench run
-    --public` makes a run public as it goes.
+    dictionaries are not. IDs and numbers stay as they are, and every command reads the copy as it
+    reads the run. An earlier copy is brought up to date; rows that it has and the run lacks stay
+    and are counted, those of another run are refused. `ddl-bench run --public` makes a run public
+    as it goes.
 
     Example:
 
@@ -159,8 +161,14 @@ def publish(
     from ddl_bench.cli.output import print_paths
     from ddl_bench.cli.report import write_report
     from ddl_bench.results.publish import publish as copy
+    from ddl_bench.results.publish import rows_beside
 
-    paths = copy(one_run(run, named), out) | write_report(out, None)
+    folder = one_run(run, named)
+    paths = copy(folder, out)
+    n_beside = len(rows_beside(folder, out))
+    if n_beside:
+        tell(f"rows that {folder} lacks stay in {out}, and in its report: {n_beside}")
+    paths |= write_report(out, None)
     print_paths(console_of(), paths, as_json=as_json)
 
 

@@ -8,6 +8,7 @@ import typer
 from ddl_bench.cli.commands import complete
 from ddl_bench.cli.messages import tell
 from ddl_bench.errors import UserError
+from ddl_bench.files import name_of
 
 LAST_RUN = Path("results/quick")  # what the commands about runs read without being told
 JSON_HELP = "Print JSON for scripts instead of text for people."
@@ -45,6 +46,15 @@ def one_run(folder: Path | None, named: Path | None) -> Path:
             tell(f"reading {LAST_RUN}; another run folder can be named as the last word")
         return LAST_RUN
     return known_run(given)
+
+
+def no_run(what: str, folder: Path | None, named: Path | None) -> None:
+    """Raise UserError for a run folder beside what needs none, as nothing would be read of it."""
+    given = folder or named
+    if given:
+        raise UserError(
+            f"{name_of(given)}: no run folder is read beside {name_of(what)}; leave it out"
+        )
 
 
 def runs_of(folders: list[Path] | None, named: list[Path] | None) -> list[Path]:

@@ -9,7 +9,8 @@ import torch
 
 from baselines.methods.discriminative import DKSVD, DPL, LCKSVD, SRC, Discriminative
 from baselines.pursuit.encode import encode
-from ddl_bench.api import Split
+from ddl_bench.api import Split, Task
+from ddl_bench.errors import UserError
 from tests.conftest import DIGITS, HELD_OUT, fit
 
 library: Any = pytest.importorskip(
@@ -142,3 +143,36 @@ def test_missing_classes_and_black_images() -> None:
         assert set(scores.argmax(1).tolist()) <= {0, 1}
         right = scores[:-1][HELD_OUT.y < 2].argmax(1) == HELD_OUT.y[HELD_OUT.y < 2]
         assert right.float().mean() > 0.95
+
+
+def small_task(X: torch.Tensor) -> Task:
+    """Images X (n, 1, height, width) in two classes by turns."""
+    train = Split(X=X, y=torch.arange(len(X)) % 2)
+    return dataclasses.replace(
+        DIGITS, class_names=("a", "b"), train=train, val=Split(X=X[:0], y=train.y[:0])
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_images", [2, 4, 10])
+@pytest.mark.parametrize("n_different", [1, 10])
+def test_few_images_have_fewer_atoms_and_non_zeros(
+    kind: type[Discriminative], n_images: int, n_different: int
+) -> None:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (n_different, 1, 4, 4), dtype=np.uint8))
+    X = images.expand(10, 1, 4, 4)[:n_images]
+    classifier = fit(kind(), small_task(X))
+    assert torch.isfinite(classifier(X)).all()
+    stats = classifier.code_stats(X)
+    assert 0 < stats.n_nonzero <= stats.n_entries
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_two_classes_to_tell_apart_are_one_clear_reason(kind: type[Discriminative]) -> None:
+    X = torch.full((10, 1, 4, 4), 7, dtype=torch.uint8)
+    with pytest.raises(UserError, match=rf"^{kind.name}: dictlearn needs 2 .*; here 0 of 2"):
+        fit(kind(), small_task(X))
+    X[::2] = 0
+    with pytest.raises(UserError, match=r"dictlearn needs 2 .* not all 0; here 1 of 2 have"):
+        fit(kind(features="pixels"), small_task(X))

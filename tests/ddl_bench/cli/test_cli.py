@@ -1,5 +1,6 @@
 """The command line: what a user types and sees."""
 
+import dataclasses
 import io
 import json
 import os
@@ -25,8 +26,9 @@ from ddl_bench.cli.results import print_results
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.models import known_classes
 from ddl_bench.results.rows import Row, load_rows
-from tests.conftest import ddl_bench, make_cell, make_row, put
+from tests.conftest import DIGITS, ddl_bench, make_cell, make_row, put
 
 ON_RUNS = ["run", "status", "runs", "clean", "report", "publish", "show", "compare", "power"]
 VERBS = [*ON_RUNS, "predict", "methods", "datasets", "tracks", "doctor", "check"]
@@ -241,6 +243,7 @@ def test_predict_scores_class_folders(
         folder = tmp_path / "photos" / str(label)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{index}.png")
+    (tmp_path / "photos" / ".hidden").touch()
     words = ["predict", "logistic@0", tmp_path / "photos", finished]
     records = json.loads(ddl_bench([*words, "--json"]))
     assert all(Path(record["image"]).parent.name == record["truth"] for record in records)
@@ -251,6 +254,46 @@ def test_predict_scores_class_folders(
     np.savez(tmp_path / "bad.npz", x=images, y=labels[:3])
     with pytest.raises(UserError, match=r"y is int\d+ \(3,\); expected \(50,\) labels"):
         ddl_bench(["predict", "logistic@0", tmp_path / "bad.npz", finished])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([1, 2, 3], ["1", "2", "3"]),  # all are names
+        ([1, 2], ["1", "2"]),
+        ([0, 1, 2], ["3", "1", "2"]),  # one is none: numbers of names
+        (["2", "1"], ["2", "1"]),
+        ([], []),
+    ],
+)
+def test_labels_are_matched_by_name(labels: list[str | int], expected: list[str]) -> None:
+    task = dataclasses.replace(DIGITS, class_names=("3", "1", "2"))
+    assert known_classes(labels, task, Path("x.npz")) == expected
+
+
+def test_all_unknown_classes_are_named() -> None:
+    task = dataclasses.replace(DIGITS, class_names=("3", "1", "2"))
+    for labels in (["0", "1", "four"], [0, 1, 7]):
+        with pytest.raises(UserError, match=r"^x: the model has no class '0', .*; it has 3, 1, 2"):
+            known_classes(labels, task, Path("x"))
+
+
+def test_a_file_names_its_labels_in_an_order_of_its_own(
+    finished: Path, digit_images: Labelled, tmp_path: Path
+) -> None:
+    images, labels = digit_images
+    names = np.arange(10)[::-1].astype(str)
+    path = tmp_path / "turned.npz"
+    np.savez(path, x=images, y=9 - labels, class_names=names)
+    words = ["predict", "logistic@0", path, finished, "--json"]
+    truth = [record["truth"] for record in json.loads(ddl_bench(words))]
+    assert truth == labels.astype(str).tolist()
+    y = 100 - labels
+    np.savez(path, x_test=images, y_test=y, y_train=y, class_names=names)
+    assert [record["truth"] for record in json.loads(ddl_bench(words))] == truth
+    np.savez(path, x=images, y=labels, class_names=names[:3])
+    with pytest.raises(UserError, match=r"class_names is \(3,\); expected one for each label"):
+        ddl_bench(words)
 
 
 def test_a_row_without_a_model_is_one_clear_line(tmp_path: Path) -> None:
@@ -401,6 +444,21 @@ def test_each_command_takes_its_run_folder_in_the_same_way(
             ddl_bench([*words, "--run", "absent", "--run", "other"])
     with pytest.raises(UserError, match="results/quick"):
         ddl_bench(words)
+
+
+@pytest.mark.parametrize("named", [["other"], ["--run", "other"]])
+def test_a_run_folder_that_nothing_would_be_read_of_is_refused(
+    named: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = make_cell("sdl")
+    for folder in ("other", "results/one"):
+        put(tmp_path / folder, cell)
+    for what in ("results/one", "one", f"results/one/cells/{cell.id}.json"):
+        with pytest.raises(UserError, match=r"^other: no run folder is read beside .*one"):
+            ddl_bench(["verify", what, *named])
+    with pytest.raises(UserError, match=r"^other: no run folder is read beside x\.safetensors"):
+        ddl_bench(["predict", "x.safetensors", "photos", *named])
 
 
 def test_the_default_folder_is_named(

@@ -57,6 +57,17 @@ def test_what_to_do_next_is_said(tmp_path: Path) -> None:
         ("method", "a b", "expected a letter"),
         ("method", "../x", "expected a letter"),
         ("metric", "x" * 100, "expected a letter"),
+        ("method", "None", "not a name of one's own in Python; give another name, as in my-None"),
+        ("dataset", "class", "not a name of one's own"),
+        ("metric", "m\u00b2", "not a name of one's own"),
+        ("method", "value-error", "not a name of one's own"),
+        (
+            "method",
+            "torch",
+            r"torch\.py would be imported in place of the module torch; .*my-torch",
+        ),
+        ("report", "Json", r"json\.py would be imported in place of the module json"),
+        ("metric", "ddl-bench", r"ddl_bench\.py would be imported in place"),
         ("metod", "x", "'metod' is not one of|Invalid value for"),
     ],
 )

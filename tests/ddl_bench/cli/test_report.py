@@ -39,6 +39,37 @@ def test_several_folders_have_one_report_and_conflicts_are_told(
     assert "accuracy is 55.5556 in" in told.replace("\n", " ")
 
 
+REMOVES = """
+import shutil
+
+def remove(rows, folder):
+    shutil.rmtree(folder)
+    {then}
+
+def later(rows, folder):
+    (folder / "later.txt").write_text("")
+
+REPORTS = {{"hostile": remove, "later": later}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "is_later_left_out"), [("", False), ("1 / 0", False), ("folder.touch()", True)]
+)
+def test_what_a_report_writer_removes_is_named(
+    then: str, is_later_left_out: bool, folders: list[Path], tmp_path: Path
+) -> None:
+    plugin = tmp_path / "removes.py"
+    plugin.write_text(REMOVES.format(then=then))
+    text = ddl_bench(["report", folders[0], "--plugin", plugin, "--json"])
+    assert "the report 'hostile' has removed page, markdown, csv, cells, columns" in text
+    assert text.count("has removed") == 1
+    paths, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
+    assert all(Path(path).exists() for path in paths.values())
+    assert ("the report 'later' is left out: FileExistsError" in text) is is_later_left_out
+    assert ("later" in paths) is not is_later_left_out
+
+
 def test_serve_follows_one_run(folders: list[Path]) -> None:
     with pytest.raises(UserError, match="--serve follows one run, and these are 2"):
         ddl_bench(["report", *folders, "--serve"])

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 import struct
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from ddl_bench.data.sources import load
 from ddl_bench.data.splits import Splits, cut, split
 from ddl_bench.data.svhn import svhn
 from ddl_bench.errors import UserError
+from ddl_bench.results.rows import load_rows
 from tests.conftest import ddl_bench
 
 FIELDS = ("x_train", "y_train", "x_test", "y_test")
@@ -635,7 +637,8 @@ def test_an_export_is_the_file_that_rows_name(
     assert out.read_bytes() == made.read_bytes()
     expected = fingerprint(load(str(made), datasets={}, mirror=published.mirror))
     assert facts["data"] == expected
-    assert facts["use"] == f"--datasets {out}" + ("[mirror=true]" if published.mirror else "")
+    source = f"{out}[mirror=true]" if published.mirror else str(out)
+    assert shlex.split(facts["use"]) == ["--datasets", source]
     with pytest.raises(UserError, match=r"small\.npz: exists already"):
         ddl_bench(words)
     with pytest.raises(UserError, match="--test 3: there are 2 images"):
@@ -650,6 +653,36 @@ def test_an_export_of_grey_images_is_read_as_they_are(tmp_path: Path) -> None:
     assert (written.x_train == images.x_train).all()
     assert (written.y_test == images.y_test).all()
     assert facts["data"] == fingerprint(written) == fingerprint(images)
+
+
+@pytest.mark.parametrize(
+    ("n_test", "n_last", "taken"),
+    [(5, 8, 0), (0, 20, 8), (0, 3, 2)],
+)
+def test_a_run_takes_an_export_as_it_is_told_to(
+    n_test: int, n_last: int, taken: int, tmp_path: Path
+) -> None:
+    """Without test images some of the last are taken, but not the first of the last class."""
+    x = photos(40, (4, 4))
+    y = np.repeat([0, 1], [40 - n_last, n_last])
+    np.savez(tmp_path / "all.npz", x_train=x, y_train=y, x_test=x, y_test=y, mirror=True)
+    out = tmp_path / "a b, c.npz"
+    words = ["datasets", "export", tmp_path / "all.npz", out, "--test", n_test, "--json"]
+    used = shlex.split(json.loads(ddl_bench(words))["use"])
+    assert used[2:] == (["--test-from-train", str(taken)] if taken else [])
+    run = ["run", *used, "--methods", "nearest-mean", "--seeds", "0", "--out", tmp_path / "run"]
+    ddl_bench([*run, "--no-report"])
+    (row,) = load_rows(tmp_path / "run")
+    assert (row.status, row.measured.n_test) == ("ok", n_test or taken)
+
+
+def test_an_export_that_no_run_takes_is_refused(tmp_path: Path) -> None:
+    x = photos(3, (4, 4))
+    y = [0, 1, 2]
+    np.savez(tmp_path / "all.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(UserError, match=r"out\.npz: no image would be left to test on"):
+        ddl_bench(["datasets", "export", tmp_path / "all.npz", tmp_path / "out.npz", "--test", 0])
+    assert not (tmp_path / "out.npz").exists()
 
 
 @pytest.mark.parametrize(

@@ -498,7 +498,7 @@ def test_a_worker_whose_runner_was_overruled_writes_no_row(
     job.release()
     assert checkpoint.exists()
     assert job.is_lost
-    assert not list((tmp_path / "out" / "cells").glob("*.json"))
+    assert not list((tmp_path / "out" / "cells").iterdir())
 
 
 def test_a_failed_worker_leaves_a_newer_row_as_it_is(

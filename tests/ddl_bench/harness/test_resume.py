@@ -179,6 +179,20 @@ def test_a_flipped_byte_is_never_loaded(
     assert "SHA-256 is wrong" in capsys.readouterr().out
 
 
+def test_a_worker_that_was_overruled_leaves_the_checkpoint_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    task, _ = toy_task()
+    training = load_method("drops", [PLUGIN])().start(task, Budget(epochs=1, seed=1))
+    path = tmp_path / "x"
+    overruled = Checkpoint(path, Phases({}), before_writing=sys.exit)
+    path.write_bytes(b"of the other")
+    with pytest.raises(SystemExit):
+        overruled.save(Mark(n_advances=1), training)
+    assert path.read_bytes() == b"of the other"
+
+
 def test_a_pipe_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "x")
     assert Checkpoint(tmp_path / "x", Phases({})).mark == Mark()

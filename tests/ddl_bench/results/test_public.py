@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile, read_arrays, write_arrays
+from ddl_bench.plan.cell import BudgetSpec, Cell
 from ddl_bench.results import tensorboard as curves
 from ddl_bench.results.public import PATH, Place, public_row
 from ddl_bench.results.publish import make_public, publish
@@ -313,6 +314,49 @@ def test_copies_have_predictions_and_curves_and_no_large_atoms(tmp_path: Path) -
     with pytest.warns(DamagedFile, match=path.name):
         publish(tmp_path / "run", tmp_path / "again")
     assert len(list((tmp_path / "again/cells").iterdir())) == 1
+
+
+def test_a_run_is_published_again_as_it_grows_or_moves(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "public"
+    right = np.ones(5, dtype=bool)
+    put(run, make_cell("sdl", track="/home/jane/mine.toml"), right)
+    ddl_bench(["publish", out, run])
+    put(run, make_cell("sdl", seed=1, track="/home/jane/mine.toml"), right)
+    put(run, make_cell("lista"), right)
+    moved = run.rename(tmp_path / "elsewhere")
+    assert "lacks" not in ddl_bench(["publish", out, moved])
+    assert len(load_rows(out)) == 3
+    (moved / "cells" / f"{make_cell('lista').id}.json").unlink()
+    said = f"rows that {moved} lacks stay in {out}, and in its report: 1\n"
+    assert said in ddl_bench(["publish", out, moved])
+    assert len(load_rows(out)) == 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_refused"),
+    [
+        (make_cell("sdl", source="new"), False),  # other code
+        (make_cell("sdl", seed=1), False),  # a seed of another machine
+        (make_cell("lista"), True),
+        (make_cell("sdl", budget=BudgetSpec(epochs=1, seconds=None)), True),
+        (make_cell("sdl", seed=1, track="table1"), True),
+    ],
+)
+def test_two_runs_are_not_published_to_one_folder(
+    cell: Cell, is_refused: bool, tmp_path: Path
+) -> None:
+    out = tmp_path / "public"
+    put(tmp_path / "a", make_cell("sdl"))
+    put(tmp_path / "b", cell)
+    publish(tmp_path / "a", out)
+    if is_refused:
+        with pytest.raises(
+            UserError, match=r"public: has rows of another run than .* \(1\); give a"
+        ):
+            publish(tmp_path / "b", out)
+    else:
+        publish(tmp_path / "b", out)
+    assert len([*(out / "cells").iterdir()]) == (1 if is_refused else 2)
 
 
 def test_what_an_earlier_copy_had_goes(tmp_path: Path) -> None:
