@@ -138,10 +138,11 @@ class WorkClock:
     def start(self) -> None:
         """Let the clock run."""
         if "numba" in sys.modules:
-            from numba.core.event import TimingListener, install_listener
+            from numba.core import event
 
-            self._compiling = TimingListener()
-            self._listening.enter_context(install_listener("numba:compile", self._compiling))
+            listener: Any = event.TimingListener  # it has no types
+            self._compiling = listener()
+            self._listening.enter_context(event.install_listener("numba:compile", self._compiling))
         self._compiled_s = torch_compiling_s()
         self._since = perf_counter()
 
