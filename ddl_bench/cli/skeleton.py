@@ -17,9 +17,11 @@ from ddl_bench.api import API_VERSION
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, name_of, write_atomically
+from ddl_bench.results.rows import COLUMNS_MEASURED
 
 Kind = Literal["method", "dataset", "metric", "report"]
 LONGEST_NAME = 40  # characters
+FILES_OF_REPORT = ("table", "cells", "columns", "references", "index")  # a report writes these
 NEXT = {
     "method": "ddl-bench run --plugin {file} --methods {name},nearest-mean",
     "dataset": "ddl-bench run --plugin {file} --datasets {name} --methods nearest-mean,logistic",
@@ -67,9 +69,14 @@ def write_skeleton(console: Console, kind: Kind, name: str, folder: Path, *, as_
 
 
 def refuse_known(kind: Kind, name: str) -> None:
-    """Raise UserError for the name of a method or a data set that there is."""
-    known = {"method": registry.METHODS, "dataset": registry.DATASETS, "metric": registry.METRICS}
-    if kind in known and name in registry.entries(known[kind]):
+    """Raise UserError for a name of the kind that there is, or whose file or column there is."""
+    known = {
+        "method": set(registry.entries(registry.METHODS)),
+        "dataset": set(registry.entries(registry.DATASETS)),
+        "metric": {*registry.entries(registry.METRICS), *COLUMNS_MEASURED},
+        "report": {*registry.entries(registry.REPORTS), *FILES_OF_REPORT},
+    }
+    if name.lower() in known[kind]:
         raise UserError(f"new {kind} {name}: the name is taken; give another one")
 
 

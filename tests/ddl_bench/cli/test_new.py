@@ -54,6 +54,9 @@ def test_what_to_do_next_is_said(tmp_path: Path) -> None:
     [
         ("method", "sdl", "the name is taken"),
         ("dataset", "digits", "the name is taken"),
+        ("metric", "accuracy", "the name is taken"),
+        ("report", "Table", "the name is taken"),
+        ("report", "report", "the name is taken"),
         ("method", "a b", "expected a letter"),
         ("method", "../x", "expected a letter"),
         ("metric", "x" * 100, "expected a letter"),
