@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from html import unescape
 from itertools import groupby
 from pathlib import Path
@@ -53,6 +54,7 @@ NAMES = (
     "columns",
     "equal-time",
     "findings",
+    "head-to-head",
     "methods",
     "recovery",
     "scale",
@@ -158,6 +160,8 @@ DRAWN = {
     "recovery": Drawn("recovery", "recovery"),
     "cifar10-small": Drawn("cifar10-small", "accuracy against training time"),
     "cifar10-confusion": Drawn("cifar10", "confusion", ".png"),
+    "equal-passes-ranked": Drawn("equal-passes", "accuracy, ranked"),
+    "equal-passes-operations": Drawn("equal-passes", "accuracy against operations"),
     "equal-time-ranked": Drawn("equal-time", "accuracy, ranked"),
     "equal-time-test-time": Drawn("equal-time", "accuracy against test time per image"),
 }
@@ -343,6 +347,7 @@ def accuracy_text(group: Group, link: str) -> str:
 
 
 MADE = {
+    "families": partial(best_of_families, "equal-passes"),
     "operations": scale.operations,
     "folders": scale.times,
     "runners": scale.runners,
