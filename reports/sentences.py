@@ -73,7 +73,9 @@ def value(mark: str, results: Path = RESULTS) -> str:
             return with_interval(total, "points", "{:+.2f}")
         if column:
             return mean_text(lines[0], column)
-        return with_interval(level_of(lines[0]), "%", "{:.2f}")
+        level = level_of(lines[0])
+        text = with_interval(level, "%", "{:.2f}")
+        return text.replace("(single networks)", "(a single network)")
     except ValueError as error:
         raise UserError(f"value {mark!r}: {error}") from error
 

@@ -44,6 +44,7 @@ def results(tmp_path: Path) -> Path:
         ("run: b - a", "-5.00 points (95 %: -5.92 to -4.08; 5 seeds)"),
         ("run: two - one", "+11.00 points (single networks)"),
         ("run: two", "71.00 % (2 seeds)"),
+        ("run: one", "60.00 % (a single network)"),
         ("run: a - b - two + one", "-6.00 points (single networks)"),
         ("run: b / a of train_s", "2.00 times (95 %: 2.00 to 2.00; 5 seeds)"),
         ("run: one / two of train_s", "1.00 times (single networks)"),
