@@ -16,6 +16,7 @@ from reports.documentation import (
     UNROLLING,
     draw_unrolling,
     main,
+    table,
     with_tables,
 )
 from reports.sentences import VALUE
