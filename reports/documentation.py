@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import unescape
 from itertools import groupby
@@ -346,7 +346,7 @@ def accuracy_text(group: Group, link: str) -> str:
     return f"{accuracy} % on {group.dataset} ({', '.join(settings)}; {link})"
 
 
-MADE = {
+MADE: dict[str, Callable[[], str]] = {
     "families": partial(best_of_families, "equal-passes"),
     "operations": scale.operations,
     "folders": scale.times,
