@@ -34,8 +34,9 @@ from ddl_bench.results.columns import (
 )
 from ddl_bench.results.frame import load
 from ddl_bench.results.groups import Group, gather
+from ddl_bench.results.marks import LOADED
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.table import BRIEF, display_of, foot_of, number
+from ddl_bench.results.table import BRIEF, display_of, foot_of, notes, number
 from reports import ledger, scale, speed, statistics
 from reports.figures import FIGURES
 from reports.figures.error_curves import draw_errors
@@ -130,7 +131,7 @@ def table(name: str) -> str:
     n_times = BRIEF.index("train (ms/image)")
     columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:n_times]]
     if name in UNTIMED:
-        shown["note"] = [group.missing for group in groups]
+        shown["note"] = [note_without_load(group) for group in groups]
         columns += ["Mflop/image", "note"] if any(shown["note"]) else ["Mflop/image"]
     else:
         columns.append(BRIEF[n_times])
@@ -144,6 +145,11 @@ def table(name: str) -> str:
         return text
     below = foot_of(groups, timed=name not in UNTIMED)
     return f"{text}\n\n{fill(below, FOOT_WIDTH, break_on_hyphens=False)}"
+
+
+def note_without_load(group: Group) -> str:
+    """Return the note of a line without what it says of the load, which only times depend on."""
+    return "; ".join(text for text in notes(group) if not text.startswith(LOADED))
 
 
 class Drawn(NamedTuple):

@@ -69,6 +69,7 @@ def value(mark: str, results: Path = RESULTS) -> str:
         lines = chosen(place, [first, *others[1::2]], results)
         if len(lines) > 1:
             signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
+            refuse_unless_percent(column)
             total = sum_of(lines, signs, column)
             return with_interval(total, "points", "{:+.2f}")
         if column:
@@ -78,6 +79,13 @@ def value(mark: str, results: Path = RESULTS) -> str:
         return text.replace("(single networks)", "(a single network)")
     except ValueError as error:
         raise UserError(f"value {mark!r}: {error}") from error
+
+
+def refuse_unless_percent(column: str) -> None:
+    """Raise ValueError for a column whose differences are no points."""
+    shown = COLUMN_OF[column or "accuracy"]
+    if shown.unit != 1 or not shown.title.endswith("(%)"):
+        raise ValueError(f"a difference of {column} is not in points; use A / B of {column}")
 
 
 def chosen(place: str, names: Sequence[str], results: Path) -> list[Group]:

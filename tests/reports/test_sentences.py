@@ -68,10 +68,12 @@ def test_a_value(results: Path, mark: str, text: str) -> None:
         "run: a of test_latency_s",
         "run: a of nothing",
         "run: a / b",
+        "run: a - b of train_s",
+        "run: a - b of reconstruction",
     ],
 )
 def test_a_mark_without_rows_is_refused(results: Path, mark: str) -> None:
-    with pytest.raises(UserError, match=r"expected|no rows|have no|no column|ratio"):
+    with pytest.raises(UserError, match=r"expected|no rows|have no|no column|ratio|not in points"):
         value(mark, results)
 
 
