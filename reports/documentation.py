@@ -35,6 +35,7 @@ from ddl_bench.results.columns import (
 from ddl_bench.results.frame import load
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.marks import LOADED
+from ddl_bench.results.models import NOT_KEPT
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display_of, foot_of, notes, number
 from reports import ledger, scale, speed, statistics
@@ -131,7 +132,7 @@ def table(name: str) -> str:
     n_times = BRIEF.index("train (ms/image)")
     columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:n_times]]
     if name in UNTIMED:
-        shown["note"] = [note_without_load(group) for group in groups]
+        shown["note"] = [lasting_notes(group) for group in groups]
         columns += ["Mflop/image", "note"] if any(shown["note"]) else ["Mflop/image"]
     else:
         columns.append(BRIEF[n_times])
@@ -147,9 +148,12 @@ def table(name: str) -> str:
     return f"{text}\n\n{fill(below, FOOT_WIDTH, break_on_hyphens=False)}"
 
 
-def note_without_load(group: Group) -> str:
-    """Return the note of a line without what it says of the load, which only times depend on."""
-    return "; ".join(text for text in notes(group) if not text.startswith(LOADED))
+def lasting_notes(group: Group) -> str:
+    """Return the notes of a line that a reader needs where no times are shown.
+
+    The load changes times alone, and kept models are not published.
+    """
+    return "; ".join(text for text in notes(group) if not text.startswith((LOADED, NOT_KEPT)))
 
 
 class Drawn(NamedTuple):

@@ -44,6 +44,7 @@ from ddl_bench.training.network import Network
 
 FORMAT = 1
 KEY = "ddl-bench"  # of our metadata in the file
+NOT_KEPT = "no model kept"  # what a note of it begins with
 
 
 def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, task: Task) -> None:
@@ -78,9 +79,9 @@ def keep_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
     try:
         save_model(path, classifier, method, cell, task)
     except UserError as error:
-        return f"no model kept: {brief(error, 300)}"
+        return f"{NOT_KEPT}: {brief(error, 300)}"
     except Exception as error:  # `state` of a plugin may do anything
-        return f"no model kept: {brief(f'{type(error).__name__}: {error}', 300)}"
+        return f"{NOT_KEPT}: {brief(f'{type(error).__name__}: {error}', 300)}"
     return ""
 
 
