@@ -1,4 +1,4 @@
-"""Lines that say why a run does less than its options may have been meant to."""
+"""Lines that say what a run does not do, though its options may have been meant to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from ddl_bench.cli.output import print_line
-from ddl_bench.files import name_of
+from ddl_bench.errors import UserError
+from ddl_bench.files import name_of, read_arrays, user_path
 from ddl_bench.harness.folder import model_path
-from ddl_bench.plan.expansion import Overrides
+from ddl_bench.plan.expansion import Overrides, chosen_datasets
 from ddl_bench.plan.track import load_track
-from ddl_bench.registry import methods_in
+from ddl_bench.registry import datasets, methods_in
 from ddl_bench.results.rows import Row
 
 
@@ -26,6 +27,27 @@ def unused_plugins(console: Console, track: str, overrides: Overrides) -> None:
             names = ", ".join(offered)
             text = f"{name_of(path)}: not run, as the track does not name it: add --methods {names}"
             print_line(console, escape(text))
+
+
+def unsaid_mirrors(console: Console, track: str, overrides: Overrides) -> None:
+    """Say of a user's own images that training mirrors none, where nobody says whether it may."""
+    known = datasets(overrides.plugins)
+    for entry in chosen_datasets(load_track(track), overrides.datasets):
+        path = user_path(entry.source)
+        is_unsaid = entry.mirror is None and entry.source not in known
+        if is_unsaid and path.exists() and not _has_mirror(path):
+            text = (
+                f"{name_of(path)}: training mirrors no image; say {entry.source}[mirror=true] where"
+                " a mirror image has the same class, [mirror=false] where it has not"
+            )
+            print_line(console, escape(text))
+
+
+def _has_mirror(path: Path) -> bool:
+    try:
+        return path.is_file() and "mirror" in read_arrays(path, ("mirror",))
+    except UserError:  # which the plan tells
+        return True
 
 
 def missing_models(console: Console, folder: Path, rows: Sequence[Row]) -> None:

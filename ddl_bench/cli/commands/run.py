@@ -110,7 +110,9 @@ def run(
     machines.check_options(context, engine)
     if for_:
         read_duration("--for", for_)
-    hints.unused_plugins(console_of(is_error=as_json), track, overrides)
+    watcher = console_of(is_error=as_json)
+    hints.unused_plugins(watcher, track, overrides)
+    hints.unsaid_mirrors(watcher, track, overrides)
     if engine and not (dry_run and engine == "local"):  # whose plan is that of any run
         wanted = machines.Wanted(
             engine=engine,

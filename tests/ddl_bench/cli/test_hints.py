@@ -1,7 +1,8 @@
-"""Lines that say why a run does less than its options may mean; names that stand for folders."""
+"""Lines that say what a run does not do; names that stand for folders."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ddl_bench.errors import UserError
@@ -21,6 +22,20 @@ def test_cells_that_were_finished_without_a_model_are_mentioned(tmp_path: Path) 
     again = [*NEAREST, "--out", tmp_path, "--keep-models"]
     assert "no model kept: --rerun all trains again" in ddl_bench(again)
     assert "--rerun all" not in ddl_bench([*again, "--rerun", "all"])
+
+
+@pytest.mark.parametrize(
+    ("own", "option", "is_said"),
+    [({}, "", True), ({}, "[mirror=false]", False), ({"mirror": np.array(True)}, "", False)],
+)
+def test_images_of_which_nobody_says_whether_they_may_be_mirrored_are_mentioned(
+    tmp_path: Path, own: dict[str, np.ndarray], option: str, is_said: bool
+) -> None:
+    x, y = np.zeros((40, 4, 4), np.uint8), np.arange(40) % 2
+    path = tmp_path / "own.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, **own)
+    said = ddl_bench([*NEAREST, "--datasets", f"{path}{option}", "--dry-run"])
+    assert ("training mirrors no image" in said) is is_said
 
 
 def test_the_name_of_a_run_stands_for_its_folder(
