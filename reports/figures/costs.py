@@ -55,7 +55,8 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
     table = lines.accuracies.join(costs, how="inner")
     if table.empty:
         return None
-    front = pareto_front(table["x"], table["accuracy"])
+    whole = table[~table["is_part"]]
+    front = pareto_front(whole["x"], whole["accuracy"])
     is_time = column in TIMES
     y_span = at_least(
         Span(float(table["low"].min()), float(table["high"].max())), table["error"].tolist(), 100.0
@@ -88,10 +89,21 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
     machines = machines_text(lines.rows) if is_time else ""
     set_caption(
         figure,
-        f"{capital(runs_text(lines))}. {bars_text(lines)} {spread}{names_text} Scales:"
+        f"{capital(runs_text(lines))}. {bars_text(lines)} {spread}{names_text}"
+        f"{parts_text(lines, table)} Scales:"
         f" accuracy {y_scale.words}, {label} {words}. {machines}".strip(),
     )
     return figure
+
+
+def parts_text(lines: Lines, table: pd.DataFrame) -> str:
+    """Say what hollow markers are: counts that leave something out, which is named."""
+    partial = table.index[table["is_part"]]
+    if partial.empty:
+        return ""
+    rows = lines.rows[lines.rows["line"].isin(partial)]
+    left_out = " or ".join(sorted(set(rows["flops_left_out"])))
+    return f" Hollow: a lower limit, without {left_out}, and not on the front."
 
 
 def cost_span(table: pd.DataFrame) -> Span:
@@ -114,7 +126,10 @@ def frame_axes(
 
 
 def draw_means(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look], size: float = 6) -> None:
-    """Draw a marker at cost and accuracy of each line, with the intervals of both."""
+    """Draw a marker at cost and accuracy of each line, with the intervals of both.
+
+    It is hollow where the cost leaves something out.
+    """
     colours = [looks[name].colour for name in table.index]
     axes.vlines(table["x"], table["low"], table["high"], colors=colours, lw=1.1)
     spread = table[table["half"] > 0]
@@ -126,9 +141,14 @@ def draw_means(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look], size:
         colors=[looks[name].colour for name in spread.index],
         lw=1.1,
     )
-    for name, x, y in zip(table.index, table["x"], table["accuracy"], strict=True):
+    for name, x, y, is_part in zip(
+        table.index, table["x"], table["accuracy"], table["is_part"], strict=True
+    ):
         look = looks[name]
-        axes.plot(x, y, look.marker, c=look.colour, ms=size, mec=INK, mew=0.5)
+        if is_part:
+            axes.plot(x, y, look.marker, c="white", ms=size, mec=look.colour, mew=1.2)
+        else:
+            axes.plot(x, y, look.marker, c=look.colour, ms=size, mec=INK, mew=0.5)
 
 
 def places_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -189,5 +209,6 @@ def draw_families(
         named = [name for name in members.index if name in front or name == members.index[0]]
         points = places_of(members.loc[named])
         dots = table[["x", "accuracy"]].to_numpy(dtype=float)
-        write_names(axes, points, covered(members), lines.looks, front, dots)
+        unnamed = members.drop(index=named)[["x", "accuracy"]].to_numpy(dtype=float)
+        write_names(axes, points, covered(members), lines.looks, front, dots, unnamed)
     return words

@@ -91,7 +91,8 @@ class Lines:
         """Return mean `x` and standard deviation `sd` over `n` seeds of a column, by line.
 
         `half` is half of the 95 % interval of the mean for new trainings, by Student's t: 0 for
-        fewer than SEEDS_FOR_INTERVAL seeds, which have none.
+        fewer than SEEDS_FOR_INTERVAL seeds, which have none. `is_part` says whether a count of
+        operations leaves some of them out.
         """
         values = self.rows.dropna(subset=[column])
         grouped = values.groupby("line", sort=False)[column]
@@ -99,7 +100,12 @@ class Lines:
         table = table.astype(float).fillna({"sd": 0.0})
         limit = stats.t.ppf((1 + LEVEL) / 2, (table["n"] - 1).clip(lower=1))
         half = limit * table["sd"] / np.sqrt(table["n"])
-        return table.assign(half=half.where(table["n"] >= SEEDS_FOR_INTERVAL, 0.0))
+        is_part = False
+        if column == "flops_per_image":
+            left_out = values["flops_left_out"].fillna("") != ""
+            is_part = left_out.groupby(values["line"], sort=False).any()
+        half = half.where(table["n"] >= SEEDS_FOR_INTERVAL, 0.0)
+        return table.assign(half=half, is_part=is_part)
 
     @property
     def n_lines(self) -> int:

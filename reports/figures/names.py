@@ -1,6 +1,6 @@
 """Where the names of points stand in a figure."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import product, takewhile
 from typing import NamedTuple
 
@@ -50,13 +50,15 @@ def write_names(
     looks: Mapping[str, Look],
     bold: Container[str] = (),
     faint: np.ndarray | None = None,
+    unnamed: np.ndarray | None = None,
 ) -> None:
     """Write each name near its point, where neither name nor line covers data or another name.
 
-    Of these places take the nearest one whose line keeps away from other points and lines, so that
-    it does not seem to lead to them; or else the nearest. A name that has no place near its point
-    stands farther away, and the line to it has the colour of the point. No marker stands beside a
-    name, where it would look like a point.
+    Of these places take the nearest one that does not seem to belong to another point: a name
+    without a line is nearest to its own, and a line keeps away from other points and lines. Where
+    there is none, take the nearest. A name that has no place near its point stands farther away,
+    and the line to it has the colour of the point. No marker stands beside a name, where it would
+    look like a point.
 
     Parameters
     ----------
@@ -72,12 +74,15 @@ def write_names(
         Names that are written in bold.
     faint
         Places that a name covers rather than to stand far from its point, shape (n, 2).
+    unnamed
+        Points without a name, shape (n, 2).
     """
     to_pixels = axes.transData.transform
     blocked = to_pixels(covered)
     if len(blocked) > MOST_EXACT:
         blocked = np.unique(blocked.round(), axis=0)
     spots = to_pixels(np.array(list(means.values())))
+    points = spots if unnamed is None else np.vstack([spots, to_pixels(unnamed)])
     written: list[Place] = []
     for name, mean in means.items():
         text = axes.annotate(
@@ -93,12 +98,15 @@ def write_names(
         size = np.array(Text.get_window_extent(text).size)
         home = to_pixels(mean)
         others = spots[np.hypot(*(spots - home).T) > NEAR_PIXELS]
+        strangers = points[(points != home).any(axis=1)]
         place = None
         if faint is not None:
             beside = np.vstack([blocked, to_pixels(faint)])
-            place = best_place(axes, near_places(home, size), beside, written, others)
+            near = [place for place in near_places(home, size) if is_own(place, strangers)]
+            place = best_place(axes, near, beside, written, others, strangers)
         if place is None:
-            place = best_place(axes, places(home, size), blocked, written, others)
+            around = places(home, size)
+            place = best_place(axes, around, blocked, written, others, strangers)
         is_near = place is not None
         if place is None:
             place = far_place(axes, far_places(home, size), blocked, written)
@@ -157,16 +165,27 @@ def near_places(home: np.ndarray, size: np.ndarray) -> Iterator[Place]:
     return takewhile(lambda place: place.radius <= LONG_PIXELS, places(home, size))
 
 
+def is_own(place: Place, strangers: np.ndarray) -> bool:
+    """Say whether a name at a place is nearer to its own point than to any of `strangers`."""
+    points = np.vstack([place.line[:1], strangers])
+    outside = np.maximum(np.maximum(place.low - points, points - place.high), 0)
+    own, *others = np.hypot(*outside.T)
+    return bool(own < min(others, default=np.inf))
+
+
 def best_place(
     axes: Axes,
-    candidates: Iterator[Place],
+    candidates: Iterable[Place],
     blocked: np.ndarray,
     written: list[Place],
     others: np.ndarray,
+    strangers: np.ndarray,
 ) -> Place | None:
-    """Return the first free place whose line crosses nothing, or passes no point of `others`.
+    """Return the first free place that seems to belong to no other point.
 
-    Where there is none, return the first free place; None without one.
+    Its line passes no point of `others`; a long one crosses nothing, and a name without a line is
+    nearer to its point than to those of `strangers`. Where there is none, return the first free
+    place whose line passes no point, or else the first free one; None without one.
     """
     nearest = None
     passing = None
@@ -179,7 +198,8 @@ def best_place(
         nearest = nearest or place
         if (distances > NEAR_PIXELS).all():
             passing = passing or place
-            if place.radius <= LONG_PIXELS or not crosses(place, blocked):
+            is_long = place.radius > LONG_PIXELS
+            if not crosses(place, blocked) if is_long else is_own(place, strangers):
                 return place
     return passing or nearest
 

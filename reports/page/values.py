@@ -173,7 +173,10 @@ def columns_of(groups: Sequence[Group], shown: pd.DataFrame) -> list[dict[str, A
 def measured_of(
     groups: Sequence[Group], lines: Sequence[Mapping[Any, Any]], shown: pd.DataFrame
 ) -> dict[str, dict[str, Any]]:
-    """Return each column in its shown unit: mean, sd, interval, text, and the values of seeds."""
+    """Return each column in its shown unit: mean, sd, interval, text, and the values of seeds.
+
+    Operations have what their count leaves out, "" where it is whole.
+    """
     measured = {}
     for column in table_columns(groups):
         if column.title not in shown:
@@ -195,6 +198,9 @@ def measured_of(
             "text": list(shown[column.title]),
             "each": [each_of(group, field, column.unit) for group in groups],
         }
+    if "flops_per_image" in measured:
+        left_out = [str(line["flops_left_out"]) for line in lines]
+        measured["flops_per_image"]["left_out"] = left_out
     if "accuracy" in measured:
         measured["error"] = mirrored(measured["accuracy"])
     return measured

@@ -233,6 +233,32 @@ def test_more_than_twelve_methods_have_panels_and_few_names(many: Path) -> None:
     assert len(names_in(curves)) < 30
 
 
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_a_part_of_a_count_is_hollow_and_not_on_the_front(
+    quick: pd.DataFrame, many: Path, is_crowded: bool
+) -> None:
+    df = ddl_bench.load(many) if is_crowded else quick
+    cheap = str(df["line"].iloc[0])
+    df = df.assign(flops_per_image=1e6, flops_left_out=pd.NA)
+    df.loc[df["line"] == cheap, ["flops_per_image", "flops_left_out"]] = [1e3, "pursuits"]
+    figure = cost(df, "flops_per_image", "operations per image")
+    assert figure is not None
+    markers = [line for axes in figure.axes for line in axes.lines]
+    assert sum(marker.get_markerfacecolor() == "white" for marker in markers) == 1
+    assert "Hollow: a lower limit, without pursuits, and not on the front." in caption_of(figure)
+    bold = {
+        text.get_text()
+        for axes in figure.axes
+        for text in annotations(axes)
+        if text.get_fontweight() == "bold"
+    }
+    assert len(bold) == 1
+    assert cheap not in bold
+    whole = cost(df.assign(flops_left_out=pd.NA), "flops_per_image", "operations per image")
+    assert whole is not None
+    assert "Hollow" not in caption_of(whole)
+
+
 def test_no_name_is_outside_and_no_line_crosses_the_picture(
     many: Path, quick: pd.DataFrame
 ) -> None:
@@ -469,6 +495,26 @@ def test_a_line_to_a_name_leads_past_no_other_point() -> None:
         for home in np.delete(homes, i, 0) - homes[i]:
             along = np.clip(home @ way / (way @ way), 0, 1)
             assert np.hypot(*(home - along * way)) > 3
+
+
+def test_a_name_without_a_line_is_nearest_to_its_own_point() -> None:
+    """A point stands close above another, so that a name beside one may seem the other's."""
+    figure = Figure(figsize=(7, 4.4), dpi=72)
+    axes = figure.add_subplot(xlim=(0, 100), ylim=(0, 100))
+    points = {"above": np.array((50.6, 51.5)), "below": np.array((50.0, 50.0))}
+    unnamed = np.array([(52.0, 48.5)])
+    bars = np.array(list(points.values()))
+    write_names(axes, points, bars, dict.fromkeys(points, Look("k", "o", "-")), unnamed=unnamed)
+    figure.draw_without_rendering()
+    everywhere = axes.transData.transform(np.vstack([bars, unnamed]))
+    texts = annotations(axes)
+    assert len(texts) == 2
+    for own, text in enumerate(texts):
+        if text.arrow_patch is not None and text.arrow_patch.get_visible():
+            continue
+        box = Text.get_window_extent(text)
+        away = np.hypot(*(everywhere - np.clip(everywhere, box.min, box.max)).T)
+        assert away.argmin() == own
 
 
 @given(

@@ -44,7 +44,8 @@ const colourOf = family => `var(--family-${family})`
 const shapeOf = family => SHAPES[DATA.families[family].shape]
 const textOf = (line, name) => DATA.texts[DATA.lines[name][line.place]]
 
-// One measured value of a line: mean, sd, interval (null without one), and the text of the table.
+// One measured value of a line: mean, sd, interval (null without one), the text of the table, and
+// what a count leaves out, so that it is a lower limit.
 function measured(line, field) {
   const column = DATA.measured[field]
   const at = line.place
@@ -54,6 +55,7 @@ function measured(line, field) {
     low: column.low[at],
     high: column.high[at],
     text: column.text[at],
+    leftOut: column.left_out?.[at] ?? "",
   }
 }
 

@@ -49,7 +49,12 @@ function drawScatter(lines) {
   })
   const toX = plot.scale("x").apply
   const toY = plot.scale("y").apply
-  const places = points.map(({ line, vx, vy }) => ({ line, x: toX(vx.mean), y: toY(vy.mean) }))
+  const places = points.map(point => ({
+    line: point.line,
+    x: toX(point.vx.mean),
+    y: toY(point.vy.mean),
+    isHollow: isPart(point),
+  }))
   const marks = drawMarks(plot, places)
   const named = namedLines(points, front, yColumn.better)
   const obstacles = barsOf(plot, bars, across, xAxis, yAxis)
@@ -59,6 +64,9 @@ function drawScatter(lines) {
   const nBeyond = known.length - points.length
   byId("scatter-note").textContent = scatterNote(points, front, named, xAxis, yAxis, nBeyond)
 }
+
+// Whether a value of a point is a count that leaves something out.
+const isPart = ({ vx, vy }) => Boolean(vx.leftOut || vy.leftOut)
 
 function frontMark(front, xBetter) {
   if (front.length < 2) return null
@@ -105,11 +113,12 @@ function barsOf(plot, bars, across, xAxis, yAxis) {
   ]
 }
 
-// One shape for each {line, x, y}, in pixels; the chosen line comes last, on top of others.
+// One shape for each {line, x, y}, in pixels, hollow for a part of a count; the chosen line comes
+// last, on top of others.
 function drawMarks(svg, places) {
   const sorted = d3.sort(places, ({ line }) => isChosen(line))
   const group = d3.select(svg).append("g")
-  return sorted.map(({ line, x, y }) => ({
+  return sorted.map(({ line, x, y, isHollow }) => ({
     line,
     x,
     y,
@@ -117,17 +126,18 @@ function drawMarks(svg, places) {
       .append("path")
       .attr("d", d3.symbol(shapeOf(line.family), 95)())
       .attr("transform", `translate(${x},${y})`)
-      .attr("fill", colourOf(line.family))
-      .attr("stroke", "var(--paper)")
-      .attr("stroke-width", 1)
+      .attr("fill", isHollow ? "var(--paper)" : colourOf(line.family))
+      .attr("stroke", isHollow ? colourOf(line.family) : "var(--paper)")
+      .attr("stroke-width", isHollow ? 2 : 1)
       .node(),
   }))
 }
 
-// The points that no other beats in both columns; none where a column has no better end.
+// The whole points that no other beats in both columns; none where a column has no better end.
 function paretoFront(points, xBetter, yBetter) {
   if (!xBetter || !yBetter) return []
-  const places = points.map(({ line, vx, vy }) => ({ line, x: vx.mean, y: vy.mean }))
+  const whole = points.filter(point => !isPart(point))
+  const places = whole.map(({ line, vx, vy }) => ({ line, x: vx.mean, y: vy.mean }))
   const sorted = d3.sort(
     places,
     ({ x }) => -xBetter * x,
@@ -161,6 +171,11 @@ function scatterNote(points, front, named, xAxis, yAxis, nBeyond) {
   }
   if (named.size < points.length) {
     sentences.push("Names are those of the front and of the best of each family.")
+  }
+  const leftOut = new Set(points.flatMap(({ vx, vy }) => [vx.leftOut, vy.leftOut]).filter(Boolean))
+  if (leftOut.size) {
+    const what = [...leftOut].join(" or ")
+    sentences.push(`Hollow marks are lower limits, without ${what}, and not on the front.`)
   }
   if (nBeyond) sentences.push(`${nBeyond} without a place on a logarithmic axis.`)
   return sentences.filter(Boolean).join(" ")

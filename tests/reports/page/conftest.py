@@ -59,6 +59,8 @@ def add(
         rng.random(400) < share,
         arrays,
         n_params=int(1000 * scale),
+        flops_per_image=int(1000 * scale),
+        flops_left_out="pursuits" if label == "sdl" else "",
         train_s=scale * (5 + rng.random()),
         passes=30.0,
         test_s_per_image=scale / 1e5 * (1 + 0.1 * rng.random()),

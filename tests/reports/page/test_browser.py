@@ -104,6 +104,25 @@ def test_axes_are_chosen_and_labelled(reader: Reader) -> None:
     assert "y=error" in reader.tab.url
 
 
+def test_a_part_of_a_count_is_hollow_and_not_on_the_front(reader: Reader) -> None:
+    """The made-up `sdl` has the fewest operations, without those of its pursuits."""
+    reader.open()
+    reader.tab.select_option("#x", "flops_per_image")
+    reader.settle()
+    hollow = reader.tab.locator('#scatter .mark[fill="var(--paper)"]')
+    assert hollow.evaluate_all("marks => marks.map(mark => mark.dataset.line)") == ["sdl"]
+    note = "Hollow marks are lower limits, without pursuits, and not on the front."
+    assert note in reader.tab.inner_text("#scatter-note")
+    front = reader.tab.locator('#scatter [stroke-dasharray="2 4"] path')
+    start = front.evaluate("path => path.getPointAtLength(0).x")
+    first = hollow.evaluate("mark => mark.transform.baseVal[0].matrix.e")
+    assert start > first
+    reader.tab.select_option("#x", "n_params")
+    reader.settle()
+    assert hollow.count() == 0
+    assert "Hollow" not in reader.tab.inner_text("#scatter-note")
+
+
 def test_one_filter_holds_for_figures_and_table(reader: Reader, hostile: str) -> None:
     reader.open()
     assert len(reader.methods()) == 5
