@@ -166,13 +166,14 @@ function scatterNote(points, front, named, xAxis, yAxis, nBeyond) {
   if (xAxis.type === "log") logs.push(COLUMN.get(state.x).title)
   if (yAxis.type === "log") logs.push(COLUMN.get(state.y).title)
   if (logs.length) sentences.push(`Logarithmic: ${logs.join(", ")}.`)
+  const leftOut = new Set(points.flatMap(({ vx, vy }) => [vx.leftOut, vy.leftOut]).filter(Boolean))
   if (front.length > 1) {
-    sentences.push("The dotted line is the Pareto front: nothing that is shown is better in both.")
+    const others = leftOut.size ? "no filled mark" : "nothing that is shown"
+    sentences.push(`The dotted line is the Pareto front: ${others} is better in both.`)
   }
   if (named.size < points.length) {
     sentences.push("Names are those of the front and of the best of each family.")
   }
-  const leftOut = new Set(points.flatMap(({ vx, vy }) => [vx.leftOut, vy.leftOut]).filter(Boolean))
   if (leftOut.size) {
     const what = [...leftOut].join(" or ")
     sentences.push(`Hollow marks are lower limits, without ${what}, and not on the front.`)
