@@ -129,13 +129,19 @@ class Budget:
 
 
 class Deadline(Protocol):
-    """Read-only view of the harness's clock. `advance` looks at it at least every 5 s."""
+    """The harness's clock, which can only be read. `advance` looks at it at least every 5 s."""
 
     def fraction(self) -> float:
         """Return the share of a budget in seconds used so far, 0 to 1; 0 under one in epochs."""
 
     def expired(self) -> bool:
         """Whether a budget in seconds is used up; False under one in epochs."""
+
+    def report(self, share: float) -> None:
+        """Tell those who wait which share of the training is done, 0 to 1.
+
+        It is for an `advance` that takes long under a budget in epochs, and changes nothing else.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -679,6 +685,11 @@ class Stepwise:
     def expired(self) -> bool:
         """Whether the budget is used up."""
         return self._deadline is not None and self._deadline.expired()
+
+    def report(self, share: float) -> None:
+        """Tell those who wait which share of the training is done, 0 to 1."""
+        if self._deadline is not None:
+            self._deadline.report(share)
 
     def advance(self, deadline: Deadline) -> bool:
         """Train up to the next classifier."""

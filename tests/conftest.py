@@ -74,6 +74,9 @@ class Clock:
     def expired(self) -> bool:
         return self.used >= 1
 
+    def report(self, share: float) -> None:
+        pass
+
 
 def fit(method: Method, task: Task = DIGITS, *, seed: int = 0, epochs: int = 1) -> Any:
     training = method.start(task, Budget(epochs=epochs, seed=seed))

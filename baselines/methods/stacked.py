@@ -22,8 +22,9 @@ from ddl_bench.options import (
     refuse_without_effect,
 )
 
-LEARNED_SHARE = 0.2  # of a budget in seconds, after which dictionaries are as they are
-ENCODED_SHARE = 0.75  # of a budget in seconds, after which no more images are encoded
+# Of a budget in seconds; under one in epochs these are guesses, for those who wait.
+LEARNED_SHARE = 0.2  # after which dictionaries are as they are
+ENCODED_SHARE = 0.75  # after which no more images are encoded
 SINGLE_NUMBERS = 2**28  # of float32 features; more of them are kept as float16
 PATCH_NUMBERS = 5 * 10**7  # in the patches that a layer is learned from
 PATCHES_PER_IMAGE = 50
@@ -185,10 +186,12 @@ class StackedMethod:
         n_steps = coder.n_steps(len(signals))
         dictionaries = coder.learn(signals, n_atoms, budget.seed, budget.threads)
         D = next(dictionaries)
-        for _ in range(n_steps - 1):
+        for step in range(1, n_steps):
             if deadline.fraction() > late:
                 break
             D = next(dictionaries)
+            n_learned = depth + (step + 1) / n_steps
+            deadline.report(LEARNED_SHARE * n_learned / self.n_layers)
         return StackLayer(geometry, whitening, torch.from_numpy(D), coder, budget.threads)
 
     def _draw_patches(
@@ -244,6 +247,7 @@ class StackedMethod:
         for first in range(0, len(X), BLOCK_IMAGES):
             last = first + BLOCK_IMAGES
             Z[first:last] = pooled_features(layers, X[first:last])
+            deadline.report(LEARNED_SHARE + (ENCODED_SHARE - LEARNED_SHARE) * last / len(X))
             if deadline.fraction() > ENCODED_SHARE:
                 return Z[:last]
         return Z

@@ -136,7 +136,7 @@ class Live:
                 bar = self.bars.add_task(name(job.cell), total=100, phase="")
                 self._bar_of[job.cell.id] = bar
             seen = job.progress()
-            percent = round(100 * seen.fraction) if seen.phase == "training" else 0
+            percent = round(100 * share_of(seen))
             phase = "stopping" if job.is_asked else said(seen, is_brief=self._is_narrow)
             self.bars.update(self._bar_of[job.cell.id], completed=percent, phase=phase)
 
@@ -169,8 +169,11 @@ class Live:
             parts.append(self._left)
         for job in self.running[:MOST_NAMED]:
             seen = job.progress()
-            share = f", {100 * seen.fraction:.0f} %" if seen.phase == "training" else ""
-            parts.append(f"{name(job.cell)}: {said(seen)}{share}")
+            text = f"{name(job.cell)}: {said(seen)}"
+            if seen.phase == "training" or seen.scored is not None:
+                what = "" if seen.phase == "training" else " of the test images"
+                text += f", {100 * share_of(seen):.0f} %{what}"
+            parts.append(text)
         n_more = len(self.running) - MOST_NAMED
         if n_more > 0:
             parts.append(f"and {n_more} more")
@@ -235,6 +238,13 @@ def status_of(cell: Cell, state: State, **known: Any) -> CellStatus:
 def status_of_row(row: Row) -> CellStatus:
     """Return what is known of a cell that is finished."""
     return status_of(row.cell, "done", outcome=row.status, wall_s=row.wall_s)
+
+
+def share_of(seen: Seen) -> float:
+    """Return the share of a phase that is done: of the training, or of the test images."""
+    if seen.phase == "training":
+        return seen.fraction
+    return seen.scored or 0.0
 
 
 def said(seen: Seen, *, is_brief: bool = False) -> str:

@@ -142,7 +142,8 @@ def rest_of(n_cells: int) -> list[RenderableType]:
 def line_of(cell: CellStatus) -> Sequence[str]:
     """Describe a running cell in the columns of the table."""
     is_training = cell.phase == "training"
-    done = f"{100 * (cell.share or 0.0):.0f} %" if is_training else ""
+    share = (cell.share or 0.0) if is_training else cell.scored
+    done = "" if share is None else f"{100 * share:.0f} %"
     accuracy = "" if cell.val_accuracy is None else f"{cell.val_accuracy:.1f} %"
     left = ""
     if is_training and cell.remaining_s is not None:

@@ -58,8 +58,17 @@ class Stopwatch:
         return self._sum_s + (perf_counter() - since)
 
 
+class Reported(NamedTuple):
+    """Hold the share of a training that a method says is done, 0 to 1, and its seconds then."""
+
+    share: float = 0.0
+    train_s: float = 0.0
+
+
 class CellDeadline:
     """The `Deadline` of a cell: it only reads the clock, so that looking at it costs nothing.
+
+    `reported` is what a method has told of its training.
 
     Parameters
     ----------
@@ -72,6 +81,7 @@ class CellDeadline:
     def __init__(self, watch: Stopwatch, limit_s: float | None) -> None:
         self._watch = watch
         self._limit_s = limit_s
+        self.reported = Reported()
 
     def fraction(self) -> float:
         """Share of the budget used so far, 0 to 1; 0 under a budget in epochs."""
@@ -82,6 +92,10 @@ class CellDeadline:
     def expired(self) -> bool:
         """Whether the budget is used up."""
         return self.fraction() >= 1.0
+
+    def report(self, share: float) -> None:
+        """Note which share of the training is done."""
+        self.reported = Reported(min(1.0, max(0.0, float(share))), self._watch.seconds)
 
 
 class Phases:

@@ -25,6 +25,7 @@ from ddl_bench.harness.checkpoint import Checkpoint, Mark, Point
 from ddl_bench.harness.clock import (
     CellDeadline,
     Phases,
+    Reported,
     Stopwatch,
     WorkClock,
     time_inference,
@@ -157,7 +158,7 @@ def evaluate(
         excess_s = cpu_seconds() - cpu_s - READING_FACTOR * reading_s
         best.mark.outside_s += max(0.0, excess_s)  # a thread or a handler of the method
     with phases("evaluation"):
-        scored = score_tests(best, tests, task, cell)
+        scored = score_tests(best, tests, task, cell, tell=progress.tell_scored)
         values = measure(best, tests, scored, task, cell)
         values |= best_of_epochs(best, epochs, tests, task, cell)
         arrays = arrays_of(best, tests, scored.scores, task)
@@ -242,13 +243,16 @@ def train(
 
     def standing() -> Standing:
         train_s = watch.seconds
-        done = mark.n_advances / budget.epochs if budget.epochs else deadline.fraction()
+        done, done_s = deadline.fraction(), train_s
+        if budget.epochs:
+            epochs_done = Reported(mark.n_advances / budget.epochs, mark.train_s)
+            done, done_s = max(epochs_done, deadline.reported)
         fraction = (mark.index + min(1.0, done)) / n_points
         whole_s = None
         if budget.seconds:
             whole_s = n_points * budget.seconds
         elif fraction:
-            whole_s = (earlier_s + mark.train_s) / fraction
+            whole_s = (earlier_s + done_s) / fraction
         remaining_s = None if whole_s is None else max(0.0, whole_s - earlier_s - train_s)
         return Standing(
             fraction=fraction,
@@ -324,12 +328,18 @@ def leave_if_forked(process: int) -> None:
 
 
 def timed_scores(
-    classifier: api.Classifier, X: Tensor, task: api.Task, cell: Cell, mark: Mark
+    classifier: api.Classifier,
+    X: Tensor,
+    task: api.Task,
+    cell: Cell,
+    mark: Mark,
+    *,
+    tell: Callable[[float], object] = float,
 ) -> Tensor:
-    """Score images, and note how long that takes."""
+    """Score images, and note how long that takes; `tell` is told the share that is scored."""
     watch = WorkClock(cell.machine.device, seconds=mark.scoring_s)
     watch.start()
-    scores = scores_of(classifier, X, task, cell.seed)
+    scores = scores_of(classifier, X, task, cell.seed, tell=tell)
     watch.stop()
     mark.scoring_s = watch.seconds
     n_full, n_rest = divmod(len(X), BATCH_IMAGES)
@@ -352,11 +362,21 @@ def timed_scores_alone(
     return scores
 
 
-def score_tests(trained: Trained, tests: Tests, task: api.Task, cell: Cell) -> Scored:
-    """Score the test images, some of them also alone, before and after, and in other company."""
+def score_tests(
+    trained: Trained,
+    tests: Tests,
+    task: api.Task,
+    cell: Cell,
+    *,
+    tell: Callable[[float], object] = float,
+) -> Scored:
+    """Score the test images, some of them also alone, before and after, and in other company.
+
+    `tell` is told the share of the images that are scored.
+    """
     X = tests.test.X
     first = timed_scores_alone(trained.classifier, X, task, cell, trained.mark)
-    scores = timed_scores(trained.classifier, X, task, cell, trained.mark)
+    scores = timed_scores(trained.classifier, X, task, cell, trained.mark, tell=tell)
     is_dependent = depends_on_company(
         trained.classifier,
         X,

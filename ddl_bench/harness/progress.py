@@ -55,6 +55,7 @@ class Seen(NamedTuple):
     """What a worker last wrote: the phase that it is in, and how far its training has come.
 
     `is_resumable` says whether another worker can go on with the training; None before it begins.
+    `scored` is the share of the test images that have scores; None while it trains.
     """
 
     phase: str = "starting"
@@ -63,6 +64,7 @@ class Seen(NamedTuple):
     train_s: float | None = None
     remaining_s: float | None = None
     val_accuracy: float | None = None
+    scored: float | None = None
     host: str = ""
     pid: int | None = None
 
@@ -87,6 +89,7 @@ class Progress:
         self.standing: Callable[[], Standing] = Standing
         self.mark: Mark | None = None  # of the training under way
         self.is_resumable: bool | None = None
+        self._scored: float | None = None
         self._path = path
         self._phases = phases
         self._points = points
@@ -107,6 +110,10 @@ class Progress:
         self._thread.join()
         self._write_points()
 
+    def tell_scored(self, share: float) -> None:
+        """Note which share of the test images have scores, 0 to 1."""
+        self._scored = share
+
     def _write_points(self) -> None:
         if self._points is not None:
             self._points.write(self.mark)
@@ -120,7 +127,8 @@ class Progress:
             fraction = round(min(1.0, standing.fraction), 3)
             phase = self._phases.current
             is_resumable = self.is_resumable
-            coarse = (phase, fraction, is_resumable, standing.val_accuracy)
+            scored = self._scored
+            coarse = (phase, fraction, is_resumable, standing.val_accuracy, scored)
             if coarse != written or monotonic() >= due_s:
                 seen = Seen(
                     phase=phase,
@@ -129,6 +137,7 @@ class Progress:
                     train_s=rounded(standing.train_s),
                     remaining_s=rounded(standing.remaining_s),
                     val_accuracy=standing.val_accuracy,
+                    scored=scored,
                     host=platform.node(),
                     pid=os.getpid(),
                 )

@@ -68,6 +68,9 @@ class Moment:
             return False
         return perf_counter() - begin.at_s >= self._visit_s
 
+    def report(self, share: float) -> None:
+        """Do nothing: nobody waits for a moment."""
+
     def s_per_pass(self) -> float | None:
         """Return the seconds of a pass; None where no part of one was made."""
         begin = self._begin()

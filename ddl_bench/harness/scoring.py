@@ -4,7 +4,7 @@ Images are scored in a random order of a fixed seed, in batches of bounded size,
 put back in the order of the data set.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,14 @@ class Order:
         yield from self.indices.split(BATCH_IMAGES)
 
 
-def scores_of(classifier: api.Classifier, X: Tensor, task: api.Task, seed: int = 0) -> Tensor:
+def scores_of(
+    classifier: api.Classifier,
+    X: Tensor,
+    task: api.Task,
+    seed: int = 0,
+    *,
+    tell: Callable[[float], object] = float,
+) -> Tensor:
     """Score images in a random order and in batches, and check the scores.
 
     Parameters
@@ -52,6 +59,8 @@ def scores_of(classifier: api.Classifier, X: Tensor, task: api.Task, seed: int =
         Knows the number of classes.
     seed
         Of the order.
+    tell
+        Is called after each batch with the share of the images that are scored, 0 to 1.
 
     Returns
     -------
@@ -66,7 +75,12 @@ def scores_of(classifier: api.Classifier, X: Tensor, task: api.Task, seed: int =
         For scores that are no numbers.
     """
     order = Order.drawn(len(X), seed)
-    parts = [scores_of_batch(classifier, X[batch], task) for batch in order.batches()]
+    parts = []
+    n_scored = 0
+    for batch in order.batches():
+        parts.append(scores_of_batch(classifier, X[batch], task))
+        n_scored += len(batch)
+        tell(n_scored / len(X))
     scores = torch.cat(parts)
     restored = torch.empty_like(scores)
     restored[order.indices] = scores

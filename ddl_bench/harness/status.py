@@ -44,6 +44,8 @@ class CellStatus:
     phase, share, val_accuracy
         Of a running cell: its phase, the share of its training that is done, 0 to 1, and its last
         accuracy on validation images, in percent.
+    scored
+        Share of the test images that have scores, once a running cell is trained.
     remaining_s
         Of the training of a running cell, as its worker has estimated it.
     expected_s
@@ -64,6 +66,7 @@ class CellStatus:
     phase: str = ""
     share: float | None = None
     val_accuracy: float | None = None
+    scored: float | None = None
     train_s: float | None = None
     remaining_s: float | None = None
     expected_s: float | None = None
@@ -186,6 +189,7 @@ def running(folder: Path, about: dict[str, Any], claim: Path) -> CellStatus:
         phase=seen.phase,
         share=seen.fraction,
         val_accuracy=seen.val_accuracy,
+        scored=seen.scored,
         train_s=seen.train_s,
         remaining_s=seen.remaining_s,
     )

@@ -100,12 +100,13 @@ class Lines:
         table = table.astype(float).fillna({"sd": 0.0})
         limit = stats.t.ppf((1 + LEVEL) / 2, (table["n"] - 1).clip(lower=1))
         half = limit * table["sd"] / np.sqrt(table["n"])
-        is_part = False
-        if column == "flops_per_image":
-            left_out = values["flops_left_out"].fillna("") != ""
-            is_part = left_out.groupby(values["line"], sort=False).any()
-        half = half.where(table["n"] >= SEEDS_FOR_INTERVAL, 0.0)
-        return table.assign(half=half, is_part=is_part)
+        is_partial = values["flops_left_out"].fillna("") != ""
+        if column != "flops_per_image":
+            is_partial = pd.Series(data=False, index=values.index)
+        return table.assign(
+            half=half.where(table["n"] >= SEEDS_FOR_INTERVAL, 0.0),
+            is_part=is_partial.groupby(values["line"], sort=False).any(),
+        )
 
     @property
     def n_lines(self) -> int:

@@ -50,6 +50,9 @@ class Unlimited:
         """Return False."""
         return False
 
+    def report(self, share: float) -> None:
+        """Do nothing."""
+
 
 class Times(NamedTuple):
     """Least seconds of some rounds: of a step, and of a prediction for one image of a batch."""

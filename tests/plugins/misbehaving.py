@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ddl_bench.api import Budget, Classifier, Deadline, OneShot, Size, Task, Training
+from ddl_bench.api import (
+    Budget,
+    Classifier,
+    Deadline,
+    OneShot,
+    Size,
+    Stepwise,
+    Task,
+    Training,
+)
 from ddl_bench.errors import Diverged, Skip
 
 
@@ -161,6 +171,30 @@ class Deaf:
             return Constant(task.n_classes)
 
         return OneShot(fit)
+
+
+class SlowConstant(Constant):
+    """Takes a while for each batch of test images."""
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        time.sleep(0.4)
+        return super().__call__(X)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Trains in one go, and tells how far it has come."""
+
+    name: ClassVar[str] = "telling"
+
+    def start(self, task: Task, budget: Budget) -> Training:
+        def steps(deadline: Deadline) -> Iterator[Classifier]:
+            for share in (-1.0, 0.25, 0.5, 0.75, 7.0):
+                deadline.report(share)
+                time.sleep(0.6)
+            yield SlowConstant(task.n_classes)
+
+        return Stepwise(steps)
 
 
 def log_file() -> Path:

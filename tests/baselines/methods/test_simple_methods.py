@@ -18,6 +18,8 @@ from torch import Tensor
 
 from baselines.methods.logistic import Logistic
 from baselines.methods.nearest_mean import NearestMean
+from baselines.methods.sdl import SDL
+from baselines.methods.stacked import ENCODED_SHARE, LEARNED_SHARE
 from ddl_bench.api import Budget, Classifier, Method, Split, Task
 from ddl_bench.training.estimator import from_estimator
 from tests.conftest import DIGITS, HELD_OUT, Clock
@@ -33,6 +35,24 @@ def fit(method: Method, task: Task, **budget: Any) -> Any:
     while training.advance(deadline):
         pass
     return training.classifier()
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_dictionaries_tell_how_far_they_have_come(n_layers: int) -> None:
+    @dataclasses.dataclass
+    class Listener(Clock):
+        shares: list[float] = dataclasses.field(default_factory=list)
+
+        def report(self, share: float) -> None:
+            self.shares.append(share)
+
+    listener = Listener()
+    method = SDL(n_layers=n_layers, n_atoms=16, n_samples=500, n_iter=4)
+    method.start(DIGITS, Budget(epochs=1)).advance(listener)
+    assert listener.shares == sorted(listener.shares)
+    assert listener.shares[0] < LEARNED_SHARE / n_layers
+    assert LEARNED_SHARE in [round(share, 9) for share in listener.shares]
+    assert listener.shares[-1] == pytest.approx(ENCODED_SHARE, abs=0.02)
 
 
 def classes(task: Task, *labels: int) -> Task:

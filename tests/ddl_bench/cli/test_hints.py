@@ -1,6 +1,7 @@
 """Lines that say what a run does not do; names that stand for folders."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,14 +27,16 @@ def test_cells_that_were_finished_without_a_model_are_mentioned(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("own", "option", "is_said"),
-    [({}, "", True), ({}, "[mirror=false]", False), ({"mirror": np.array(True)}, "", False)],
+    [([], "", True), ([], "[mirror=false]", False), (["mirror"], "", False)],
 )
 def test_images_of_which_nobody_says_whether_they_may_be_mirrored_are_mentioned(
-    tmp_path: Path, own: dict[str, np.ndarray], option: str, is_said: bool
+    tmp_path: Path, own: list[str], option: str, is_said: bool
 ) -> None:
     x, y = np.zeros((40, 4, 4), np.uint8), np.arange(40) % 2
     path = tmp_path / "own.npz"
-    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, **own)
+    arrays: dict[str, Any] = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    arrays |= dict.fromkeys(own, np.array(True))
+    np.savez(path, **arrays)
     said = ddl_bench([*NEAREST, "--datasets", f"{path}{option}", "--dry-run"])
     assert ("training mirrors no image" in said) is is_said
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ddl_bench.cli import live
 from ddl_bench.cli import status as view
-from ddl_bench.cli.live import said
+from ddl_bench.cli.live import said, share_of
 from ddl_bench.cli.output import as_duration
 from ddl_bench.harness.claims import Claim, claim
 from ddl_bench.harness.folder import make_folders
@@ -110,6 +110,9 @@ def test_a_bar_says_accuracy_and_time() -> None:
     seen = Seen("training", 0.5, train_s=60.0, remaining_s=240.0, val_accuracy=91.52)
     assert said(seen) == "training, 91.5 % on validation images, 4 min left"
     assert said(seen._replace(phase="saving")) == "saving, 91.5 % on validation images"
+    assert share_of(seen) == 0.5
+    assert share_of(seen._replace(phase="evaluation")) == 0
+    assert share_of(seen._replace(phase="evaluation", scored=0.3)) == 0.3
 
 
 class StubJob:

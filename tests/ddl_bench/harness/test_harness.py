@@ -179,6 +179,18 @@ def test_progress_is_seen_while_a_method_looks_at_no_clock(
     assert watcher.seen[0] == Seen("starting", 0.0)
 
 
+def test_a_training_in_one_go_tells_how_far_it_is_and_test_images_are_counted(
+    write_track: Callable[..., str], tmp_path: Path
+) -> None:
+    watcher = Watcher()
+    run(write_track('{ name = "telling" }'), tmp_path, overrides=OVERRIDES, view=watcher)
+    training = [seen for seen in watcher.seen if seen.phase == "training"]
+    assert {seen.fraction for seen in training} >= {0.0, 0.25, 0.5, 0.75}
+    half = [seen.remaining_s for seen in training if seen.fraction == 0.5]
+    assert half[0] == pytest.approx(1.2, abs=0.7)
+    assert {seen.scored for seen in watcher.seen} == {None, 1.0}
+
+
 def test_no_file_is_written_by_a_look_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,9 @@ class Rowwise:
 def test_scores_come_back_in_the_order_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "BATCH_IMAGES", 100)
     classifier = Rowwise()
-    scores = scores_of(classifier, HELD_OUT.X, DIGITS, seed=3)
+    shares: list[float] = []
+    scores = scores_of(classifier, HELD_OUT.X, DIGITS, seed=3, tell=shares.append)
+    assert shares == [100 / 360, 200 / 360, 300 / 360, 1]
     assert torch.equal(scores, HELD_OUT.X.flatten(1)[:, 20:30].double())
     assert classifier.batches == [100, 100, 100, 60]
     assert not depends_on_company(classifier, HELD_OUT.X, scores, DIGITS)

@@ -89,6 +89,9 @@ class SoonOver:
         self.n_looks -= 1
         return self.n_looks <= 0
 
+    def report(self, share: float) -> None:
+        pass
+
 
 @dataclass
 class Killer(Silent):

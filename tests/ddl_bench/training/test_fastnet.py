@@ -27,6 +27,9 @@ class Endless:
     def expired(self) -> bool:
         return False
 
+    def report(self, share: float) -> None:
+        pass
+
 
 def colour_task(n: int = 200) -> Task:
     generator = torch.Generator().manual_seed(0)

@@ -47,6 +47,9 @@ class Clock:
         self.asked += 1
         return self.steps is not None and self.asked > self.steps
 
+    def report(self, share: float) -> None:
+        pass
+
 
 def images(
     n: int, shape: tuple[int, int, int] = (1, 8, 8), *, mirror: bool = False, seed: int = 0
