@@ -70,6 +70,19 @@ class StackLayer:
         return pool(codes, self.geometry.grid(maps.shape[2:]), self.geometry.n_cells).sqrt()
 
 
+def product_flops(layers: Sequence[StackLayer], sides: Sequence[int]) -> int:
+    """Count products with whitening and dictionaries for an image of (height, width).
+
+    The pursuits' own steps, which vary by image, are left out.
+    """
+    total = 0
+    for layer in layers:
+        rows, columns = layer.geometry.grid(sides)
+        total += 2 * rows * columns * (layer.whitening.matrix.numel() + layer.D.numel())
+        sides = (layer.geometry.n_cells, layer.geometry.n_cells)
+    return total
+
+
 def pooled_features(layers: Sequence[StackLayer], X: Tensor) -> Tensor:
     """Return what each layer pools of images X, side by side: (n, n_features).
 
@@ -123,16 +136,8 @@ class Stack:
         return Size(n_params=n_stored, n_stored=n_stored, n_buffers=len(self.layers))
 
     def flops(self) -> Flops:
-        """Count products with whitening, dictionaries and readout.
-
-        The pursuit's own steps, which vary by image, are left out.
-        """
-        total = 2 * self.readout.weight.numel()
-        sides: Sequence[int] = self.shape[1:]
-        for layer in self.layers:
-            rows, columns = layer.geometry.grid(sides)
-            total += 2 * rows * columns * (layer.whitening.matrix.numel() + layer.D.numel())
-            sides = (layer.geometry.n_cells, layer.geometry.n_cells)
+        """Count products with whitening, dictionaries and readout, without pursuits."""
+        total = product_flops(self.layers, self.shape[1:]) + 2 * self.readout.weight.numel()
         return Flops(total, left_out="pursuits")
 
     def code_stats(self, X: Tensor, /) -> CodeStats:

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from baselines.features.coders import Floats
 from baselines.features.defaults import is_small
-from baselines.features.stack import BLOCK_IMAGES, StackLayer, pooled_features
+from baselines.features.stack import (
+    BLOCK_IMAGES,
+    StackLayer,
+    pooled_features,
+    product_flops,
+)
 from baselines.methods.sdl import SDL
 from baselines.pursuit.encode import encode
 from ddl_bench.api import (
@@ -51,6 +56,8 @@ class Fitted:
         Names of those of its arrays that prediction uses.
     layers
         What the features are pooled from; pixels are the features where there is none.
+    shape
+        Channels, height and width of the images.
     n_classes
         Number of the scores.
     n_threads
@@ -60,8 +67,10 @@ class Fitted:
     model: Any
     arrays: tuple[str, ...]
     layers: tuple[StackLayer, ...]
+    shape: tuple[int, int, int]
     n_classes: int
     n_threads: int
+    has_pursuit: ClassVar[bool] = True
 
     def __call__(self, X: Tensor, /) -> Tensor:
         """Return the library's decision function for images X (n, channels, height, width).
@@ -81,14 +90,17 @@ class Fitted:
         n = 0
         for layer in self.layers:
             n += layer.whitening.mean.numel() + layer.whitening.matrix.numel() + layer.D.numel()
-        for name in self.arrays:
-            n += sum(np.size(part) for part in getattr(self.model, name))
+        n += self._n_numbers()
         n_buffers = len(self.layers) + np.size(getattr(self.model, "atom_classes_", ()))
         return Size(n_params=n, n_stored=n, n_buffers=n_buffers)
 
     def flops(self) -> Flops:
-        """Say that the operations are unknown: torch would count those of the features alone."""
-        return Flops(None, left_out="the library dictlearn does not tell its operations")
+        """Count a product with each array, and with those of the features, without pursuits."""
+        total = product_flops(self.layers, self.shape[1:]) + 2 * self._n_numbers()
+        return Flops(total, left_out="pursuits" if self.has_pursuit or self.layers else "")
+
+    def _n_numbers(self) -> int:
+        return sum(np.size(part) for name in self.arrays for part in getattr(self.model, name))
 
 
 class Coded(Fitted):
@@ -105,6 +117,8 @@ class Coded(Fitted):
 
 class Paired(Fitted):
     """Classify by a dictionary and a projection for each class."""
+
+    has_pursuit: ClassVar[bool] = False
 
     def code_stats(self, X: Tensor, /) -> CodeStats:
         """Count the codes of images X, each that of the class that leaves the least of it.
@@ -211,7 +225,9 @@ class Discriminative:
             # Of the linear systems that it solves: the accuracy will tell.
             warnings.simplefilter("ignore")
             model.fit(samples[lit], y[lit])
-        yield self.fitted(model, self.arrays, layers, task.n_classes, budget.threads)
+        yield self.fitted(
+            model, self.arrays, layers, task.image_shape, task.n_classes, budget.threads
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

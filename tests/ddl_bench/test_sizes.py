@@ -27,10 +27,10 @@ NAMES = sorted(entry.name for entry in entry_points(group=METHODS))
 TASK, HELD_OUT = toy_task()
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "std")
 OF_SOLVERS = ("floor", "lipschitz", "n_projected")
-OUTSIDE_TORCH = "the library dictlearn does not tell its operations"
-LEFT_OUT = dict.fromkeys(("src", "d-ksvd", "lc-ksvd", "dpl"), OUTSIDE_TORCH) | dict.fromkeys(
-    ("adl", "adl-sdl", "ddl", "ddl-greedy", "scn", "sdl", "spams", "task-driven"), "pursuits"
-)
+WITH_PURSUITS = (
+    "adl", "adl-sdl", "d-ksvd", "ddl", "ddl-greedy", "dpl", "lc-ksvd", "scn", "sdl", "spams", "src",
+    "task-driven",
+)  # fmt: skip
 N_FOLLOWING = {"nearest-mean": TASK.n_classes}  # its biases follow from its means
 
 
@@ -72,8 +72,8 @@ def test_size_and_operations_follow_the_rules(name: str) -> None:
     assert size.n_params is not None
     assert size.n_stored is not None
     operations = flops(classifier, HELD_OUT.X[:1])
-    assert operations.left_out == LEFT_OUT.get(name, "")
-    assert (operations.n is None) == (operations.left_out == OUTSIDE_TORCH)
+    assert operations.left_out == ("pursuits" if name in WITH_PURSUITS else "")
+    assert operations.n is not None
     if not isinstance(classifier, Keepable):
         assert size == size_of_library(classifier)
         return

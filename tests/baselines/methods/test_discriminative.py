@@ -1,6 +1,7 @@
 """SRC, D-KSVD, LC-KSVD and DPL: our adapters score as the library's classifiers do."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from baselines.methods.discriminative import DKSVD, DPL, LCKSVD, SRC, Discriminative
 from baselines.pursuit.encode import encode
-from ddl_bench.api import Split, Task
+from ddl_bench.api import Flops, Split, Task
 from ddl_bench.errors import UserError
 from tests.conftest import DIGITS, HELD_OUT, fit
 
@@ -89,6 +90,8 @@ def test_the_size_counts_what_prediction_uses(kind: type[Discriminative]) -> Non
     size = classifier.size()
     assert size.n_params == size.n_stored == counted > 0
     assert size.n_buffers == (600 if kind is SRC else 0)
+    has_pursuit = kind is not DPL
+    assert classifier.flops() == Flops(2 * counted, "pursuits" if has_pursuit else "")
 
 
 def test_features_of_patches() -> None:
@@ -99,6 +102,9 @@ def test_features_of_patches() -> None:
     parts = (layer.whitening.mean, layer.whitening.matrix, layer.D)
     arrays = sum(sum(map(np.size, getattr(classifier.model, name))) for name in classifier.arrays)
     assert classifier.size().n_params == arrays + sum(part.numel() for part in parts)
+    products = layer.whitening.matrix.numel() + layer.D.numel()
+    n_patches = math.prod(layer.geometry.grid((8, 8)))
+    assert classifier.flops() == Flops(2 * (arrays + n_patches * products), "pursuits")
 
 
 def test_codes_are_those_that_the_scores_come_from() -> None:
