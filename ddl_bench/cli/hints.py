@@ -36,9 +36,10 @@ def unsaid_mirrors(console: Console, track: str, overrides: Overrides) -> None:
         path = user_path(entry.source)
         is_unsaid = entry.mirror is None and entry.source not in known
         if is_unsaid and path.exists() and not _has_mirror(path):
+            name = name_of(path)
             text = (
-                f"{name_of(path)}: training mirrors no image; say {entry.source}[mirror=true] where"
-                " a mirror image has the same class, [mirror=false] where it has not"
+                f"{name}: training mirrors no image; say {name}[mirror=true] where a mirror image"
+                " has the same class, [mirror=false] where it has not"
             )
             print_line(console, escape(text))
 

@@ -174,10 +174,11 @@ class Deaf:
 
 
 class SlowConstant(Constant):
-    """Takes a while for each batch of test images."""
+    """Takes a while for images that it is shown again, in other company."""
 
     def __call__(self, X: Tensor, /) -> Tensor:
-        time.sleep(0.4)
+        if 1 < len(X) < 100:
+            time.sleep(0.8)
         return super().__call__(X)
 
 
