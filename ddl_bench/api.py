@@ -129,7 +129,7 @@ class Budget:
 
 
 class Deadline(Protocol):
-    """The harness's clock, which can only be read. `advance` looks at it at least every 5 s."""
+    """The harness's clock, which no method changes. `advance` looks at it at least every 5 s."""
 
     def fraction(self) -> float:
         """Return the share of a budget in seconds used so far, 0 to 1; 0 under one in epochs."""

@@ -102,7 +102,7 @@ def parts_text(lines: Lines, table: pd.DataFrame) -> str:
     if partial.empty:
         return ""
     rows = lines.rows[lines.rows["line"].isin(partial)]
-    left_out = " or ".join(sorted(set(rows["flops_left_out"])))
+    left_out = " or ".join(sorted(set(rows["flops_left_out"].dropna()) - {""}))
     return f" Hollow: a lower limit, without {left_out}, and not on the front."
 
 

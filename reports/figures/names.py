@@ -198,8 +198,11 @@ def best_place(
         nearest = nearest or place
         if (distances > NEAR_PIXELS).all():
             passing = passing or place
-            is_long = place.radius > LONG_PIXELS
-            if not crosses(place, blocked) if is_long else is_own(place, strangers):
+            if place.radius > LONG_PIXELS:
+                is_clear = not crosses(place, blocked)
+            else:
+                is_clear = is_own(place, strangers)
+            if is_clear:
                 return place
     return passing or nearest
 

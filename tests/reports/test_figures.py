@@ -241,7 +241,9 @@ def test_a_part_of_a_count_is_hollow_and_not_on_the_front(
     cheap = str(df["line"].iloc[0])
     is_cheap = df["line"] == cheap
     operations = np.where(is_cheap, 1e3, 1e6)
-    left_out = np.where(is_cheap, "pursuits", "")
+    left_out = np.where(is_cheap, "pursuits", "").astype(object)
+    if is_cheap.sum() > 1:
+        left_out[is_cheap.to_numpy().argmax()] = None  # a row from before it was told
     df = df.assign(flops_per_image=operations, flops_left_out=left_out)
     figure = cost(df, "flops_per_image", "operations per image")
     assert figure is not None
