@@ -56,6 +56,14 @@ def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(autouse=True, scope="session")
+def output_of_any_width() -> Iterator[None]:
+    """Let lines go as long as they are, as into a pipe: workers of pytest-xdist give a width."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def usual_ctrl_c() -> None:
     """Heed Ctrl-C, which background jobs of a script ignore, and all that they start."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

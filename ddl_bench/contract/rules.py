@@ -123,7 +123,7 @@ def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Tr
 def _trained_once(cls: type[Method], shape: Shape, budget: Budget) -> Trained:
     small = shape == SHAPES[0]
     # Methods must do without validation images, too.
-    toy = make_toy(shape) if small else make_toy(shape, n=48, val=0)
+    toy = make_toy(shape) if small else make_toy(shape, n=24, val=0)
     images = {
         "train.X": toy.task.train.X,
         "train.y": toy.task.train.y,
