@@ -50,7 +50,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 UNROLLING = RESULTS / "unrolling.json"
 NAMES = (
-    "cifar10-small",
     "cifar10",
     "claims",
     "columns",
@@ -92,11 +91,9 @@ def renew() -> list[str]:
     """Write all tables of the pages anew; return the pages that change."""
     stale = []
     for page in PAGES:
-        path = ROOT / page
-        text = path.read_text(encoding="utf-8")
-        renewed = with_tables(text)
+        text, renewed = both_texts(page)
         if renewed != text:
-            path.write_text(renewed, encoding="utf-8")
+            (ROOT / page).write_text(renewed, encoding="utf-8")
             stale.append(page)
     return stale
 
@@ -108,8 +105,23 @@ def stale_pages() -> list[str]:
 
 def is_stale(page: str) -> bool:
     """Say whether a page, a path below the root, shows another table than its committed rows."""
+    text, renewed = both_texts(page)
+    return renewed != text
+
+
+def both_texts(page: str) -> tuple[str, str]:
+    """Return the text of a page as it is, and as it would be made anew.
+
+    Raises
+    ------
+    UserError
+        If a mark of the page cannot be filled in.
+    """
     text = (ROOT / page).read_text(encoding="utf-8")
-    return with_tables(text) != text
+    try:
+        return text, with_tables(text)
+    except UserError as error:
+        raise UserError(f"{page}: {error}") from error
 
 
 def with_tables(text: str) -> str:
@@ -168,7 +180,6 @@ DRAWN = {
     "quick": Drawn("quick", "accuracy against training time"),
     "quick-ranked": Drawn("quick", "accuracy, ranked"),
     "recovery": Drawn("recovery", "recovery"),
-    "cifar10-small": Drawn("cifar10-small", "accuracy against training time"),
     "cifar10-confusion": Drawn("cifar10", "confusion", ".png"),
     "equal-passes-ranked": Drawn("equal-passes", "accuracy, ranked"),
     "equal-passes-operations": Drawn("equal-passes", "accuracy against operations"),
@@ -394,17 +405,29 @@ def main(arguments: list[str] | None = None) -> int:
         "--figures", action="store_true", help="draw all figures anew, not only stale ones"
     )
     options = parser.parse_args(arguments)
-    if options.check:
-        stale = stale_pages()
-        for page in stale:
-            print(f"{page}: its tables or values are stale, run `python -m reports.documentation`")
-        figures = stale_figures()
-        for figure in figures:
-            print(f"{figure}: its caption is stale, run `python -m reports.documentation`")
-        return 1 if stale or figures else 0
+    try:
+        return check() if options.check else rebuild(every_figure=options.figures)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def check() -> int:
+    """Name the pages and figures that are stale; returns the exit code."""
+    stale = stale_pages()
+    for page in stale:
+        print(f"{page}: its tables or values are stale, run `python -m reports.documentation`")
+    figures = stale_figures()
+    for figure in figures:
+        print(f"{figure}: its caption is stale, run `python -m reports.documentation`")
+    return 1 if stale or figures else 0
+
+
+def rebuild(*, every_figure: bool) -> int:
+    """Renew the pages, and the figures that are stale or all; returns the exit code."""
     for page in renew():
         print(f"{page}: renewed")
-    for figure in draw_figures(RESULTS, list(DRAWN) if options.figures else stale_figures()):
+    for figure in draw_figures(RESULTS, list(DRAWN) if every_figure else stale_figures()):
         print(f"{figure}: drawn")
     return 0
 

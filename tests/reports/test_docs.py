@@ -54,6 +54,21 @@ def test_a_stale_page_is_named_and_renewed(
     assert main(["--check"]) == 0
 
 
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_mark_that_cannot_be_filled_in_is_one_line_with_its_page(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "page.md").write_text("It has <!-- value quick: no-such-method --><!-- /value -->.")
+    monkeypatch.setattr(documentation, "ROOT", tmp_path)
+    monkeypatch.setattr(documentation, "PAGES", ("page.md",))
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("page.md: value 'quick: no-such-method': no rows of no-such-method")
+
+
 def test_a_table_that_is_still_empty_takes_no_text_with_it() -> None:
     empty = "<!-- table costs -->\n<!-- /table -->\n"
     text = f"{empty}between\n<!-- table costs -->\nold\n<!-- /table -->\n"

@@ -44,7 +44,7 @@ def test_the_short_table_has_a_place_for_each_of_its_columns() -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("run", ["quick", "recovery", "equal-time", "cifar10-small"])
+@pytest.mark.parametrize("run", ["quick", "recovery", "equal-time", "patch-features"])
 def test_each_number_stands_whole_in_its_line(run: str, width: int) -> None:
     rows = load_rows(RUNS / run)
     lines = lines_of(lambda console: print_results(console, rows), width)
