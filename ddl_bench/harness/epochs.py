@@ -31,10 +31,15 @@ class KeptEpochs:
     ----------
     checkpoint
         The file of the checkpoint.
+    before_writing
+        Is called before anything is written; ends the process where another one has the cell.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(
+        self, checkpoint: Path, before_writing: Callable[[], object] = nullcontext
+    ) -> None:
         self._checkpoint = checkpoint
+        self._before_writing = before_writing
 
     def keep(
         self,
@@ -51,6 +56,7 @@ class KeptEpochs:
         state = {name: value.contiguous().cpu() for name, value in classifier.state().items()}
         try:
             with writing():
+                self._before_writing()
                 write_atomically(self._path(epoch), save(state))
         except UserError as error:
             print(f"weights of epoch {epoch} are not kept: {error}", flush=True)

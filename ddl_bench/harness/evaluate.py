@@ -129,7 +129,7 @@ def evaluate(
         reading_s = cpu_seconds() - cpu_s
         path = run / "work" / f"{cell.id}.checkpoint"
         checkpoint = Checkpoint(path, phases, before_writing)
-        epochs = KeptEpochs(path)
+        epochs = KeptEpochs(path, before_writing)
     points = list(grid_points(cell.grid))
 
     def train_point(mark: Mark) -> Trained:

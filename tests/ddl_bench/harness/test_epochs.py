@@ -1,5 +1,6 @@
 """The best test accuracy over the epochs: a column on request, by which nothing is chosen."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def test_the_best_of_all_epochs_is_found_and_the_last_weights_stay(tmp_path: Pat
     for name, value in classifier.state().items():
         assert torch.equal(value, before[name])
     assert KeptEpochs(tmp_path / "other.checkpoint").best(classifier, 3, accuracy_of) is None
+
+
+def test_a_worker_that_was_overruled_leaves_the_weights_of_the_other(tmp_path: Path) -> None:
+    training: Any = PlainNet(recipe=SCORED).start(DIGITS, Budget(epochs=1))
+    training.advance(Clock())
+    path = tmp_path / "0123456789ab.epoch-1.checkpoint"
+    path.write_bytes(b"of the other")
+    overruled = KeptEpochs(tmp_path / "0123456789ab.checkpoint", before_writing=sys.exit)
+    with pytest.raises(SystemExit):
+        overruled.keep(training.classifier(), 1)
+    assert path.read_bytes() == b"of the other"
 
 
 def test_a_run_has_the_column_and_the_same_accuracy(tmp_path: Path) -> None:
