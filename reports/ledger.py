@@ -28,7 +28,12 @@ HOLDS = "holds"
 DIFFERS = "differs"
 UNRESOLVED = "does not resolve"
 ABSENT = "cannot be tested here"
-SIGNS = {"above": (1.0, -1.0), "gains": (1.0, -1.0, -1.0, 1.0)}  # of a, b, a2 and b2
+MISSING = "no rows yet"
+SIGNS = {
+    "above": (1.0, -1.0),
+    "near": (1.0, -1.0),
+    "gains": (1.0, -1.0, -1.0, 1.0),
+}  # of a, b, a2 and b2
 COLUMNS = ("claim", "source", "theirs", "ours", "verdict", "rows")
 
 
@@ -41,7 +46,7 @@ class Claim(BaseModel):
     source: str
     theirs: str
     protocol: str
-    test: Literal["above", "level", "times", "gains", "absent"]
+    test: Literal["above", "near", "level", "times", "gains", "missing", "absent"]
     here: str = ""
     rows: str = ""
     a: str = ""
@@ -90,11 +95,13 @@ def finding(claim: Claim, results: Path) -> Finding:
     """Say what our rows show of a claim."""
     if claim.test == "absent":
         return Finding("", f"{ABSENT}: {claim.because}")
+    if claim.test == "missing":
+        return Finding("", f"{MISSING}: {claim.because}")
     names = [name for name in (claim.a, claim.b, claim.a2, claim.b2) if name]
     lines = lines_of(results / claim.rows, names)
     missing = [name for name in names if name not in lines]
     if missing:
-        return Finding("", f"no rows yet: {', '.join(missing)} in {claim.rows}")
+        return Finding("", f"{MISSING}: {', '.join(missing)} in {claim.rows}")
     if claim.test == "times":
         ratio = ratio_of(lines[claim.b], lines[claim.a], claim.column)
         if ratio is None:
@@ -103,7 +110,24 @@ def finding(claim: Claim, results: Path) -> Finding:
     if claim.test == "level":
         return of_level(claim, lines[claim.a])
     total = sum_of([lines[name] for name in names], SIGNS[claim.test])
+    if claim.test == "near":
+        return of_nearness(claim, total)
     return judged(total, null=0.0, unit="points", amount=claim.amount, signed=True)
+
+
+def of_nearness(claim: Claim, difference: Estimate) -> Finding:
+    """Judge that two accuracies differ by at most the amount: the interval lies within it."""
+    if claim.amount is None:
+        raise ValueError(f"{claim.says}: nearness needs an amount")
+    text = written(difference, "points", signed=True)
+    low, high = difference.low, difference.high
+    if low is None or high is None or difference.n_seeds < SEEDS_FOR_VERDICT:
+        return Finding(text, f"no verdict: {few(difference.n_seeds)}")
+    if low > claim.amount or high < -claim.amount:
+        return Finding(text, DIFFERS)
+    if -claim.amount <= low and high <= claim.amount:
+        return Finding(text, HOLDS)
+    return Finding(text, UNRESOLVED)
 
 
 def of_level(claim: Claim, a: Group) -> Finding:

@@ -59,7 +59,7 @@ class CSCNet(PresetMethod):
         "parameters, 220 epochs; the checkpoint that the authors offer has 95.34 %",
         differs="smaller by default; a ReLU behind the batch norm of coding layers, left out by "
         "relu=false and in the preset; no weights in shortcuts; the step comes from a bound, and "
-        "is about a quarter shorter than by the authors' power iteration; the gradient is FISTA's, "
+        "is shorter than by the authors' power iteration; the gradient is FISTA's, "
         "at the extrapolated point, which matters from the third step on; the authors' code "
         "keeps the epoch that is best on test images, which nothing here does",
     )

@@ -122,8 +122,8 @@ class DDL(PresetMethod, ImplicitMethod):
         published="93.04 % on CIFAR-10 and 68.76 % on CIFAR-100: 9 layers, 1.4 M parameters, the "
         "full schedule (as tang2021 has it)",
         differs="lmbd and alpha are learned, where the publication has a constant lmbd > 0, as "
-        "learn_penalty=false and the preset have; a learned lmbd may fall to 0, and did so within "
-        "96 training steps in half of the layers of all-cnn-c; batch norm before each layer and "
+        "learn_penalty=false and the preset have; a learned lmbd may fall to 0; "
+        "batch norm before each layer and "
         "the classifier, unit-norm atoms and their start from patches are ours, and so are the "
         "values of lmbd and alpha and the rate of 0.03, also with recipe=wide-resnet",
     )

@@ -11,6 +11,7 @@ from reports.ledger import Claim, Finding, finding, ledger, read_claims
 from tests.conftest import make_cell, put
 
 N_IMAGES = 1000
+WITHOUT_ROWS = ("missing", "absent")
 
 
 def rows(folder: Path, label: str, accuracies: list[float], **measured: Any) -> None:
@@ -51,6 +52,34 @@ def test_a_difference(tmp_path: Path, a: list[float], amount: float | None, verd
     found = finding(claim_of("above", a="a", b="b", amount=amount), tmp_path)
     assert found.verdict == verdict
     assert ("95 %" in found.text) == (len(a) >= 3)
+
+
+@pytest.mark.parametrize(
+    ("a", "amount", "verdict"),
+    [  # the interval reaches 0.92 points to each side
+        (shifted(0), 1.0, "holds"),
+        (shifted(0), 0.8, "does not resolve"),
+        (shifted(1.0), 1.0, "does not resolve"),
+        (shifted(-1.0), 2.0, "holds"),
+        (shifted(5), 1.0, "differs"),
+        (shifted(-5), 1.0, "differs"),
+        (shifted(0)[:4], 1.0, "no verdict: 4 seeds"),
+    ],
+)
+def test_two_that_are_about_equal(
+    tmp_path: Path, a: list[float], amount: float, verdict: str
+) -> None:
+    rows(tmp_path / "run", "a", a)
+    rows(tmp_path / "run", "b", FIVE)
+    assert finding(claim_of("near", a="a", b="b", amount=amount), tmp_path).verdict == verdict
+
+
+@pytest.mark.parametrize("test", ["near", "level"])
+def test_a_claim_that_needs_an_amount_and_has_none(tmp_path: Path, test: str) -> None:
+    rows(tmp_path / "run", "a", FIVE)
+    rows(tmp_path / "run", "b", FIVE)
+    with pytest.raises(ValueError, match="needs an amount"):
+        finding(claim_of(test, a="a", b="b"), tmp_path)
 
 
 def test_the_text_has_value_interval_and_seeds(tmp_path: Path) -> None:
@@ -125,6 +154,8 @@ def test_what_has_no_rows_says_why(tmp_path: Path) -> None:
     assert finding(claim, tmp_path) == Finding("", "no rows yet: b in run")
     absent = claim_of("absent", because="no images")
     assert finding(absent, tmp_path).verdict == "cannot be tested here: no images"
+    later = claim_of("missing", because="track table1")
+    assert finding(later, tmp_path).verdict == "no rows yet: track table1"
 
 
 def test_the_list_has_sources_and_a_reason_or_a_test() -> None:
@@ -134,7 +165,7 @@ def test_the_list_has_sources_and_a_reason_or_a_test() -> None:
     sources = bibliography(BIBLIOGRAPHY)
     for claim in claims:
         assert claim.source.startswith("arXiv ") or claim.source in sources
-        assert bool(claim.because) == (claim.test == "absent")
-        assert bool(claim.rows and claim.here and claim.a) == (claim.test != "absent")
+        assert bool(claim.because) == (claim.test in WITHOUT_ROWS)
+        assert bool(claim.rows and claim.here and claim.a) == (claim.test not in WITHOUT_ROWS)
     table = ledger(claims)
     assert table.count("\n") == len(claims) + 1
