@@ -21,12 +21,16 @@ from ddl_bench.results.groups import Group
 from ddl_bench.results.table import COLUMNS, number
 from reports.estimates import RESULTS, Estimate, few, level_of, lines_of, ratio_of, sum_of
 
-VALUE = re.compile(r"<!-- value (.+?) -->(.*?)<!-- /value -->", re.S)  # what, text
+VALUE = re.compile(
+    r"<!-- value ((?:(?!-->).)+?) -->((?:(?!<!--).)*)<!-- /value -->", re.S
+)  # what, text
+ENDS = re.compile(r"<!--\s*/?\s*value\b")  # of a mark, also of one that is mistyped
 FIRST = re.compile(
     r"^\s*<!-- value (.+?) -->", re.M
 )  # a line that begins with it is HTML to Markdown
 SIGN = re.compile(r" ([+-]) ")
 UNIT = re.compile(r"\((.+?)(?:/image)?\)$")  # in the title of a column
+LONGEST_SHOWN = 60  # characters of a mark in a message
 COLUMN_OF = {column.field: column for column in COLUMNS}
 
 
@@ -36,11 +40,16 @@ def with_values(text: str, results: Path = RESULTS) -> str:
     Raises
     ------
     UserError
-        If a line begins with a mark, or a mark has no value.
+        If a line begins with a mark, a mark is not whole, or it has no value.
     """
     first = FIRST.search(text)
     if first:
         raise UserError(f"value {first[1]!r}: begins a line; put a word before it")
+    rest = VALUE.sub("", text)
+    loose = ENDS.search(rest)
+    if loose:
+        mark = rest[loose.start() :][:LONGEST_SHOWN].split("\n")[0]
+        raise UserError(f"{mark!r}: expected <!-- value RUN: WHAT -->…<!-- /value -->")
 
     def marked(match: re.Match[str]) -> str:
         return f"<!-- value {match[1]} -->{value(match[1], results)}<!-- /value -->"
@@ -100,6 +109,8 @@ def chosen(place: str, names: Sequence[str], results: Path) -> list[Group]:
 
 def ratio_text(lines: Sequence[Group], column: str) -> str:
     """Write the ratio of a column of two lines."""
+    if len(lines) != 2 or not column:
+        raise ValueError("expected A / B of COLUMN")
     slow, fast = lines
     ratio = ratio_of(slow, fast, column)
     if ratio is None:

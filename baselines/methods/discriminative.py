@@ -15,6 +15,7 @@ from torch import Tensor
 
 from baselines.features.coders import Floats
 from baselines.features.defaults import is_small
+from baselines.features.readout import ABSENT
 from baselines.features.stack import (
     BLOCK_IMAGES,
     StackLayer,
@@ -78,10 +79,9 @@ class Fitted:
         A class without training images scores less than all others.
         """
         known = self.model.decision_function(unit_rows(self.layers, X))
-        least = known.min(initial=0) - abs(known).max(initial=0) - 1
         if known.ndim == 1:
             known = np.stack([-known, known], 1)
-        scores = np.full((len(X), self.n_classes), least)
+        scores = np.full((len(X), self.n_classes), ABSENT)
         scores[:, self.model.classes_] = known
         return torch.from_numpy(scores)
 

@@ -12,7 +12,7 @@ from ddl_bench.files import name_of, read_arrays, user_path
 from ddl_bench.harness.folder import model_path
 from ddl_bench.plan.expansion import Overrides, chosen_datasets
 from ddl_bench.plan.track import load_track
-from ddl_bench.registry import datasets, methods_in
+from ddl_bench.registry import datasets, list_item, methods_in
 from ddl_bench.results.rows import Row
 
 
@@ -32,16 +32,19 @@ def unused_plugins(console: Console, track: str, overrides: Overrides) -> None:
 def unsaid_mirrors(console: Console, track: str, overrides: Overrides) -> None:
     """Say of a user's own images that training mirrors none, where nobody says whether it may."""
     known = datasets(overrides.plugins)
+    texts: dict[str, None] = {}  # in order, each once
     for entry in chosen_datasets(load_track(track), overrides.datasets):
         path = user_path(entry.source)
         is_unsaid = entry.mirror is None and entry.source not in known
         if is_unsaid and path.exists() and not _has_mirror(path):
             name = name_of(path)
-            text = (
-                f"{name}: training mirrors no image; say {name}[mirror=true] where a mirror image"
+            advice = list_item(f"{name}[mirror=true]")
+            texts[
+                f"{name}: training mirrors no image; say {advice} where a mirror image"
                 " has the same class, [mirror=false] where it has not"
-            )
-            print_line(console, escape(text))
+            ] = None
+    for text in texts:
+        print_line(console, escape(text))
 
 
 def _has_mirror(path: Path) -> bool:

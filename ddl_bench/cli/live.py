@@ -170,9 +170,10 @@ class Live:
         for job in self.running[:MOST_NAMED]:
             seen = job.progress()
             text = f"{name(job.cell)}: {said(seen)}"
-            if seen.phase == "training" or seen.scored is not None:
-                what = "" if seen.phase == "training" else " of the test images"
-                text += f", {100 * share_of(seen):.0f} %{what}"
+            if seen.scored is not None:
+                text += f", {100 * seen.scored:.0f} % of the test images scored"
+            elif seen.phase == "training":
+                text += f", {100 * seen.fraction:.0f} %"
             parts.append(text)
         n_more = len(self.running) - MOST_NAMED
         if n_more > 0:
@@ -241,10 +242,11 @@ def status_of_row(row: Row) -> CellStatus:
 
 
 def share_of(seen: Seen) -> float:
-    """Return the share of a phase that is done: of the training, or of the test images."""
-    if seen.phase == "training":
-        return seen.fraction
-    return seen.scored or 0.0
+    """Return the share that is done: of the training, or of the test images once these are scored.
+
+    It stays while a training is saved, and while its validation images are scored.
+    """
+    return seen.fraction if seen.scored is None else seen.scored
 
 
 def said(seen: Seen, *, is_brief: bool = False) -> str:
@@ -268,7 +270,8 @@ def line(row: Row) -> str:
     """Say in one line how a cell ended."""
     if row.status != "ok":
         mark = MARKS.get(row.status, f"[red]{row.status}[/]")
-        return f"  {mark} {name(row.cell)}: {escape(brief(row.reason, LONGEST_REASON))}"
+        reason = brief(row.reason or "no reason given", LONGEST_REASON)
+        return f"  {mark} {name(row.cell)}: {escape(reason)}"
     measured = row.measured
     text = (
         f"  {MARKS['ok']:<12} {name(row.cell)}: "

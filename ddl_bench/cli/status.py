@@ -141,19 +141,20 @@ def rest_of(n_cells: int) -> list[RenderableType]:
 
 def line_of(cell: CellStatus) -> Sequence[str]:
     """Describe a running cell in the columns of the table."""
-    is_training = cell.phase == "training"
-    share = (cell.share or 0.0) if is_training else cell.scored
+    share = cell.share if cell.scored is None else cell.scored
     done = "" if share is None else f"{100 * share:.0f} %"
     accuracy = "" if cell.val_accuracy is None else f"{cell.val_accuracy:.1f} %"
     left = ""
-    if is_training and cell.remaining_s is not None:
+    if cell.scored is None and cell.remaining_s is not None:
         left = as_duration(cell.remaining_s)
     return [name_of(cell), cell.phase, done, accuracy, left, cell.holder]
 
 
 def reason_of(cell: CellStatus) -> str:
     """Name a cell that is stale or has failed, and say why."""
-    return escape(f"{name_of(cell)} ({cell.cell}): {brief(cell.reason, LONGEST_REASON)}")
+    return escape(
+        f"{name_of(cell)} ({cell.cell}): {brief(cell.reason or 'no reason given', LONGEST_REASON)}"
+    )
 
 
 def name_of(cell: CellStatus) -> str:

@@ -145,15 +145,15 @@ class Table:
 
     def left_out(self, columns: Sequence[Shown], shown: Sequence[Shown]) -> str:
         """Say what of the table is not shown, and what shows it; empty where all is."""
-        titles = {each.column.title: each.texts for each in shown}
+        texts = {id(each.column): each.texts for each in shown}  # two may have one title
         missing = []
         bare = []
         for each in columns:
-            title = each.column.title
-            if title not in titles:
-                missing.append(each.column.name or title)
-            elif titles[title] != each.texts:
-                bare.append(each.column.name or title)
+            name = each.column.name or each.column.title
+            if id(each.column) not in texts:
+                missing.append(name)
+            elif texts[id(each.column)] != each.texts:
+                bare.append(name)
         parts = []
         if missing:
             noun = "column" if len(missing) == 1 else "columns"

@@ -4,9 +4,10 @@ The clock is taken at import, before any method is loaded: whoever replaces `tim
 later does not slow it.
 """
 
+import math
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -94,8 +95,10 @@ class CellDeadline:
         return self.fraction() >= 1.0
 
     def report(self, share: float) -> None:
-        """Note which share of the training is done."""
-        self.reported = Reported(min(1.0, max(0.0, float(share))), self._watch.seconds)
+        """Note which share of the training is done; one that is no number, or less, is ignored."""
+        with suppress(TypeError, ValueError, OverflowError):
+            if self.reported.share < float(share) < math.inf:
+                self.reported = Reported(min(1.0, float(share)), self._watch.seconds)
 
 
 class Phases:

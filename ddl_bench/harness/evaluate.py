@@ -62,6 +62,7 @@ TIMED_IMAGES = 256  # scored at a time where predictions are timed
 SCORING_FACTOR = 2.0  # scoring that takes longer than so many times the timed one is not scoring
 LEAST_AGREEMENT = 0.5  # share of images that have their class also while predictions are timed
 READING_FACTOR = 1.2  # of the CPU time of reading the images: reading them again takes less
+LEAST_FRACTION = 1e-6  # of a training, before which nothing is said about the rest of it
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
 OVERRUN_FACTOR = 1.05  # a training is over its budget beyond this, and more than
 OVERRUN_S = 3.0  # so many seconds
@@ -242,24 +243,7 @@ def train(
     earlier_s = checkpoint.spent_s
 
     def standing() -> Standing:
-        train_s = watch.seconds
-        done, done_s = deadline.fraction(), train_s
-        if budget.epochs:
-            epochs_done = Reported(mark.n_advances / budget.epochs, mark.train_s)
-            done, done_s = max(epochs_done, deadline.reported)
-        fraction = (mark.index + min(1.0, done)) / n_points
-        whole_s = None
-        if budget.seconds:
-            whole_s = n_points * budget.seconds
-        elif fraction:
-            whole_s = (earlier_s + done_s) / fraction
-        remaining_s = None if whole_s is None else max(0.0, whole_s - earlier_s - train_s)
-        return Standing(
-            fraction=fraction,
-            train_s=earlier_s + train_s,
-            remaining_s=remaining_s,
-            val_accuracy=mark.curve[-1].value if mark.curve else None,
-        )
+        return standing_of(mark, deadline, budget, n_points, earlier_s, watch.seconds)
 
     progress.standing = standing
     progress.mark = mark
@@ -319,6 +303,48 @@ def train(
     outside.stop()
     mark.outside_s = outside.seconds
     return Trained(method=method, classifier=classifier, mark=mark, load=load, background=others)
+
+
+def standing_of(
+    mark: Mark,
+    deadline: CellDeadline,
+    budget: api.Budget,
+    n_points: int,
+    earlier_s: float,
+    train_s: float,
+) -> Standing:
+    """Say how far the training of a cell has come, and how long the rest takes.
+
+    Parameters
+    ----------
+    mark, deadline, train_s
+        Of the grid point under way; its training seconds so far.
+    budget
+        Of each grid point.
+    n_points
+        Of the grid.
+    earlier_s
+        Training seconds of the points before.
+    """
+    done, done_s = deadline.fraction(), train_s
+    if not mark.more:
+        done = 1.0
+    elif budget.epochs:
+        epochs_done = Reported(mark.n_advances / budget.epochs, mark.train_s)
+        done, done_s = max(epochs_done, deadline.reported)
+    fraction = (mark.index + min(1.0, done)) / n_points
+    remaining_s = None
+    if budget.seconds:
+        of_this_s = max(0.0, budget.seconds - train_s) if mark.more else 0.0
+        remaining_s = of_this_s + (n_points - mark.index - 1) * budget.seconds
+    elif fraction >= LEAST_FRACTION:
+        remaining_s = max(0.0, (earlier_s + done_s) / fraction - earlier_s - train_s)
+    return Standing(
+        fraction=fraction,
+        train_s=earlier_s + train_s,
+        remaining_s=remaining_s,
+        val_accuracy=mark.curve[-1].value if mark.curve else None,
+    )
 
 
 def leave_if_forked(process: int) -> None:

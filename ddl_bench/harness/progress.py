@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import threading
@@ -176,6 +177,10 @@ def read(path: Path) -> Seen:
         known = {name: content[name] for name in Seen._fields if name in content}
         known["phase"] = str(content["phase"])
         known["fraction"] = float(content["fraction"])
-        return Seen(**known)
+        for name in ("train_s", "remaining_s", "val_accuracy", "scored"):
+            known[name] = None if known.get(name) is None else float(known[name])
+        is_sound = all(math.isfinite(value) for value in known.values() if type(value) is float)
+        shares = (known["fraction"], known["scored"] or 0.0)
+        return Seen(**known) if is_sound and all(0 <= share <= 1 for share in shares) else Seen()
     except UNREADABLE:
         return Seen()

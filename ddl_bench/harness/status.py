@@ -159,6 +159,8 @@ def status_of(
     if row is not None:
         outcome = str(row.get("status", ""))
         measured = row.get("measured", row)
+        if not isinstance(measured, Mapping):
+            measured = {}
         return CellStatus(
             **about,
             state="done" if outcome in DONE else "failed",

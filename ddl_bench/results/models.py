@@ -361,7 +361,7 @@ def _named(
 
     The model may have the same names in another order.
     """
-    values = np.arange(len(names)) if y_train is None else np.unique(y_train)
+    values = np.arange(names.size) if y_train is None else np.unique(y_train)
     if values.shape != names.shape or not np.isin(y, values).all():
         raise UserError(
             f"{name_of(path)}: class_names is {names.shape}; expected one for each label"

@@ -72,7 +72,7 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
         draw_means(axes, table, lines.looks)
         lay_out(figure)
         write_names(axes, places_of(table), covered(table), lines.looks, front)
-        names_text = "Bold: on the Pareto front."
+        names_text = "Bold: on the Pareto front." if front else ""
     else:
         figure = new_figure(width, 1.0)
         words = draw_families(figure, lines, table, front, x_span, y_scale, label, width)
@@ -87,12 +87,11 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
     if not (table["half"] > 0).any():
         spread = ""
     machines = machines_text(lines.rows) if is_time else ""
-    set_caption(
-        figure,
+    caption = (
         f"{capital(runs_text(lines))}. {bars_text(lines)} {spread}{names_text}"
-        f"{parts_text(lines, table)} Scales:"
-        f" accuracy {y_scale.words}, {label} {words}. {machines}".strip(),
+        f"{parts_text(lines, table)} Scales: accuracy {y_scale.words}, {label} {words}. {machines}"
     )
+    set_caption(figure, " ".join(caption.split()))  # a part may be empty
     return figure
 
 

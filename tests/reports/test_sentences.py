@@ -68,6 +68,7 @@ def test_a_value(results: Path, mark: str, text: str) -> None:
         "run: a of test_latency_s",
         "run: a of nothing",
         "run: a / b",
+        "run: a / b / b of train_s",
         "run: a - b of train_s",
         "run: a - b of reconstruction",
     ],
@@ -80,6 +81,21 @@ def test_a_mark_without_rows_is_refused(results: Path, mark: str) -> None:
 def test_a_mark_that_begins_a_line_is_refused(results: Path) -> None:
     with pytest.raises(UserError, match="begins a line"):
         with_values("It is\n  <!-- value run: a --><!-- /value -->.", results)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It has <!-- value run: a -->1.\n\nMore, and <!-- value run: b -->2<!-- /value -->.",
+        "It has <!-- value run: a -->1.",
+        "It has <!-- value run: a-->1<!-- /value -->.",
+        "It has <!--value run: a -->1<!-- /value -->.",
+        "It has 1<!-- /value -->.",
+    ],
+)
+def test_a_mark_that_is_not_whole_is_refused(results: Path, text: str) -> None:
+    with pytest.raises(UserError, match="expected <!-- value RUN: WHAT -->"):
+        with_values(text, results)
 
 
 def test_marks_of_a_text_are_renewed_and_the_rest_stays(results: Path) -> None:

@@ -182,3 +182,15 @@ def test_no_two_classes_to_tell_apart_are_one_clear_reason(kind: type[Discrimina
     X[::2] = 0
     with pytest.raises(UserError, match=r"dictlearn needs 2 .* not all 0; here 1 of 2 have"):
         fit(kind(features="pixels"), small_task(X))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_class_without_training_images_has_the_same_score_in_any_company(
+    kind: type[Discriminative],
+) -> None:
+    few = DIGITS.train.y < 3
+    task = dataclasses.replace(DIGITS, train=Split(X=DIGITS.train.X[few], y=DIGITS.train.y[few]))
+    classifier = fit(kind(features="pixels"), task)
+    together = classifier(HELD_OUT.X[:20])
+    assert torch.equal(together[:, 3:], classifier(HELD_OUT.X[:1])[:, 3:].expand(20, -1))
+    assert (together.argmax(1) < 3).all()

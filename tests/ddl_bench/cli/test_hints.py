@@ -41,6 +41,14 @@ def test_images_of_which_nobody_says_whether_they_may_be_mirrored_are_mentioned(
     assert ("training mirrors no image" in said) is is_said
 
 
+def test_the_hint_on_mirrored_images_is_told_once_as_it_can_be_typed(tmp_path: Path) -> None:
+    x, y = np.zeros((40, 4, 4), np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "a,b.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    option = f"{tmp_path}/a\\,b.npz"
+    said = ddl_bench([*NEAREST, "--datasets", f"{option},{option}", "--dry-run"])
+    assert said.count(f"training mirrors no image; say {option}[mirror=true]") == 1
+
+
 def test_the_name_of_a_run_stands_for_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,7 +111,7 @@ def test_a_bar_says_accuracy_and_time() -> None:
     assert said(seen) == "training, 91.5 % on validation images, 4 min left"
     assert said(seen._replace(phase="saving")) == "saving, 91.5 % on validation images"
     assert share_of(seen) == 0.5
-    assert share_of(seen._replace(phase="evaluation")) == 0
+    assert share_of(seen._replace(phase="evaluation")) == 0.5, "between epochs"
     assert share_of(seen._replace(phase="evaluation", scored=0.3)) == 0.3
 
 

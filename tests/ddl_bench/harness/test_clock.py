@@ -4,8 +4,12 @@ import time
 from typing import Any
 
 import numba
+import pytest
 
-from ddl_bench.harness.clock import WorkClock
+from ddl_bench.api import Budget
+from ddl_bench.harness.checkpoint import Mark
+from ddl_bench.harness.clock import CellDeadline, Stopwatch, WorkClock
+from ddl_bench.harness.evaluate import standing_of
 
 
 def test_compiling_is_no_work() -> None:
@@ -33,3 +37,40 @@ def test_work_beside_compiling_counts() -> None:
     double(2.0)
     clock.stop()
     assert 0.3 <= clock.seconds < 0.6
+
+
+def test_a_reported_share_only_grows_and_ends_no_training() -> None:
+    deadline = CellDeadline(Stopwatch("cpu"), None)
+    told: list[Any] = [float("nan"), -1, 0.5, 0.1, "half", None, float("inf")]
+    for share in told:
+        deadline.report(share)
+    assert deadline.reported.share == 0.5
+    deadline.report(2)
+    assert deadline.reported.share == 1
+
+
+def remaining_s(
+    mark: Mark, budget: Budget, *, n_points: int = 1, earlier_s: float = 0.0, share: float = 0.0
+) -> float | None:
+    deadline = CellDeadline(Stopwatch("cpu"), budget.seconds)
+    deadline.report(share)
+    return standing_of(mark, deadline, budget, n_points, earlier_s, mark.train_s).remaining_s
+
+
+@pytest.mark.parametrize("budget", [Budget(epochs=100), Budget(seconds=600)])
+def test_nothing_remains_of_a_training_that_has_ended_early(budget: Budget) -> None:
+    ended = Mark(more=False, n_advances=1, train_s=4.0)
+    assert remaining_s(ended, budget) == 0
+
+
+def test_the_points_of_a_grid_that_are_left_have_their_budgets() -> None:
+    budget = Budget(seconds=20)
+    third = Mark(index=2, train_s=1.0)
+    assert remaining_s(third, budget, n_points=4, earlier_s=4.0) == 19 + 20
+    third.more = False
+    assert remaining_s(third, budget, n_points=4, earlier_s=4.0) == 20
+
+
+def test_a_share_that_is_next_to_nothing_says_nothing_about_the_rest() -> None:
+    assert remaining_s(Mark(train_s=4.0), Budget(epochs=50), share=2.3e-308) is None
+    assert remaining_s(Mark(train_s=4.0), Budget(epochs=50), share=0.5) is not None

@@ -207,6 +207,32 @@ def test_progress_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert progress.read(path) == Seen()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"remaining_s": "soon"},
+        {"val_accuracy": [1]},
+        {"scored": 3.0},
+        {"fraction": 7},
+        {"fraction": float("nan")},
+        {"remaining_s": float("inf")},
+    ],
+)
+def test_damaged_progress_is_none(tmp_path: Path, damage: dict[str, Any]) -> None:
+    path = tmp_path / "progress.json"
+    path.write_text(json.dumps({"phase": "training", "fraction": 0.5} | damage))
+    assert progress.read(path) == Seen()
+
+
+@pytest.mark.parametrize("measured", [None, 3, ["accuracy"]])
+def test_a_row_whose_numbers_are_damaged_ends_no_look(folder: Path, measured: object) -> None:
+    cell = make_cell("a")
+    put(folder, cell, accuracy=90.0)
+    path = folder / "cells" / f"{cell.id}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"measured": measured}))
+    assert only(read_status(folder), "done").accuracy is None
+
+
 def test_a_run_leaves_its_plan(tmp_path: Path) -> None:
     run("quick", tmp_path, methods="nearest-mean", seeds=[0, 1], limit_train=400)
     status = read_status(tmp_path)
