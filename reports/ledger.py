@@ -29,11 +29,11 @@ DIFFERS = "differs"
 UNRESOLVED = "does not resolve"
 ABSENT = "cannot be tested here"
 MISSING = "no rows yet"
-SIGNS = {
+SIGNS = {  # of a, b, a2 and b2
     "above": (1.0, -1.0),
     "near": (1.0, -1.0),
     "gains": (1.0, -1.0, -1.0, 1.0),
-}  # of a, b, a2 and b2
+}
 COLUMNS = ("claim", "source", "theirs", "ours", "verdict", "rows")
 
 

@@ -21,9 +21,9 @@ from ddl_bench.results.groups import Group
 from ddl_bench.results.table import COLUMNS, number
 from reports.estimates import RESULTS, Estimate, few, level_of, lines_of, ratio_of, sum_of
 
-VALUE = re.compile(
+VALUE = re.compile(  # what, text: neither reaches into another mark
     r"<!-- value ((?:(?!-->).)+?) -->((?:(?!<!--).)*)<!-- /value -->", re.S
-)  # what, text
+)
 ENDS = re.compile(r"<!--\s*/?\s*value\b")  # of a mark, also of one that is mistyped
 FIRST = re.compile(
     r"^\s*<!-- value (.+?) -->", re.M

@@ -237,3 +237,13 @@ def test_a_live_line_shows_its_numbers(width: int) -> None:
     assert "40/100" in lines[0]
     assert phase in lines[0]
     assert "seed 0" in " ".join(lines)
+
+
+def test_of_two_columns_with_one_title_the_one_that_is_left_out_is_named() -> None:
+    columns = (Column("a"), Column("in the run", rank=1), Column("in the run", rank=2))
+    table = Table(columns=columns, lines=[["x", "1.0", "longer than the others"]])
+    wide = lines_of(lambda console: print_table(console, table), 80)
+    assert "more column" not in " ".join(wide)
+    assert "the spread of" not in " ".join(wide)
+    narrow = lines_of(lambda console: print_table(console, table), 20)
+    assert "1 more column (in the run)" in " ".join(narrow)
