@@ -9,7 +9,8 @@ from rich.console import Console
 from ddl_bench.cli.output import print_paragraph
 from ddl_bench.cli.table import NAME_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.results.rows import RESERVED, Row
+from ddl_bench.results.columns import refuse_taken
+from ddl_bench.results.rows import Row
 
 if TYPE_CHECKING:  # it imports pandas
     from ddl_bench.results.groups import Group
@@ -53,9 +54,7 @@ class Choice(NamedTuple):
 
         Raises UserError for a column that is unknown, and for a metric with the name of another.
         """
-        for name in metrics:
-            if name in RESERVED or name in {column.name for column in (*RESULTS, INTERVAL)}:
-                raise UserError(f"the metric {name!r} has the name of a column of ours; rename it")
+        refuse_taken(metrics)
         if text is None:
             return cls(None, is_wide)
         names = tuple(filter(None, (name.strip() for name in text.split(","))))

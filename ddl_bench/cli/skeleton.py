@@ -17,7 +17,7 @@ from ddl_bench.api import API_VERSION
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, name_of, write_atomically
-from ddl_bench.results.rows import COLUMNS_MEASURED
+from ddl_bench.results.columns import TAKEN
 
 Kind = Literal["method", "dataset", "metric", "report"]
 LONGEST_NAME = 40  # characters
@@ -73,7 +73,7 @@ def refuse_known(kind: Kind, name: str) -> None:
     known = {
         "method": set(registry.entries(registry.METHODS)),
         "dataset": set(registry.entries(registry.DATASETS)),
-        "metric": {*registry.entries(registry.METRICS), *COLUMNS_MEASURED},
+        "metric": {*registry.entries(registry.METRICS), *TAKEN},
         "report": {*registry.entries(registry.REPORTS), *FILES_OF_REPORT},
     }
     if name.lower() in known[kind]:

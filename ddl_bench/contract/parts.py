@@ -13,6 +13,7 @@ from ddl_bench.contract import Finding
 from ddl_bench.data import ImageSet
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.files import brief
+from ddl_bench.results.columns import refuse_taken
 
 N_CLASSES = 3
 N_IMAGES = 60
@@ -30,7 +31,9 @@ def examine_parts(path: Path) -> Iterator[Finding]:
         registry.datasets([path])  # refuses names that are taken
     for name, loader in registry.offered_by(path, "DATASETS").items():
         yield tried(f"data set {name} can be read", try_dataset, loader)
-    for name, metric in registry.metrics([path]).items():
+    known = registry.metrics([path])
+    refuse_taken(known)
+    for name, metric in known.items():
         if name in registry.offered_by(path, "METRICS"):
             yield tried(f"metric {name} is a finite number", try_metric, metric)
             yield tried(f"metric {name} says what it means", try_meaning, metric)

@@ -44,13 +44,12 @@ def main(target: str, like: str, index: int, limit_s: float, pipe: int) -> None:
     try:
         shapes = shapes_like(like or None)
         classes = classes_of(target)
-    except (UserError, ImportError) as error:
-        sender.send(error=str(error))
-    else:
         sender.send(n_methods=len(classes))
         for finding in findings_of(target, classes, index, shapes, limit_s, sender):
             sender.send(finding=dataclasses.asdict(finding))
         sender.send(finished=True)
+    except (UserError, ImportError) as error:
+        sender.send(error=str(error))
     sys.stdout.flush()
     os._exit(0)  # a call that hangs is left behind in its thread
 

@@ -1,8 +1,10 @@
 """The columns of `ddl_bench.load`: name, type, unit and meaning of each, in one table."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from ddl_bench.results.rows import TYPE_OF_COLUMN
+from ddl_bench.errors import UserError
+from ddl_bench.results.rows import RESERVED, TYPE_OF_COLUMN
 
 DType = Literal["string", "Int64", "Float64", "boolean", "datetime64[us, UTC]"]
 DTYPE_OF = {"Count": "Int64", "Number": "Float64", "Percent": "Float64", "bool": "boolean"}
@@ -189,6 +191,19 @@ OF_ROW = (
 )
 FRAME_COLUMNS = (*OF_CELL, *MEASURED, *OF_ROW)
 """All columns, in the order of the DataFrame."""
+
+OF_TABLES = frozenset(("behind", "interval", "note", "parameters", "seeds", "views"))
+"""Columns and headings of the table that are not those of the DataFrame."""
+
+TAKEN = RESERVED | OF_TABLES | {column.name for column in FRAME_COLUMNS}
+
+
+def refuse_taken(metrics: Iterable[str]) -> None:
+    """Raise UserError for a metric that has the name of another column."""
+    for name in metrics:
+        if name in TAKEN:
+            raise UserError(f"the metric {name!r} has the name of a column of ours; rename it")
+
 
 CURVE_COLUMNS = (
     *OF_CELL[:7],

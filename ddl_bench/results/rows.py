@@ -279,6 +279,9 @@ def read_row(path: Path) -> Row | None:
     if row.cell.id != path.stem:
         warn_damaged(path, f"its row is that of the cell {row.cell.id}")
         return None
+    if row.status == "ok" and row.measured.accuracy is None:
+        warn_damaged(path, "it ended well, and has no accuracy")
+        return None
     return row
 
 

@@ -55,6 +55,8 @@ def test_what_to_do_next_is_said(tmp_path: Path) -> None:
         ("method", "sdl", "the name is taken"),
         ("dataset", "digits", "the name is taken"),
         ("metric", "accuracy", "the name is taken"),
+        ("metric", "label", "the name is taken"),
+        ("metric", "gpu", "the name is taken"),
         ("report", "Table", "the name is taken"),
         ("report", "report", "the name is taken"),
         ("method", "a b", "expected a letter"),
@@ -145,6 +147,23 @@ def test_check_says_what_is_wrong_with_a_part(kind: str, tmp_path: Path) -> None
     assert len(broken) == len(details[kind])
     for finding, detail in zip(broken, details[kind], strict=True):
         assert finding.detail.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("METRICS", "gpu", "the metric 'gpu' has the name of a column of ours"),
+        ("METRICS", "a-b", "the metric 'a-b' is no name of a column"),
+        ("DATASETS", "digits", "'digits' is taken"),
+    ],
+)
+def test_check_refuses_parts_that_have_the_names_of_others(
+    kind: str, name: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "hidden.py"
+    path.write_text(BAD[kind].replace("bad", name))
+    with pytest.raises(UserError, match=message):
+        check(str(path))
 
 
 def test_the_default_report_is_there_beside_those_of_plugins(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ddl_bench.cli.results import RESULTS, Choice, every_column, print_results
 from ddl_bench.cli.table import Column, Table, folded, print_table, without_spread
 from ddl_bench.errors import UserError
 from ddl_bench.harness.progress import Seen
+from ddl_bench.results.columns import TAKEN
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display
 from tests.conftest import ROOT, make_cell, make_row
@@ -131,6 +132,12 @@ def test_a_narrow_table_folds_names_then_drops_spreads_then_columns() -> None:
     ]
     assert lines(32)[-2:] == ["... 1 more column (parameters):", "a wider terminal or --json"]
     assert lines(20)[:3] == ["method", "─" * 17, "plainnet[depth=6]"]
+
+
+def test_no_metric_can_have_the_name_or_the_heading_of_a_column() -> None:
+    for column in every_column():
+        assert column.name in TAKEN
+        assert column.title in TAKEN or not column.title.isidentifier(), column.title
 
 
 @pytest.mark.parametrize("width", [40, *WIDTHS, 200])

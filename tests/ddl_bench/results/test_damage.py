@@ -60,7 +60,7 @@ def replace_by_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-def measured(**changes: float) -> Callable[[Path], None]:
+def measured(**changes: float | None) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         values = json.loads(path.read_text())
         values["measured"] |= changes
@@ -76,6 +76,7 @@ ROW_FAULTS: dict[str, Callable[[Path], object]] = {
     "huge accuracy": measured(accuracy=1e300),
     "infinite accuracy": measured(accuracy=float("inf")),
     "not a number": measured(train_s=float("nan")),
+    "no accuracy": measured(accuracy=None),
     "negative images": measured(n_test=-5),
     "nested": lambda path: path.write_text("[" * 100_000),
     "digits": lambda path: path.write_text("1" * 10_000),
