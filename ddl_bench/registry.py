@@ -191,12 +191,11 @@ def make_importable(folder: Path) -> None:
 
     Without the latter, `import layers` of a second plugin would find the `layers.py` of the first.
     """
-    others = [Path(path) for path in PLUGIN_FOLDERS if Path(path) != folder]
+    others = tuple(os.path.join(path, "") for path in PLUGIN_FOLDERS if path != str(folder))
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not file or name.startswith(PLUGIN_PREFIX):
-            continue
-        if any(other in Path(file).parents for other in others) and beside(folder, name):
+        file = str(getattr(module, "__file__", ""))
+        is_of_another = file.startswith(others) and not name.startswith(PLUGIN_PREFIX)
+        if is_of_another and beside(folder, name):
             del sys.modules[name]
     if str(folder) in sys.path:
         sys.path.remove(str(folder))

@@ -483,7 +483,8 @@ def test_a_runner_that_was_overruled_gives_up_and_overwrites_nothing(
     write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
     job = start_job(first_cell(write_track(*misbehave("hang"))), tmp_path / "out")
-    rival = Row(cell=job.cell, status="ok", started="by the other runner")
+    measured = Measured(accuracy=1.0)
+    rival = Row(cell=job.cell, status="ok", measured=measured, started="by the other runner")
     take_over(job, rival)
     deadline = time.time() + 60
     while not job.is_lost and time.time() < deadline:
@@ -517,7 +518,8 @@ def test_a_failed_worker_leaves_a_newer_row_as_it_is(
     write_track: Callable[..., str], tmp_path: Path, start_job: StartJob
 ) -> None:
     job = start_job(first_cell(write_track(*misbehave("killed"))), tmp_path / "out")
-    rival = Row(cell=job.cell, status="ok", started="by the other runner")
+    measured = Measured(accuracy=1.0)
+    rival = Row(cell=job.cell, status="ok", measured=measured, started="by the other runner")
     write_row(tmp_path / "out", rival)
     row = None
     deadline = time.time() + 60
