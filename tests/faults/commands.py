@@ -46,7 +46,13 @@ class Ended:
         return ""
 
 
-def start(action: Callable[[], object], log: Path, *, memory: int | None = None) -> int:
+def start(
+    action: Callable[[], object],
+    log: Path,
+    *,
+    memory: int | None = None,
+    busy_s: int | None = None,
+) -> int:
     """Fork a child in a session of its own that does `action`; returns its process number.
 
     What it prints goes to `log`; an exception that leaves `action` is printed there, too.
@@ -70,6 +76,9 @@ def start(action: Callable[[], object], log: Path, *, memory: int | None = None)
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * os.sysconf("SC_PAGE_SIZE") + memory
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if busy_s is not None:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (busy_s, busy_s + 1))
         action()
         code = 0
     except SystemExit as error:
@@ -133,10 +142,11 @@ def call_action(
     log: Path,
     *,
     seconds: float = 20.0,
+    busy_s: int | None = None,
     memory: int | None = MEMORY_BYTES,
 ) -> Ended:
-    """Do `action` in a child, as `call` does."""
-    pid = start(action, log, memory=memory)
+    """Do `action` in a child, as `call` does; `busy_s` bounds its processor time, too."""
+    pid = start(action, log, memory=memory, busy_s=busy_s)
     code = wait(pid, seconds)
     if code is None:
         stop(pid)
@@ -144,4 +154,5 @@ def call_action(
         os.killpg(pid, signal.SIGKILL)  # children that it left behind
     with log.open("rb") as file:
         output = file.read(1 << 20).decode(errors="replace")
-    return Ended(code if code is not None else -1, output, code is None)
+    overtime = code in (None, -signal.SIGXCPU)
+    return Ended(code if code is not None else -1, output, overtime)

@@ -22,7 +22,8 @@ from tests.faults import commands, damage
 from tests.faults.shares import N_PROCESSES, in_shares
 from tests.faults.tally import Tally
 
-LIMIT_S = 10.0
+LIMIT_S = 120.0  # as other tests may run beside this one
+BUSY_S = 10  # of a processor
 SMOKE_SHARE = 0.06
 OTHER_WEIGHTS = 9  # exit code
 TRACK = """\
@@ -502,7 +503,8 @@ def try_share(good: Good, folder: Path, share: float, number: int) -> Tally:
         if index % N_PROCESSES != number:
             continue
         action = commands.command_line(doing) if isinstance(doing, list) else doing
-        ended = commands.call_action(action, folder.with_suffix(".out"), seconds=LIMIT_S)
+        log = folder.with_suffix(".out")
+        ended = commands.call_action(action, log, seconds=LIMIT_S, busy_s=BUSY_S)
         tally.tried += 1
         fault = judge(name, doing, ended)
         if fault:

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.commands import Ended
+from tests.faults.commands import Ended, call_action
 from tests.faults.hostile import HARMLESS, MARKED, UNDETECTABLE, documented
 from tests.faults.tally import Tally, table
 
@@ -45,3 +46,12 @@ def test_each_fault_counts_but_those_that_are_documented() -> None:
 def test_an_ugly_end_is_seen(line: str) -> None:
     assert Ended(1, f"words\n{line}\nValueError: no\n", overtime=False).fault()
     assert not Ended(2, "ddl-bench: no such track\n", overtime=False).fault()
+
+
+def test_a_command_that_computes_too_long_is_endless(tmp_path: Path) -> None:
+    def spin() -> None:
+        while True:
+            pass
+
+    ended = call_action(spin, tmp_path / "log", seconds=60.0, busy_s=1)
+    assert ended.fault() == "endless"
