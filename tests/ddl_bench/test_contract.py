@@ -244,7 +244,7 @@ def test_a_method_that_hangs_is_bounded_and_its_findings_come_one_by_one() -> No
     one_by_one = iterate(faulty("hang"), "1x8x8", limit_s=0.5)
     assert next(one_by_one).status == "held"
     rest = list(one_by_one)
-    assert time.perf_counter() - began < 20
+    assert time.perf_counter() - began < 60
     (hung,) = broken(iter(rest))
     assert "still running after 0.5 s" in hung
     assert {each.status for each in rest[-11:]} == {"skipped"}

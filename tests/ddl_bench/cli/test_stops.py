@@ -113,7 +113,7 @@ def workers(out: Path) -> list[int]:
 
 def nothing_is_left(out: Path) -> bool:
     """Whether no worker runs; the fork server ends those of a runner that ended at once."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while workers(out) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not workers(out)

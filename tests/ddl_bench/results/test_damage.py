@@ -215,10 +215,10 @@ def good_data(path: Path, **changes: object) -> None:
 def test_an_npz_that_claims_terabytes_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     with_claim(path, (1 << 30, 64, 64))
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(UserError, match="claims an array"):
         read_arrays(path)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_members_in_total_fit_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
