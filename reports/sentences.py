@@ -12,6 +12,7 @@ Accuracies are those on the official test images where these are apart; `A - B o
 others, and `A - B of recovered` another percentage.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,5 +132,7 @@ def with_interval(estimate: Estimate, unit: str, form: str) -> str:
     text = f"{form.format(estimate.value)} {unit}"
     if estimate.low is None or estimate.high is None:
         return f"{text} ({few(estimate.n_seeds)})"
+    if math.isclose(estimate.low, estimate.high):
+        return f"{text} (the same for {estimate.n_seeds} seeds)"
     interval = f"{form.format(estimate.low)} to {form.format(estimate.high)}"
     return f"{text} (95 %: {interval}; {estimate.n_seeds} seeds)"

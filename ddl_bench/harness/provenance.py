@@ -19,6 +19,7 @@ PACKAGES = (
     "scikit-learn",
     "numba",
     "spams-bin",
+    "dictlearn",
 )
 
 

@@ -183,5 +183,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     pairs = {name: (before.get(name), now.get(name)) for name in MACHINE}
     old = before.get("versions", {})
     new = now.get("versions", {})
-    pairs |= {name: (old.get(name), new.get(name)) for name in new if name != "ddl-bench"}
+    recorded = old or new  # older rows record fewer packages
+    pairs |= {
+        name: (old.get(name), new[name]) for name in new if name in recorded and name != "ddl-bench"
+    }
     return [f"{name} {was}, now {is_now}" for name, (was, is_now) in pairs.items() if was != is_now]

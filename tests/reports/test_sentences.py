@@ -46,7 +46,7 @@ def results(tmp_path: Path) -> Path:
         ("run: two", "71.00 % (2 seeds)"),
         ("run: one", "60.00 % (a single network)"),
         ("run: a - b - two + one", "-6.00 points (single networks)"),
-        ("run: b / a of train_s", "2.00 times (95 %: 2.00 to 2.00; 5 seeds)"),
+        ("run: b / a of train_s", "2.00 times (the same for 5 seeds)"),
         ("run: one / two of train_s", "1.00 times (single networks)"),
         ("run/digits: a - b of recovered", "+2.50 points (95 %: +2.04 to +2.96; 5 seeds)"),
         ("run: b of train_s", "4 s"),

@@ -14,7 +14,7 @@ from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.results.rows import Row, digest, load_rows, write_row
 from tests.conftest import ROOT, ddl_bench, make_cell, make_row
 
-HERE = {"cpu": "a", "versions": {"torch": "2.14.1", "ddl-bench": "0.2"}}
+HERE: dict[str, Any] = {"cpu": "a", "versions": {"torch": "2.14.1", "ddl-bench": "0.2"}}
 
 
 def row_of(folder: Path, predictions: list[int], **changes: Any) -> Row:
@@ -47,6 +47,11 @@ def test_equal_predictions_match_on_any_machine(tmp_path: Path) -> None:
             {"provenance": {"cpu": "b", "versions": {"torch": "2.15.0", "ddl-bench": "0.3"}}},
             "other machine",
             "predictions differ; cpu a, now b; torch 2.14.1, now 2.15.0",
+        ),
+        (
+            {"provenance": {**HERE, "versions": {**HERE["versions"], "dictlearn": "1.0"}}},
+            "drift",
+            "2 of 3 predictions differ",
         ),
         ({"status": "failed", "reason": "a mistake"}, "failed", "a mistake"),
     ],
