@@ -143,29 +143,33 @@ def table(name: str) -> str:
     columns = ["data set"] if shown["data set"].nunique() > 1 else []
     n_times = BRIEF.index("train (ms/image)")
     columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:n_times]]
-    if name in UNTIMED:
-        shown["note"] = [lasting_notes(group) for group in groups]
-        columns += ["Mflop/image", "note"] if any(shown["note"]) else ["Mflop/image"]
-    else:
+    is_timed = name not in UNTIMED
+    shown["note"] = [lasting_notes(group, timed=is_timed) for group in groups]
+    if is_timed:
         columns.append(BRIEF[n_times])
         columns += ["train (s)"] if name in TIMED else []
-        columns += BRIEF[n_times + 1 :]
+        columns += [column for column in BRIEF[n_times + 1 :] if column != "note"]
+    else:
+        columns.append("Mflop/image")
+    if any(shown["note"]):
+        columns.append("note")
     if name == UNTRAINED:
         columns = [column for column in columns if column not in OF_ACCURACY]
     present = [column for column in columns if column in shown]
     text = str(shown[present].to_markdown(index=False, disable_numparse=True))
     if name == UNTRAINED:
         return text
-    below = foot_of(groups, timed=name not in UNTIMED)
+    below = foot_of(groups, timed=is_timed)
     return f"{text}\n\n{fill(below, FOOT_WIDTH, break_on_hyphens=False)}"
 
 
-def lasting_notes(group: Group) -> str:
-    """Return the notes of a line that a reader needs where no times are shown.
+def lasting_notes(group: Group, *, timed: bool) -> str:
+    """Return the notes of a line that a reader needs.
 
-    The load changes times alone, and kept models are not published.
+    Kept models are not published, and the load changes times alone.
     """
-    return "; ".join(text for text in notes(group) if not text.startswith((LOADED, NOT_KEPT)))
+    left_out = (NOT_KEPT,) if timed else (NOT_KEPT, LOADED)
+    return "; ".join(text for text in notes(group) if not text.startswith(left_out))
 
 
 class Drawn(NamedTuple):
@@ -183,6 +187,7 @@ DRAWN = {
     "cifar10-confusion": Drawn("cifar10", "confusion", ".png"),
     "equal-passes-ranked": Drawn("equal-passes", "accuracy, ranked"),
     "equal-passes-operations": Drawn("equal-passes", "accuracy against operations"),
+    "equal-time": Drawn("equal-time", "accuracy while training"),
     "equal-time-ranked": Drawn("equal-time", "accuracy, ranked"),
     "equal-time-test-time": Drawn("equal-time", "accuracy against test time per image"),
 }

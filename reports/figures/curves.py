@@ -100,8 +100,8 @@ def training_curves(
         names_text = ""
     else:
         figure = new_figure(width, 1.0)
+        figure.supylabel(f"{split} accuracy (%)", size=8)  # before the panels are laid out
         words = draw_families(figure, lines, curves, x_span, y_scale, against, width)
-        figure.supylabel(f"{split} accuracy (%)", size=8)
         names_text = (
             " Panels: families, all others in grey. Named: the best of each family, and methods"
             " that no other beats in both accuracy and cost."

@@ -541,3 +541,15 @@ def test_names_cover_neither_points_nor_each_other(places: list[tuple[int, int]]
         assert box.count_contains(axes.transData.transform(list(points.values()))) == 0
         assert axes.bbox.count_overlaps([box]) == 1
         assert texts[i].get_text() == f"method-{i}"
+
+
+@pytest.mark.parametrize("draw", [training_curves, FIGURES["accuracy against parameters"]])
+def test_the_label_of_all_panels_stands_beside_their_numbers(draw: Any) -> None:
+    figure = draw(ddl_bench.load(RESULTS / "equal-time"))
+    figure.draw_without_rendering()
+    (label,) = (text for text in figure.texts if text.get_text().endswith("accuracy (%)"))
+    right = Text.get_window_extent(label).x1
+    for axes in figure.axes:
+        for number in axes.get_yticklabels():
+            if number.get_visible() and number.get_text():
+                assert Text.get_window_extent(number).x0 > right
