@@ -68,7 +68,8 @@ NAMES = (
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
-UNTIMED = ("equal-passes", "lookahead", "matched", "patch-features")  # made beside other work: no times
+# made beside other work: no times
+UNTIMED = ("equal-passes", "lookahead", "matched", "patch-features")
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n?<!-- /table -->", re.S)  # name, text
