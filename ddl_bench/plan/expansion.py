@@ -349,10 +349,15 @@ def chosen_methods(track: Track, overrides: Overrides, memory: Memory) -> list[M
         return track.methods
     chosen: list[MethodEntry] = []
     for text in overrides.methods:
-        labelled = [entry for entry in track.methods if entry.title == text]
+        labelled = [entry for entry in track.methods if tight(entry.title) == tight(text)]
         named = labelled or [entry for entry in track.methods if entry.name == text]
         chosen += named or [new_method(text, overrides.plugins, memory)]
     return chosen
+
+
+def tight(label: str) -> str:
+    """Return a label without its spaces, which options can be written with and without."""
+    return label.replace(" ", "")
 
 
 def declared_comparisons(track: Track, labels: set[str]) -> dict[str, Any]:

@@ -128,6 +128,16 @@ def test_cells_carry_the_comparisons_of_their_track(tmp_path: Path) -> None:
         plan(str(path))
 
 
+@pytest.mark.parametrize("space", ["", " ", "  "])
+def test_a_line_of_the_track_is_chosen_with_and_without_spaces(tmp_path: Path, space: str) -> None:
+    path = tmp_path / "t.toml"
+    line = '{ name = "sdl", params = { n_atoms = 8, n_iter = 1 }, budget = { epochs = 7 } }'
+    path.write_text(f"methods = [{line}]\n{TWO.replace('methods', '#')}")
+    (cell,) = plan(str(path), Overrides(methods=[f"sdl[n_atoms=8,{space}n_iter=1]"]))
+    assert cell.label == "sdl[n_atoms=8, n_iter=1]"
+    assert cell.budget.epochs == 7
+
+
 def test_unknown_track_names_the_nearest() -> None:
     with pytest.raises(UserError, match="no track 'quik': did you mean 'quick'"):
         load_track("quik")
