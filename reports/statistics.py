@@ -11,7 +11,7 @@ from ddl_bench.results.stats.compare import Comparison, compare
 from ddl_bench.results.stats.families import compare_all
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-RUNS = {"digits": "quick-5-seeds", "CIFAR-10": "layers"}  # that have kept their predictions
+RUNS = {"digits": "quick-5-seeds"}  # that have kept their predictions
 PATCHES = "patch-features"  # a run of these methods with either kind of features
 SIMULATIONS = RESULTS / "simulations.json"
 LEVEL = 0.05

@@ -28,6 +28,7 @@ from ddl_bench.training.network import (
 )
 from ddl_bench.training.optimiser import optimisers
 from ddl_bench.training.recipe import Recipe
+from ddl_bench.training.resizing import SIDES, resized, side_after
 
 
 def is_inside(index: Tensor, size: int) -> Tensor:
@@ -88,7 +89,7 @@ class SGDTraining:
         self._begin(snapshot(module))
         if self._X.device.type != "cpu":
             self._initialise()  # libraries of a device are loaded when they are first called
-        self._step(*next(self._batches()), progress=0.0)  # warms up, on the copy
+        self._try_step()
         self._begin(module)
         if compile != "no":
             self._compile = compile
@@ -113,11 +114,31 @@ class SGDTraining:
         self._losses = Losses()
         self._lookahead: Lookahead | None = None
 
+    def _try_step(self) -> None:
+        """Warm up by a step with images as the training begins with them."""
+        share = self._recipe.progressive_resizing
+        try:
+            self._step(*next(self._batches()), progress=0.0)
+        except RuntimeError as error:
+            if share == 0 or isinstance(error, torch.OutOfMemoryError):
+                raise
+            cause = " ".join(str(error).split())
+            raise UserError(
+                f"recipe.progressive_resizing={share:g}: the network fails with smaller images"
+                f" ({cause:.200}); leave the option out if it needs images of one size"
+            ) from error
+
     def _warm_up(self) -> None:
-        """Compile for each size of batches, of which there are one or two."""
+        """Compile for each size of batches, of which there are one or two, and of images."""
         chance = self._generator.get_state()
-        losses = {len(y): partial(self._loss, X, y) for X, y in self._batches()}
-        warm_up(self._module, list(losses.values()), self._compile)
+        batches = {len(y): (X, y) for X, y in self._batches()}
+        losses: list[Callable[[], Tensor]] = [
+            partial(self._loss, X, y) for X, y in batches.values()
+        ]
+        if self._recipe.progressive_resizing:
+            for side in SIDES:
+                losses += [partial(self._loss, resized(X, side), y) for X, y in batches.values()]
+        warm_up(self._module, losses, self._compile)
         self._generator.set_state(chance)
 
     def _initialise(self) -> None:
@@ -240,6 +261,9 @@ class SGDTraining:
     def _step(self, X: Tensor, y: Tensor, *, progress: float) -> Tensor:
         for part in self._preparing:
             part.before_step(progress)
+        side = side_after(progress, self._recipe.progressive_resizing)
+        if side < 1:
+            X = resized(X, side)
         rate = self._recipe.rate(progress, len(self._X))
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:

@@ -49,6 +49,7 @@ class Recipe:
     shift: Share = 1 / 16
     border: Border = "reflect"
     flip: Flip = "alternate"
+    progressive_resizing: Share = 0.0
     mirror_views: bool = False
     shift_views: bool = False
     lookahead: bool = False
@@ -167,6 +168,9 @@ class RecipeOptions:
     flip
         "random", or "alternate": each image in every other epoch; only where the task allows
         mirror images.
+    progressive_resizing
+        Share of the training in which images are smaller than they are: 5/8 of their height and
+        width in the first half of it, 7/8 in the second.
     mirror_views
         Score images and their mirror images and add, where the task allows it.
     shift_views
@@ -199,6 +203,7 @@ class RecipeOptions:
     shift: Share | None = None
     border: Border | None = None
     flip: Flip | None = None
+    progressive_resizing: Share | None = None
     mirror_views: bool | None = None
     shift_views: bool | None = None
     lookahead: bool | None = None
