@@ -69,8 +69,9 @@ NAMES = (
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
 # made beside other work: no times
-UNTIMED = ("equal-passes", "lookahead", "matched", "patch-features")
+UNTIMED = ("equal-passes", "fast-search", "lookahead", "matched", "patch-features")
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
+SEARCHED = "fast-search"  # a run that chose a recipe, of which others have the accuracies
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n?<!-- /table -->", re.S)  # name, text
 WIDTH = 100  # characters of a line
@@ -352,7 +353,7 @@ def committed_accuracies(method: str) -> list[str]:
     texts = []
     for page in PAGES:
         for name, _ in TABLE.findall((ROOT / page).read_text(encoding="utf-8")):
-            if name in (*MADE, UNTRAINED, PLANTED):
+            if name in (*MADE, UNTRAINED, SEARCHED, PLANTED):
                 continue
             link = f"[{name}]({page.removeprefix('docs/')})".replace("(README", "(../README")
             for group in gather(load_rows(RESULTS / name)):
