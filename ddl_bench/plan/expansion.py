@@ -349,8 +349,9 @@ def chosen_methods(track: Track, overrides: Overrides, memory: Memory) -> list[M
         return track.methods
     chosen: list[MethodEntry] = []
     for text in overrides.methods:
-        labelled = [entry for entry in track.methods if tight(entry.title) == tight(text)]
+        labelled = [entry for entry in track.methods if entry.title == text]
         named = labelled or [entry for entry in track.methods if entry.name == text]
+        named = named or [entry for entry in track.methods if tight(entry.title) == tight(text)]
         chosen += named or [new_method(text, overrides.plugins, memory)]
     return chosen
 

@@ -115,13 +115,25 @@ class SGDTraining:
         self._lookahead: Lookahead | None = None
 
     def _try_step(self) -> None:
-        """Warm up by a step with images as the training begins with them."""
+        """Warm up by a step; with smaller images at first, by one of each of their sizes.
+
+        Raises
+        ------
+        UserError
+            Where smaller images fail, and those of full size do not.
+        """
+        X, y = next(self._batches())
         share = self._recipe.progressive_resizing
+        if share == 0:
+            self._step(X, y, progress=0.0)
+            return
         try:
-            self._step(*next(self._batches()), progress=0.0)
+            self._step(X, y, progress=0.0)
+            self._step(X, y, progress=share / 2)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
-            if share == 0 or isinstance(error, torch.OutOfMemoryError):
-                raise
+            self._step(X, y, progress=1.0)
             cause = " ".join(str(error).split())
             raise UserError(
                 f"recipe.progressive_resizing={share:g}: the network fails with smaller images"

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from baselines.methods.fastnet import FastNet
 from ddl_bench.api import About, Task
 from ddl_bench.training.fastnet import Whitened
-from detrame.methods.fastnet import DeTraMeFastNet
 
 
 class SlowWhitened(Whitened):
@@ -74,32 +73,6 @@ class TriedFastNet(FastNet):
 
     name: ClassVar[str] = "fastnet-tried"
     about: ClassVar[About] = FastNet.about
-    first: int = 32
-    second: int = 32
-    share: float = 0.6
-    freeze: float = 0.0
-
-    def network(self, task: Task) -> nn.Module:
-        return Tried(super().network(task), (self.first, self.second), self.share, self.freeze)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TriedDeTraMe(DeTraMeFastNet):
-    """Fast network of Q-metrics with what a search tries.
-
-    Parameters
-    ----------
-    first, second
-        Sides of the first images and of those after them; 32 changes nothing.
-    share
-        Share of the training after which the images have their full side.
-    freeze
-        Share of the training after which the whitening bias stops, which then learns at the rate
-        of weights; 0 leaves it as it is.
-    """
-
-    name: ClassVar[str] = "detrame-fastnet-tried"
-    about: ClassVar[About] = DeTraMeFastNet.about
     first: int = 32
     second: int = 32
     share: float = 0.6

@@ -138,6 +138,13 @@ def test_a_line_of_the_track_is_chosen_with_and_without_spaces(tmp_path: Path, s
     assert cell.budget.epochs == 7
 
 
+def test_labels_that_differ_by_a_space_are_two_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(TWO.replace('"nearest-mean"', '"sdl", label = "o urs"'))
+    assert [cell.label for cell in plan(str(path), Overrides(methods=["ours"]))] == ["ours"]
+    assert [cell.label for cell in plan(str(path), Overrides(methods=["o urs"]))] == ["o urs"]
+
+
 def test_unknown_track_names_the_nearest() -> None:
     with pytest.raises(UserError, match="no track 'quik': did you mean 'quick'"):
         load_track("quik")

@@ -1,5 +1,6 @@
 """Smaller images at the start of training."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ddl_bench.api import Budget
 from ddl_bench.errors import UserError
@@ -31,6 +33,19 @@ class Sides(nn.Module):
     def forward(self, X: Tensor) -> Tensor:
         self.seen.append(tuple(X.shape[2:]))
         scores: Tensor = self.readout(X.float().mean((2, 3)))
+        return scores
+
+
+class Halves(nn.Module):
+    """A readout of maps that are halved and doubled, which need even sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, X: Tensor) -> Tensor:
+        half = F.max_pool2d(X.float(), 2)
+        scores: Tensor = (X - F.interpolate(half, scale_factor=2.0)).mean((2, 3)) * self.scale
         return scores
 
 
@@ -90,6 +105,37 @@ def test_memory_keeps_its_order_and_a_pixel_stays() -> None:
     last = resized(X.contiguous(memory_format=torch.channels_last), 0.875)
     assert last.is_contiguous(memory_format=torch.channels_last)
     assert resized(X[:, :, :1, :1], 0.625).shape == (2, 3, 1, 1)
+
+
+def test_compilation_meets_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def compiled(module: Sides, *_: object) -> Sides:
+        module.seen = seen
+        return module
+
+    def warm_up(_: nn.Module, losses: list[Callable[[], Tensor]], __: str) -> None:
+        for loss in losses:
+            loss()
+
+    monkeypatch.setattr("ddl_bench.training.loop.compiled", compiled)
+    monkeypatch.setattr("ddl_bench.training.loop.warm_up", warm_up)
+    budget = Budget(epochs=10)
+    SGDTraining(Sides(3, 3), TASK, budget, SMALL.recipe(), compile="default")
+    assert sorted(seen) == [(10, 5), (14, 7), (16, 8)]
+
+
+@pytest.mark.parametrize("side", [24, 10])  # becomes 15 first; 6, then 9
+def test_both_smaller_sizes_are_tried_before_training(side: int) -> None:
+    budget = Budget(epochs=1)
+    SGDTraining(Halves(), images(32, (3, 16, 16)), budget, SMALL.recipe())
+    with pytest.raises(UserError, match="smaller images"):
+        SGDTraining(Halves(), images(32, (3, side, side)), budget, SMALL.recipe())
+
+
+def test_a_network_that_fails_anyway_is_not_blamed_on_the_size() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train(OneSize((3, 9, 9), 3), SMALL, 1)
 
 
 def test_a_network_for_one_size_is_named_in_one_line() -> None:
