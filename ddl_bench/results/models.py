@@ -150,8 +150,8 @@ def _rebuild(
     method = make_method(load_method(cell.method, plugins), metadata["params"])
     channels, height, width = metadata["image_shape"]
     names = metadata["class_names"]
-    if not (names and all(isinstance(name, str) for name in names)):
-        raise UserError("its class names are not texts")
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise UserError("its class names are not a list of texts")
     empty = Split(
         X=torch.empty(0, channels, height, width, dtype=torch.uint8),
         y=torch.empty(0, dtype=torch.int64),

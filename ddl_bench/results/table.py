@@ -265,7 +265,8 @@ def summary_line(
         values = group.values(column.field)
         line[column.field] = values.mean()
         line[f"{column.field}_sd"] = values.std()
-    line["flops_left_out"] = "; ".join(unique(row.measured.flops_left_out for row in group.ok))
+    counted = [row for row in group.ok if row.measured.flops_per_image is not None]
+    line["flops_left_out"] = "; ".join(unique(row.measured.flops_left_out for row in counted))
     line |= symbols_of(group)
     interval = mean_interval(group.values("accuracy"), group.values("n_test").max())
     line["low"] = interval.low

@@ -221,6 +221,15 @@ def test_cells_say_which_operations_are_left_out(tmp_path: Path) -> None:
     assert table.loc["c", "note"] == "operations unknown: nobody counts them"
 
 
+def test_a_seed_without_a_count_does_not_explain_that_of_another(tmp_path: Path) -> None:
+    right = np.ones(50, dtype=bool)
+    put(tmp_path, make_cell("a"), right, flops_per_image=1_000_000)
+    put(tmp_path, make_cell("a", seed=1), right, flops_left_out="not counted")
+    [line] = display(load_rows(tmp_path)).to_dict("records")
+    assert line["Mflop/image"] == "1"
+    assert line["note"] == "operations unknown: not counted"
+
+
 @pytest.mark.parametrize(
     "content",
     [

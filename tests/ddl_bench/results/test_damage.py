@@ -353,6 +353,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "params": {"params": ["x"]},
     "names": {"class_names": 5},
     "fewer names": {"class_names": ["0"]},
+    "one text of names": {"class_names": "0123456789"},
     "shape": {"image_shape": [1, 8]},
     "huge shape": {"image_shape": [1 << 60, 1 << 60, 3]},
     "mirror": {"image_shape": "text"},
