@@ -54,6 +54,7 @@ NAMES = (
     "claims",
     "columns",
     "equal-time",
+    "fast",
     "findings",
     "head-to-head",
     "methods",
@@ -67,7 +68,7 @@ NAMES = (
     "unrolling",
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
-TIMED = ("fast-cifar10",)  # runs whose pages are about the time of a training
+TIMED = ("fast-cifar10", "fast-cifar100")  # runs whose pages are about the time of a training
 # made beside other work: no times
 UNTIMED = ("equal-passes", "fast-search", "lookahead", "matched", "patch-features")
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
