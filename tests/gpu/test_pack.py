@@ -32,6 +32,7 @@ NAMES = {
     "precision",
     "method",
     "dataset",
+    "schedule",
 }
 
 
