@@ -18,7 +18,6 @@ from ddl_bench.data.sources import default_data_dir
 from ddl_bench.harness.launcher import THREAD_VARIABLES
 from ddl_bench.plan.cell import Limits
 
-CPU_INFO = Path("/proc/cpuinfo")
 EXTRAS = ("spams", "dictlearn", "tensorboard", "slurm")  # those for users
 BUSY_SHARE = 0.25  # of the cores that others use, from which times are bent
 MARKS = {"good": "[green]good[/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
@@ -64,7 +63,7 @@ def examine() -> list[Finding]:
         blas_found(),
         numba_found(n_cores),
         variables_found(os.environ.keys()),
-        *processor_found(processor_flags()),
+        *processor_found(machine.processor_flags()),
         cuda_found(names, torch.version.cuda),
         *(extra_found(extra, missing_of(extra)) for extra in EXTRAS),
         *(folder_found(name, folder) for name, folder in folders()),
@@ -142,16 +141,6 @@ def variables_found(names: Collection[str]) -> Finding:
     return Finding("variables of threads", value, "good", meaning)
 
 
-def processor_flags() -> set[str]:
-    """Read what the processor can do; empty where the system does not say."""
-    try:
-        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return set()
-    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
-    return set(match[1].split()) if match else set()
-
-
 def processor_found(flags: Collection[str]) -> list[Finding]:
     """Say whether the processor has wide vectors and products in bfloat16."""
     if "avx512f" in flags:
@@ -162,12 +151,19 @@ def processor_found(flags: Collection[str]) -> list[Finding]:
     else:
         meaning = "Kernels use short vectors and are several times slower than with AVX2."
         vectors = Finding("vectors", "neither AVX2 nor AVX-512", "note", meaning)
-    fast = sorted({"amx_bf16", "avx512_bf16", "bf16"} & set(flags))
-    if fast:
-        meaning = "`--precision bfloat16` is computed by instructions of its own on this processor."
-        return [vectors, Finding("bfloat16", ", ".join(fast), "good", meaning)]
-    meaning = "`--precision bfloat16` works on the CPU, and is slower than float32."
-    return [vectors, Finding("bfloat16", "emulated on the CPU", "note", meaning)]
+    return [vectors, bfloat16_found(machine.bfloat16_of(flags))]
+
+
+def bfloat16_found(kind: machine.Bfloat16) -> Finding:
+    """Say how the processor computes in bfloat16."""
+    meanings = {
+        "own instructions": "`--precision bfloat16` has instructions of its own on this processor.",
+        "AVX-512": "`--precision bfloat16` is computed by other instructions; compare its time.",
+        "number by number": "`--precision bfloat16` is refused: float32 is many times as fast.",
+        "unknown": "The system does not say whether `--precision bfloat16` is fast here.",
+    }
+    status: Literal["good", "note"] = "good" if kind == "own instructions" else "note"
+    return Finding("bfloat16", kind, status, meanings[kind])
 
 
 def cuda_found(names: Sequence[str], cuda: str | None) -> Finding:

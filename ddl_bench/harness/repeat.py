@@ -12,8 +12,9 @@ import numpy as np
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.errors import UserError
 from ddl_bench.files import user_path
+from ddl_bench.harness.devices import check_devices
 from ddl_bench.harness.run import RunSettings, run_cells
-from ddl_bench.harness.slots import check_devices, n_slots
+from ddl_bench.harness.slots import n_slots
 from ddl_bench.harness.view import View
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import NEEDS_NO_FILES

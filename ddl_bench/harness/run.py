@@ -7,13 +7,14 @@ from typing import Any
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness.curves import GrowingCurves
+from ddl_bench.harness.devices import check_devices, check_precision
 from ddl_bench.harness.earlier import read_rows, take_stock
 from ddl_bench.harness.folder import make_folders, memory_path, run_folder
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.leftovers import sweep_old
 from ddl_bench.harness.planned import write_plan
 from ddl_bench.harness.queue import Queue
-from ddl_bench.harness.slots import check_devices, n_slots
+from ddl_bench.harness.slots import n_slots
 from ddl_bench.harness.stop import Shift
 from ddl_bench.harness.view import Silent, View
 from ddl_bench.harness.workers import Workers
@@ -127,6 +128,7 @@ def run(
     memory = Memory(memory_path(folder))
     cells = plan(track, overrides, memory)
     check_devices(cells)
+    check_precision(cells)
     slots = n_slots(cells, jobs)
     make_folders(folder)
     memory.save()

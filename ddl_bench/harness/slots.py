@@ -1,25 +1,11 @@
 """How many cells this machine can run at a time, so that none slows another down."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ddl_bench import machine
 from ddl_bench.errors import UserError
 from ddl_bench.harness import cores
 from ddl_bench.plan.cell import Cell
-
-
-def check_devices(cells: Iterable[Cell]) -> None:
-    """Raise UserError where a cell is to run on a GPU that this machine does not have."""
-    names = {cell.machine.device for cell in cells} - {"cpu"}
-    if not names:
-        return
-    import torch  # here, so that runs without a GPU start sooner
-
-    n_devices = torch.cuda.device_count()
-    for name in sorted(names):
-        number = int(name.partition(":")[2] or 0)
-        if number >= n_devices:
-            raise UserError(f"--device {name}: torch sees {n_devices} CUDA devices on this machine")
 
 
 def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:

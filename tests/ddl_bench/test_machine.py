@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from ddl_bench import machine
 from ddl_bench.harness import cores
@@ -99,3 +100,17 @@ def test_each_cell_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     first.release()
     again.release()
     machine.gpus.cache_clear()
+
+
+def test_flags_of_the_processor_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    assert machine.processor_flags() == set()
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2\nbugs : x\n")
+    assert machine.processor_flags() == {"fpu", "avx2"}
+
+
+def test_torch_agrees_on_who_computes_in_bfloat16() -> None:
+    known = machine.bfloat16_of(machine.processor_flags())
+    if known == "unknown":
+        pytest.skip("the system does not say what its processor can do")
+    assert (known != "number by number") == torch.ops.mkldnn._is_mkldnn_bf16_supported()

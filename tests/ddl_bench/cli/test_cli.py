@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ddl_bench import describe, registry
+from ddl_bench import describe, machine, registry
 from ddl_bench.cli import main as cli
 from ddl_bench.cli import running
 from ddl_bench.cli.commands.shared import DATA_DIR_HELP, LAST_RUN, one_run
@@ -564,6 +564,17 @@ def test_seeds_without_bounds_are_refused_at_once(text: str) -> None:
     with pytest.raises(UserError, match="--seeds") as refused:
         ddl_bench(["run", "--dry-run", "--seeds", text])
     assert len(str(refused.value)) < 200
+
+
+def test_a_precision_that_would_take_days_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "processor_flags", lambda: {"avx2"})
+    out = tmp_path / "out"
+    command = ["run", "--methods", "logistic", "--precision", "bfloat16", "--out", out]
+    with pytest.raises(UserError, match="number by number"):
+        ddl_bench(command)
+    assert not out.exists()
 
 
 def test_a_gpu_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:

@@ -49,22 +49,19 @@ def test_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "vectors", "bfloat16"),
+    ("flags", "vectors", "bfloat16", "status"),
     [
-        ({"avx2", "avx512f", "amx_bf16"}, "AVX-512", "amx_bf16"),
-        ({"avx2"}, "AVX2", "emulated on the CPU"),
-        (set(), "neither AVX2 nor AVX-512", "emulated on the CPU"),
+        ({"avx2", "avx512f", "amx_bf16"}, "AVX-512", "own instructions", "good"),
+        ({"avx512f", "avx512bw", "avx512vl", "avx512dq"}, "AVX-512", "AVX-512", "note"),
+        ({"avx2"}, "AVX2", "number by number", "note"),
+        ({"asimd", "bf16"}, "neither AVX2 nor AVX-512", "own instructions", "good"),
+        (set(), "neither AVX2 nor AVX-512", "unknown", "note"),
     ],
 )
-def test_processors(flags: set[str], vectors: str, bfloat16: str) -> None:
-    assert [finding.value for finding in doctor.processor_found(flags)] == [vectors, bfloat16]
-
-
-def test_flags_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CPU_INFO", tmp_path / "cpuinfo")
-    assert doctor.processor_flags() == set()
-    (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2\nbugs : x\n")
-    assert doctor.processor_flags() == {"fpu", "avx2"}
+def test_processors(flags: set[str], vectors: str, bfloat16: str, status: str) -> None:
+    found = doctor.processor_found(flags)
+    assert [finding.value for finding in found] == [vectors, bfloat16]
+    assert found[1].status == status
 
 
 def test_gpus() -> None:
