@@ -369,6 +369,8 @@ def accuracy_text(group: Group, link: str) -> str:
     settings = [f"{group.ok[0].measured.n_train:,} training images"]
     if group.name != group.cell.method:
         settings.insert(0, f"`{group.name}`")
+    elif group.cell.params:
+        settings.insert(0, "options of the track")
     settings.append(re.sub("^1 epochs", "1 epoch", str(group.cell.budget)))
     settings.append("1 seed" if len(values) == 1 else f"{len(values)} seeds")
     accuracy = number(values.mean(), values.std(), ".2f")
@@ -395,6 +397,7 @@ MADE: dict[str, Callable[[], str]] = {
     "features": statistics.features,
     "claims": claims,
     "ledger": ledger.ledger,
+    "verdicts": ledger.summary,
     "chances": chances,
 }
 """Tables that are not of a run, by name."""

@@ -4,7 +4,7 @@ A line is the rows of one label of a run. The unit is the training run: below 3 
 interval.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,25 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 
 class Estimate(NamedTuple):
-    """A value with its interval, which is empty below 3 seeds, and the number of seeds."""
+    """A value with its interval, which is empty below 3 seeds, and the seeds of each line."""
 
     value: float
     low: float | None
     high: float | None
-    n_seeds: int
+    counts: tuple[int, ...]
+
+    @property
+    def n_seeds(self) -> int:
+        """The seeds of the line that has the fewest."""
+        return min(self.counts)
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds there are: "3 seeds", "4 and 3 seeds" where lines have other numbers."""
+        if self.n_seeds == 1:
+            return "single networks"
+        counts = self.counts if len(set(self.counts)) > 1 else self.counts[:1]
+        return f"{listed(counts)} seeds"
 
 
 def lines_of(run: Path, names: Sequence[str], dataset: str = "") -> dict[str, Group]:
@@ -51,10 +64,14 @@ def sample_of(group: Group, column: str = "") -> Sample:
     ValueError
         If the rows do not have the column.
     """
-    if not column:
-        official = group.values("official_accuracy")
-        column = "accuracy" if official.empty else "official_accuracy"
-    return Sample.of(numbers_of(group, column).tolist())
+    values = numbers_of(group, column) if column else accuracies(group)
+    return Sample.of(values.tolist())
+
+
+def accuracies(group: Group) -> "pd.Series[float]":
+    """Return the accuracies of a line, on the official test images where these are apart."""
+    official = group.values("official_accuracy")
+    return numbers_of(group, "accuracy") if official.empty else official
 
 
 def numbers_of(group: Group, column: str) -> "pd.Series[float]":
@@ -75,21 +92,21 @@ def level_of(line: Group, column: str = "") -> Estimate:
     """Estimate the mean of a column of a line."""
     sample = sample_of(line, column)
     if sample.n < SEEDS_FOR_INTERVAL:
-        return Estimate(sample.mean, None, None, sample.n)
+        return Estimate(sample.mean, None, None, (sample.n,))
     result = students(sample.mean, sample.error2**0.5, sample.n - 1)
-    return Estimate(sample.mean, result.low, result.high, sample.n)
+    return Estimate(sample.mean, result.low, result.high, (sample.n,))
 
 
 def sum_of(lines: Sequence[Group], signs: Sequence[float], column: str = "") -> Estimate:
     """Estimate the sum of the means of a column, each with its sign, by Welch's interval."""
     samples = [sample_of(line, column) for line in lines]
-    n_seeds = min(sample.n for sample in samples)
+    counts = tuple(sample.n for sample in samples)
     terms = [Term(*pair) for pair in zip(signs, samples, strict=True)]
     value = sum(term.factor * term.sample.mean for term in terms)
-    if n_seeds < SEEDS_FOR_INTERVAL:
-        return Estimate(value, None, None, n_seeds)
+    if min(counts) < SEEDS_FOR_INTERVAL:
+        return Estimate(value, None, None, counts)
     result = contrast(terms)
-    return Estimate(value, result.low, result.high, n_seeds)
+    return Estimate(value, result.low, result.high, counts)
 
 
 def ratio_of(slow: Group, fast: Group, column: str) -> Estimate | None:
@@ -101,12 +118,21 @@ def ratio_of(slow: Group, fast: Group, column: str) -> Estimate | None:
     if any(values.min() <= 0 for values in numbers):
         return None
     above, below = (Sample.of(np.log(values).tolist()) for values in numbers)
-    n_seeds = min(above.n, below.n)
+    counts = (above.n, below.n)
     value = float(np.exp(above.mean - below.mean))
-    if n_seeds < SEEDS_FOR_INTERVAL:
-        return Estimate(value, None, None, n_seeds)
+    if min(counts) < SEEDS_FOR_INTERVAL:
+        return Estimate(value, None, None, counts)
     result = welch(above, below)
-    return Estimate(value, float(np.exp(result.low)), float(np.exp(result.high)), n_seeds)
+    return Estimate(value, float(np.exp(result.low)), float(np.exp(result.high)), counts)
+
+
+def differences_by_seed(a: Group, b: Group) -> dict[int, float]:
+    """Subtract the accuracies of two lines seed by seed, for the seeds that both have."""
+    of_a, of_b = (
+        {row.cell.seed: value for row, value in zip(line.ok, accuracies(line), strict=True)}
+        for line in (a, b)
+    )
+    return {seed: of_a[seed] - of_b[seed] for seed in sorted(of_a.keys() & of_b.keys())}
 
 
 def written(estimate: Estimate, unit: str, *, signed: bool) -> str:
@@ -114,11 +140,12 @@ def written(estimate: Estimate, unit: str, *, signed: bool) -> str:
     form = "{:+.2f}" if signed else "{:.2f}"
     text = f"{form.format(estimate.value)} {unit}"
     if estimate.low is None or estimate.high is None:
-        return f"{text}, {few(estimate.n_seeds)}"
+        return f"{text}, {estimate.seeds}"
     interval = f"{form.format(estimate.low)} to {form.format(estimate.high)}"
-    return f"{text}, 95 % {interval}, {estimate.n_seeds} seeds"
+    return f"{text}, 95 % {interval}, {estimate.seeds}"
 
 
-def few(n_seeds: int) -> str:
-    """Say how many seeds there are, where they are too few for an interval or a verdict."""
-    return "single networks" if n_seeds == 1 else f"{n_seeds} seeds"
+def listed(values: Iterable[object]) -> str:
+    """Join values as in a sentence: "0, 1 and 2"."""
+    *others, last = (str(value) for value in values)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -15,7 +15,6 @@ from ddl_bench.results.stats.welch import SEEDS_FOR_VERDICT
 from reports.estimates import (
     RESULTS,
     Estimate,
-    few,
     level_of,
     lines_of,
     ratio_of,
@@ -27,8 +26,10 @@ CLAIMS = Path(__file__).parent / "reference" / "claims.toml"
 HOLDS = "holds"
 DIFFERS = "differs"
 UNRESOLVED = "does not resolve"
+UNDECIDED = "no verdict"
 ABSENT = "cannot be tested here"
 MISSING = "no rows yet"
+KINDS = (HOLDS, DIFFERS, UNRESOLVED, UNDECIDED, MISSING, ABSENT)  # how a verdict begins
 SIGNS = {  # of a, b, a2 and b2
     "above": (1.0, -1.0),
     "near": (1.0, -1.0),
@@ -80,6 +81,14 @@ def ledger(claims: Sequence[Claim] | None = None, results: Path = RESULTS) -> st
     return "\n".join(lines)
 
 
+def summary(claims: Sequence[Claim] | None = None, results: Path = RESULTS) -> str:
+    """Count the kinds of verdicts: "4 claims: holds 1, differs 1, ..."."""
+    judged_claims = read_claims() if claims is None else claims
+    verdicts = [finding(claim, results).verdict for claim in judged_claims]
+    counts = [f"{kind} {sum(text.startswith(kind) for text in verdicts)}" for kind in KINDS]
+    return f"{len(verdicts)} claims: {', '.join(counts)}."
+
+
 def cells_of(claim: Claim, results: Path) -> list[str]:
     """Write the line of a claim."""
     found = finding(claim, results)
@@ -105,7 +114,7 @@ def finding(claim: Claim, results: Path) -> Finding:
     if claim.test == "times":
         ratio = ratio_of(lines[claim.b], lines[claim.a], claim.column)
         if ratio is None:
-            return Finding("", "no verdict: a time of 0")
+            return Finding("", f"{UNDECIDED}: a time of 0")
         return judged(ratio, null=1.0, unit="times", amount=claim.amount, signed=False)
     if claim.test == "level":
         return of_level(claim, lines[claim.a])
@@ -122,7 +131,7 @@ def of_nearness(claim: Claim, difference: Estimate) -> Finding:
     text = written(difference, "points", signed=True)
     low, high = difference.low, difference.high
     if low is None or high is None or difference.n_seeds < SEEDS_FOR_VERDICT:
-        return Finding(text, f"no verdict: {few(difference.n_seeds)}")
+        return Finding(text, f"{UNDECIDED}: {difference.seeds}")
     if low > claim.amount or high < -claim.amount:
         return Finding(text, DIFFERS)
     if -claim.amount <= low and high <= claim.amount:
@@ -137,7 +146,7 @@ def of_level(claim: Claim, a: Group) -> Finding:
     estimate = level_of(a)
     text = written(estimate, "%", signed=False)
     if estimate.low is None or estimate.high is None or estimate.n_seeds < SEEDS_FOR_VERDICT:
-        return Finding(text, f"no verdict: {few(estimate.n_seeds)}")
+        return Finding(text, f"{UNDECIDED}: {estimate.seeds}")
     is_above = estimate.low > claim.amount
     is_below = estimate.high < claim.amount
     if (is_above and claim.bound != "at least") or (is_below and claim.bound != "at most"):
@@ -153,7 +162,7 @@ def judged(
     """Judge that a value is above `null`, and whether the printed amount lies in its interval."""
     text = written(estimate, unit, signed=signed)
     if estimate.low is None or estimate.high is None or estimate.n_seeds < SEEDS_FOR_VERDICT:
-        return Finding(text, f"no verdict: {few(estimate.n_seeds)}")
+        return Finding(text, f"{UNDECIDED}: {estimate.seeds}")
     if estimate.high < null:
         return Finding(text, DIFFERS)
     if estimate.low <= null:

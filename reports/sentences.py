@@ -5,6 +5,7 @@ docs/results, or RUN/DATASET where it has several data sets. WHAT is about lines
 
 - `A`: the mean accuracy of A, with its interval;
 - `A - B`, or `A - B - C + D`: a sum of mean accuracies, each with its sign, with its interval;
+- `A - B by seed`: the differences of their accuracies, seed by seed;
 - `A / B of COLUMN`: the ratio of the geometric means of a measured column, with its interval;
 - `A of COLUMN`: the mean of a measured column in the unit of the table, without an interval.
 
@@ -20,7 +21,16 @@ from pathlib import Path
 from ddl_bench.errors import UserError
 from ddl_bench.results.groups import Group
 from ddl_bench.results.table import COLUMNS, number
-from reports.estimates import RESULTS, Estimate, few, level_of, lines_of, ratio_of, sum_of
+from reports.estimates import (
+    RESULTS,
+    Estimate,
+    differences_by_seed,
+    level_of,
+    lines_of,
+    listed,
+    ratio_of,
+    sum_of,
+)
 
 VALUE = re.compile(  # what, text: neither reaches into another mark
     r"<!-- value ((?:(?!-->).)+?) -->((?:(?!<!--).)*)<!-- /value -->", re.S
@@ -30,6 +40,7 @@ FIRST = re.compile(
     r"^\s*<!-- value (.+?) -->", re.M
 )  # a line that begins with it is HTML to Markdown
 SIGN = re.compile(r" ([+-]) ")
+BY_SEED = " by seed"
 UNIT = re.compile(r"\((.+?)(?:/image)?\)$")  # in the title of a column
 LONGEST_SHOWN = 60  # characters of a mark in a message
 COLUMN_OF = {column.field: column for column in COLUMNS}
@@ -70,6 +81,7 @@ def value(mark: str, results: Path = RESULTS) -> str:
     if not separator:
         raise UserError(f"value {mark!r}: expected RUN: WHAT, as in 'quick: lista - spams'")
     what, _, column = what.partition(" of ")
+    what, by_seed, _ = what.partition(BY_SEED)
     if column and column not in COLUMN_OF:
         raise UserError(f"value {mark!r}: no column {column!r}; they are {', '.join(COLUMN_OF)}")
     try:
@@ -77,6 +89,8 @@ def value(mark: str, results: Path = RESULTS) -> str:
             return ratio_text(chosen(place, what.split(" / "), results), column)
         first, *others = SIGN.split(what)
         lines = chosen(place, [first, *others[1::2]], results)
+        if by_seed:
+            return text_by_seed(lines)
         if len(lines) > 1:
             signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
             refuse_unless_percent(column)
@@ -108,6 +122,17 @@ def chosen(place: str, names: Sequence[str], results: Path) -> list[Group]:
     return [lines[name] for name in names]
 
 
+def text_by_seed(lines: Sequence[Group]) -> str:
+    """Write the differences of two lines: "-3.34 and -2.67 points (seeds 0 and 1)"."""
+    if len(lines) != 2:
+        raise ValueError("expected A - B by seed")
+    differences = differences_by_seed(*lines)
+    if not differences:
+        raise ValueError("the lines have no seed in common")
+    values = listed(f"{difference:+.2f}" for difference in differences.values())
+    return f"{values} points (seeds {listed(differences)})"
+
+
 def ratio_text(lines: Sequence[Group], column: str) -> str:
     """Write the ratio of a column of two lines."""
     if len(lines) != 2 or not column:
@@ -131,8 +156,8 @@ def with_interval(estimate: Estimate, unit: str, form: str) -> str:
     """Write a value with its interval and seeds: "+3.90 points (95 %: +2.10 to +5.70; 5 seeds)"."""
     text = f"{form.format(estimate.value)} {unit}"
     if estimate.low is None or estimate.high is None:
-        return f"{text} ({few(estimate.n_seeds)})"
+        return f"{text} ({estimate.seeds})"
     if math.isclose(estimate.low, estimate.high):
-        return f"{text} (the same for {estimate.n_seeds} seeds)"
+        return f"{text} (the same for {estimate.seeds})"
     interval = f"{form.format(estimate.low)} to {form.format(estimate.high)}"
-    return f"{text} (95 %: {interval}; {estimate.n_seeds} seeds)"
+    return f"{text} (95 %: {interval}; {estimate.seeds})"

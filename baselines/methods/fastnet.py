@@ -37,8 +37,9 @@ class FastNet(NetworkMethod):
         "later version",
         differs="ReLU by default, the author has GELU (activation=gelu); no averaging of the "
         "weights by default (recipe.lookahead=true); batches follow the number of training images. "
-        "Scores are those of two mirrored views, as the author has them; of the other networks "
-        "here only detrame-fastnet has them by default (recipe.mirror_views=false leaves them out)",
+        "Scores add an image and its mirror image, where the author also moves both by a pixel "
+        "(recipe.shift_views=true); of the other networks here only detrame-fastnet scores more "
+        "than one view by default (recipe.mirror_views=false leaves it out)",
     )
     recipes: ClassVar[Mapping[str, Recipe]] = fastnet.RECIPES
     activation: Literal["relu", "gelu"] = "relu"

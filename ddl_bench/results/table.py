@@ -457,7 +457,7 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
         sentences.append(NOT_RANKED)
     ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
     sentences.append(
-        "Detectable with 80 % power is a method that is so many points behind the best:"
+        "Detectable with nominally 80 % power is a method that is so many points behind the best:"
         f" {'; '.join(ranges)}."
     )
     return sentences

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ddl_bench.describe import BIBLIOGRAPHY, bibliography
-from reports.ledger import Claim, Finding, finding, ledger, read_claims
+from reports.ledger import Claim, Finding, finding, ledger, read_claims, summary
 from tests.conftest import make_cell, put
 
 N_IMAGES = 1000
@@ -42,7 +42,7 @@ def shifted(points: float) -> list[float]:
         (shifted(5), 0.1, "holds, by more"),
         (shifted(-5), 5.0, "differs"),
         (shifted(0.2), 0.2, "does not resolve"),
-        (shifted(5)[:4], None, "no verdict: 4 seeds"),
+        (shifted(5)[:4], None, "no verdict: 4 and 5 seeds"),
         (shifted(5)[:1], None, "no verdict: single networks"),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_difference(tmp_path: Path, a: list[float], amount: float | None, verd
         (shifted(-1.0), 2.0, "holds"),
         (shifted(5), 1.0, "differs"),
         (shifted(-5), 1.0, "differs"),
-        (shifted(0)[:4], 1.0, "no verdict: 4 seeds"),
+        (shifted(0)[:4], 1.0, "no verdict: 4 and 5 seeds"),
     ],
 )
 def test_two_that_are_about_equal(
@@ -72,6 +72,22 @@ def test_two_that_are_about_equal(
     rows(tmp_path / "run", "a", a)
     rows(tmp_path / "run", "b", FIVE)
     assert finding(claim_of("near", a="a", b="b", amount=amount), tmp_path).verdict == verdict
+
+
+def test_kinds_of_verdicts_are_counted(tmp_path: Path) -> None:
+    rows(tmp_path / "run", "a", shifted(5))
+    rows(tmp_path / "run", "b", FIVE)
+    rows(tmp_path / "run", "c", FIVE[:3])
+    claims = [
+        claim_of("above", a="a", b="b", amount=40.0),
+        claim_of("above", a="b", b="a"),
+        claim_of("above", a="a", b="c"),
+        claim_of("missing", because="another run"),
+    ]
+    assert summary(claims, tmp_path) == (
+        "4 claims: holds 1, differs 1, does not resolve 0, no verdict 1, no rows yet 1, "
+        "cannot be tested here 0."
+    )
 
 
 @pytest.mark.parametrize("test", ["near", "level"])

@@ -42,6 +42,12 @@ def results(tmp_path: Path) -> Path:
         # error 0.4, t(0.975, 8) = 2.306
         ("run: a - b", "+5.00 points (95 %: +4.08 to +5.92; 5 seeds)"),
         ("run: b - a", "-5.00 points (95 %: -5.92 to -4.08; 5 seeds)"),
+        (
+            "run: b - a by seed",
+            "-5.00, -5.00, -5.00, -5.00 and -5.00 points (seeds 0, 1, 2, 3 and 4)",
+        ),
+        ("run: a - two by seed", "+15.00 and +13.40 points (seeds 0 and 1)"),
+        ("run: a - two", "+14.80 points (5 and 2 seeds)"),
         ("run: two - one", "+11.00 points (single networks)"),
         ("run: two", "71.00 % (2 seeds)"),
         ("run: one", "60.00 % (a single network)"),
@@ -68,6 +74,7 @@ def test_a_value(results: Path, mark: str, text: str) -> None:
         "run: a of test_latency_s",
         "run: a of nothing",
         "run: a / b",
+        "run: a by seed",
         "run: a / b / b of train_s",
         "run: a - b of train_s",
         "run: a - b of reconstruction",
