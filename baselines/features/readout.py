@@ -88,10 +88,13 @@ def search(
     X: Tensor,
     y: Tensor,
     deadline: Deadline,
+    *,
+    done: float = 0.0,
 ) -> Choice:
     """Choose the strength whose readout has the least loss on rows X with labels y.
 
-    Strengths are tried in turn until the loss rises twice running or time is over.
+    Strengths are tried in turn until the loss rises twice running or time is over. `done` is the
+    share of the training that lies before.
     """
     losses: list[float] = []
     readouts: list[Linear] = []
@@ -99,6 +102,7 @@ def search(
         readout = fit(strength)
         readouts.append(readout)
         losses.append(float(F.cross_entropy(readout(X), y, reduction="sum")))
+        deadline.report(done + (1 - done) * len(losses) / (len(strengths) + 1))  # and a last fit
         rising = len(losses) > 2 and losses[-3:] == sorted(losses[-3:])
         if rising or deadline.expired():
             break
@@ -114,6 +118,7 @@ def fit_readout(
     deadline: Deadline,
     *,
     refit: bool = False,
+    done: float = 0.0,
 ) -> Linear:
     """Minimise mean(-log softmax(Z @ W + bias)[y]) + penalty/2 * norm(W)**2 by L-BFGS.
 
@@ -130,6 +135,8 @@ def fit_readout(
         Shape (n,), bool: rows that choose the penalty by `search`, and are not fitted.
     refit
         Whether to fit all rows once the penalty is chosen.
+    done
+        Share of the training that lies before, for those who wait.
     """
     some = features[torch.nonzero(~held_out)[:STANDARDISING_ROWS, 0]].float()
     variance, mean = torch.var_mean(some, 0, correction=0)
@@ -145,7 +152,7 @@ def fit_readout(
         W = _minimise(lambda V: _loss_and_gradient(V, features, y, rows, penalty), W, deadline)
         return Linear(W[:, :-1].T.contiguous(), W[:, -1])
 
-    penalty, readout = search(fit, PENALTIES, features[held_out], y[held_out], deadline)
+    penalty, readout = search(fit, PENALTIES, features[held_out], y[held_out], deadline, done=done)
     if refit and not deadline.expired():
         readout = fit(penalty, torch.ones_like(held_out))
     weight = readout.weight / deviation[:, None]

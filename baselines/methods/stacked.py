@@ -235,7 +235,9 @@ class StackedMethod:
         y = y[: len(Z)]
         held_out = held_out[: len(Z)]
         refit = len(task.val) == 0
-        readout = fit_readout(Z, y, held_out, task.n_classes, deadline, refit=refit)
+        readout = fit_readout(
+            Z, y, held_out, task.n_classes, deadline, refit=refit, done=ENCODED_SHARE
+        )
         yield Stack(tuple(layers), readout, task.image_shape)
 
     def _encode(self, layers: list[StackLayer], X: Tensor, deadline: Deadline) -> Tensor:

@@ -10,7 +10,7 @@ from baselines.features.defaults import default_cells, default_patch, is_small
 from baselines.features.patches import positions
 from baselines.features.readout import fit_readout, shuffled
 from baselines.features.unrolled import LISTANetwork
-from baselines.layers.unrolled import distil
+from baselines.layers.unrolled import DISTILLED_SHARE, distil
 from baselines.learning.learner import learn
 from baselines.learning.online import Online
 from baselines.pursuit.encode import encode
@@ -126,6 +126,8 @@ class Unrolled(NetworkMethod):
             )
         Z = torch.cat([net.pooled(block) for block in X.split(POOLED_IMAGES)])
         refit = len(task.val) == 0
-        readout = fit_readout(Z, y, held_out, task.n_classes, deadline, refit=refit)
+        readout = fit_readout(
+            Z, y, held_out, task.n_classes, deadline, refit=refit, done=DISTILLED_SHARE
+        )
         net.readout.load_state_dict({"weight": readout.weight.T, "bias": readout.bias})
         yield type(self).wrap(net, device=budget.device)

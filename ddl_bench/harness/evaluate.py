@@ -338,7 +338,9 @@ def standing_of(
         of_this_s = max(0.0, budget.seconds - train_s) if mark.more else 0.0
         remaining_s = of_this_s + (n_points - mark.index - 1) * budget.seconds
     elif fraction >= LEAST_FRACTION:
-        remaining_s = max(0.0, (earlier_s + done_s) / fraction - earlier_s - train_s)
+        left_s = (earlier_s + done_s) / fraction - earlier_s - train_s
+        is_known = left_s > 0 or fraction >= 1  # or else the last report took too little for all
+        remaining_s = max(0.0, left_s) if is_known else None
     return Standing(
         fraction=fraction,
         train_s=earlier_s + train_s,

@@ -94,3 +94,13 @@ def test_the_search_leaves_off_when_the_loss_keeps_rising_or_time_is_over() -> N
     assert made == [0.1, 0.5, 0.3, 1.0, 1.5, 2.0]
     assert torch.equal(best.weight, torch.tensor([[1.0, 0.0]]))
     assert search(fit, strengths, X, y, Clock(1.0))[0] == 0.1
+
+
+def test_the_search_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    clock = Clock()
+    monkeypatch.setattr(clock, "report", shares.append)
+    X = torch.eye(2)
+    readouts = iter([Linear(torch.eye(2) * scale, torch.zeros(2)) for scale in (1, 2, 3)])
+    search(lambda _: next(readouts), [3.0, 2.0, 1.0], X, torch.arange(2), clock, done=0.6)
+    assert shares == pytest.approx([0.7, 0.8, 0.9])

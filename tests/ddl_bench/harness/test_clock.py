@@ -71,6 +71,13 @@ def test_the_points_of_a_grid_that_are_left_have_their_budgets() -> None:
     assert remaining_s(third, budget, n_points=4, earlier_s=4.0) == 20
 
 
+def test_a_rest_that_takes_longer_than_it_should_is_unknown() -> None:
+    budget = Budget(epochs=2)
+    half = Mark(n_advances=1, train_s=4.0)
+    deadline = CellDeadline(Stopwatch("cpu"), None)
+    left = [standing_of(half, deadline, budget, 1, 0.0, s).remaining_s for s in (4.0, 7.0, 9.0)]
+    assert left == [4.0, 1.0, None]
+
+
 def test_a_share_that_is_next_to_nothing_says_nothing_about_the_rest() -> None:
     assert remaining_s(Mark(train_s=4.0), Budget(epochs=50), share=2.3e-308) is None
-    assert remaining_s(Mark(train_s=4.0), Budget(epochs=50), share=0.5) is not None
