@@ -162,8 +162,7 @@ def table(name: str) -> str:
     text = str(shown[present].to_markdown(index=False, disable_numparse=True))
     if name == UNTRAINED:
         return text
-    below = foot_of(groups, timed=is_timed)
-    return f"{text}\n\n{fill(below, FOOT_WIDTH, break_on_hyphens=False)}"
+    return f"{text}\n\n{wrapped(foot_of(groups, timed=is_timed), FOOT_WIDTH)}"
 
 
 def lasting_notes(group: Group, *, timed: bool) -> str:
@@ -342,10 +341,13 @@ def paragraph(record: describe.MethodRecord) -> str:
     sentences += [f"*{key}*: {fact}." for key, fact in facts.items() if fact]
     if record["needs"]:
         sentences.append(f"Needs the extra `{record['needs'][0]}`.")
-    text = " ".join(filter(None, sentences))
-    # A line that began with one of these would be a list or a heading, and with % a comment.
+    return wrapped(" ".join(filter(None, sentences)), WIDTH)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break text into lines of Markdown, none of which begins a list, a heading or a comment."""
     text = re.sub(r" (?=[-+*>#] |%)", NO_BREAK, text)
-    lines = fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    lines = fill(text, width, break_long_words=False, break_on_hyphens=False)
     return lines.replace(NO_BREAK, " ")
 
 

@@ -104,7 +104,7 @@ def start_runners(
         options=pairs(wanted.sbatch),
     )
     if dry_run and wanted.engine == "slurm":
-        print(engine.script(request, run), end="")
+        print(engine.script(request), end="")
         return
     make_folders(run)
     memory.save()

@@ -130,8 +130,8 @@ def submit(request: Request, run: Path) -> str:
     return number
 
 
-def script(request: Request, run: Path) -> str:
-    """Write what `submit` would as a script for `sbatch`."""
+def script(request: Request) -> str:
+    """Write a script for `sbatch` that starts the same runners as `submit`."""
     options = {
         "job-name": JOB_NAME,
         "array": f"0-{request.n_runners - 1}",
@@ -139,7 +139,7 @@ def script(request: Request, run: Path) -> str:
         "ntasks": "1",
         "cpus-per-task": str(request.cpus),
         "signal": f"USR2@{request.signal_before_s}",
-        "output": str(folder_of(run).absolute() / "%A_%a.log"),
+        "output": f"{JOB_NAME}-%A_%a.log",  # where it is submitted: Slurm makes no folders
         **request.named_options(),
     }
     lines = ["#!/bin/bash"]

@@ -110,7 +110,8 @@ def run(
     machines.check_options(context, engine)
     if for_:
         read_duration("--for", for_)
-    watcher = console_of(is_error=as_json)
+    prints_script = dry_run and engine == "slurm"
+    watcher = console_of(is_error=as_json or prints_script)  # what is printed is for programs
     hints.unused_plugins(watcher, track, overrides)
     hints.unsaid_mirrors(watcher, track, overrides)
     if engine and not (dry_run and engine == "local"):  # whose plan is that of any run

@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from ddl_bench.cli.main import app
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
 from ddl_bench.harness.claims import claim, claims_folder, this_process
@@ -46,6 +49,18 @@ def test_the_script_for_sbatch_has_every_option(tmp_path: Path) -> None:
         *("--out", str(tmp_path / "a b"), "--no-report", "--for", "5400s"),
     ]
     assert not (tmp_path / "a b").exists()
+    assert "output=ddl-bench-%A_%a.log" in options, "a folder that exists when it is submitted"
+
+
+def test_the_script_has_no_hints_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "images.npz"
+    X = np.zeros((40, 8, 8), np.uint8)
+    y = np.arange(40) % 2
+    np.savez(path, x_train=X, y_train=y, x_test=X, y_test=y)
+    command = [*RUN, "--datasets", str(path), "--engine", "slurm", "--dry-run"]
+    printed = CliRunner().invoke(app, command)
+    assert printed.stdout.startswith("#!/bin/bash\n")
+    assert "images.npz: training mirrors no image" in printed.stderr
 
 
 @pytest.mark.parametrize(
