@@ -186,7 +186,7 @@ DRAWN = {
     "quick": Drawn("quick", "accuracy against training time"),
     "quick-ranked": Drawn("quick", "accuracy, ranked"),
     "recovery": Drawn("recovery", "recovery"),
-    "cifar10-confusion": Drawn("cifar10", "confusion", ".png"),
+    "sdl-confusion": Drawn("sdl", "confusion", ".png"),
     "equal-passes-ranked": Drawn("equal-passes", "accuracy, ranked"),
     "equal-passes-operations": Drawn("equal-passes", "accuracy against operations"),
     "equal-time": Drawn("equal-time", "accuracy while training"),

@@ -42,7 +42,9 @@ def atoms(df: pd.DataFrame, width: Width = "double") -> Figure | None:
             shown[name] = drawn
     if not shown:
         return None
-    n_columns = min(N_COLUMNS[width], max(2, len(shown)))
+    if len(shown) == 1:
+        width = "single"  # two columns of a paper would be half empty
+    n_columns = min(N_COLUMNS[width], len(shown))
     n_rows = -(-len(shown) // n_columns)
     side = WIDTHS_INCHES[width] / n_columns
     figure = new_figure(width, n_rows * (side + TITLE_INCHES))
@@ -53,10 +55,14 @@ def atoms(df: pd.DataFrame, width: Width = "double") -> Figure | None:
         axes = figure.add_subplot(n_rows, n_columns, index, title=title)
         axes.imshow(mosaic(drawn, n_side), "gray", vmin=0, vmax=1, interpolation="none")
         axes.set_axis_off()
+    if len(shown) == 1:
+        subject = "of the most accurate method that has some"
+    else:
+        subject = f"of each of the {len(shown)} most accurate methods that have some"
     set_caption(
         figure,
-        f"The first atoms of one seed of each of the {len(shown)} most accurate methods that have"
-        " some (n = 1). Zero is grey; each atom is stretched by its own largest value.",
+        f"The first atoms of one seed {subject} (n = 1). Zero is grey; each atom is stretched by"
+        " its own largest value.",
     )
     return figure
 

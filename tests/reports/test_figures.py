@@ -94,7 +94,7 @@ def annotations(axes: Axes) -> list[Annotation]:
     return [text for text in axes.texts if isinstance(text, Annotation)]
 
 
-@pytest.mark.parametrize("run", ["fast-cifar10", "quick", "quick-5-seeds", "equal-time", "cifar10"])
+@pytest.mark.parametrize("run", ["fast-cifar10", "quick", "quick-5-seeds", "equal-time", "sdl"])
 def test_an_axis_spans_four_standard_errors_and_all_intervals_of_the_table(run: str) -> None:
     df = ddl_bench.load(RESULTS / run)
     table = summary_of(gather(load_rows(RESULTS / run)))

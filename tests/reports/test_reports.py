@@ -12,11 +12,13 @@ import pytest
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.frame import load
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
 from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.table import COLUMNS, display, foot, foot_of, number, summary, with_range
-from reports.figures.style import PAPER
+from reports.figures import FIGURES
+from reports.figures.style import PAPER, WIDTHS_INCHES, caption_of
 from reports.page.render import inline
 from reports.report import write
 from tests.conftest import make_cell, put
@@ -91,6 +93,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def paths(run: Path) -> dict[str, Path]:
     return write(run)
+
+
+def test_atoms_of_one_method_fill_their_figure(run: Path) -> None:
+    df = load(run)
+    figure = FIGURES["learned atoms"](df[df["dataset"] == "digits"])
+    assert figure is not None
+    assert len(figure.axes) == 1
+    assert figure.get_figwidth() == WIDTHS_INCHES["single"]
+    assert "one seed of the most accurate method" in caption_of(figure)
 
 
 def test_a_hostile_label_stays_text(paths: dict[str, Path]) -> None:
