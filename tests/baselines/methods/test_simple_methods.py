@@ -52,7 +52,9 @@ def test_dictionaries_tell_how_far_they_have_come(n_layers: int) -> None:
     assert listener.shares == sorted(listener.shares)
     assert listener.shares[0] < LEARNED_SHARE / n_layers
     assert LEARNED_SHARE in [round(share, 9) for share in listener.shares]
-    assert listener.shares[-1] == pytest.approx(ENCODED_SHARE, abs=0.02)
+    encoded = [share for share in listener.shares if share <= ENCODED_SHARE]
+    assert encoded[-1] == pytest.approx(ENCODED_SHARE, abs=0.02)
+    assert ENCODED_SHARE < listener.shares[-1] < 1  # the search for a penalty tells its share too
 
 
 def classes(task: Task, *labels: int) -> Task:
