@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,6 +39,8 @@ from ddl_bench.results.times import RowTimes
 
 VISIT_S = 0.05  # of one model in one round, in batches, and as much in single images
 LEAST_SAME = 0.98  # share of images whose class is that of the row: else it is another model
+LEAST_PASSES = 6  # from which a run tells whether its pace changed
+MOST_SLOWER = 1.25  # passes at the end of a run / those at its beginning; machines drift by less
 
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -226,18 +228,47 @@ def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
 def load_line(row: Row, request: Request, tasks: dict[object, Task]) -> Steps:
     """Make the method of a row, of the grid point that it chose, and the images that it trains on.
 
-    Lines share images. Raises UserError where the code of the method has changed since.
+    Lines share images.
+
+    Raises
+    ------
+    UserError
+        Where the code of the method has changed since, or its pace changed during the training.
     """
     cell = row.cell
     cls = registry.load_method(cell.method, request.plugins)
     if code_identity(cls) != cell.source:
         raise UserError("the code of the method has changed since its row")
+    refuse_changing_pace(arrays(request.run, cell.id, ["loss_seconds", "loss_step"]))
     key = (cell.data, cell.splits)
     if key not in tasks:
         folder = request.data_dir or Path(cell.data_dir)
         images = read_images(cell, folder, request.plugins)
         tasks[key] = task_of(cell.dataset, images, cell.splits)
     return Steps(cell, registry.make_method(cls, cell.params | row.chosen), tasks[key])
+
+
+def refuse_changing_pace(curve: Mapping[str, np.ndarray]) -> None:
+    """Raise UserError where a training became slower or faster, as one with smaller images first.
+
+    What is timed again is its beginning, which then says nothing about the rest.
+
+    Parameters
+    ----------
+    curve
+        Seconds since the beginning after each of some passes (`loss_seconds`), and those passes
+        (`loss_step`); may be empty.
+    """
+    if len(curve.get("loss_step", ())) < LEAST_PASSES:
+        return
+    pass_s = np.diff(curve["loss_seconds"]) / np.diff(curve["loss_step"])
+    third = len(pass_s) // 3
+    slower = float(np.median(pass_s[-third:]) / np.median(pass_s[:third]))
+    if max(slower, 1 / slower) > MOST_SLOWER:
+        raise UserError(
+            f"a pass at the end of its run took {slower:.2f} times as long as one at the beginning,"
+            " which alone can be timed again"
+        )
 
 
 def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Subject:

@@ -1,5 +1,6 @@
 """Times that are measured again after a run: alone, interleaved, beside the rows."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -424,6 +425,19 @@ def test_the_training_of_a_run_is_timed_again(tmp_path: Path) -> None:
     older = row.model_copy(update={"cell": cell})
     with pytest.raises(UserError, match="code of the method has changed"):
         rounds.load_line(older, retime_request(tmp_path), {})
+
+
+@pytest.mark.parametrize(("late_s", "slower"), [(3.2, "1.60"), (1.0, "0.50"), (2.2, "")])
+def test_a_training_that_changes_its_pace_is_not_timed_by_its_begin(
+    late_s: float, slower: str
+) -> None:
+    pass_s = np.array([9.0, 2.0, 2.0, 2.0, 2.5, 2.5, 2.5, late_s, late_s, late_s])
+    curve = {"loss_seconds": pass_s.cumsum(), "loss_step": np.arange(1.0, 11.0)}
+    expected = pytest.raises(UserError, match=f"took {slower} times as long")
+    with expected if slower else contextlib.nullcontext():
+        rounds.refuse_changing_pace(curve)
+    rounds.refuse_changing_pace({name: values[-5:] for name, values in curve.items()})  # too few
+    rounds.refuse_changing_pace({})
 
 
 def retime_request(run: Path) -> rounds.Request:
