@@ -8,26 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.faults.__main__ import PARTS
 from tests.faults.commands import Ended, call_action
 from tests.faults.hostile import HARMLESS, MARKED, UNDETECTABLE, documented
 from tests.faults.tally import Tally, table
 
 
-def smoke(*parts: str) -> None:
-    """Try a little of some parts, which must all end well."""
-    command = [sys.executable, "-m", "tests.faults", "--smoke"]
-    for part in parts:
-        command += ["--only", part]
+@pytest.mark.parametrize("part", PARTS)
+def test_the_harness_survives_a_little_of_each_part(part: str) -> None:
+    command = [sys.executable, "-m", "tests.faults", "--smoke", "--only", part]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
-
-
-def test_the_harness_survives_a_little_of_everything() -> None:
-    smoke("kills", "claims", "signals", "disks", "inputs", "hostile")
-
-
-def test_commands_on_many_cells_take_little_memory() -> None:
-    smoke("scale")
 
 
 def test_what_cannot_be_detected_is_documented() -> None:
