@@ -44,6 +44,9 @@ def held_out(images: ImageSet) -> ImageSet:
 DIGITS, HELD_OUT, _ = split("digits", held_out(digits(Path())), Splits())
 EPOCHS = BudgetSpec(epochs=30, seconds=None)
 
+# For tests of whole programs, which run what smaller ones have covered: a tracer takes its time.
+UNTRACED = [pytest.mark.no_cover, pytest.mark.usefixtures("untraced_children")]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -53,6 +56,12 @@ def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
         yield
+
+
+@pytest.fixture
+def untraced_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the processes that a test starts out of the coverage."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, ddl_bench
+from tests.conftest import ROOT, UNTRACED, ddl_bench
+
+pytestmark = UNTRACED
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "getting-started.md"]
 # what a page leaves to the reader

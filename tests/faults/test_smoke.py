@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, UNTRACED
 from tests.faults.__main__ import PARTS
 from tests.faults.commands import Ended, call_action
 from tests.faults.hostile import HARMLESS, MARKED, UNDETECTABLE, documented
 from tests.faults.tally import Tally, table
+
+pytestmark = UNTRACED
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, UNTRACED
 from tests.gpu import archives, install, pack, rows, sheets
 from tests.gpu.rows import PARTS
+
+pytestmark = UNTRACED
 
 HERE = Path(__file__).parent
 UNITS = ("_s", "_ms", "_percent", "_bytes")

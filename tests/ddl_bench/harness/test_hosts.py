@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ddl_bench.results.rows import load_rows
-from tests.conftest import PLUGINS, ROOT
+from tests.conftest import PLUGINS, ROOT, UNTRACED
 
 N_CELLS = 3
 LONG_S = 180.0
@@ -40,7 +40,8 @@ def may_unshare() -> bool:
     return subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not may_unshare(), reason="unshare is missing or not permitted")
+NOT_PERMITTED = pytest.mark.skipif(not may_unshare(), reason="unshare is missing or not permitted")
+pytestmark = [NOT_PERMITTED, *UNTRACED]
 
 
 def start(
