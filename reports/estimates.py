@@ -4,7 +4,6 @@ A line is the rows of one label of a run. The unit is the training run: below 3 
 interval.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -129,41 +128,11 @@ def ratio_of(slow: Group, fast: Group, column: str) -> Estimate | None:
 
 def differences_by_seed(a: Group, b: Group) -> dict[int, float]:
     """Subtract the accuracies of two lines seed by seed, for the seeds that both have."""
-    of_a, of_b = (with_seeds(line, accuracies(line)) for line in (a, b))
+    of_a, of_b = (
+        {row.cell.seed: value for row, value in zip(line.ok, accuracies(line), strict=True)}
+        for line in (a, b)
+    )
     return {seed: of_a[seed] - of_b[seed] for seed in sorted(of_a.keys() & of_b.keys())}
-
-
-def ratio_by_seed(slow: Group, fast: Group, column: str) -> Estimate | None:
-    """Estimate the ratio of a column seed by seed, or None where a value is not above 0.
-
-    The value is the geometric mean of the ratios, the interval Student's, of their logarithms. It
-    leaves out what both rows of a seed share, such as the speed of their machine that day.
-    """
-    of_slow, of_fast = (with_seeds(line, numbers_of(line, column)) for line in (slow, fast))
-    if min(*of_slow.values(), *of_fast.values()) <= 0:
-        return None
-    seeds = of_slow.keys() & of_fast.keys()
-    if not seeds:
-        raise ValueError("the lines have no seed in common")
-    sample = Sample.of([math.log(of_slow[seed] / of_fast[seed]) for seed in sorted(seeds)])
-    value = math.exp(sample.mean)
-    if sample.n < SEEDS_FOR_INTERVAL:
-        return Estimate(value, None, None, (sample.n,))
-    result = students(sample.mean, sample.error2**0.5, sample.n - 1)
-    return Estimate(value, math.exp(result.low), math.exp(result.high), (sample.n,))
-
-
-def with_seeds(line: Group, values: "pd.Series[float]") -> dict[int, float]:
-    """Return values of the rows of a line by their seeds.
-
-    Raises
-    ------
-    ValueError
-        If a row has no value.
-    """
-    if len(values) != len(line.ok):
-        raise ValueError(f"some rows of {line.cell.label} have no value")
-    return {row.cell.seed: value for row, value in zip(line.ok, values, strict=True)}
 
 
 def written(estimate: Estimate, unit: str, *, signed: bool) -> str:

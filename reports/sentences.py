@@ -7,7 +7,6 @@ docs/results, or RUN/DATASET where it has several data sets. WHAT is about lines
 - `A - B`, or `A - B - C + D`: a sum of mean accuracies, each with its sign, with its interval;
 - `A - B by seed`: the differences of their accuracies, seed by seed;
 - `A / B of COLUMN`: the ratio of the geometric means of a measured column, with its interval;
-- `A / B of COLUMN by seed`: the same of the seeds that both have, from their ratios;
 - `A of COLUMN`: the mean of a measured column in the unit of the table, without an interval.
 
 Accuracies are those on the official test images where these are apart; `A - B of accuracy` has the
@@ -29,7 +28,6 @@ from reports.estimates import (
     level_of,
     lines_of,
     listed,
-    ratio_by_seed,
     ratio_of,
     sum_of,
 )
@@ -82,17 +80,17 @@ def value(mark: str, results: Path = RESULTS) -> str:
     place, separator, what = mark.partition(": ")
     if not separator:
         raise UserError(f"value {mark!r}: expected RUN: WHAT, as in 'quick: lista - spams'")
-    by_seed = what.endswith(BY_SEED)
-    what, _, column = what.removesuffix(BY_SEED).partition(" of ")
+    what, _, column = what.partition(" of ")
+    what, by_seed, _ = what.partition(BY_SEED)
     if column and column not in COLUMN_OF:
         raise UserError(f"value {mark!r}: no column {column!r}; they are {', '.join(COLUMN_OF)}")
     try:
         if " / " in what:
-            return ratio_text(chosen(place, what.split(" / "), results), column, by_seed=by_seed)
+            return ratio_text(chosen(place, what.split(" / "), results), column)
         first, *others = SIGN.split(what)
         lines = chosen(place, [first, *others[1::2]], results)
         if by_seed:
-            return text_by_seed(lines, column)
+            return text_by_seed(lines)
         if len(lines) > 1:
             signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
             refuse_unless_percent(column)
@@ -124,9 +122,9 @@ def chosen(place: str, names: Sequence[str], results: Path) -> list[Group]:
     return [lines[name] for name in names]
 
 
-def text_by_seed(lines: Sequence[Group], column: str) -> str:
+def text_by_seed(lines: Sequence[Group]) -> str:
     """Write the differences of two lines: "-3.34 and -2.67 points (seeds 0 and 1)"."""
-    if len(lines) != 2 or column:
+    if len(lines) != 2:
         raise ValueError("expected A - B by seed")
     differences = differences_by_seed(*lines)
     if not differences:
@@ -135,12 +133,12 @@ def text_by_seed(lines: Sequence[Group], column: str) -> str:
     return f"{values} points (seeds {listed(differences)})"
 
 
-def ratio_text(lines: Sequence[Group], column: str, *, by_seed: bool) -> str:
-    """Write the ratio of a column of two lines, of all their rows or seed by seed."""
+def ratio_text(lines: Sequence[Group], column: str) -> str:
+    """Write the ratio of a column of two lines."""
     if len(lines) != 2 or not column:
         raise ValueError("expected A / B of COLUMN")
     slow, fast = lines
-    ratio = ratio_by_seed(slow, fast, column) if by_seed else ratio_of(slow, fast, column)
+    ratio = ratio_of(slow, fast, column)
     if ratio is None:
         raise ValueError("a value of 0 has no ratio")
     return with_interval(ratio, "times", "{:.2f}")
