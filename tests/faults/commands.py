@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 LONGEST_LINE = 1_000  # characters of an error
+GRACE_S = 10  # of processor time, between the signal that its bound is reached and the kill
 MEMORY_BYTES = 2 << 30  # address space beyond what a child has at its start
 TRACEBACK = re.compile(r"^Traceback \(most recent call last\)", re.M)
 RAISED = re.compile(r"^[\w.]*(?:Error|Exception|BadZipFile|Interrupt)\b.*", re.M)
@@ -78,7 +79,8 @@ def start(
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if busy_s is not None:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            resource.setrlimit(resource.RLIMIT_CPU, (busy_s, busy_s + 1))
+            # a guest that its host held up finds seconds gone, and none left for the softer signal
+            resource.setrlimit(resource.RLIMIT_CPU, (busy_s, busy_s + GRACE_S))
         action()
         code = 0
     except SystemExit as error:
