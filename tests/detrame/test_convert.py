@@ -95,21 +95,24 @@ def assert_same(computed: Tensor, expected: Tensor) -> None:
     )
 
 
+def known(name: str) -> Any:
+    """A network of torchvision for three classes; VGG with 8 dense units for 4,096, of 1 GB."""
+    if not name.startswith("vgg"):
+        return torchvision.models.get_model(name, num_classes=3)
+    network = torchvision.models.get_model(name, num_classes=3, init_weights=False)
+    network.classifier[0] = nn.Linear(512 * 49, 8)
+    network.classifier[3] = nn.Linear(8, 8)
+    network.classifier[6] = nn.Linear(8, 3)
+    return network
+
+
 def metrics(model: nn.Module) -> list[QMetricReLU]:
     return [part for part in model.modules() if isinstance(part, QMetricReLU)]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "vgg11_bn"])
 def test_each_relu_of_a_known_network_is_replaced_and_its_outputs_are_kept(name: str) -> None:
-    original = torchvision.models.get_model(
-        name, num_classes=3, **{"init_weights": False} if "vgg" in name else {}
-    )
-    if "vgg" in name:  # of 1 GB
-        original.classifier[0], original.classifier[3], original.classifier[6] = (
-            nn.Linear(512 * 49, 8),
-            *[nn.Linear(8, 8)] * 2,
-        )
-    original = randomise(original).eval()
+    original = randomise(known(name)).eval()
     channels: list[int] = []
     for part in original.modules():
         if isinstance(part, nn.ReLU):
@@ -469,8 +472,8 @@ def test_a_folded_plain_network_computes_the_same(
 def test_a_known_network_folded_or_read_again_computes_the_same(
     name: str, kernel: int, n_folded: int
 ) -> None:
-    original = randomise(convert(torchvision.models.get_model(name), kernel=kernel)).eval()
-    again = convert(torchvision.models.get_model(name), kernel=kernel).eval()
+    original = randomise(convert(known(name), kernel=kernel)).eval()
+    again = convert(known(name), kernel=kernel).eval()
     again.load_state_dict(original.state_dict())
     folded = fold(original)
     X = images(2, 3, 64, 64)
