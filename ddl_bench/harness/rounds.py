@@ -262,7 +262,7 @@ def refuse_changing_pace(curve: Mapping[str, np.ndarray]) -> None:
     if len(curve.get("loss_step", ())) < LEAST_PASSES:
         return
     pass_s = np.diff(curve["loss_seconds"]) / np.diff(curve["loss_step"])
-    third = len(pass_s) // 3
+    third = max(len(pass_s) // 3, 2)
     slower = float(np.median(pass_s[-third:]) / np.median(pass_s[:third]))
     if max(slower, 1 / slower) > MOST_SLOWER:
         raise UserError(
