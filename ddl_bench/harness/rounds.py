@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ddl_bench import registry
-from ddl_bench.api import Classifier, Placeable, Task
+from ddl_bench.api import Classifier, Method, Placeable, Task
 from ddl_bench.data.splits import task_of, tests_of
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief
@@ -36,11 +36,10 @@ from ddl_bench.plan.identity import code_identity
 from ddl_bench.results.models import load_model
 from ddl_bench.results.rows import Row, arrays, load_rows
 from ddl_bench.results.times import RowTimes
+from ddl_bench.training.method import NetworkMethod
 
 VISIT_S = 0.05  # of one model in one round, in batches, and as much in single images
 LEAST_SAME = 0.98  # share of images whose class is that of the row: else it is another model
-LEAST_PASSES = 6  # from which a run tells whether its pace changed
-MOST_SLOWER = 1.25  # passes at the end of a run / those at its beginning; machines drift by less
 
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -233,42 +232,29 @@ def load_line(row: Row, request: Request, tasks: dict[object, Task]) -> Steps:
     Raises
     ------
     UserError
-        Where the code of the method has changed since, or its pace changed during the training.
+        Where the code of the method has changed since, or its training begins with smaller images.
     """
     cell = row.cell
     cls = registry.load_method(cell.method, request.plugins)
     if code_identity(cls) != cell.source:
         raise UserError("the code of the method has changed since its row")
-    refuse_changing_pace(arrays(request.run, cell.id, ["loss_seconds", "loss_step"]))
+    method = registry.make_method(cls, cell.params | row.chosen)
+    refuse_smaller_images(method)
     key = (cell.data, cell.splits)
     if key not in tasks:
         folder = request.data_dir or Path(cell.data_dir)
         images = read_images(cell, folder, request.plugins)
         tasks[key] = task_of(cell.dataset, images, cell.splits)
-    return Steps(cell, registry.make_method(cls, cell.params | row.chosen), tasks[key])
+    return Steps(cell, method, tasks[key])
 
 
-def refuse_changing_pace(curve: Mapping[str, np.ndarray]) -> None:
-    """Raise UserError where a training became slower or faster, as one with smaller images first.
+def refuse_smaller_images(method: Method) -> None:
+    """Raise UserError where a training begins with smaller images, and so faster than it goes on.
 
-    What is timed again is its beginning, which then says nothing about the rest.
-
-    Parameters
-    ----------
-    curve
-        Seconds since the beginning after each of some passes (`loss_seconds`), and those passes
-        (`loss_step`); may be empty.
+    Its beginning is all that is timed again.
     """
-    if len(curve.get("loss_step", ())) < LEAST_PASSES:
-        return
-    pass_s = np.diff(curve["loss_seconds"]) / np.diff(curve["loss_step"])
-    third = max(len(pass_s) // 3, 2)
-    slower = float(np.median(pass_s[-third:]) / np.median(pass_s[:third]))
-    if max(slower, 1 / slower) > MOST_SLOWER:
-        raise UserError(
-            f"a pass at the end of its run took {slower:.2f} times as long as one at the beginning,"
-            " which alone can be timed again"
-        )
+    if isinstance(method, NetworkMethod) and method.training_recipe().progressive_resizing:
+        raise UserError("its first passes, which alone are timed again, have smaller images")
 
 
 def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Subject:

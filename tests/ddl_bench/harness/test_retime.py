@@ -1,6 +1,5 @@
 """Times that are measured again after a run: alone, interleaved, beside the rows."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -427,19 +426,6 @@ def test_the_training_of_a_run_is_timed_again(tmp_path: Path) -> None:
         rounds.load_line(older, retime_request(tmp_path), {})
 
 
-@pytest.mark.parametrize(("late_s", "slower"), [(3.2, "1.60"), (1.0, "0.50"), (2.2, "")])
-def test_a_training_that_changes_its_pace_is_not_timed_by_its_begin(
-    late_s: float, slower: str
-) -> None:
-    pass_s = np.array([9.0, 2.0, 2.0, 2.0, 2.5, 2.5, 2.5, late_s, late_s, late_s])
-    curve = {"loss_seconds": pass_s.cumsum(), "loss_step": np.arange(1.0, 11.0)}
-    expected = pytest.raises(UserError, match=f"took {slower} times as long")
-    with expected if slower else contextlib.nullcontext():
-        rounds.refuse_changing_pace(curve)
-    rounds.refuse_changing_pace({name: values[-5:] for name, values in curve.items()})  # too few
-    rounds.refuse_changing_pace({})
-
-
 def retime_request(run: Path) -> rounds.Request:
     return rounds.Request(
         run=run, cell_ids=[], train_ids=[], plugins=[], data_dir=None, n_rounds=3, cores=[0]
@@ -465,4 +451,7 @@ def test_the_grid_point_that_was_chosen_is_trained_again(tmp_path: Path) -> None
     chosen = row.model_copy(update={"chosen": {"depth": 6}})
     line = rounds.load_line(chosen, retime_request(tmp_path), {})
     assert line.method.depth == 6  # type: ignore[attr-defined]  # of PlainNet
+    smaller = row.model_copy(update={"chosen": {"recipe": {"progressive_resizing": 0.5}}})
+    with pytest.raises(UserError, match="smaller images"):
+        rounds.load_line(smaller, retime_request(tmp_path), {})
     assert retime.line_of(chosen) != retime.line_of(row)
