@@ -44,9 +44,6 @@ def held_out(images: ImageSet) -> ImageSet:
 DIGITS, HELD_OUT, _ = split("digits", held_out(digits(Path())), Splits())
 EPOCHS = BudgetSpec(epochs=30, seconds=None)
 
-# For tests of whole programs, which run what smaller ones have covered: a tracer takes its time.
-UNTRACED = [pytest.mark.no_cover, pytest.mark.usefixtures("untraced_children")]
-
 
 @pytest.fixture(autouse=True, scope="session")
 def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -58,9 +55,12 @@ def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def untraced_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the processes that a test starts out of the coverage."""
+    """Leave the processes that a test starts out of the coverage: a tracer takes its time.
+
+    Tests of what runs in them have a fixture of this name that does nothing.
+    """
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 

@@ -46,6 +46,11 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.fixture(autouse=True)
+def untraced_children() -> None:
+    """Trace them: methods are checked in a process of their own."""
+
+
 def broken(found: Iterable[Finding]) -> list[str]:
     return [f"{each.rule}: {each.detail}" for each in found if each.status == "broken"]
 

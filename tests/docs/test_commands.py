@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, UNTRACED, ddl_bench
+from tests.conftest import ROOT, ddl_bench
 
-pytestmark = UNTRACED
+pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "getting-started.md"]
 # what a page leaves to the reader

@@ -11,9 +11,9 @@ from ddl_bench.contract.check import check
 from ddl_bench.harness.run import run
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.registry import methods_in
-from tests.conftest import ROOT, UNTRACED
+from tests.conftest import ROOT
 
-pytestmark = UNTRACED
+pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 PAGE = (ROOT / "docs" / "add-a-method.md").read_text()
 ESTIMATOR, MODULE, FUNCTION, FULL, ABOUT = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -14,9 +14,9 @@ from ddl_bench.contract.check import check
 from ddl_bench.harness.run import run
 from ddl_bench.plan.cell import BudgetSpec
 from ddl_bench.plan.expansion import Overrides, plan
-from tests.conftest import ROOT, UNTRACED, ddl_bench
+from tests.conftest import ROOT, ddl_bench
 
-pytestmark = UNTRACED
+pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 EXAMPLES = ROOT / "examples"
 FILES = sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".toml"))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, UNTRACED
+from tests.conftest import ROOT
 from tests.faults.__main__ import PARTS
 from tests.faults.commands import Ended, call_action
 from tests.faults.hostile import HARMLESS, MARKED, UNDETECTABLE, documented
 from tests.faults.tally import Tally, table
 
-pytestmark = UNTRACED
+pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, UNTRACED
+from tests.conftest import ROOT
 from tests.gpu import archives, install, pack, rows, sheets
 from tests.gpu.rows import PARTS
 
-pytestmark = UNTRACED
+pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 HERE = Path(__file__).parent
 UNITS = ("_s", "_ms", "_percent", "_bytes")

@@ -14,9 +14,9 @@ import pytest
 
 from ddl_bench.cli.caches import PRIVATE, provide_caches
 from ddl_bench.errors import UserError
-from tests.conftest import ROOT, UNTRACED, ddl_bench
+from tests.conftest import ROOT, ddl_bench
 
-pytestmark = UNTRACED
+pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 RUN = ROOT / "docs" / "results" / "quick"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

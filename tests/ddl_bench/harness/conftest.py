@@ -16,6 +16,11 @@ from ddl_bench.plan.cell import Cell
 StartJob: TypeAlias = Callable[[Cell, Path], Job]
 
 
+@pytest.fixture(autouse=True)
+def untraced_children() -> None:
+    """Trace them: workers are what these tests are about."""
+
+
 @pytest.fixture
 def launcher() -> Iterator[Launcher]:
     with Launcher() as launcher:

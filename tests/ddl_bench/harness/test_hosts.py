@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ddl_bench.results.rows import load_rows
-from tests.conftest import PLUGINS, ROOT, UNTRACED
+from tests.conftest import PLUGINS, ROOT
 
 N_CELLS = 3
 LONG_S = 180.0
@@ -41,7 +41,7 @@ def may_unshare() -> bool:
 
 
 NOT_PERMITTED = pytest.mark.skipif(not may_unshare(), reason="unshare is missing or not permitted")
-pytestmark = [NOT_PERMITTED, *UNTRACED]
+pytestmark = [NOT_PERMITTED, pytest.mark.no_cover]
 
 
 def start(
