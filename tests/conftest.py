@@ -56,10 +56,10 @@ def locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(autouse=True)
-def untraced_children(monkeypatch: pytest.MonkeyPatch) -> None:
+def coverage_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the processes that a test starts out of the coverage: a tracer takes its time.
 
-    Tests of what runs in them have a fixture of this name that does nothing.
+    Tests of what runs in them replace this by a fixture that keeps them.
     """
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 

@@ -47,8 +47,8 @@ for name in sys.argv[1:]:
 
 
 @pytest.fixture(autouse=True)
-def untraced_children() -> None:
-    """Trace them: methods are checked in a process of their own."""
+def coverage_of_children() -> None:
+    """Keep them in the coverage: methods are checked in a process of their own."""
 
 
 def broken(found: Iterable[Finding]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.__main__ import PARTS
+from tests.faults.__main__ import PARTS, TOGETHER
 from tests.faults.commands import Ended, call_action
 from tests.faults.hostile import HARMLESS, MARKED, UNDETECTABLE, documented
 from tests.faults.tally import Tally, table
@@ -16,9 +16,14 @@ from tests.faults.tally import Tally, table
 pytestmark = pytest.mark.no_cover  # smaller tests cover it
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_harness_survives_a_little_of_each_part(part: str) -> None:
-    command = [sys.executable, "-m", "tests.faults", "--smoke", "--only", part]
+ALONE = [(part,) for part in PARTS if part not in TOGETHER]
+
+
+@pytest.mark.parametrize("parts", [*ALONE, TOGETHER], ids=" and ".join)
+def test_the_harness_survives_a_little_of_each_part(parts: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "tests.faults", "--smoke"]
+    for part in parts:
+        command += ["--only", part]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
 

@@ -17,8 +17,8 @@ StartJob: TypeAlias = Callable[[Cell, Path], Job]
 
 
 @pytest.fixture(autouse=True)
-def untraced_children() -> None:
-    """Trace them: workers are what these tests are about."""
+def coverage_of_children() -> None:
+    """Keep workers in the coverage: they are what these tests are about."""
 
 
 @pytest.fixture
