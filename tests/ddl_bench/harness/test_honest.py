@@ -25,6 +25,7 @@ BENT = ("place", "company", "cache", "little", "freezes")
 FAILED = ("negative", "fraction", "all-excluded", "list", "pair", "nothing", "flags", "accuracy")
 HONEST = ("honest", "array", "excluded", "twins", "elsewhere", "looks")
 CLOCKS = ("slow-clock", "slower-clock")
+IS_TRACED = "COVERAGE_PROCESS_CONFIG" in os.environ
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,8 @@ def test_what_works_on_after_the_training_is_named(
 def test_honest_methods_are_not_marked(rows: dict[str, Row], way: str) -> None:
     row = rows[way]
     assert row.status == "ok", row.reason
-    ending = {"background"} if way == "twins" else set()  # the copy may still be saving coverage
+    # A copy that is traced begins a coverage of its own, and may still be saving it.
+    ending = {"background", "outside_s"} if way == "twins" and IS_TRACED else set()
     assert marked(row) <= ending
     assert row.measured.accuracy is not None
     assert row.measured.accuracy > 70
