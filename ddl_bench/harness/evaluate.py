@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ddl_bench import api, registry
 from ddl_bench.data import ImageSet, fingerprint
@@ -42,6 +41,7 @@ from ddl_bench.harness.load import (
     cpu_seconds,
     n_cores_beyond,
 )
+from ddl_bench.harness.operations import flops
 from ddl_bench.harness.progress import Progress, Standing
 from ddl_bench.harness.scoring import (
     BATCH_IMAGES,
@@ -525,19 +525,6 @@ def best_of_epochs(
 def is_over_budget(train_s: float, limit_s: float | None) -> bool:
     """Whether a training took clearly longer than its budget in seconds."""
     return limit_s is not None and train_s > max(OVERRUN_FACTOR * limit_s, limit_s + OVERRUN_S)
-
-
-def flops(classifier: api.Classifier, X: Tensor) -> api.Flops:
-    """Count the operations for one image, as declared, or else as torch counts them.
-
-    Torch counts products and convolutions; None where there are neither.
-    """
-    if isinstance(classifier, api.CountsFlops):
-        declared = classifier.flops()
-        return declared if isinstance(declared, api.Flops) else api.Flops(declared)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        classifier(X)
-    return api.Flops(counter.get_total_flops() or None)
 
 
 def arrays_of(

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import register_flop_formula
 
 from ddl_bench import describe
 from ddl_bench.api import Budget, Classifier, Flops, HasSize, Keepable, Split, Task, size_of
 from ddl_bench.contract.rules import train
 from ddl_bench.contract.toys import toy_task
-from ddl_bench.harness.evaluate import flops
+from ddl_bench.harness.operations import flops
 from ddl_bench.registry import METHODS, load_method
 from ddl_bench.training.fastnet import shift_norm
 from ddl_bench.training.network import Network
@@ -31,6 +32,7 @@ WITH_PURSUITS = (
     "adl", "adl-sdl", "d-ksvd", "ddl", "ddl-greedy", "dpl", "lc-ksvd", "scn", "sdl", "spams", "src",
     "task-driven",
 )  # fmt: skip
+LEFT_OUT = {"deq-sc": "solve_equilibrium"}
 N_FOLLOWING = {"nearest-mean": TASK.n_classes}  # its biases follow from its means
 
 
@@ -72,7 +74,7 @@ def test_size_and_operations_follow_the_rules(name: str) -> None:
     assert size.n_params is not None
     assert size.n_stored is not None
     operations = flops(classifier, HELD_OUT.X[:1])
-    assert operations.left_out == ("pursuits" if name in WITH_PURSUITS else "")
+    assert operations.left_out == LEFT_OUT.get(name, "pursuits" if name in WITH_PURSUITS else "")
     assert operations.n is not None
     if not isinstance(classifier, Keepable):
         assert size == size_of_library(classifier)
@@ -136,3 +138,20 @@ def test_declared_operations_are_taken() -> None:
     assert flops(Declared(Flops(7, "sorting")), HELD_OUT.X[:1]) == Flops(7, "sorting")
     assert flops(lambda X: torch.zeros(len(X), 2), HELD_OUT.X[:1]) == Flops(None)
     assert flops(lambda X: X.flatten(1).float() @ torch.ones(64, 2), HELD_OUT.X[:1]) == Flops(256)
+
+
+@torch.library.custom_op("tests::product_of_a_library", mutates_args=())
+def product_of_a_library(X: Tensor, W: Tensor) -> Tensor:
+    return X @ W
+
+
+def test_operators_of_other_libraries_are_left_out_by_name() -> None:
+    W = torch.ones(64, 2)
+
+    def classifier(X: Tensor) -> Tensor:
+        product: Tensor = product_of_a_library(X.flatten(1).float(), W)
+        return product @ W[:2]
+
+    assert flops(classifier, HELD_OUT.X[:1]) == Flops(8, "product_of_a_library")
+    register_flop_formula(torch.ops.tests.product_of_a_library)(lambda *_, **__: 256)
+    assert flops(classifier, HELD_OUT.X[:1]) == Flops(264)
