@@ -12,6 +12,7 @@ from ddl_bench.cli.output import as_duration, as_size, emit, print_paragraph, pr
 from ddl_bench.cli.table import NAME_WIDTH, Column
 from ddl_bench.data.declared import DECLARED, UNREAD
 from ddl_bench.files import name_of
+from ddl_bench.harness.earlier import chosen_again
 from ddl_bench.harness.estimate import estimate, wall_times
 from ddl_bench.harness.folder import memory_path
 from ddl_bench.harness.slots import n_slots
@@ -38,18 +39,21 @@ def print_dry_run(
     overrides: Overrides,
     jobs: int | None,
     *,
+    rerun: str = "",
     calibrate: bool = False,
     as_json: bool,
 ) -> None:
     """Print the cells of a track with the time that each is expected to take.
 
-    With `calibrate` a short training of each method is timed on this machine.
+    Finished ones take none, but for those that `rerun` names. With `calibrate` a short training of
+    each method is timed on this machine.
     """
     wanted = replace(overrides, only_lists=not calibrate)
     cells = plan(track, wanted, Memory(memory_path(folder)))
     slots = n_slots(cells, jobs)
     rows = load_rows(folder) if (folder / "cells").is_dir() else []
-    finished = {row.cell.id for row in rows}
+    with_row = {row.cell.id: row for row in rows}
+    finished = set(with_row) - chosen_again(rerun, {cell.id: cell for cell in cells}, with_row)
     wall_times_s = wall_times(rows)
     calibrated = {}
     if calibrate:

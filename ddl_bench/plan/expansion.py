@@ -212,10 +212,11 @@ def budget_of(value: str | Mapping[str, float] | BudgetSpec) -> BudgetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set of a plan: its part of each cell, and how many images it trains on."""
+    """A data set of a plan: its part of each cell, and how many images it trains on and keeps."""
 
     fields: dict[str, Any]
     n_train: int
+    n_val: int
 
     @property
     def stem(self) -> str:
@@ -285,9 +286,10 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
         "machine": track.machine.model_copy(update={"threads": threads}),
         "track": str(Path(track_name).resolve()) if is_file else track_name,
         "keep_model": overrides.keep_models,
+        "reference": track.reference,  # also of a part of the methods, whose rows join the others
+        "pairs": tuple(track.pairs),
     }
     entries = chosen_methods(track, overrides, memory)
-    shared |= declared_comparisons(track, {entry.title for entry in entries})
     planned = [plan_method(entry, track, track_name, overrides, memory) for entry in entries]
     if overrides.keep_models and not any(method.can_restore for method in planned):
         raise UserError(
@@ -300,10 +302,14 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
     data = [read_data(source, splits, overrides) for source in sources]
     for fields in (shared, *methods, *(images.fields for images in data)):
         check_texts(fields)
-    if splits.val_fraction == 0 and any(entry.grid for entry in entries):
-        raise UserError(
-            f"{track_name}: a grid is chosen on validation images: set val_fraction above 0"
-        )
+    if any(entry.grid for entry in entries):
+        for images in data:
+            if images.n_val == 0:
+                raise UserError(
+                    f"{track_name}: a grid is chosen on validation images, and of {images.stem} "
+                    f"none is held out (val_fraction={splits.val_fraction:g}): raise val_fraction, "
+                    "or the number of training images"
+                )
     n_cells = len(track.seeds) * len(data) * len(entries)
     if n_cells > MOST_CELLS:
         raise UserError(
@@ -332,6 +338,7 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
             f"{track_name}: none of its methods is meant for the chosen data sets; "
             "see `only` in the track"
         )
+    refuse_left_out(track, overrides, cells)
     return cells
 
 
@@ -349,23 +356,24 @@ def chosen_methods(track: Track, overrides: Overrides, memory: Memory) -> list[M
         return track.methods
     chosen: list[MethodEntry] = []
     for text in overrides.methods:
-        labelled = [entry for entry in track.methods if entry.title == text]
-        named = labelled or [entry for entry in track.methods if entry.name == text]
-        named = named or [entry for entry in track.methods if tight(entry.title) == tight(text)]
+        named = track.entries_named(text)
         chosen += named or [new_method(text, overrides.plugins, memory)]
+    if not chosen:
+        raise UserError("--methods: names no method; expected names, such as sdl,lista")
     return chosen
 
 
-def tight(label: str) -> str:
-    """Return a label without its spaces, which options can be written with and without."""
-    return label.replace(" ", "")
-
-
-def declared_comparisons(track: Track, labels: set[str]) -> dict[str, Any]:
-    """Return the fields of a cell on comparisons: those of the track that the labels allow."""
-    pairs = tuple(pair for pair in track.pairs if labels.issuperset(pair))
-    reference = track.reference if track.reference in labels else ""
-    return {"reference": reference, "pairs": pairs}
+def refuse_left_out(track: Track, overrides: Overrides, cells: Iterable[Cell]) -> None:
+    """Raise UserError where a method that a user named is not for any of the data sets."""
+    planned = {cell.label for cell in cells}
+    for text in overrides.methods or ():
+        entries = track.entries_named(text)
+        if entries and planned.isdisjoint(entry.title for entry in entries):
+            meant = ", ".join(dict.fromkeys(name for entry in entries for name in entry.only))
+            raise UserError(
+                f"--methods {text}: in the track it is for {meant} alone; choose such a data set,"
+                f" or a file of that name"
+            )
 
 
 def new_method(text: str, plugins: Iterable[Path], memory: Memory) -> MethodEntry:
@@ -574,7 +582,7 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
         "data": fingerprint(images) if is_read else UNREAD,
         "splits": splits,
     }
-    return Data(fields, len(places.train))
+    return Data(fields, len(places.train), len(places.val))
 
 
 def expected_s(budget: BudgetSpec, entry: MethodEntry, n_train: int) -> float | None:

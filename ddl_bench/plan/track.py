@@ -91,6 +91,20 @@ class Track(Strict):
     reference: str = ""
     pairs: list[tuple[str, str]] = Field(default_factory=list)
 
+    def entries_named(self, text: str) -> list[MethodEntry]:
+        """Return the methods that a text names: by their label, or else by their name.
+
+        Spaces in a label may be left out.
+        """
+        labelled = [entry for entry in self.methods if entry.title == text]
+        named = labelled or [entry for entry in self.methods if entry.name == text]
+        return named or [entry for entry in self.methods if tight(entry.title) == tight(text)]
+
+
+def tight(label: str) -> str:
+    """Return a label without its spaces."""
+    return label.replace(" ", "")
+
 
 def packaged() -> dict[str, Path]:
     """List the tracks that come with the package, by name."""

@@ -68,7 +68,7 @@ def budgets(track: Track, wanted: Sequence[str] | None) -> list[BudgetSpec]:
         return [entry.budget or track.budget for entry in track.methods]
     chosen = []
     for text in wanted:
-        known = [entry for entry in track.methods if text in (entry.title, entry.name)]
+        known = track.entries_named(text)
         chosen += [entry.budget or track.budget for entry in known] or [track.budget]
     return chosen
 

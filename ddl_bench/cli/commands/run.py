@@ -132,7 +132,16 @@ def run(
     elif dry_run:
         from ddl_bench.cli.dry_run import print_dry_run
 
-        print_dry_run(console, track, folder, overrides, jobs, calibrate=calibrate, as_json=as_json)
+        print_dry_run(
+            console,
+            track,
+            folder,
+            overrides,
+            jobs,
+            rerun=rerun,
+            calibrate=calibrate,
+            as_json=as_json,
+        )
     else:
         from ddl_bench.cli import running
 

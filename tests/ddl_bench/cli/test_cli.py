@@ -84,6 +84,8 @@ def test_dry_run_lists_cells_and_their_time(finished: Path, tmp_path: Path) -> N
     assert all(cell["expected_s"] > 0 for cell in fresh)
     again = json.loads(ddl_bench([*options, "--out", finished, "--limit-train", 400]))
     assert [cell["from"] for cell in again] == ["finished", "finished", "measured"]
+    afresh = [*options, "--out", finished, "--limit-train", 400, "--rerun", "all"]
+    assert {cell["from"] for cell in json.loads(ddl_bench(afresh))} == {"measured"}
     assert not (tmp_path / "new").exists()
     assert " s, " in ddl_bench(
         ["run", "quick", "--methods", "nearest-mean", "--dry-run", "--out", tmp_path]
