@@ -341,7 +341,8 @@ def load_rows(run: str | Path) -> list[Row]:
     """Read all rows of a run, oldest first; results of old code never mix with those of new.
 
     Of several rows of one line and seed the newest counts. Rows that were measured with other code
-    than the newest row of their line have the status `outdated`.
+    than the newest row of their line have the status `outdated`. Rows of a method that was not
+    installed count only where there are no others: they say nothing of its code.
     """
     home = Path(run)
     folder = home / "cells"
@@ -354,10 +355,11 @@ def load_rows(run: str | Path) -> list[Row]:
         paths = [path for path in folder.iterdir() if path.suffix == ".json"]
     rows = read_rows(paths)
     rows.sort(key=lambda row: row.started)
-    newest = {(row.cell.settings, row.cell.seed): row for row in rows}
-    code = {row.cell.settings: code_of(row) for row in rows}
+    last_counts = sorted(rows, key=lambda row: row.status != "not_installed")
+    newest = {(row.cell.settings, row.cell.seed): row for row in last_counts}
+    code = {row.cell.settings: code_of(row) for row in last_counts}
     counted = sorted(newest.values(), key=lambda row: row.started)
-    current = [row if code_of(row) == code[row.cell.settings] else outdated(row) for row in counted]
+    current = [as_of(row, code[row.cell.settings]) for row in counted]
     session = read_times(home)
     if session is not None:
         current = [retimed(row, session) for row in current]
@@ -425,8 +427,10 @@ def code_of(row: Row) -> tuple[int, str]:
     return row.cell.identity, row.cell.source
 
 
-def outdated(row: Row) -> Row:
-    """Return a row that does not count, because its line has rows of newer code."""
+def as_of(row: Row, code: tuple[int, str]) -> Row:
+    """Return a row as it counts beside rows of that code: `outdated` if it is of other code."""
+    if code_of(row) == code or row.status == "not_installed":
+        return row
     reason = "measured with older code of the method; run this seed again"
     return row.model_copy(update={"status": "outdated", "reason": reason})
 

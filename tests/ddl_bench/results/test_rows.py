@@ -116,6 +116,18 @@ def with_code(seed: int, source: str, started: str) -> Row:
     return make_row(cell, status="ok", accuracy=90.0 + seed, started=started)
 
 
+def test_a_method_that_was_not_installed_hides_no_results(tmp_path: Path) -> None:
+    write_row(tmp_path, with_code(0, "known", "2026-01-01"))
+    for seed in (0, 1):
+        cell = make_cell("a", seed, source="")
+        reason = "pip install 'ddl-bench[spams]'"
+        row = make_row(cell, status="not_installed", reason=reason, started=f"2026-02-0{seed + 1}")
+        write_row(tmp_path, row)
+    rows = load_rows(tmp_path)
+    assert {row.cell.seed: row.status for row in rows} == {0: "ok", 1: "not_installed"}
+    assert [row.reason for row in rows if row.cell.seed == 1] == ["pip install 'ddl-bench[spams]'"]
+
+
 def test_seeds_of_older_code_are_never_averaged_with_newer_ones(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_row(tmp_path, with_code(seed, "old", f"2026-01-0{seed + 1}"))
