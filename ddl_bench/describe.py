@@ -220,6 +220,12 @@ def install(packages: list[str]) -> str:
     return " ".join(words)
 
 
+def remedy(error: ImportError) -> str:
+    """Say how a missing package is installed, to follow the error; empty where it names none."""
+    is_missing = isinstance(error, ModuleNotFoundError) and error.name
+    return f"; {install([str(error.name)])}" if is_missing else ""
+
+
 def bibliography(path: Path) -> dict[str, str]:
     """Return the entries of a BibTeX file by key; none where there is no file."""
     if not path.is_file():

@@ -163,10 +163,18 @@ def _read(opened: Opened) -> bytes:
 
 
 def memory_limit() -> int:
-    """Return how many bytes may be read at once: a share of the memory that is available."""
+    """Return how many bytes may be read at once: a share of the memory that is available.
+
+    A container or a job may have less than the machine.
+    """
     import psutil  # here, so that a worker reads its cell before it
 
-    return int(MEMORY_SHARE * psutil.virtual_memory().available)
+    from ddl_bench import machine
+
+    available = int(psutil.virtual_memory().available)
+    allowed = machine.memory_limit()
+    usable = available if allowed is None else min(available, allowed)
+    return int(MEMORY_SHARE * usable)
 
 
 def check_size(what: object, n_bytes: int, limit: int) -> None:
@@ -174,6 +182,14 @@ def check_size(what: object, n_bytes: int, limit: int) -> None:
     if n_bytes > limit:
         size = f"{n_bytes / 1e6:,.0f} MB, the limit is {limit / 1e6:,.0f} MB"
         raise UserError(f"{name_of(str(what))}: {size}")
+
+
+def unique_word() -> str:
+    """Return a word for the name of a file that no other process makes up.
+
+    The number of the process would not do: containers that share a folder each have a process 1.
+    """
+    return os.urandom(8).hex()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -197,6 +213,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         reason = getattr(error, "strerror", None) or brief(error)
         consolation = "the rows written so far are kept"
         raise UserError(f"{name_of(path)}: cannot write: {reason}; {consolation}") from error
+
+
+def write_shared(path: Path, data: bytes) -> None:
+    """Write a file as `write_atomically` does, also while other containers write the same one.
+
+    Their processes may have the number of this one.
+    """
+    word = unique_word()
+    temporary = path.with_name(f".{path.name}.{word}.tmp")
+    write_atomically(temporary, data)
+    with explained(path, "cannot write"):
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f"{path.name}.{word}.damaged"))
+        temporary.replace(path)
 
 
 def append_at(path: Path, size: int, data: bytes) -> int:

@@ -44,7 +44,7 @@ def memory_limit(environment: Mapping[str, str] = os.environ) -> int | None:
             if text.isdecimal() and int(text) < UNLIMITED:
                 limits.append(int(text))
     limits += [2**20 * megabytes for megabytes in numbers(environment, "SLURM_MEM_PER_NODE")]
-    return min(limits, default=None)
+    return min((limit for limit in limits if limit), default=None)  # Slurm's 0 is all there are
 
 
 @lru_cache

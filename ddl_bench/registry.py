@@ -14,7 +14,7 @@ import re
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
@@ -294,18 +294,24 @@ def datasets(plugins: Iterable[str | Path] = ()) -> dict[str, Loader]:
     return known
 
 
-def metrics(plugins: Iterable[Path] = ()) -> dict[str, Metric]:
+def metrics(plugins: Iterable[Path] = (), columns: Container[str] = ()) -> dict[str, Metric]:
     """List every known metric by name: those of installed packages, and of plugin files.
 
-    A plugin file offers its own in a dictionary `METRICS = {"name": Metric(function)}`. A package
-    that cannot be imported is left out, with a warning.
+    A plugin file offers its own in a dictionary `METRICS = {"name": Metric(function)}`. Of an
+    installed package, what cannot be imported is left out, with a warning, and so is what is no
+    metric or has a name of `columns`: who runs a track may be unable to mend it.
     """
     known: dict[str, Metric] = {}
     for name, entry in entries(METRICS).items():
         try:
-            known[name] = load_entry(entry)
+            metric = load_entry(entry)
+            problem = unusable_metric(name, metric, columns)
+            if problem:
+                raise BrokenPackage(f"{distribution_of(entry)}: {problem}")
         except ImportError as error:
             warnings.warn(f"the metric {name!r} is left out: {error}", NameTaken, stacklevel=2)
+        else:
+            known[name] = metric
     for path in plugins:
         offered = offered_by(path, "METRICS")
         for name, metric in offered.items():
@@ -317,6 +323,15 @@ def metrics(plugins: Iterable[Path] = ()) -> dict[str, Metric]:
         refuse_taken(path, offered, known, "metric")
         known |= offered
     return known
+
+
+def unusable_metric(name: str, metric: object, columns: Container[str]) -> str:
+    """Say why something of an installed package can be no column; empty where it can."""
+    if not isinstance(metric, Metric):
+        return f"it is a {type(metric).__name__}; expected Metric"
+    if not name.isidentifier():
+        return f"{name!r} is no name of a column"
+    return "a column of ours has this name" if name in columns else ""
 
 
 def writers(plugins: Iterable[Path]) -> dict[str, Writer]:

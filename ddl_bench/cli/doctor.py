@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Collection, Sequence
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
@@ -15,6 +14,8 @@ from ddl_bench import machine
 from ddl_bench.cli.caches import can_be_written, usual_folders
 from ddl_bench.cli.output import as_size, emit, print_line, print_paragraph
 from ddl_bench.data.sources import default_data_dir
+from ddl_bench.errors import UserError
+from ddl_bench.harness import cores
 from ddl_bench.harness.launcher import THREAD_VARIABLES
 from ddl_bench.plan.cell import Limits
 
@@ -67,6 +68,7 @@ def examine() -> list[Finding]:
         cuda_found(names, torch.version.cuda),
         *(extra_found(extra, missing_of(extra)) for extra in EXTRAS),
         *(folder_found(name, folder) for name, folder in folders()),
+        locks_found(sorted(os.sched_getaffinity(0))),
     ]
 
 
@@ -212,7 +214,6 @@ def folders() -> list[tuple[str, Path]]:
         ("folder of caches", Path(os.environ.get("NUMBA_CACHE_DIR") or cache)),
         ("folder of settings", Path(os.environ.get("MPLCONFIGDIR") or settings)),
         ("folder of data sets", default_data_dir()),
-        ("temporary files", Path(tempfile.gettempdir())),
         ("folder of results", Path("results").resolve()),
     ]
 
@@ -223,11 +224,24 @@ def folder_found(name: str, folder: Path) -> Finding:
         "folder of caches": "compiled code is kept among the temporary files",
         "folder of settings": "figures are slower to start",
         "folder of data sets": "`--download` needs --data-dir",
-        "temporary files": "cores cannot be locked, so that no cell starts",
         "folder of results": "runs need --out",
     }
     if can_be_written(folder):
         return Finding(name, str(folder), "good", "It can be written.")
-    is_needed = name == "temporary files"
-    meaning = f"It cannot be written: {needs[name]}."
-    return Finding(name, str(folder), "bad" if is_needed else "note", meaning)
+    return Finding(name, str(folder), "note", f"It cannot be written: {needs[name]}.")
+
+
+def locks_found(numbers: Sequence[int]) -> Finding:
+    """Say whether runs can keep cores for themselves, by their files among the temporary ones."""
+    name = "locks of cores"
+    for number in numbers:
+        try:
+            descriptor = cores.open_lock(f"core-{number}")
+        except UserError as error:
+            return Finding(name, "closed to this user", "bad", f"No cell starts: {error}.")
+        if descriptor is None:
+            meaning = "Runs at a time may share a core, which bends their times: set TMPDIR."
+            return Finding(name, "no folder for them can be written", "note", meaning)
+        os.close(descriptor)
+    folder = cores.path_of("core-0").parent
+    return Finding(name, str(folder), "good", "Runs at a time keep off the cores of each other.")

@@ -1,7 +1,7 @@
 """Runners on many machines: submit or start them, write their script, cancel them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from ddl_bench.results import tensorboard as curves
 # Options of `run` that only mean something with an engine, some of them with Slurm alone,
 FOR_SLURM = {"partition", "gres", "cpus", "memory", "sbatch"}
 FOR_ENGINES = {"runners", "time", "setup", *FOR_SLURM}
+# those that mean something without one alone,
+FOR_ONE_RUN = {"for_", "report", "columns", "wide", "open_"}
 # and those that a runner does not get, or gets in another form.
-NOT_FOR_RUNNERS = {"engine", *FOR_ENGINES, "for_", "dry_run", "report", "as_json", "download"}
-NOT_FOR_RUNNERS |= {"columns", "wide", "open_"}
+NOT_FOR_RUNNERS = {"engine", *FOR_ENGINES, *FOR_ONE_RUN, "dry_run", "as_json", "download"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +47,31 @@ class Wanted:
 def check_options(context: typer.Context, engine: str | None) -> None:
     """Raise UserError for options that would mean nothing with this engine, or without one."""
     meaningless = {None: FOR_ENGINES, "local": FOR_SLURM}.get(engine, set())
-    flags = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name in meaningless and is_given(context, parameter.name)
-    ]
+    flags = given_flags(context, meaningless)
     if flags:
         engines = "--engine slurm" if engine else "--engine slurm or --engine local"
         raise UserError(f"{', '.join(flags)}: only with {engines}; add it, or leave these out")
+    if engine is None:
+        return
+    # --no-report is what happens anyway, and a dry run for this machine is that of any run.
+    of_one_run = {name for name in FOR_ONE_RUN if context.params[name]}
+    flags = given_flags(context, of_one_run)
+    if engine == "slurm":
+        flags += given_flags(context, {"calibrate"})
+    if flags:
+        raise UserError(
+            f"{', '.join(flags)}: not with --engine {engine}, which starts runners and returns; "
+            "leave these out (--time limits a runner, `ddl-bench report` writes and shows)"
+        )
+
+
+def given_flags(context: typer.Context, names: Collection[str]) -> list[str]:
+    """List those of some options that stand on the command line, as they are written there."""
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and is_given(context, parameter.name)
+    ]
 
 
 def is_given(context: typer.Context, name: str) -> bool:

@@ -13,6 +13,7 @@ from ddl_bench.cli.output import print_paths
 from ddl_bench.cli.results import Choice, print_results
 from ddl_bench.files import brief, explained
 from ddl_bench.results.collect import Runs, collect, folders_of, report_folder
+from ddl_bench.results.columns import TAKEN
 from ddl_bench.results.rows import Row, load_rows, with_metrics
 
 
@@ -37,7 +38,7 @@ def print_report(
 
 def compute_metrics(run: Path, rows: Sequence[Row], plugins: Sequence[Path]) -> list[Row]:
     """Compute the metrics of plugins and of packages; returns the rows with all that are known."""
-    metrics = registry.metrics(plugins)
+    metrics = registry.metrics(plugins, TAKEN)
     if metrics and rows:
         from ddl_bench.results.measuring import measure
 
@@ -78,7 +79,7 @@ def write_report(runs: Runs, out: Path | None, plugins: Sequence[Path] = ()) -> 
     return paths
 
 
-TAKEN = ("page", "markdown", "csv", "cells", "columns", "latex", "bibtex", "figures")
+KINDS = ("page", "markdown", "csv", "cells", "columns", "latex", "bibtex", "figures")
 
 
 def with_plugins(
@@ -104,7 +105,7 @@ def with_plugins(
         except (Exception, SystemExit) as error:  # a plugin may raise anything
             tell(f"the report {name!r} is left out: {reason_of(error)}")
         else:
-            written[f"{name} of a plugin" if name in TAKEN else name] = folder
+            written[f"{name} of a plugin" if name in KINDS else name] = folder
         removed = [kind for kind, path in written.items() if not path.exists()]
         if removed:
             tell(

@@ -18,6 +18,7 @@ from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.files import name_of
 from ddl_bench.harness.folder import checkpoint_path, run_folder
 from ddl_bench.harness.run import run as run_track
+from ddl_bench.harness.status import DONE
 from ddl_bench.harness.stop import Shift, read_duration, seconds_of_job
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.expansion import Overrides
@@ -77,7 +78,7 @@ def run_with_view(
     print_rows(console, rows, choice, as_json=as_json)
     if overrides.keep_models:
         hints.missing_models(watcher, folder, rows)
-    failed = any(row.status not in ("ok", "skipped", "not_installed") for row in rows)
+    failed = any(row.status not in DONE for row in rows)
     if shift.is_over():
         return failed
     try:

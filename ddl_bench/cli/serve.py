@@ -9,6 +9,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from hmac import compare_digest
 from html import escape
 from http import HTTPStatus
@@ -24,7 +25,7 @@ from ddl_bench.cli.output import emit
 from ddl_bench.cli.report import open_in_browser
 from ddl_bench.cli.status import headline
 from ddl_bench.errors import UserError
-from ddl_bench.files import explained
+from ddl_bench.files import brief, explained
 from ddl_bench.harness.status import read_status
 
 HOST = "127.0.0.1"
@@ -102,6 +103,11 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
 
+    def handle(self) -> None:
+        """Answer a browser for as long as it is there."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer a request."""
         token, slash, rest = self.path.removeprefix("/").partition("/")
@@ -137,10 +143,14 @@ class Handler(BaseHTTPRequestHandler):
 
 def page_maker() -> MakePage:
     """Return the function that makes a page. Raises UserError where no package has one."""
+    problem = "no installed package makes pages"
     for entry in registry.entries(registry.PAGES).values():
-        make_page: MakePage = registry.load_entry(entry)
-        return make_page
-    raise UserError("--serve: no installed package makes pages; install ddl-bench again")
+        try:
+            make_page: MakePage = registry.load_entry(entry)
+            return make_page
+        except ImportError as error:
+            problem = brief(error)
+    raise UserError(f"--serve: {problem}; install ddl-bench again")
 
 
 def serve_page(

@@ -14,6 +14,7 @@ from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.files import write_atomically
 from ddl_bench.harness.run import run
+from ddl_bench.harness.status import DONE
 from ddl_bench.plan.cell import digest_of
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.plan.search import Searched, track_of
@@ -81,7 +82,7 @@ def tune(
             f"every method had at most {as_duration(seconds)} of training for its search, on "
             "validation images alone; no accuracy on test images is shown",
         )
-    return any(row.status != "ok" for row in rows)
+    return any(row.status not in DONE for row in rows)
 
 
 def record_of(row: Row) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ddl_bench.contract import Finding
 from ddl_bench.data import ImageSet
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.files import brief
-from ddl_bench.results.columns import refuse_taken
+from ddl_bench.results.columns import TAKEN, refuse_taken
 
 N_CLASSES = 3
 N_IMAGES = 60
@@ -31,7 +31,7 @@ def examine_parts(path: Path) -> Iterator[Finding]:
         registry.datasets([path])  # refuses names that are taken
     for name, loader in registry.offered_by(path, "DATASETS").items():
         yield tried(f"data set {name} can be read", try_dataset, loader)
-    known = registry.metrics([path])
+    known = registry.metrics([path], TAKEN)
     refuse_taken(known)
     for name, metric in known.items():
         if name in registry.offered_by(path, "METRICS"):

@@ -23,16 +23,18 @@ from ddl_bench.api import (
     Budget,
     Classifier,
     Deadline,
+    HasSize,
     Keepable,
     Method,
     Restorable,
     Split,
     Task,
     Training,
-    size_of,
 )
 from ddl_bench.contract.toys import SHAPES, Shape, Toy, make_toy
+from ddl_bench.errors import UserError
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
+from ddl_bench.harness.sizes import checked_size, numbers_held
 from ddl_bench.registry import USABLE, fields, methods
 
 EPOCHS = 2
@@ -44,7 +46,7 @@ OVERTIME_S = 3.0  # that a method may take beyond it
 MOST_ADVANCES = 10_000
 CHANCE = 100 / 3
 MARGIN = 25  # percentage points above chance that a method must reach
-ALONE = 4  # images that are scored alone, too
+ALONE = 4  # images that are scored alone, too, from the first on, besides the last
 OUTSIDE_SHARE = 0.2  # of the CPU time inside advance() that a method may use outside of it
 OUTSIDE_S = 0.5  # and so many seconds, for what every method does once
 REST_TRIES = 2
@@ -144,7 +146,7 @@ def _trained_once(cls: type[Method], shape: Shape, budget: Budget) -> Trained:
 
 
 def has_form(cls: type[Method]) -> None:
-    """Whether a method can be made: a frozen dataclass with `start(task, budget)`."""
+    """Raise Broken unless a method is a frozen dataclass with `start(task, budget)`; make it."""
     options = getattr(cls, "__dataclass_params__", None)
     if options is None or not options.frozen:
         raise Broken("it is not decorated with @dataclass(frozen=True)")
@@ -155,7 +157,7 @@ def has_form(cls: type[Method]) -> None:
 
 
 def has_types(cls: type[Method]) -> None:
-    """Whether values of all options can be checked against their annotations."""
+    """Raise Broken unless values of all options can be checked against their annotations."""
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
     except Exception as error:  # an annotation may be any expression
@@ -191,9 +193,9 @@ def trains(cls: type[Method], shape: Shape, budget: Budget) -> None:
         raise Broken(f"expected a tensor of shape {wanted}, got {kind}")
     if not torch.isfinite(scores.amax(1)).all():  # -inf excludes a class
         raise Broken("some images have scores that are not finite")
-    spread = range(0, len(test), len(test) // ALONE)  # the first, the last and some between
+    spread = [*range(0, len(test), len(test) // ALONE), len(test) - 1]
     alone = torch.cat([trained.classifier(test.X[i : i + 1]) for i in spread])
-    if not _alike(alone, scores[list(spread)]):
+    if not _alike(alone, scores[spread]):
         raise Broken(
             "an image scored alone gets other scores than in a batch (batch statistics at test"
             " time?)"
@@ -336,30 +338,25 @@ def _snapshot(cls: type[Method], shape: Shape) -> None:
 
 def _size(cls: type[Method], shape: Shape) -> None:
     classifier = _trained(cls, shape).classifier
-    size = size_of(classifier)
+    try:
+        size = checked_size(classifier)
+    except UserError as error:
+        raise Broken(str(error)) from None
     if size.n_params is None or size.n_stored is None:
         if not size.reason:
             raise Broken("the size is None without a reason")
         raise NotTried(size.reason)
-    n_buffers = size.n_buffers or 0
-    for name, number in vars(size).items():
-        if name != "reason" and number is not None and not _is_count(number):
-            raise Broken(f"{name} = {number!r}: expected a whole number, 0 or more")
     if size.n_params > size.n_stored:
         raise Broken(f"n_params {size.n_params} is larger than n_stored {size.n_stored}")
-    said = size.n_stored + n_buffers
-    if isinstance(classifier, Keepable):
-        counted = sum(tensor.numel() for tensor in classifier.state().values())
-        if counted != said:
-            raise Broken(f"size() says {said} numbers, state() holds {counted}")
-        return
-    counted = _count(vars(classifier))
+    if not isinstance(classifier, HasSize):
+        return  # its size is that of its state
+    said = size.n_stored + (size.n_buffers or 0)
+    held = numbers_held(classifier)
+    if held is not None and held != said:
+        raise Broken(f"size() says {said} numbers, state() holds {held}")
+    counted = _count(vars(classifier)) if held is None else held
     if counted > said:
         raise Broken(f"size() says {said} numbers, its attributes hold {counted}")
-
-
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
 def _count(thing: Any) -> int:

@@ -15,12 +15,13 @@ import os
 import platform
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import explained, read_regular
+from ddl_bench.files import explained, read_regular, unique_word
 
 STALE_AFTER_S = 180.0  # without a sign of life, for runners on other machines
 SIGNS_OF_LIFE = 36  # of a runner within that time, whose cost all runners of a folder share
@@ -128,9 +129,13 @@ def holder(folder: Path, cell_id: str) -> str:
     for number in sorted(numbers(folder, cell_id), reverse=True):
         path = folder / f"{cell_id}.claim.{number}"
         if is_alive(path):
-            content = read_holder(path)
-            return f"process {content.get('pid', '?')} on {content.get('host', '?')}"
+            return runner_of(read_holder(path))
     return ""
+
+
+def runner_of(content: Mapping[str, Any]) -> str:
+    """Name the runner that made a claim, for people."""
+    return f"process {content.get('pid', '?')} on {content.get('host', '?')}"
 
 
 def numbers(folder: Path, cell_id: str) -> list[int]:
@@ -167,9 +172,11 @@ def is_alive(path: Path, now_s: float | None = None) -> bool:
         born: object = content["born"]
         return born is not None and born == born_at(content["pid"])
     try:
-        if now_s is None:
-            now_s = clock_of(path.parent)
-        age_s = now_s - path.lstat().st_mtime
+        seen_s = clock_of(path.parent) if now_s is None else now_s
+    except FileNotFoundError:  # the clock cannot be read, so the age of the claim is not known
+        return os.path.lexists(path)
+    try:
+        age_s = seen_s - path.lstat().st_mtime
     except FileNotFoundError:
         return False
     return age_s < (STALE_AFTER_S if is_written else UNWRITTEN_FOR_S)
@@ -177,7 +184,7 @@ def is_alive(path: Path, now_s: float | None = None) -> bool:
 
 def clock_of(folder: Path) -> float:
     """Read the clock of a folder's file system, which may run on another machine, in seconds."""
-    probe = folder / f".clock.{platform.node()}.{os.getpid()}"
+    probe = folder / f".clock.{unique_word()}"
     probe.touch()
     os.utime(probe)
     now = probe.stat().st_mtime

@@ -8,16 +8,22 @@ import fcntl
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddl_bench import machine
+from ddl_bench.errors import UserError
+from ddl_bench.files import name_of
 
 LOCKS = Path("/proc/locks")  # of this machine: all that are held, see proc(5)
 FLOCK = re.compile(r"\d+: FLOCK +\S+ +\S+ +(?P<pid>-?\d+) +\S+:(?P<inode>\d+) ")
 FOLDER = "ddl-bench-cores"  # among the temporary files, shared by all users of this machine
+READABLE = 0o644  # for all users, of which each locks the file
+MADE_WITHIN_S = 1.0  # a file that another user is just making
+POLL_EVERY_S = 0.01
 
 
 @dataclass(kw_only=True)
@@ -37,19 +43,24 @@ class Taken:
 def take(free: Iterable[int], n_cores: int, device: str = "cpu") -> Taken | None:
     """Lock `n_cores` of the `free` cores, and a GPU; None where other runners leave too few.
 
-    The device `cuda` is whichever GPU is free.
+    The device `cuda` is whichever GPU is free. Raises UserError where it is not known whether one
+    is free, see `open_lock`.
     """
     taken = Taken()
-    if device != "cpu":
-        gpu = next((name for name in gpus_of(device) if lock(f"gpu-{name}", taken)), "")
-        if not gpu:
-            return None
-        taken.gpu = gpu
-    for core in free:
-        if len(taken.cores) == n_cores:
-            return taken
-        if lock(f"core-{core}", taken):
-            taken.cores.append(core)
+    try:
+        if device != "cpu":
+            gpu = next((name for name in gpus_of(device) if lock(f"gpu-{name}", taken)), "")
+            if not gpu:
+                return None
+            taken.gpu = gpu
+        for core in free:
+            if len(taken.cores) == n_cores:
+                return taken
+            if lock(f"core-{core}", taken):
+                taken.cores.append(core)
+    except UserError:
+        taken.release()
+        raise
     if len(taken.cores) == n_cores:
         return taken
     taken.release()
@@ -97,12 +108,10 @@ def path_of(name: str) -> Path:
 def lock(name: str, taken: Taken) -> bool:
     """Lock a file of that name and add its descriptor; False where another process has it.
 
-    Where this machine has no folder for temporary files nothing can be locked, and all is free.
+    Where nothing can be locked, all is free.
     """
-    try:
-        path = path_of(name)
-        descriptor = open_shared(path)
-    except OSError:
+    descriptor = open_lock(name)
+    if descriptor is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,12 +122,44 @@ def lock(name: str, taken: Taken) -> bool:
     return True
 
 
+def open_lock(name: str) -> int | None:
+    """Open the file of a core or a GPU; None where no folder for temporary files can be used.
+
+    Raises UserError for a file, or a folder of such files, that another user has closed to us. The
+    core may be in use, and a run that took it for free would spoil the times of both.
+    """
+    try:
+        path = path_of(name)
+    except OSError:
+        return None
+    end_s = time.monotonic() + MADE_WITHIN_S
+    while True:
+        try:
+            return open_shared(path)
+        except PermissionError:
+            if not path.parent.is_dir():
+                return None
+            if time.monotonic() > end_s:
+                raise UserError(
+                    f"{name_of(path)}: cannot be opened, so it is not known whether another run "
+                    "uses it; let its owner `chmod 1777` the folder and `chmod 644` the files in "
+                    "it, or set TMPDIR to another folder"
+                ) from None
+        except OSError:
+            return None
+        time.sleep(POLL_EVERY_S)
+
+
 def open_shared(path: Path) -> int:
     """Open a file that any user may have made; only a missing one is created."""
-    try:
+    with suppress(FileNotFoundError):
         return os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        if not path.parent.is_dir():
-            path.parent.mkdir(exist_ok=True)
-            path.parent.chmod(0o1777)
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    if not path.parent.is_dir():
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o1777)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, READABLE)
+    except FileExistsError:  # another runner was faster
+        return os.open(path, os.O_RDONLY)
+    os.fchmod(descriptor, READABLE)  # whatever the umask of this user is
+    return descriptor

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained, read_regular, write_atomically
@@ -27,6 +27,7 @@ SHELL = "/bin/bash"
 SIGNAL_BEFORE_S = 90  # the end of a Slurm job, its runner is asked to stop
 LARGEST_NOTE = 100_000  # bytes
 CANCEL_WITHIN_S = 30.0  # the answer of scancel
+UNKNOWN_JOB = "Invalid job id"  # what scancel says of a job that has ended some time ago
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,13 @@ class Request:
         """Return the options of `sbatch` that are not given by every job."""
         named = {"partition": self.partition, "gres": self.gres, "mem": self.memory}
         return {name: value for name, value in named.items() if value} | dict(self.options)
+
+
+class Cancelled(NamedTuple):
+    """What became of runners that were to be cancelled, and whether that is all there is to do."""
+
+    line: str
+    is_over: bool
 
 
 class Runner:
@@ -196,19 +204,22 @@ def notes(run: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 def cancel(run: Path) -> list[str]:
     """End all runners that engines have started for a run; returns a line for each.
 
-    They save checkpoints first. Raises UserError where Slurm cannot be asked.
+    They save checkpoints first. Those that cannot be ended from here stay noted, for the next call.
+    Raises UserError where Slurm cannot be asked.
     """
     lines = []
     for path, note in notes(run):
         if note.get("engine") == "slurm":
-            lines.append(cancel_array(str(note.get("job", ""))))
+            done = cancel_array(str(note.get("job", "")))
         else:
-            lines.append(cancel_process(note))
-        path.unlink(missing_ok=True)
+            done = cancel_process(note)
+        lines.append(done.line)
+        if done.is_over:
+            path.unlink(missing_ok=True)
     return lines
 
 
-def cancel_array(job: str) -> str:
+def cancel_array(job: str) -> Cancelled:
     """Cancel an array of Slurm jobs."""
     command = ["scancel", job]
     try:
@@ -218,21 +229,24 @@ def cancel_array(job: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"scancel {job}: {brief(error)}") from None
     if done.returncode:
-        return f"Slurm job {job}: {brief(done.stderr)}"
-    return f"Slurm job {job}: cancelled"
+        return Cancelled(f"Slurm job {job}: {brief(done.stderr)}", UNKNOWN_JOB in done.stderr)
+    return Cancelled(f"Slurm job {job}: cancelled", is_over=True)
 
 
-def cancel_process(note: Mapping[str, Any]) -> str:
+def cancel_process(note: Mapping[str, Any]) -> Cancelled:
     """Ask a local runner to stop, if it is still there."""
     pid = note.get("pid")
     host = note.get("host", "another machine")
     if note.get("place") != this_process()["place"]:
-        return f"process {pid} on {host}: cannot be reached from here; cancel it there"
-    gone = f"process {pid}: had ended already"
+        line = f"process {pid} on {host}: cannot be reached from here; cancel it there"
+        return Cancelled(line, is_over=False)
+    gone = Cancelled(f"process {pid}: had ended already", is_over=True)
     if not isinstance(pid, int) or note.get("born") is None or born_at(pid) != note["born"]:
         return gone
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return gone
-    return f"process {pid}: asked to stop"
+    except PermissionError:
+        return Cancelled(f"process {pid}: of another user, who can cancel it", is_over=False)
+    return Cancelled(f"process {pid}: asked to stop", is_over=True)

@@ -1,11 +1,10 @@
 """The run folder: its name, and where the files of a cell lie in it."""
 
-import os
 import re
 from pathlib import Path
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import names_in
+from ddl_bench.files import names_in, unique_word
 from ddl_bench.harness.claims import claims_folder
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.plan.variant import variant
@@ -42,9 +41,9 @@ def make_folders(folder: Path) -> None:
     try:
         claims_folder(folder).mkdir(parents=True, exist_ok=True)
         (folder / "cells").mkdir(exist_ok=True)
-        probe = work / f".probe.{os.getpid()}"
+        probe = work / f".probe.{unique_word()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # others may clean up
     except OSError as error:
         raise UserError(f"--out {folder}: cannot write there: {error.strerror}") from None
 

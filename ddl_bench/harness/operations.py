@@ -41,7 +41,7 @@ class UncountedOperators(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, counted: Collection[Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: dict[str, None] = {}  # in the order of their first calls
         self._counted = counted
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import read_regular, write_atomically
+from ddl_bench.files import read_regular, write_shared
 
 if TYPE_CHECKING:
     from ddl_bench.plan.cell import Cell
@@ -75,7 +75,7 @@ def name_of_track(track: str) -> str:
 
 def write_entries(path: Path, entries: Sequence[Planned]) -> None:
     """Write the file of a plan, whole or not at all."""
-    write_atomically(path, as_bytes(entries))
+    write_shared(path, as_bytes(entries))
 
 
 def is_written(path: Path, entries: Sequence[Planned]) -> bool:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ddl_bench.data.sources import default_data_dir
+from ddl_bench.describe import remedy
 from ddl_bench.errors import UserError
-from ddl_bench.files import user_path
+from ddl_bench.files import brief, user_path
 from ddl_bench.harness.devices import check_devices
 from ddl_bench.harness.run import RunSettings, run_cells
 from ddl_bench.harness.slots import n_slots
@@ -125,8 +126,15 @@ def cell_here(cell: Cell, plugins: Sequence[Path], data_dir: Path | None) -> Cel
 
 @cache
 def source_of(method: str, plugins: tuple[Path, ...]) -> str:
-    """Return the hash of what a method computes with now."""
-    return code_identity(load_method(method, plugins))
+    """Return the hash of what a method computes with now.
+
+    Raises UserError where the method is unknown or cannot be imported.
+    """
+    try:
+        return code_identity(load_method(method, plugins))
+    except ImportError as error:
+        problem = f"{brief(error)}{remedy(error)}"
+        raise UserError(f"the method {method!r} cannot be imported here: {problem}") from None
 
 
 def file_here(dataset: str, data_dir: Path | None) -> Path:

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import names_in
-from ddl_bench.harness.claims import claims_folder, clock_of, is_alive, read_holder
+from ddl_bench.harness.claims import claims_folder, clock_of, is_alive, read_holder, runner_of
 from ddl_bench.harness.planned import Planned, read_plans
 from ddl_bench.harness.progress import Seen
 from ddl_bench.harness.progress import read as read_progress
@@ -195,11 +195,6 @@ def running(folder: Path, about: dict[str, Any], claim: Path) -> CellStatus:
         train_s=seen.train_s,
         remaining_s=seen.remaining_s,
     )
-
-
-def runner_of(content: Mapping[str, Any]) -> str:
-    """Name the runner that made a claim, for people."""
-    return f"process {content.get('pid', '?')} on {content.get('host', '?')}"
 
 
 def about_cell(

@@ -179,11 +179,10 @@ def seed_everything(cell: "Cell") -> None:
 
 def classify(error: Exception) -> "tuple[Status, str]":
     """Turn an exception out of a method into the status of its row and a reason of one line."""
-    from importlib.metadata import metadata
-
     import torch
 
     from ddl_bench import api
+    from ddl_bench.describe import remedy
 
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, api.Skip):
@@ -191,9 +190,7 @@ def classify(error: Exception) -> "tuple[Status, str]":
     if isinstance(error, api.Diverged):
         return "diverged", text
     if isinstance(error, ModuleNotFoundError):
-        extras = metadata("ddl-bench").get_all("Provides-Extra") or []
-        package = f"ddl-bench[{error.name}]" if error.name in extras else str(error.name)
-        return "not_installed", f"{text}; pip install '{package}'"
+        return "not_installed", f"{text}{remedy(error)}"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "oom", f"{type(error).__name__}: {text}"
     if isinstance(error, api.UserError):

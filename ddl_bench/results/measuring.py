@@ -20,7 +20,8 @@ WANTED = ("y_test", "predictions", "class_names")
 def measure(run: Path, rows: Sequence[Row], metrics: Mapping[str, Metric]) -> list[str]:
     """Compute metrics of rows that ended well, and keep them beside those of other plugins.
 
-    A metric that fails, or returns no finite number, loses nothing else.
+    Numbers of the run's other rows stay. A metric that fails, or returns no finite number, loses
+    nothing else.
 
     Returns
     -------
@@ -33,7 +34,8 @@ def measure(run: Path, rows: Sequence[Row], metrics: Mapping[str, Metric]) -> li
     for record in frame(list(rows)).to_dict("records"):
         records[record["cell_id"]] = record
     for name, metric in metrics.items():
-        values = {}
+        earlier = columns[name].values if name in columns else {}
+        values = {cell_id: value for cell_id, value in earlier.items() if cell_id not in records}
         reasons = defaultdict[str, list[str]](list)
         for row in rows:
             if row.status != "ok":

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
+from ddl_bench.files import brief, read_regular, warn_damaged, write_shared
 
 FILE = "metrics.json"
 FORMAT = 1
@@ -68,7 +68,7 @@ class Columns(BaseModel):
 
 def write_columns(run: Path, columns: Columns) -> None:
     """Write the metrics of a run."""
-    write_atomically(run / FILE, columns.model_dump_json(indent=1).encode())
+    write_shared(run / FILE, columns.model_dump_json(indent=1).encode())
 
 
 def read_columns(run: Path) -> Columns:

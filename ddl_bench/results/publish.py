@@ -1,10 +1,10 @@
 """Make a run folder public: its rows, models and logs, in place or as a copy."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import (
@@ -18,21 +18,24 @@ from ddl_bench.files import (
     write_arrays,
     write_atomically,
 )
-from ddl_bench.results.metrics import read_columns, write_columns
+from ddl_bench.results.metrics import Columns, read_columns, write_columns
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW, Row, read_row, read_rows
 from ddl_bench.results.times import FILE as TIMES
-from ddl_bench.results.times import read_times, write_times
+from ddl_bench.results.times import Times, read_times, write_times
 
 LARGEST_ARTEFACT = 2**15  # bytes of atoms or of a dictionary; predictions take about as much
+PARTS_OF_TIMES = ("rows", "left", "training", "left_training")  # of `Times`, by cell ID
+
+ValueT = TypeVar("ValueT")
 
 
 def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
     """Write public copies of the rows, arrays and models of a run to another folder.
 
     Logs, checkpoints, and atoms and dictionaries of more than LARGEST_ARTEFACT bytes are not
-    copied. Damaged rows are left out, with a warning. Where `out` is
-    the run folder itself, it is made public in place.
+    copied. Damaged rows are left out, with a warning. Rows that `out` has and the run lacks stay,
+    with their times and metrics. Where `out` is the run folder itself, it is made public in place.
 
     Parameters
     ----------
@@ -62,11 +65,10 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
         copy_times(run, run)
     else:
         rows_beside(run, out)  # raises, before anything is written
-        for cell_id in ids:
-            copy_cell(run, out, cell_id)
-        copy_times(run, out)
-        if read_columns(run).columns:
-            write_columns(out, read_columns(run))
+        copied = {cell_id for cell_id in ids if copy_cell(run, out, cell_id)}
+        beside = {name.removesuffix(".json") for name in row_names(out)} - copied
+        copy_times(run, out, beside)
+        copy_metrics(run, out, beside)
     folders = {"rows": out / "cells", "models": out / "models"}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
@@ -100,9 +102,15 @@ def lines_of(rows: Iterable[Row]) -> set[tuple[str, str]]:
     return {(row.cell.settings, Path(row.cell.track).name) for row in rows}
 
 
-def copy_times(run: Path, out: Path) -> None:
-    """Copy the times that were measured again, if any; a reason of one may hold a path."""
+def copy_times(run: Path, out: Path, beside: Collection[str] = ()) -> None:
+    """Copy the times that were measured again, if any; a reason of one may hold a path.
+
+    Those that `out` has of the rows `beside`, by cell ID, are joined to them.
+    """
     times = read_times(run)
+    earlier = read_times(out) if beside else None
+    if earlier is not None:
+        times = joined_times(times, earlier, beside)
     if times is None:
         (out / TIMES).unlink(missing_ok=True)  # of an earlier copy
         return
@@ -112,6 +120,50 @@ def copy_times(run: Path, out: Path) -> None:
         given = getattr(times, name).items()
         reasons[name] = {cell_id: place.without_names(reason) for cell_id, reason in given}
     write_times(out, times.model_copy(update=reasons))
+
+
+def joined_times(times: Times | None, earlier: Times, beside: Collection[str]) -> Times | None:
+    """Join the times of a run and those that a copy has of other rows; None where there are none.
+
+    Times of predictions are compared within one session alone, of which the file tells when it was
+    and on what processor. Where the run has one of its own, a row of another says so instead.
+    """
+    kept = {name: chosen(getattr(earlier, name), beside) for name in PARTS_OF_TIMES}
+    if times is None:
+        others = earlier.rows.keys() - set(beside)
+        kept["left"] |= dict.fromkeys(others, "its run was not timed again")
+        return earlier.model_copy(update=kept) if kept["rows"] or kept["training"] else None
+    if session_of(times) != session_of(earlier):
+        reason = f"timed apart from the others: {earlier.described()}"
+        kept["left"] |= dict.fromkeys(kept["rows"], reason)
+        kept["rows"] = {}
+    joined = {name: part | getattr(times, name) for name, part in kept.items()}
+    return times.model_copy(update=joined)
+
+
+def session_of(times: Times) -> tuple[str, str, int]:
+    """Return what tells one session of timing from another."""
+    return times.measured, times.cpu, times.n_rounds
+
+
+def copy_metrics(run: Path, out: Path, beside: Collection[str]) -> None:
+    """Copy the metrics of plugins, beside those that `out` has of the rows `beside`, by cell ID."""
+    columns = dict(read_columns(run).columns)
+    earlier = read_columns(out).columns if beside else {}
+    for name, column in earlier.items():
+        values = chosen(column.values, beside)
+        if name in columns:
+            values |= columns[name].values
+            columns[name] = columns[name].model_copy(update={"values": values})
+        elif values:
+            columns[name] = column.model_copy(update={"values": values})
+    if columns:
+        write_columns(out, Columns(columns=columns))
+
+
+def chosen(values: Mapping[str, ValueT], cell_ids: Collection[str]) -> dict[str, ValueT]:
+    """Return what belongs to some cells, of values by cell ID."""
+    return {cell_id: value for cell_id, value in values.items() if cell_id in cell_ids}
 
 
 def make_public(run: Path, cell_ids: Iterable[str]) -> None:
@@ -135,7 +187,9 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         warn_damaged(path, f"cannot be made public: {brief(error)}")
         return False
-    write_changed(out / "cells" / path.name, data, content)
+    copy = out / "cells" / path.name
+    if out != run or data != content:
+        write_atomically(copy, data)
     if out != run:
         copy_arrays(path.with_suffix(".npz"), out / "cells" / f"{cell_id}.npz")
     if (run / "models" / f"{cell_id}.safetensors").exists():
@@ -182,15 +236,10 @@ def clean_work(run: Path, cell_id: str) -> None:
         content = read_regular(log)
         text = content.decode(errors="replace")
         cleaned = Place.of([run.resolve()]).without_names(text)
-        write_changed(log, cleaned.encode(), content)
+        if cleaned.encode() != content:
+            write_atomically(log, cleaned.encode())
 
 
 def as_json(values: Any) -> bytes:
     """Write the JSON of a row as rows are written; half a character becomes an escape of JSON."""
     return json.dumps(values, indent=1, ensure_ascii=False).encode(errors="backslashreplace")
-
-
-def write_changed(path: Path, data: bytes, earlier: bytes) -> None:
-    """Write a file unless it is there and its content would stay."""
-    if data != earlier or not path.exists():
-        write_atomically(path, data)

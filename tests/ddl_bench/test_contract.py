@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from ddl_bench.contract import Finding
 from ddl_bench.contract.check import check
 from ddl_bench.contract.check import findings as iterate
 from ddl_bench.contract.examine import examine
+from ddl_bench.contract.rules import RULES, TO_THE_END, Broken, trains
 from ddl_bench.contract.toys import SHAPES, shape_like
 from ddl_bench.errors import UserError
 from ddl_bench.registry import METHODS, load_method
@@ -89,6 +91,8 @@ class Mean:
         n = self.means.numel()
         if self.fault == "negative":
             return Size(n_params=-n, n_stored=n)
+        if self.fault == "numpy":
+            n = np.int64(n)  # type: ignore[assignment]  # as the size of an array may be
         return Size(n_params=n, n_stored=n - 1 if self.fault == "size" else n)
 
     def __call__(self, X: Tensor, /) -> Tensor:
@@ -99,6 +103,8 @@ class Mean:
             flat = flat - flat.mean(0)
         if self.fault == "place":
             flat[len(flat) // 2 :] = 0
+        if self.fault == "last" and len(flat) > 1:
+            flat[-1] = 0
         if self.fault == "company" and len(flat.unique(dim=0)) < len(flat):
             flat = flat - flat.mean(0)
         self.n_calls += 1
@@ -113,9 +119,11 @@ class Mean:
 
 
 class KeptMean(Mean):
-    """The same with a state, which has a number too few on request."""
+    """The same with a state, which on request has a number too few, or an array twice."""
 
     def state(self) -> dict[str, Tensor]:
+        if self.fault == "tied":
+            return {"means": self.means, "again": self.means}
         return {"means": self.means.flatten()[1:] if self.fault == "state" else self.means}
 
 
@@ -170,7 +178,7 @@ class Faulty:
                 learned = learned + torch.rand(learned.shape)
             if self.fault == "constant":
                 learned = learned[:1].expand(len(learned), -1).clone()
-            cls = KeptMean if self.fault == "state" else Mean
+            cls = KeptMean if self.fault in ("state", "tied") else Mean
             return cls(learned, self.fault)
 
         def steps(deadline: object) -> Iterator[Classifier]:
@@ -217,6 +225,16 @@ def faulty(fault: str, name: str = "faulty") -> type[Faulty]:
 )
 def test_the_contract_finds_a_fault(fault: str, rule: str) -> None:
     assert any(rule in text for text in broken(check(faulty(fault), "1x8x8")))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tied"])
+def test_a_size_that_a_run_accepts_breaks_no_rule(kind: str) -> None:
+    RULES["counts its own size rightly"](faulty(kind), SHAPES[0])
+
+
+def test_the_last_image_of_a_batch_is_looked_at() -> None:
+    with pytest.raises(Broken, match="scored alone gets other scores"):
+        trains(faulty("last"), SHAPES[0], TO_THE_END)
 
 
 def test_a_score_of_minus_infinity_excludes_a_class() -> None:

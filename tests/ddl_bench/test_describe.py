@@ -213,6 +213,9 @@ def test_an_estimator_says_what_it_is() -> None:
 
 def test_extras_are_installed_by_their_name() -> None:
     assert describe.install(["spams", "other"]) == "pip install 'ddl-bench[spams]' other"
+    assert describe.remedy(ModuleNotFoundError(name="other")) == "; pip install other"
+    assert describe.remedy(ModuleNotFoundError("no luck")) == ""
+    assert describe.remedy(ImportError("damaged", name="other")) == ""
 
 
 def test_what_a_method_says_about_itself_does_not_change_its_source(

@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddl_bench import machine
+from ddl_bench import files, machine
+from ddl_bench.errors import UserError
 from ddl_bench.harness import cores
+from ddl_bench.harness.slots import n_slots
+from ddl_bench.plan.cell import Machine
+from tests.conftest import make_cell
 
 GB = 2**30
 
@@ -49,6 +53,12 @@ def test_a_slurm_task_has_its_own_cores_and_memory(groups: Path) -> None:
     assert machine.memory_limit(values | {"SLURM_JOB_ID": "7"}) == 4 * GB
     assert machine.n_cores(values) == 16  # left over in the environment of a shell
     assert machine.memory_limit(values) is None
+    assert machine.memory_limit({"SLURM_MEM_PER_NODE": "0", "SLURM_JOB_ID": "7"}) is None
+
+
+def test_files_are_read_within_the_memory_of_the_container(groups: Path) -> None:
+    (groups / "job" / "memory.max").write_text("2000\n")
+    assert files.memory_limit() == 1000
 
 
 @pytest.fixture
@@ -99,6 +109,32 @@ def test_each_cell_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert again.gpu == "GPU-b"
     first.release()
     again.release()
+    machine.gpus.cache_clear()
+
+
+@pytest.mark.usefixtures("smi")
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cpu", "--jobs 9: between 1 and 8 cells of 2 threads fit on 16 cores"),
+        ("cuda", "--jobs 9: between 1 and 3 cells can each have a GPU alone"),
+        ("cuda:1", "--jobs 9: between 1 and 1 cells can each have a GPU alone"),
+    ],
+)
+def test_too_many_jobs_say_what_there_are_too_few_of(
+    device: str, message: str, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cells = [make_cell("a", machine=Machine(threads=2, device=device))]
+    with pytest.raises(UserError, match=message):
+        n_slots(cells, 9)
+    machine.gpus.cache_clear()
+
+
+def test_a_dry_run_for_gpus_elsewhere_has_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    machine.gpus.cache_clear()
+    assert n_slots([make_cell("a", machine=Machine(threads=1, device="cuda"))], None) == 1
     machine.gpus.cache_clear()
 
 

@@ -181,6 +181,21 @@ def test_a_broken_package_breaks_itself_alone(install: Install) -> None:
         registry.datasets()["bang"](Path(), False)
 
 
+def test_a_package_without_a_usable_metric_loses_that_alone(install: Install) -> None:
+    code = "from ddl_bench.api import Metric\ngood = Metric(len)\n"
+    offered = {"zero": "good", "plain": "Metric.meaning.fget", "a-b": "good", "seed": "good"}
+    lines = [f"{name} = measures_module:{thing}" for name, thing in offered.items()]
+    install("measures", code, metrics="\n".join(lines))
+    with pytest.warns(registry.NameTaken) as caught:
+        known = registry.metrics([], {"seed"})
+    assert known.keys() == {"zero"}
+    assert sorted(str(each.message) for each in caught) == [
+        "the metric 'a-b' is left out: measures: 'a-b' is no name of a column",
+        "the metric 'plain' is left out: measures: it is a function; expected Metric",
+        "the metric 'seed' is left out: measures: a column of ours has this name",
+    ]
+
+
 def test_a_package_that_ends_the_process_or_prints_is_named(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:

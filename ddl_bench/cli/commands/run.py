@@ -82,6 +82,7 @@ def run(
     from ddl_bench.harness.stop import read_duration
     from ddl_bench.plan.expansion import Overrides
     from ddl_bench.registry import metrics as metrics_of
+    from ddl_bench.results.columns import TAKEN
 
     overrides = Overrides.of(
         methods=words(methods),
@@ -104,7 +105,7 @@ def run(
     )
     if calibrate and not dry_run:
         raise UserError("--calibrate is for --dry-run; give both")
-    choice = Choice.of(columns, wide, list(metrics_of(overrides.plugins)))
+    choice = Choice.of(columns, wide, list(metrics_of(overrides.plugins, TAKEN)))
     folder = run_folder(track, out, overrides, name)
     console = console_of()
     machines.check_options(context, engine)

@@ -71,6 +71,7 @@ def report(
     from ddl_bench.cli.results import Choice
     from ddl_bench.registry import metrics
     from ddl_bench.results.collect import folders_of, report_folder
+    from ddl_bench.results.columns import TAKEN
     from ddl_bench.results.metrics import read_columns
 
     if serve and (out or columns or wide or plugin):
@@ -89,7 +90,7 @@ def report(
         return
     plugins = tuple(plugin or ())
     known = [name for folder in folders for name in read_columns(folder).columns]
-    choice = Choice.of(columns, wide, [*metrics(plugins), *known])
+    choice = Choice.of(columns, wide, [*metrics(plugins, TAKEN), *known])
     paths = print_report(console_of(), folders, out, plugins, choice, as_json=as_json)
     if open_:
         show_page(paths)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ddl_bench.cli import doctor
+from ddl_bench.harness import cores
 from tests.conftest import ddl_bench
 
 
@@ -29,11 +30,25 @@ def closed(tmp_path: Path) -> Path:
     return tmp_path / "file" / "folder"
 
 
-def test_a_run_that_cannot_work_is_an_exit_code(
+def test_a_run_that_cannot_work_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> int:
+        raise PermissionError
+
+    assert doctor.locks_found([0]).status == "good"
+    monkeypatch.setattr(cores, "open_shared", refuse)
+    monkeypatch.setattr(cores, "MADE_WITHIN_S", 0.0)
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.locks_found([0])])
+    text = ddl_bench(["doctor"], code=1)
+    assert "bad" in text
+    assert "No cell starts: " in text
+
+
+def test_cores_that_cannot_be_locked_are_a_note(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: [doctor.folder_found("temporary files", closed)])
-    assert "bad" in ddl_bench(["doctor"], code=1)
+    monkeypatch.setattr("tempfile.tempdir", str(closed))
+    found = doctor.locks_found([0])
+    assert (found.status, "may share a core" in found.meaning) == ("note", True)
 
 
 def test_memory_is_shared_by_the_cells() -> None:

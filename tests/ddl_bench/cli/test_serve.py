@@ -2,17 +2,22 @@
 
 import json
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddl_bench.cli.serve import HOST, Followed, Server
+from ddl_bench import registry
+from ddl_bench.cli.serve import HOST, Followed, Server, page_maker
+from ddl_bench.errors import UserError
 from tests.conftest import make_cell, put
 
 RIGHT = np.arange(20) < 15
@@ -110,6 +115,40 @@ def test_the_page_is_made_once_for_the_same_rows(run: Path) -> None:
     assert len(stamps) == 1
     put(run, make_cell("b"), RIGHT)
     assert "2 rows" in followed.page()
+
+
+def test_a_browser_that_leaves_is_no_error(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(run, make_cell("a"), RIGHT)
+    is_asked = threading.Event()
+    has_left = threading.Event()
+    errors: list[object] = []
+
+    def slow(run: Path, stamp: str) -> str:
+        is_asked.set()
+        has_left.wait(10)
+        return made(run, stamp) * 100_000
+
+    monkeypatch.setattr(Server, "daemon_threads", False)  # so that the server waits for the answer
+    monkeypatch.setattr(Server, "handle_error", lambda *_: errors.append(sys.exc_info()[1]))
+    with Server(Followed(run, slow), 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        with socket.create_connection((HOST, server.server_port)) as browser:
+            request = f"GET /{server.token}/ HTTP/1.1\r\nHost: {HOST}:{server.server_port}\r\n\r\n"
+            browser.sendall(request.encode())
+            is_asked.wait(10)
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        has_left.set()
+        server.shutdown()
+        thread.join()
+    assert errors == []
+
+
+def test_a_page_that_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("broken", "no_such_module:make", registry.PAGES)
+    monkeypatch.setattr(registry, "entries", lambda group: {"broken": entry})
+    with pytest.raises(UserError, match="--serve: No module named 'no_such_module'; install ddl-b"):
+        page_maker()
 
 
 def test_the_command_prints_an_address_and_ends_at_ctrl_c(run: Path) -> None:

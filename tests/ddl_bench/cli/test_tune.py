@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ddl_bench.cli import tune
 from ddl_bench.errors import UserError
 from ddl_bench.results.rows import load_rows
-from tests.conftest import ddl_bench
+from tests.conftest import ddl_bench, make_cell, make_row
 
 SEARCH = ["tune", "logistic[mirror=true|false]", "nearest-mean", "--search", "20s"]
 
@@ -42,3 +43,13 @@ def test_mistakes_are_found_before_anything_is_trained(tmp_path: Path) -> None:
 def test_too_few_images_to_validate_are_no_traceback(tmp_path: Path) -> None:
     few = ["--limit-train", "20", "--val-fraction", "0.001"]
     assert "nearest-mean" in ddl_bench(["tune", "nearest-mean", *few, "--out", tmp_path])
+
+
+@pytest.mark.parametrize(("status", "code"), [("skipped", 0), ("not_installed", 0), ("failed", 1)])
+def test_a_search_fails_where_a_run_does(
+    status: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = make_row(make_cell("a"), status=status, reason="made for other images")
+    monkeypatch.setattr(tune, "run", lambda *_, **__: [row])
+    text = ddl_bench(["tune", "nearest-mean", "--out", tmp_path], code)
+    assert f"{status}: made for other images" in " ".join(text.split())

@@ -105,6 +105,22 @@ def test_who_is_overruled_leaves_no_claim_behind(
     assert not mine.path.exists()
 
 
+def test_a_claim_holds_while_the_clock_cannot_be_read(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner in another container, of the same number, has taken the probe away."""
+    foreign(work, age_s=60)
+    touch = Path.touch
+
+    def gone(path: Path) -> None:
+        if not path.name.startswith(".clock."):
+            touch(path)
+
+    monkeypatch.setattr(Path, "touch", gone)
+    assert claim(work, "cell") is None
+    assert holder(work, "cell")
+
+
 def test_a_claim_from_the_future_is_respected(work: Path) -> None:
     foreign(work, age_s=-HOUR_S)
     assert claim(work, "cell") is None
@@ -288,6 +304,50 @@ def test_a_gpu_is_taken_by_one_runner(tmp_path: Path, monkeypatch: pytest.Monkey
         assert rival.stdin is not None
         rival.stdin.close()
     first.release()
+
+
+def test_any_user_can_lock_a_file_whoever_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = os.umask(0o077)
+    try:
+        taken = cores.take([0], 1)
+    finally:
+        os.umask(before)
+    assert taken is not None
+    taken.release()
+    path = cores.path_of("core-0")
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.parent.stat().st_mode & 0o1777 == 0o1777
+
+
+def test_a_core_of_which_nothing_is_known_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(cores, "MADE_WITHIN_S", 0.05)
+    first = cores.take([0], 1)
+    assert first is not None
+    first.release()
+    open_shared = cores.open_shared
+    n_refused = 0
+
+    def refuse(path: Path) -> int:
+        nonlocal n_refused
+        if path.name == "core-1":
+            n_refused += 1
+            raise PermissionError(13, "Permission denied")
+        return open_shared(path)
+
+    monkeypatch.setattr(cores, "open_shared", refuse)
+    with pytest.raises(UserError, match="core-1: cannot be opened, so it is not known"):
+        cores.take([0, 1], 2)
+    assert n_refused > 1, "another user may be just making it"
+    monkeypatch.setattr(cores, "open_shared", open_shared)
+    again = cores.take([0, 1], 2)
+    assert again is not None, "the first core was let go"
+    again.release()
 
 
 def test_without_a_folder_for_locks_all_cores_are_free(

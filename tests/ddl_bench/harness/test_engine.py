@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ddl_bench.cli.main import app
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.claims import claim, claims_folder, this_process
+from ddl_bench.harness.claims import born_at, claim, claims_folder, this_process
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results.rows import load_rows
@@ -94,6 +94,10 @@ def test_mistakes_are_found_before_anything_is_started(
     [
         (["--runners", "2", "--time", "2h"], "--runners, --time: only with --engine slurm or"),
         (["--for", "nan"], "--for 'nan': expected a time"),
+        (["--engine", "local", "--for", "1h", "--wide"], "--for, --wide: not with --engine local"),
+        (["--engine", "slurm", "--report", "--open"], "--report, --open: not with --engine slurm"),
+        (["--engine", "slurm", "--columns", "seeds"], "--columns: not with --engine slurm, which"),
+        (["--engine", "slurm", "--calibrate"], "--calibrate: not with --engine slurm, which"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(options: list[str], message: str) -> None:
@@ -179,12 +183,47 @@ def test_what_cannot_be_cancelled_is_said(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "local-1.json").write_text(json.dumps({"engine": "local", "pid": 1, "place": "else"}))
     (folder / "junk.json").write_text("{")
-    (line,) = engine.cancel(tmp_path)
-    assert "cannot be reached from here" in line
+    for _ in range(2):  # it stays noted
+        (line,) = engine.cancel(tmp_path)
+        assert "cannot be reached from here" in line
     with pytest.raises(UserError, match="no such folder"):
         ddl_bench(["cancel", tmp_path / "none"])
 
 
+@pytest.mark.parametrize(
+    ("script", "line", "is_over"),
+    [
+        ("exit 0", "cancelled", True),
+        ("echo Invalid job id specified >&2; exit 1", "Invalid job id specified", True),
+        ("echo Access denied >&2; exit 1", "Access denied", False),
+    ],
+)
+def test_a_job_that_slurm_did_not_cancel_stays_noted(
+    script: str, line: str, is_over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scancel = tmp_path / "scancel"
+    scancel.write_text(f"#!/bin/sh\n{script}\n")
+    scancel.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    note = engine.folder_of(tmp_path) / "slurm-12.json"
+    engine.write_note(note, {"engine": "slurm", "job": "12", "n_runners": 1})
+    assert engine.cancel(tmp_path) == [f"Slurm job 12: {line}"]
+    assert note.exists() != is_over
+
+
 def test_a_process_that_has_ended_is_not_signalled(tmp_path: Path) -> None:
     note = this_process() | {"engine": "local", "born": -1, "pid": os.getpid()}
-    assert engine.cancel_process(note) == f"process {os.getpid()}: had ended already"
+    assert engine.cancel_process(note) == (f"process {os.getpid()}: had ended already", True)
+
+
+def test_a_runner_of_another_user_stays_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    pid = os.getpid()
+    note = this_process() | {"engine": "local", "born": born_at(pid), "pid": pid}
+    monkeypatch.setattr(os, "kill", refuse)
+    assert engine.cancel_process(note) == (
+        f"process {pid}: of another user, who can cancel it",
+        False,
+    )

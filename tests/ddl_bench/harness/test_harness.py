@@ -98,7 +98,7 @@ def test_every_way_to_fail_is_a_row_with_a_reason_and_the_run_goes_on(
         "skip": ("skipped", "too small for me"),
         "diverge": ("diverged", "step 17: the loss is nan"),
         "oom": ("oom", "MemoryError: no more"),
-        "import": ("not_installed", "pip install 'no_such_package'"),
+        "import": ("not_installed", "pip install no_such_package"),
         "classes": ("failed", "scores of shape (144, 11), expected (144, 10)"),
         "paint": ("failed", "changed the images"),
         "nan": ("diverged", "not finite"),
@@ -452,6 +452,25 @@ def test_full_disk_is_one_line(tmp_path: Path, write_track: Callable[..., str]) 
         with pytest.raises(UserError, match=r"x\.json: cannot write: No space left"):
             write_atomically(target, b"row" * 10000)
         assert not target.exists()
+
+
+def test_two_processes_of_one_number_write_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In containers that share a folder; the second writes while the first waits for the disk."""
+    from ddl_bench.files import write_shared
+
+    path = tmp_path / "x.json"
+    sync = os.fsync
+
+    def meet(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", sync)
+        write_shared(path, b"second")
+
+    monkeypatch.setattr(os, "fsync", meet)
+    write_shared(path, b"first")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_worker_reports_the_peak_of_its_memory_and_not_its_runners() -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from ddl_bench.errors import UserError
+from ddl_bench.harness import repeat
 from ddl_bench.harness.repeat import cell_here, compared, differences, file_here
 from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.registry import BrokenPackage
 from ddl_bench.results.rows import Row, digest, load_rows, write_row
 from tests.conftest import ROOT, ddl_bench, make_cell, make_row
 
@@ -127,6 +129,28 @@ def test_a_cell_here_has_the_code_of_today_and_no_plugin_of_the_row() -> None:
     assert here.plugins == ()
     assert here.source not in ("old", "")
     assert here.settings == cell.settings
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'x'", name="x"),
+            "No module named 'x'; pip install x",
+        ),
+        (BrokenPackage("strange: y cannot be imported"), "strange: y cannot be imported"),
+    ],
+)
+def test_a_method_that_is_not_here_is_one_line(
+    error: ImportError, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, plugins: object) -> None:
+        raise error
+
+    monkeypatch.setattr(repeat, "load_method", refuse)
+    with pytest.raises(UserError) as caught:
+        cell_here(make_cell(f"absent-{type(error).__name__}"), (), None)
+    assert str(caught.value).endswith(f"cannot be imported here: {message}")
 
 
 def test_published_rows_are_verified(tmp_path: Path) -> None:

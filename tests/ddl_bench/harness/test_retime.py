@@ -17,6 +17,7 @@ from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.load import clock_mhz, frequencies_of_cpuinfo
 from ddl_bench.plan.cell import Machine
 from ddl_bench.results.frame import load
+from ddl_bench.results.publish import publish
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import display, foot
 from ddl_bench.results.times import (
@@ -260,6 +261,34 @@ def test_public_copies_have_the_times_too(tmp_path: Path) -> None:
     assert copied is not None
     assert copied.rows == session.rows
     assert str(tmp_path) not in copied.left["0"]
+
+
+def test_a_copy_keeps_the_times_of_rows_that_the_run_lacks(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "public"
+    gone, stays = (put(run, make_cell("sdl", seed), test_s_per_image=5e-4) for seed in (0, 1))
+    both = session_of({row.cell.id: times_of(row.started) for row in (gone, stays)})
+    of_one = session_of({stays.cell.id: times_of(stays.started)})
+    later = of_one.model_copy(update={"cpu": "another"})
+    write_times(run, both)
+    publish(run, out)
+    (run / "cells" / f"{gone.cell.id}.json").unlink()
+    apart = "timed apart from the others: alone and interleaved in 7 rounds, 2026-11-27, "
+    cases: list[tuple[Times | None, dict[str, RowTimes], dict[str, str]]] = [
+        (of_one, both.rows, {}),
+        (None, {gone.cell.id: times_of(gone.started)}, {stays.cell.id: "its run was not timed"}),
+        (later, of_one.rows, {gone.cell.id: f"{apart}a processor"}),
+    ]
+    for session, rows, left in cases:
+        (run / FILE).unlink(missing_ok=True)
+        if session is not None:
+            write_times(run, session)
+        publish(run, out)
+        copied = read_times(out)
+        assert copied is not None
+        assert copied.rows == rows
+        assert copied.left.keys() == left.keys()
+        for cell_id, reason in left.items():
+            assert copied.left[cell_id].startswith(reason)
 
 
 def test_a_run_is_timed_again(tmp_path: Path) -> None:

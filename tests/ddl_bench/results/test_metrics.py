@@ -161,6 +161,16 @@ def test_metrics_of_one_plugin_stay_when_another_is_computed(run: Path) -> None:
     assert list(read_columns(run).columns) == ["n_wrong", "only_of_b"]
 
 
+def test_numbers_of_other_rows_stay_when_some_are_computed(run: Path) -> None:
+    measure(run, load_rows(run), METRICS)
+    some = [row for row in load_rows(run) if row.cell.label == "a"]
+    measure(run, some, METRICS)
+    assert sorted(load(run)["n_wrong"].dropna()) == [5, 6, 10, 11]
+    (run / "cells" / f"{some[0].cell.id}.npz").unlink()
+    measure(run, some, METRICS)
+    assert sorted(load(run)["n_wrong"].dropna()) == [6, 10, 11], "what is not known now goes"
+
+
 def test_a_number_of_an_earlier_training_does_not_count(run: Path) -> None:
     measure(run, load_rows(run), METRICS)
     put(run, make_cell("a", 0), np.ones(N_IMAGES, bool), {}, started="9")
@@ -173,6 +183,14 @@ def test_a_public_copy_has_the_metrics(run: Path, tmp_path: Path) -> None:
     measure(run, load_rows(run), METRICS)
     publish(run, tmp_path / "public")
     assert "n_wrong" in load(tmp_path / "public")
+    (run / "cells" / f"{make_cell('b', 1).id}.json").unlink()
+    (run / "metrics.json").unlink()
+    rows = [row for row in load_rows(run) if row.cell.label == "a"]
+    measure(run, rows, {"n_wrong": METRICS["n_wrong"]})
+    publish(run, tmp_path / "public")
+    copied = load(tmp_path / "public")
+    assert sorted(copied["n_wrong"].dropna()) == [5, 6, 11], "the run lacks the last"
+    assert copied["only_of_b"].count() == 1
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"format": 2}', '{"columns": {"x": {"values": 1}}}'])

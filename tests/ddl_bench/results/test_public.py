@@ -368,3 +368,14 @@ def test_what_an_earlier_copy_had_goes(tmp_path: Path) -> None:
     publish(tmp_path / "run", tmp_path / "public")
     assert not arrays.exists()
     assert not (tmp_path / "public/times.json").exists()
+
+
+def test_a_copy_of_a_public_run_follows_its_newer_rows(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "public"
+    cell = make_cell("sdl", data_dir="/home/jane/data")
+    for accuracy in (50.0, 60.0):
+        put(run, cell, accuracy=accuracy)
+        make_public(run, [cell.id])
+        publish(run, out)
+        (row,) = load_rows(out)
+        assert row.measured.accuracy == accuracy

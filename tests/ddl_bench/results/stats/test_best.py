@@ -90,6 +90,20 @@ def test_the_range_is_that_of_scipy() -> None:
     assert range_coverage(q / 2**0.5, 7, v) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("freedom", [2.0, 2.7, 4.0])
+def test_limits_of_many_methods_of_few_runs_are_those_of_scipy(freedom: float) -> None:
+    expected = scipy_stats.studentized_range.ppf(0.95, 34, freedom) / 2**0.5
+    assert range_limit(34, np.array(freedom)) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("freedom", [2.0, 4.0, 30.0, 1e6])
+@pytest.mark.parametrize("t", [2.0, 5.0, 20.0])
+def test_a_small_p_of_two_methods_is_that_of_students_test(freedom: float, t: float) -> None:
+    expected = 2 * scipy_stats.t.sf(t, freedom)
+    p = 1 - range_coverage(np.array(t), 2, np.array(freedom))
+    assert p == pytest.approx(expected, rel=2e-3, abs=1e-8)
+
+
 def uneven(k: int) -> list[Sample]:
     """Methods of different spread and number of runs, one of them without any spread."""
     rng = np.random.default_rng(0)

@@ -45,6 +45,13 @@ def test_methods_without_spread_differ_or_do_not() -> None:
     assert welch(Sample(91.0, 0, 2), Sample(91.0, 0, 2)).p == 1
 
 
+def test_equal_accuracies_have_no_spread_also_after_rounding() -> None:
+    sample = Sample.of([51.22] * 5)
+    assert sample == (51.22, 0.0, 5)
+    result = welch(sample, Sample.of([51.22] * 7))
+    assert (result.value, result.low, result.high, result.p) == (0, 0, 0, 1)
+
+
 def test_permutation_by_hand() -> None:
     """Of the 70 ways to split 4 + 4 runs, two are as far apart as runs that do not overlap."""
     assert permutation([5, 6, 7, 8], [1, 2, 3, 4]) == pytest.approx(2 / 70)
