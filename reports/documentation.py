@@ -5,8 +5,8 @@ The command is `python -m reports.documentation`.
 A page marks a table with the comments `<!-- table NAME -->` and `<!-- /table -->`, each on a line
 of its own. NAME is a table of `MADE`, or else the folder of a run in docs/results. Values in
 sentences are marked as reports/sentences.py says. The figures are those of `DRAWN`. With `--check`
-nothing is written: the command names the stale pages and the figures whose captions are stale, and
-exits with status 1.
+nothing is written: the command names the stale pages, and the figures whose captions or numbers are
+stale, and exits with status 1.
 """
 
 import argparse
@@ -39,9 +39,10 @@ from ddl_bench.results.models import NOT_KEPT
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display_of, foot_of, notes, number
 from reports import ledger, scale, speed, statistics
+from reports.estimates import UNTIMED, accuracies
 from reports.figures import FIGURES
-from reports.figures.error_curves import draw_errors
-from reports.figures.style import caption_of, save
+from reports.figures.error_curves import errors_figure
+from reports.figures.style import caption_of, digest_in, digest_of, save
 from reports.paper.claims import published_claims
 from reports.paper.tables import chances
 from reports.sentences import with_values
@@ -69,8 +70,6 @@ NAMES = (
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10", "fast-cifar100")  # runs whose pages are about the time of a training
-# made beside other work: no times
-UNTIMED = ("equal-passes", "fast-search", "lookahead", "matched", "patch-features")
 UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 SEARCHED = "fast-search"  # a run that chose a recipe, of which others have the accuracies
 PLANTED = "recovery"  # a run about dictionaries, not about classes
@@ -175,13 +174,17 @@ def lasting_notes(group: Group, *, timed: bool) -> str:
 
 
 class Drawn(NamedTuple):
-    """Hold what a figure of a page shows: a run, a title of FIGURES, and the kind of its file."""
+    """Hold what a figure of a page shows: a run, a title of FIGURES, and the kind of its file.
+
+    That of UNROLLED is of no run.
+    """
 
     run: str
     title: str
     suffix: str = ".svg"
 
 
+UNROLLED = "unrolling"
 DRAWN = {
     "quick": Drawn("quick", "accuracy against training time"),
     "quick-ranked": Drawn("quick", "accuracy, ranked"),
@@ -192,18 +195,22 @@ DRAWN = {
     "equal-time": Drawn("equal-time", "accuracy while training"),
     "equal-time-ranked": Drawn("equal-time", "accuracy, ranked"),
     "equal-time-test-time": Drawn("equal-time", "accuracy against test time per image"),
+    UNROLLED: Drawn(UNROLLED, "errors of the codes"),
 }
-"""Figures of committed runs, by the stem of their file."""
+"""Figures of committed runs, and of the errors in UNROLLING, by the stem of their file."""
 TITLES = {
     "quick": "Digits: accuracy against training time",
     "quick-ranked": "Digits: accuracy, ranked",
     "recovery": "Recovery of planted atoms",
+    UNROLLED: "Unrolled iterations",
 }  # where run and title would not say it
 CAPTION = re.compile(r"<desc>(.*?)</desc>", re.S)
 
 
 def drawn(name: str) -> Figure:
     """Draw a figure of the documentation."""
+    if name == UNROLLED:
+        return unrolling_figure()
     figure = FIGURES[DRAWN[name].title](load(RESULTS / DRAWN[name].run))
     if figure is None:
         raise UserError(f"{DRAWN[name].run} has nothing to show as {DRAWN[name].title!r}")
@@ -222,19 +229,22 @@ def draw_figures(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def stale_figures() -> list[str]:
-    """Return the names of figures that are missing, or whose caption is not that of their rows."""
+    """Return the names of figures that are missing, or do not show their committed rows."""
     return [name for name in DRAWN if is_stale_figure(name)]
 
 
-def is_stale_figure(name: str) -> bool:
-    """Say whether a figure is missing or says something else than its committed rows."""
-    path = RESULTS / f"{name}{DRAWN[name].suffix}"
+def is_stale_figure(name: str, folder: Path = RESULTS) -> bool:
+    """Say whether a figure is missing or shows something else than its committed rows."""
+    path = folder / f"{name}{DRAWN[name].suffix}"
     if not path.is_file():
+        return True
+    figure = drawn(name)
+    if digest_in(path) != digest_of(figure):
         return True
     if path.suffix != ".svg":
         return False
     written = CAPTION.search(path.read_text(encoding="utf-8"))
-    return written is None or unescape(written[1]) != caption_of(drawn(name))
+    return written is None or unescape(written[1]) != caption_of(figure)
 
 
 def frame_columns() -> str:
@@ -283,15 +293,20 @@ def best_of_families(run: str) -> str:
 
 
 def draw_unrolling(folder: Path) -> None:
-    """Draw the figure of docs/unrolling.md from its committed errors."""
+    """Draw the figure of docs/unrolling.md."""
+    draw_figures(folder, [UNROLLED])
+
+
+def unrolling_figure() -> Figure:
+    """Return the figure of docs/unrolling.md, of its committed errors."""
+    errors = json.loads(UNROLLING.read_text(encoding="utf-8"))
     xlabel = "layers, or iterations"
     ylabel = "squared error of the codes / their squared norm"
-    errors = json.loads(UNROLLING.read_text(encoding="utf-8"))
     caption = (
         "Error of the codes by the number of layers, or of iterations, one training of LISTA for"
         " each number (n = 1), so that there are no bars. Scales: both logarithmic."
     )
-    draw_errors(errors, xlabel, ylabel, folder / "unrolling.svg", caption)
+    return errors_figure(errors, xlabel, ylabel, caption)
 
 
 def unrolled() -> str:
@@ -366,9 +381,14 @@ def committed_accuracies(method: str) -> list[str]:
 
 
 def accuracy_text(group: Group, link: str) -> str:
-    """Return the accuracy of a group with its data set, size, budget, seeds and page."""
-    values = group.values("accuracy")
+    """Return the accuracy of a group with its data set, size, budget, seeds and page.
+
+    It is that on the official test images where these are apart, as publications have it.
+    """
+    values = accuracies(group)
     settings = [f"{group.ok[0].measured.n_train:,} training images"]
+    if not group.values("official_accuracy").empty:
+        settings.append("official test images")
     if group.name != group.cell.method:
         settings.insert(0, f"`{group.name}`")
     elif group.cell.params:
@@ -432,7 +452,7 @@ def check() -> int:
         print(f"{page}: its tables or values are stale, run `python -m reports.documentation`")
     figures = stale_figures()
     for figure in figures:
-        print(f"{figure}: its caption is stale, run `python -m reports.documentation`")
+        print(f"{figure}: the figure is stale, run `python -m reports.documentation`")
     return 1 if stale or figures else 0
 
 

@@ -3,6 +3,7 @@
 Each claim is judged by itself, by the training runs of our rows. A verdict needs 5 seeds.
 """
 
+import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from ddl_bench.errors import UserError
 from ddl_bench.results.groups import Group
+from ddl_bench.results.stats.replication import MARGIN
 from ddl_bench.results.stats.welch import SEEDS_FOR_VERDICT
 from reports.estimates import (
     RESULTS,
@@ -18,6 +21,7 @@ from reports.estimates import (
     level_of,
     lines_of,
     ratio_of,
+    refuse_times,
     sum_of,
     written,
 )
@@ -101,17 +105,38 @@ def cells_of(claim: Claim, results: Path) -> list[str]:
 
 
 def finding(claim: Claim, results: Path) -> Finding:
-    """Say what our rows show of a claim."""
+    """Say what our rows show of a claim.
+
+    Raises
+    ------
+    UserError
+        If the claim lacks something, or compares what cannot be compared.
+    """
     if claim.test == "absent":
         return Finding("", f"{ABSENT}: {claim.because}")
     if claim.test == "missing":
         return Finding("", f"{MISSING}: {claim.because}")
+    try:
+        return tested(claim, results)
+    except ValueError as error:
+        raise UserError(f"claim {claim.says!r}: {error}") from error
+
+
+def tested(claim: Claim, results: Path) -> Finding:
+    """Test a claim by our rows.
+
+    Raises
+    ------
+    ValueError
+        As `finding`, without naming the claim.
+    """
     names = [name for name in (claim.a, claim.b, claim.a2, claim.b2) if name]
     lines = lines_of(results / claim.rows, names)
     missing = [name for name in names if name not in lines]
     if missing:
         return Finding("", f"{MISSING}: {', '.join(missing)} in {claim.rows}")
     if claim.test == "times":
+        refuse_times(claim.rows, lines.values(), claim.column)
         ratio = ratio_of(lines[claim.b], lines[claim.a], claim.column)
         if ratio is None:
             return Finding("", f"{UNDECIDED}: a time of 0")
@@ -127,48 +152,62 @@ def finding(claim: Claim, results: Path) -> Finding:
 def of_nearness(claim: Claim, difference: Estimate) -> Finding:
     """Judge that two accuracies differ by at most the amount: the interval lies within it."""
     if claim.amount is None:
-        raise ValueError(f"{claim.says}: nearness needs an amount")
-    text = written(difference, "points", signed=True)
-    low, high = difference.low, difference.high
-    if low is None or high is None or difference.n_seeds < SEEDS_FOR_VERDICT:
-        return Finding(text, f"{UNDECIDED}: {difference.seeds}")
-    if low > claim.amount or high < -claim.amount:
-        return Finding(text, DIFFERS)
-    if -claim.amount <= low and high <= claim.amount:
-        return Finding(text, HOLDS)
-    return Finding(text, UNRESOLVED)
+        raise ValueError("nearness needs an amount")
+    return within(difference, -claim.amount, claim.amount, unit="points", signed=True)
 
 
 def of_level(claim: Claim, a: Group) -> Finding:
-    """Judge that the accuracy of a is about the amount, or on one side of it."""
+    """Judge that the accuracy of a is within MARGIN of the amount, or on one side of it."""
     if claim.amount is None:
-        raise ValueError(f"{claim.says}: a level needs an amount")
-    estimate = level_of(a)
-    text = written(estimate, "%", signed=False)
-    if estimate.low is None or estimate.high is None or estimate.n_seeds < SEEDS_FOR_VERDICT:
-        return Finding(text, f"{UNDECIDED}: {estimate.seeds}")
-    is_above = estimate.low > claim.amount
-    is_below = estimate.high < claim.amount
-    if (is_above and claim.bound != "at least") or (is_below and claim.bound != "at most"):
+        raise ValueError("a level needs an amount")
+    level = level_of(a)
+    if claim.bound == "at least":
+        return within(level, claim.amount, math.inf, unit="%", signed=False)
+    if claim.bound == "at most":
+        return within(level, -math.inf, claim.amount, unit="%", signed=False)
+    return within(level, claim.amount - MARGIN, claim.amount + MARGIN, unit="%", signed=False)
+
+
+def within(estimate: Estimate, least: float, most: float, *, unit: str, signed: bool) -> Finding:
+    """Judge that a value lies between two bounds: its whole interval does."""
+    text = written(estimate, unit, (least, most), signed=signed)
+    low, high = estimate.low, estimate.high
+    if low is None or high is None or has_no_verdict(estimate):
+        return Finding(text, without_verdict(estimate))
+    if low > most or high < least:
         return Finding(text, DIFFERS)
-    if claim.bound and not (is_above or is_below):
-        return Finding(text, UNRESOLVED)
-    return Finding(text, HOLDS)
+    if least <= low and high <= most:
+        return Finding(text, HOLDS)
+    return Finding(text, UNRESOLVED)
 
 
 def judged(
     estimate: Estimate, *, null: float, unit: str, amount: float | None, signed: bool
 ) -> Finding:
     """Judge that a value is above `null`, and whether the printed amount lies in its interval."""
-    text = written(estimate, unit, signed=signed)
-    if estimate.low is None or estimate.high is None or estimate.n_seeds < SEEDS_FOR_VERDICT:
-        return Finding(text, f"{UNDECIDED}: {estimate.seeds}")
-    if estimate.high < null:
+    bounds = (null,) if amount is None else (null, amount)
+    text = written(estimate, unit, bounds, signed=signed)
+    low, high = estimate.low, estimate.high
+    if low is None or high is None or has_no_verdict(estimate):
+        return Finding(text, without_verdict(estimate))
+    if high < null:
         return Finding(text, DIFFERS)
-    if estimate.low <= null:
+    if low <= null:
         return Finding(text, UNRESOLVED)
-    if amount is not None and estimate.high < amount:
+    if amount is not None and high < amount:
         return Finding(text, f"{HOLDS}, by less")
-    if amount is not None and estimate.low > amount:
+    if amount is not None and low > amount:
         return Finding(text, f"{HOLDS}, by more")
     return Finding(text, HOLDS)
+
+
+def has_no_verdict(estimate: Estimate) -> bool:
+    """Whether there are too few seeds, or none that differ, as copies of one training would."""
+    return estimate.n_seeds < SEEDS_FOR_VERDICT or not estimate.has_spread
+
+
+def without_verdict(estimate: Estimate) -> str:
+    """Say why an estimate has no verdict."""
+    if estimate.n_seeds < SEEDS_FOR_VERDICT:
+        return f"{UNDECIDED}: {estimate.seeds}"
+    return f"{UNDECIDED}: no spread over seeds"

@@ -10,16 +10,18 @@ docs/results, or RUN/DATASET where it has several data sets. WHAT is about lines
 - `A of COLUMN`: the mean of a measured column in the unit of the table, without an interval.
 
 Accuracies are those on the official test images where these are apart; `A - B of accuracy` has the
-others, and `A - B of recovered` another percentage.
+others, and `A - B of recovered` another percentage. Times of several machines, and those of a run
+that was made beside other work, are refused. Seeds that are missing are counted in brackets, and so
+are the marks of times.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ddl_bench.errors import UserError
 from ddl_bench.results.groups import Group
+from ddl_bench.results.stats.sentences import points
 from ddl_bench.results.table import COLUMNS, number
 from reports.estimates import (
     RESULTS,
@@ -28,7 +30,10 @@ from reports.estimates import (
     level_of,
     lines_of,
     listed,
+    numbers_as_text,
     ratio_of,
+    refuse_times,
+    remarks_of,
     sum_of,
 )
 
@@ -86,21 +91,23 @@ def value(mark: str, results: Path = RESULTS) -> str:
         raise UserError(f"value {mark!r}: no column {column!r}; they are {', '.join(COLUMN_OF)}")
     try:
         if " / " in what:
-            return ratio_text(chosen(place, what.split(" / "), results), column)
+            if by_seed:
+                raise ValueError("expected A - B by seed; a ratio has no values by seed")
+            lines = chosen(place, what.split(" / "), column, results)
+            return ratio_text(lines, column)
         first, *others = SIGN.split(what)
-        lines = chosen(place, [first, *others[1::2]], results)
+        signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
+        lines = chosen(place, [first, *others[1::2]], column, results)
         if by_seed:
-            return text_by_seed(lines)
+            return text_by_seed(lines, signs, column)
         if len(lines) > 1:
-            signs = [1.0, *(float(f"{sign}1") for sign in others[::2])]
             refuse_unless_percent(column)
             total = sum_of(lines, signs, column)
-            return with_interval(total, "points", "{:+.2f}")
+            return with_interval(total, "points", signed=True, bounds=(0.0,))
         if column:
             return mean_text(lines[0], column)
-        level = level_of(lines[0])
-        text = with_interval(level, "%", "{:.2f}")
-        return text.replace("(single networks)", "(a single network)")
+        text = with_interval(level_of(lines[0]), "%")
+        return text.replace("(single networks", "(a single network")
     except ValueError as error:
         raise UserError(f"value {mark!r}: {error}") from error
 
@@ -112,25 +119,29 @@ def refuse_unless_percent(column: str) -> None:
         raise ValueError(f"a difference of {column} is not in points; use A / B of {column}")
 
 
-def chosen(place: str, names: Sequence[str], results: Path) -> list[Group]:
-    """Find lines by their labels in a run, or in one data set of a run."""
+def chosen(place: str, names: Sequence[str], column: str, results: Path) -> list[Group]:
+    """Find lines by their labels in a run, or in one data set of a run, for a column of them."""
     run, _, dataset = place.partition("/")
     lines = lines_of(results / run, names, dataset)
     missing = [name for name in names if name not in lines]
     if missing:
         raise ValueError(f"no rows of {', '.join(missing)} in {place}")
+    refuse_times(run, lines.values(), column)
     return [lines[name] for name in names]
 
 
-def text_by_seed(lines: Sequence[Group]) -> str:
+def text_by_seed(lines: Sequence[Group], signs: Sequence[float], column: str) -> str:
     """Write the differences of two lines: "-3.34 and -2.67 points (seeds 0 and 1)"."""
-    if len(lines) != 2:
+    if list(signs) != [1.0, -1.0]:
         raise ValueError("expected A - B by seed")
-    differences = differences_by_seed(*lines)
+    refuse_unless_percent(column)
+    differences = differences_by_seed(lines[0], lines[1], column)
     if not differences:
         raise ValueError("the lines have no seed in common")
-    values = listed(f"{difference:+.2f}" for difference in differences.values())
-    return f"{values} points (seeds {listed(differences)})"
+    values = listed(map(points, differences.values()))
+    noun = "seed" if len(differences) == 1 else "seeds"
+    facts = [f"{noun} {listed(differences)}", *remarks_of(lines, column)]
+    return f"{values} points ({'; '.join(facts)})"
 
 
 def ratio_text(lines: Sequence[Group], column: str) -> str:
@@ -141,23 +152,29 @@ def ratio_text(lines: Sequence[Group], column: str) -> str:
     ratio = ratio_of(slow, fast, column)
     if ratio is None:
         raise ValueError("a value of 0 has no ratio")
-    return with_interval(ratio, "times", "{:.2f}")
+    return with_interval(ratio, "times", bounds=(1.0,))
 
 
 def mean_text(line: Group, column: str) -> str:
     """Write the mean of a measured column as the table does, with its unit."""
     shown = COLUMN_OF[column]
-    text = number(level_of(line, column).value / shown.unit, form=shown.format)
+    mean = level_of(line, column)
+    text = number(mean.value / shown.unit, form=shown.format)
     unit = UNIT.search(shown.title)
-    return f"{text} {unit[1]}" if unit else text
+    if unit:
+        text = f"{text} {unit[1]}"
+    return f"{text} ({'; '.join(mean.remarks)})" if mean.remarks else text
 
 
-def with_interval(estimate: Estimate, unit: str, form: str) -> str:
-    """Write a value with its interval and seeds: "+3.90 points (95 %: +2.10 to +5.70; 5 seeds)"."""
-    text = f"{form.format(estimate.value)} {unit}"
-    if estimate.low is None or estimate.high is None:
-        return f"{text} ({estimate.seeds})"
-    if math.isclose(estimate.low, estimate.high):
-        return f"{text} (the same for {estimate.seeds})"
-    interval = f"{form.format(estimate.low)} to {form.format(estimate.high)}"
-    return f"{text} (95 %: {interval}; {estimate.seeds})"
+def with_interval(
+    estimate: Estimate, unit: str, *, signed: bool = False, bounds: Sequence[float] = ()
+) -> str:
+    """Write a value with its interval and seeds: "+3.90 points (95 %: +2.10 to +5.70; 5 seeds)".
+
+    Limits have as many digits as keep them apart from the bounds.
+    """
+    value, *limits = numbers_as_text(estimate, bounds, signed=signed)
+    facts = [estimate.basis, *estimate.remarks]
+    if limits:
+        facts.insert(0, f"95 %: {' to '.join(limits)}")
+    return f"{value} {unit} ({'; '.join(facts)})"

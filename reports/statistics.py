@@ -9,6 +9,7 @@ from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.stats.compare import Comparison, compare
 from ddl_bench.results.stats.families import compare_all
+from ddl_bench.results.stats.sentences import digits_beside, points, span
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RUNS = {"digits": "quick-5-seeds"}  # that have kept their predictions
@@ -46,8 +47,8 @@ def features() -> str:
     ]
     for name in ("src", "d-ksvd", "lc-ksvd", "dpl"):
         (record,) = compare(run, name, f"{name}[features=pixels]")
-        interval = f"{record.low:+.2f} to {record.high:+.2f}"
-        lines.append(f"| {name} | {record.difference:+.2f} | {interval} | {record.n_seeds} |")
+        cells = [name, points(record.difference or 0), interval_of(record), str(record.n_seeds)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -67,20 +68,24 @@ def cells_of(record: Comparison, p_old: float) -> list[str]:
     if networks is None or record.difference is None:
         raise ValueError(f"{record.a} and {record.b}: no predictions were kept")
     old = "different" if p_old < LEVEL else "not significant"
-    interval = ""
-    if record.low is not None and record.high is not None:
-        interval = f"{record.low:+.2f} to {record.high:+.2f}"
     return [
         f"{record.a} minus {record.b}",
         str(record.n_seeds),
-        f"{record.difference:+.2f}",
-        f"{networks.low:+.2f} to {networks.high:+.2f}",
+        points(record.difference),
+        span(networks.low, networks.high),
         p_text(p_old),
         old,
-        interval,
+        interval_of(record),
         "" if record.p_family is None else p_text(record.p_family),
         record.verdict.partition(":")[0],
     ]
+
+
+def interval_of(record: Comparison) -> str:
+    """Write the interval over trainings, no limit of which is rounded to 0; empty without one."""
+    if record.low is None or record.high is None:
+        return ""
+    return span(record.low, record.high, digits_beside((record.low, record.high), (0.0,)))
 
 
 def p_text(p: float) -> str:

@@ -277,7 +277,7 @@ def line(row: Row) -> str:
         f"  {MARKS['ok']:<12} {name(row.cell)}: "
         f"{measured.accuracy:.2f} % after {measured.train_s:.1f} s of training"
     )
-    marked = marks(measured)
+    marked = marks(row)
     if marked:
         text += f" [yellow]({escape('; '.join(marked.values()))})[/]"
     return text

@@ -1,6 +1,6 @@
 """Gather the rows that may be averaged into lines of a table, and give each line its own name."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,6 +92,15 @@ class Group:
         parts = [f"{len(self.ok)} of {len(self.seeds)} seeds"]
         parts += [f"seed {', '.join(seeds)}: {reason}" for reason, seeds in seeds_of.items()]
         return "; ".join(parts)
+
+    @property
+    def ended(self) -> str:
+        """How its seeds ended in few words: "5 seeds", "5 of 8 seeds: 2 diverged, 1 not run"."""
+        row_of = {row.cell.seed: row for row in self.rows}
+        ends = Counter(row_of[seed].status if seed in row_of else "not run" for seed in self.seeds)
+        n_ok = ends.pop("ok", 0)
+        others = ", ".join(f"{n} {end.replace('_', ' ')}" for end, n in ends.items())
+        return f"{n_ok} of {len(self.seeds)} seeds: {others}" if others else f"{n_ok} seeds"
 
 
 def reason_of(row: Row | None) -> str:

@@ -2,15 +2,16 @@
 
 import math
 
-from ddl_bench.results.rows import Measured
+from ddl_bench.results.rows import Measured, Row
 
 OUTSIDE_SHARE = 0.2  # of the training time that a method may spend off the clock, and
 OUTSIDE_S = 0.5  # so many seconds
 OTHERS_SHARE = 0.2  # of the cores that others may use
-CPU_SHARE = 0.9  # CPU time / wall time on a core of one's own
+CPU_SHARE = 0.9  # CPU time / wall time of a core of one's own
+BUSY_SHARE = 0.8  # of the time of cores: where less of it is used, nothing waits for them
 SHORTEST_S = 0.3  # trainings below are too short to say how loaded the machine was
 SPREAD_SHARE = 0.1  # interquartile range / median of repeated timings
-UNSURE = "†"  # a time whose repetitions spread, or that was taken on a loaded machine
+UNSURE = "†"  # a time whose repetitions or seeds spread, or that was taken on a loaded machine
 OF_THE_RUN = "‡"  # a time of the run, where others were measured again
 LOADED = "loaded machine"  # what a note of load begins with
 MIXED = "§"  # a mean of times of several machines
@@ -19,8 +20,9 @@ CHANCE_FACTOR = 6.0  # standard errors between the accuracies on test and valida
 CHANCE_POINTS = 10.0  # so many points of percent
 
 
-def marks(measured: Measured) -> dict[str, str]:
+def marks(row: Row) -> dict[str, str]:
     """Say what is wrong with the numbers of a row, by the column that shows it."""
+    measured = row.measured
     texts = {}
     if measured.over_budget:
         texts["over_budget"] = "over its time budget"
@@ -40,25 +42,28 @@ def marks(measured: Measured) -> dict[str, str]:
         texts["n_held"] = f"holds {measured.n_held:,} numbers, more than it says"
     if is_above_validation(measured):
         texts["val_accuracy"] = "test accuracy far above validation"
-    if is_loaded(training_share(measured), measured.train_others):
+    threads = row.cell.threads
+    if is_loaded(training_share(measured), measured.train_others, threads):
         texts["train_others"] = loaded("training", training_share(measured))
-    if is_loaded(measured.test_cpu_share, measured.test_others):
+    if is_loaded(measured.test_cpu_share, measured.test_others, threads):
         texts["test_others"] = loaded("timing", measured.test_cpu_share)
     return texts
 
 
-def marks_of_times(measured: Measured) -> dict[str, str]:
+def marks_of_times(row: Row) -> dict[str, str]:
     """Return the symbols that stand beside the times of a row in every table, by their columns."""
+    measured = row.measured
+    threads = row.cell.threads
     symbols: dict[str, str] = {}
     of_training = ""
     is_unsteady = is_spread(measured.train_s_per_image_pass, measured.train_s_per_image_pass_iqr)
-    if is_unsteady or is_loaded(training_share(measured), measured.train_others):
+    if is_unsteady or is_loaded(training_share(measured), measured.train_others, threads):
         of_training += UNSURE
     if measured.not_retrained:
         of_training += OF_THE_RUN
     if of_training:
         symbols |= dict.fromkeys(TIMES_OF_TRAINING, of_training)
-    is_unsure = is_loaded(measured.test_cpu_share, measured.test_others)
+    is_unsure = is_loaded(measured.test_cpu_share, measured.test_others, threads)
     for column in ("test_s_per_image", "test_latency_s"):
         median = getattr(measured, column)
         text = ""
@@ -110,11 +115,20 @@ def training_share(measured: Measured) -> float | None:
     return measured.train_cpu_s / measured.train_s
 
 
-def is_loaded(cpu_share: float | None, others: float | None) -> bool:
-    """Whether a process waited for cores that others used."""
+def is_loaded(cpu_share: float | None, others: float | None, threads: int) -> bool:
+    """Whether a process waited for cores that others used.
+
+    Parameters
+    ----------
+    cpu_share
+        Its CPU time / wall time, at most its number of threads.
+    others
+        Share of its cores that others used.
+    """
     if cpu_share is None or others is None:
         return False
-    return cpu_share < CPU_SHARE and others > OTHERS_SHARE
+    used = cpu_share / threads
+    return used < CPU_SHARE and others > OTHERS_SHARE and used + others > BUSY_SHARE
 
 
 def loaded(span: str, cpu_share: float | None) -> str:

@@ -1,6 +1,6 @@
 """The result table: one line for each group of rows that differ in the seed alone."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,10 +8,18 @@ import numpy as np
 import pandas as pd
 
 from ddl_bench.results.groups import Group, gather
-from ddl_bench.results.marks import MIXED, OF_THE_RUN, UNSURE, marks, marks_of_times
+from ddl_bench.results.marks import (
+    MIXED,
+    OF_THE_RUN,
+    SPREAD_SHARE,
+    UNSURE,
+    marks,
+    marks_of_times,
+)
 from ddl_bench.results.rows import Row
 from ddl_bench.results.stats.families import Standing, comparable, most_accurate, standings
 from ddl_bench.results.stats.mean import mean_interval
+from ddl_bench.results.stats.sentences import digits_beside
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 
@@ -99,7 +107,8 @@ COLUMNS = (
     Column(
         "test_s_per_image",
         "test (µs/image)",
-        "median time of a full batch / its size (interquartile range of its repetitions)",
+        "median time of a full batch / its size (interquartile range of its repetitions), or ± over"
+        " seeds where these spread more",
         unit=1e-6,
     ),
     Column(
@@ -285,15 +294,21 @@ def summary_line(
 def symbols_of(group: Group) -> dict[str, str]:
     """Return the symbols beside the times of a line, as `COLUMN_mark`: those of any of its rows.
 
-    Times of several machines have one more.
+    Times of several machines have one more, and times of predictions are unsure that spread over
+    seeds.
     """
     mixed = MIXED if len(group.machines) > 1 else ""
     symbols = {f"{column.field}_mark": "" for column in COLUMNS}
     symbols |= {f"{field}_mark": mixed for field in TIMES}
     for row in group.ok:
-        for field, text in marks_of_times(row.measured).items():
+        for field, text in marks_of_times(row).items():
             new = [symbol for symbol in text if symbol not in symbols[f"{field}_mark"]]
             symbols[f"{field}_mark"] += "".join(new)
+    for field in REPEATED:
+        values = group.values(field)
+        is_spread = values.std() > SPREAD_SHARE * values.mean()  # NaN of one seed is not
+        if is_spread and UNSURE not in symbols[f"{field}_mark"]:
+            symbols[f"{field}_mark"] += UNSURE
     return {name: text for name, text in symbols.items() if text}
 
 
@@ -307,7 +322,7 @@ def notes(group: Group) -> list[str]:
     texts = [group.missing] if group.missing else []
     marked: dict[str, str] = {}
     for row in group.ok:
-        marked = marks(row.measured) | marked
+        marked = marks(row) | marked
     texts += marked.values()
     texts += unique(
         f"conflict: {row.measured.conflict}" for row in group.ok if row.measured.conflict
@@ -329,9 +344,9 @@ def display(rows: Iterable[Row]) -> pd.DataFrame:
 def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd.DataFrame:
     """Make the table as text: mean ± standard deviation over seeds, without empty columns.
 
-    A time of predictions has its spread within the run in brackets instead, as it says more. An
-    accuracy that cannot be told from the best of its data set is marked by NOT_SEPARABLE, a time by
-    the symbols of `marks_of_times`.
+    A time of predictions has its spread within the run in brackets instead, unless that over seeds
+    is larger. An accuracy that cannot be told from the best of its data set is marked by
+    NOT_SEPARABLE, a time by the symbols of `symbols_of`.
 
     Parameters
     ----------
@@ -358,13 +373,12 @@ def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd
 def cell_text(line: Mapping[Hashable, Any], column: Column) -> str:
     """Write one value of `summary` as the table shows it, with its spread and its marks."""
     value = line[column.field] / column.unit
-    iqr = np.nan
+    sd = line[f"{column.field}_sd"] / column.unit
+    text = number(value, sd, column.format)
     if column.field in REPEATED:
         iqr = line[f"{column.field}_iqr"] / column.unit
-    if iqr > 0 or column.field == "test_s_per_image":
-        text = with_range(value, iqr)
-    else:
-        text = number(value, line[f"{column.field}_sd"] / column.unit, column.format)
+        if not sd > np.nan_to_num(iqr):
+            text = with_range(value, iqr)
     if column.field == "flops_per_image" and text and line["flops_left_out"]:
         return f"{text} (without {line['flops_left_out']})"
     symbols = line.get(f"{column.field}_mark")
@@ -397,7 +411,9 @@ def behind_text(line: "pd.Series[float]") -> str:
     """Write how far a line is behind the best, in points: "0.00 to 1.32"."""
     if np.isnan(line["behind_high"]):
         return ""
-    return f"{line['behind_low']:.2f} to {line['behind_high']:.2f}"
+    low, high = line["behind_low"], line["behind_high"]
+    n_digits = digits_beside((low, high), (0.0,))
+    return f"{low:.{n_digits}f} to {high:.{n_digits}f}"
 
 
 def foot(rows: Iterable[Row]) -> str:
@@ -448,8 +464,9 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
     if not compared:
         return []
     sentences = [
-        "“Behind the best” is in points, with limits at 95 % over new trainings; the lines of a"
-        " data set are one family."
+        "“Behind the best” says how many points a line is behind over new trainings, at least and"
+        " at most: the lower limits hold at 95 % for all lines of a data set together, and so do"
+        " the upper ones."
     ]
     if is_ranked(compared):
         sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
@@ -457,8 +474,8 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
         sentences.append(NOT_RANKED)
     ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
     sentences.append(
-        "Detectable with nominally 80 % power is a method that is so many points behind the best:"
-        f" {'; '.join(ranges)}."
+        "A method is told from the best in nominally 80 of 100 such runs if it is truly so many"
+        f" points behind, depending on its spread: {'; '.join(ranges)}."
     )
     return sentences
 
@@ -500,19 +517,27 @@ def sentences_on_seeds(
             f"{len(few)} of {len(groups)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds:"
             f" {reason}."
         )
-    n_alone = len(groups) - len(few) - sum(map(len, compared.values()))
+    alone = []
     for dataset, lines in parts.items():
         family = comparable(lines)
         if family and dataset not in compared:
-            n_alone -= len(family)
             sentences.append(
                 f"No line is compared with the best on {dataset}, as"
                 f" {most_accurate(lines).name} has too few seeds."
             )
-    if n_alone:
+        names = {group.name for group in family}
+        enough = [group for group in lines if len(group.values("accuracy")) >= SEEDS_FOR_INTERVAL]
+        alone += [group for group in enough if group.name not in names]
+    if alone:
+        places = Counter((group.dataset, group.cell.machine.device) for group in alone)
+        reason = "each is the only one of its data set and device that has enough seeds"
+        if max(places.values()) > 1:
+            reason = (
+                "each is on another device than the most accurate line of its data set that has"
+                " enough seeds, or alone there"
+            )
         sentences.append(
-            f"{n_alone} of {len(groups)} lines are compared with no other: each is the only one of"
-            " its data set and device that has enough seeds."
+            f"{len(alone)} of {len(groups)} lines are compared with no other: {reason}."
         )
     return sentences
 
@@ -531,9 +556,7 @@ def sentences_on_codes(groups: Sequence[Group]) -> list[str]:
 def sentences_on_times(groups: Sequence[Group]) -> list[str]:
     """Explain the symbols beside times, and say which were measured again and on what machines."""
     measured = [row.measured for group in groups for row in group.ok]
-    symbols = {
-        symbol for each in measured for text in marks_of_times(each).values() for symbol in text
-    }
+    symbols = {symbol for group in groups for text in symbols_of(group).values() for symbol in text}
     sentences = []
     retimed = unique(each.retimed for each in measured)
     if retimed:
@@ -544,8 +567,8 @@ def sentences_on_times(groups: Sequence[Group]) -> list[str]:
         sentences.append(f"{OF_THE_RUN} marks those that are of the run, and compare worse.")
     if UNSURE in symbols:
         sentences.append(
-            f"{UNSURE} marks a time whose repetitions spread by more than 10 % of their median, or"
-            " that was taken on a loaded machine."
+            f"{UNSURE} marks a time whose repetitions or seeds spread by more than 10 %, or that"
+            " was taken on a loaded machine."
         )
     machines = {machine for group in groups for machine in group.machines}
     if len(machines) > 1:

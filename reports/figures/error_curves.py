@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import cycle
-from pathlib import Path
 
 import pandas as pd
 import seaborn as sns
@@ -10,15 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from reports.figures.looks import DASHES, MARKERS
-from reports.figures.style import INK, NAME_POINTS, in_style, new_figure, save, set_caption
+from reports.figures.style import INK, NAME_POINTS, in_style, new_figure, set_caption
 
 COLOURS = ("#0173b2", "#d55e00", "#029e73", "#b04fa0", "#7a7a7a", "#c77f00")
 
 
-def draw_errors(
-    curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, path: Path, caption: str
-) -> None:
-    """Draw relative errors by number of steps, and save them.
+@in_style
+def errors_figure(
+    curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, caption: str
+) -> Figure:
+    """Draw relative errors by number of steps on logarithmic axes.
 
     Parameters
     ----------
@@ -26,19 +26,9 @@ def draw_errors(
         By name of a line: error by number of steps.
     xlabel, ylabel
         What the axes show.
-    path
-        Of the file: .svg, .png or .pdf.
     caption
         What the curves are, and of how many trainings.
     """
-    figure = errors_figure(curves, xlabel, ylabel)
-    set_caption(figure, caption)
-    save(figure, path, suffixes=[path.suffix])
-
-
-@in_style
-def errors_figure(curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -> Figure:
-    """Draw relative errors by number of steps on logarithmic axes."""
     wide = pd.DataFrame(curves).rename_axis("x").reset_index()
     data = wide.melt("x", var_name="method", value_name="y").dropna()
     data["x"] = data["x"].astype(int)
@@ -58,4 +48,5 @@ def errors_figure(curves: Mapping[str, Mapping[str, float]], xlabel: str, ylabel
     axes.yaxis.set_major_formatter("{x:.0e}")
     axes.margins(x=0.12)
     sns.despine(figure)
+    set_caption(figure, caption)
     return figure

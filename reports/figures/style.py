@@ -1,5 +1,6 @@
 """What all figures share: sizes, fonts, the canvas, and how a figure is saved."""
 
+import hashlib
 import io
 import re
 import warnings
@@ -13,13 +14,17 @@ from textwrap import fill
 from typing import Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from ddl_bench.files import explained
 
@@ -78,6 +83,8 @@ FURTHER_FONTS = (
     "Arial Unicode MS",
 )
 SUFFIXES = (".pdf", ".svg", ".png")
+DRAWN = "Drawn"  # the metadata that hold a hash of what is drawn
+DIGEST = re.compile(rf"<metadata>{DRAWN}: (\w+)</metadata>")
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 NO_PDF_METADATA = dict.fromkeys(("Creator", "Producer", "CreationDate"))
 
@@ -197,6 +204,37 @@ def caption_of(figure: Figure) -> str:
     return str(figure.get_label())
 
 
+def digest_of(figure: Figure) -> str:
+    """Return a hash of what a figure draws, before it is laid out: its names and its numbers.
+
+    Numbers count with four digits, as other processors round them otherwise.
+    """
+    hashed = hashlib.sha256()
+    for axes in figure.axes:
+        parts = [np.asarray(line.get_xydata()) for line in axes.lines]
+        for collection in axes.collections:
+            parts += [np.asarray(path.vertices) for path in collection.get_paths()]
+            parts.append(np.ma.filled(np.ma.asarray(collection.get_offsets(), float), np.nan))
+        coloured: list[Collection | AxesImage] = [*axes.collections, *axes.images]
+        for each in coloured:
+            values = each.get_array()
+            if values is not None:
+                parts.append(np.ma.filled(np.ma.asarray(values, float), np.nan))
+        texts = [text.get_text() for text in axes.texts]
+        texts += [f"{number + 0.0:.4g}" for part in parts for number in part.ravel()]
+        hashed.update("\n".join(texts).encode())
+    return hashed.hexdigest()[:16]
+
+
+def digest_in(path: Path) -> str:
+    """Return the hash that `save` wrote into an SVG or PNG file; empty where it has none."""
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            return str(image.info.get(DRAWN, ""))
+    found = DIGEST.search(path.read_text(encoding="utf-8"))
+    return found[1] if found else ""
+
+
 def save(figure: Figure, path: Path, title: str = "", suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Save a figure as PDF for papers, and with its caption as SVG and PNG.
 
@@ -214,9 +252,11 @@ def save(figure: Figure, path: Path, title: str = "", suffixes: Sequence[str] = 
     Returns
     -------
     Path
-        The SVG file. It has title and caption as text for readers of a screen.
+        The SVG file. It has title and caption as text for readers of a screen. SVG and PNG have
+        the hash of what they draw.
     """
     caption = caption_of(figure)
+    digest = digest_of(figure)
     with explained(path, "cannot write"), styled(path.stem):
         path.parent.mkdir(parents=True, exist_ok=True)
         lay_out(figure)
@@ -226,10 +266,13 @@ def save(figure: Figure, path: Path, title: str = "", suffixes: Sequence[str] = 
         frame = with_caption(figure, " ".join(filter(None, [title and f"{title}.", caption])))
         if ".svg" in suffixes:
             figure.savefig(path, facecolor=PAPER, metadata=NO_METADATA, bbox_inches=frame)
-            describe_svg(path, title or path.stem, caption)
+            describe_svg(path, title or path.stem, caption, digest)
         if ".png" in suffixes:
             png = path.with_name(f"{path.stem}.png")
-            figure.savefig(png, facecolor=PAPER, dpi=PRINT_DPI, bbox_inches=frame)
+            metadata = {DRAWN: digest}
+            figure.savefig(
+                png, facecolor=PAPER, dpi=PRINT_DPI, metadata=metadata, bbox_inches=frame
+            )
     return path
 
 
@@ -253,9 +296,10 @@ def with_caption(figure: Figure, caption: str) -> Bbox:
 DESCRIPTION = "@description@"  # which no SVG file has
 
 
-def describe_svg(path: Path, title: str, caption: str) -> None:
-    """Add title and caption to an SVG file, for readers of a screen and for searches."""
+def describe_svg(path: Path, title: str, caption: str, digest: str) -> None:
+    """Add title, caption and hash to an SVG file, for readers of a screen and for searches."""
     text = path.read_text(encoding="utf-8")
     words = f"<title>{escape(title)}</title>\n <desc>{escape(caption)}</desc>"
+    words += f"\n <metadata>{DRAWN}: {digest}</metadata>"
     head = re.sub(r"<svg ([^>]*)>", rf'<svg role="img" \1>\n {DESCRIPTION}', text, count=1)
     path.write_text(head.replace(DESCRIPTION, words, 1), encoding="utf-8")

@@ -14,6 +14,7 @@ from ddl_bench.results.stats.families import Standing, standings
 from ddl_bench.results.table import (
     NOT_SEPARABLE,
     REPEATED,
+    TIMES,
     cautions_of,
     detectable_text,
     foot_of,
@@ -133,13 +134,16 @@ def cheapest_of(
 ) -> list[Cheapest]:
     """Say which of several lines are the smallest and the fastest, of two or more.
 
-    Lines tie whose spreads overlap with that of the cheapest. Nothing is said where all tie.
+    Lines tie whose spreads overlap with that of the cheapest. Nothing is said where all tie, and
+    of times nothing where some are marked or they are of several machines.
     """
     if len(names) < 2:
         return []
     places = [place for place, line in enumerate(summary) if line["label"] in names]
     cheapest = []
     for field, title, what in CHEAPEST:
+        if field in TIMES and not are_times_comparable([summary[place] for place in places], field):
+            continue
         spans = {place: span_of(summary[place], field) for place in places}
         if any(np.isnan(low) for low, _ in spans.values()):
             continue
@@ -155,6 +159,12 @@ def cheapest_of(
         is_unsure = len(tied) > 1 and field != "n_params"
         cheapest.append(Cheapest(f"among the {what}" if is_unsure else what, costs))
     return cheapest
+
+
+def are_times_comparable(lines: Sequence[Mapping[Any, Any]], field: str) -> bool:
+    """Whether times of lines are of one machine, and none is marked as unsure or otherwise."""
+    has_mark = any(isinstance(line.get(f"{field}_mark"), str) for line in lines)
+    return not has_mark and len({line["machine"] for line in lines}) == 1
 
 
 def span_of(line: Mapping[Any, Any], field: str) -> tuple[float, float]:

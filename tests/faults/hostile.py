@@ -114,7 +114,7 @@ def marks_of(row: "Row | None") -> set[str]:
         return {"no row"}
     if row.status != "ok":
         return {row.status}
-    return set(marks(row.measured)) - LOAD_MARKS
+    return set(marks(row)) - LOAD_MARKS
 
 
 def try_ways(trial: Trial, ways: tuple[str, ...]) -> None:
@@ -198,7 +198,7 @@ def try_load(trial: Trial) -> None:
     with busy_cores(trial.scratch):
         ended = trial.run(out, [plugin], *words)
     row = rows_of(out).get("honest")
-    loaded = row is not None and bool(LOAD_MARKS & set(marks(row.measured)))
+    loaded = row is not None and bool(LOAD_MARKS & set(marks(row)))
     trial.expect("loaded machine", loaded, ended)
     for method, plugin in LEAVING.items():
         out = trial.folder("leaving")

@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ddl_bench.results.groups import gather
+from ddl_bench.results.rows import load_rows
 from reports import documentation
 from reports.documentation import (
     PAGES,
@@ -14,12 +17,15 @@ from reports.documentation import (
     ROOT,
     TABLE,
     UNROLLING,
+    accuracy_text,
     draw_unrolling,
+    is_stale_figure,
     main,
     table,
     with_tables,
 )
 from reports.sentences import VALUE
+from tests.conftest import make_cell, put
 
 
 def test_the_figure_of_unrolling_is_drawn_from_its_numbers(tmp_path: Path) -> None:
@@ -28,6 +34,19 @@ def test_the_figure_of_unrolling_is_drawn_from_its_numbers(tmp_path: Path) -> No
         text = (folder / "unrolling.svg").read_text()
         for name in json.loads(UNROLLING.read_text()):
             assert f"<!-- {name} -->" in text
+
+
+def test_a_figure_of_other_numbers_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_unrolling(tmp_path)
+    assert not is_stale_figure("unrolling", tmp_path)
+    errors = json.loads(UNROLLING.read_text())
+    next(iter(errors.values()))["1"] *= 2
+    later = tmp_path / "unrolling.json"
+    later.write_text(json.dumps(errors))
+    monkeypatch.setattr(documentation, "UNROLLING", later)
+    assert is_stale_figure("unrolling", tmp_path), "the caption has no numbers"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -44,6 +63,7 @@ def test_a_stale_page_is_named_and_renewed(
     page.write_text("Costs:\n<!-- table costs -->\nold\n<!-- /table -->\nThe rest.\n")
     monkeypatch.setattr(documentation, "ROOT", tmp_path)
     monkeypatch.setattr(documentation, "PAGES", ("page.md",))
+    monkeypatch.setattr(documentation, "DRAWN", {})
     assert main(["--check"]) == 1
     assert "page.md: its tables or values are stale" in capsys.readouterr().out
     assert "\nold\n" in page.read_text(), "a check changes nothing"
@@ -67,6 +87,21 @@ def test_a_mark_that_cannot_be_filled_in_is_one_line_with_its_page(
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("page.md: value 'quick: no-such-method': no rows of no-such-method")
+
+
+def test_an_accuracy_beside_published_ones_is_on_the_official_images(tmp_path: Path) -> None:
+    for seed in range(2):
+        right = np.arange(10) < 5 + seed
+        put(tmp_path, make_cell("a", seed), right, official_accuracy=40.0 + 2 * seed)
+        put(tmp_path, make_cell("b", seed), right)
+    texts = {
+        group.name: accuracy_text(group, "[run](page)") for group in gather(load_rows(tmp_path))
+    }
+    budget = "30 epochs, 2 seeds; [run](page)"
+    assert texts == {
+        "a": f"41.00 ± 1.41 % on digits (900 training images, official test images, {budget})",
+        "b": f"55.00 ± 7.07 % on digits (900 training images, {budget})",
+    }
 
 
 def test_a_table_that_is_still_empty_takes_no_text_with_it() -> None:

@@ -30,14 +30,14 @@ from reports.figures import FIGURES
 from reports.figures.confusion import confusion
 from reports.figures.costs import cost
 from reports.figures.curves import over_seeds, training_curves
-from reports.figures.error_curves import draw_errors
+from reports.figures.error_curves import errors_figure
 from reports.figures.lines import Lines, Span, at_least, pareto_front
 from reports.figures.looks import METHODS, Look, Named, look, looks, rank_of
 from reports.figures.names import write_names
 from reports.figures.ranking import ranking
 from reports.figures.registry import OF_RUN, draw_data_set
 from reports.figures.scales import Accuracy
-from reports.figures.style import PAPER, caption_of, save
+from reports.figures.style import PAPER, caption_of, digest_in, digest_of, save
 from reports.page.looks import look_of
 from tests.conftest import ROOT, make_cell, put
 
@@ -442,7 +442,8 @@ def test_a_notebook_shows_a_figure_without_pyplot(quick: pd.DataFrame) -> None:
 def test_equal_rows_give_equal_files_without_date(quick: pd.DataFrame, tmp_path: Path) -> None:
     names = ("first", "second")
     for name in names:
-        draw_errors({"lista": {"1": 0.5, "2": 0.1}}, "n", "error", tmp_path / name / "a.svg", "")
+        errors = errors_figure({"lista": {"1": 0.5, "2": 0.1}}, "n", "error", "")
+        save(errors, tmp_path / name / "a.svg", suffixes=[".svg"])
         figure = cost(quick, "n_params", "parameters")
         assert figure is not None
         save(figure, tmp_path / name / "b.svg", "title")
@@ -450,6 +451,28 @@ def test_equal_rows_give_equal_files_without_date(quick: pd.DataFrame, tmp_path:
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
         assert b"dc:date" not in path.read_bytes()
         assert b"CreationDate" not in path.read_bytes()
+
+
+def test_files_know_what_they_draw(tmp_path: Path) -> None:
+    def figure(error: float, name: str = "lista") -> Figure:
+        return errors_figure({name: {"1": 0.5, "2": error}}, "n", "error", "")
+
+    path = save(figure(0.1), tmp_path / "a.svg", "title")
+    digest = digest_of(figure(0.1))
+    assert digest_in(path) == digest_in(path.with_suffix(".png")) == digest
+    assert digest_of(figure(0.1 + 1e-9)) == digest
+    assert digest_of(figure(0.2)) != digest
+    assert digest_of(figure(0.1, "ista")) != digest
+
+
+@pytest.mark.parametrize("title", FIGURES)
+def test_each_figure_draws_the_same_twice_and_something(title: str, quick: pd.DataFrame) -> None:
+    figures = [FIGURES[title](quick) for _ in range(2)]
+    if figures[0] is None or figures[1] is None:
+        assert figures == [None, None]
+        return
+    empty = digest_of(Figure())
+    assert digest_of(figures[0]) == digest_of(figures[1]) != empty
 
 
 def test_names_of_all_scripts_and_of_any_length_make_no_noise(tmp_path: Path) -> None:

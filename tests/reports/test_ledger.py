@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from ddl_bench.describe import BIBLIOGRAPHY, bibliography
-from reports.ledger import Claim, Finding, finding, ledger, read_claims, summary
+from ddl_bench.errors import UserError
+from reports.estimates import Estimate, written
+from reports.ledger import Claim, Finding, finding, judged, ledger, read_claims, summary
 from tests.conftest import make_cell, put
 
 N_IMAGES = 1000
@@ -94,7 +96,7 @@ def test_kinds_of_verdicts_are_counted(tmp_path: Path) -> None:
 def test_a_claim_that_needs_an_amount_and_has_none(tmp_path: Path, test: str) -> None:
     rows(tmp_path / "run", "a", FIVE)
     rows(tmp_path / "run", "b", FIVE)
-    with pytest.raises(ValueError, match="needs an amount"):
+    with pytest.raises(UserError, match=r"claim 'x': .* needs an amount"):
         finding(claim_of(test, a="a", b="b"), tmp_path)
 
 
@@ -110,6 +112,7 @@ def test_the_text_has_value_interval_and_seeds(tmp_path: Path) -> None:
     ("bound", "amount", "verdict"),
     [
         ("", 80.8, "holds"),
+        ("", 80.2, "does not resolve"),  # 80.01 to 81.59 contains it, and reaches beyond a point
         ("", 90.0, "differs"),
         ("", 70.0, "differs"),
         ("at least", 70.0, "holds"),
@@ -155,6 +158,90 @@ def test_a_larger_gain(tmp_path: Path, gain: float, verdict: str) -> None:
     rows(tmp_path / "run", "d", FIVE)
     claim = claim_of("gains", a="a", b="b", a2="c", b2="d")
     assert finding(claim, tmp_path).verdict == verdict
+
+
+def test_copies_of_one_training_have_no_verdict(tmp_path: Path) -> None:
+    rows(tmp_path / "run", "a", [51.2] * 5, train_s=[3.0] * 5)
+    rows(tmp_path / "run", "b", [51.1] * 5, train_s=[6.0] * 5)
+    claims = [
+        claim_of("above", a="a", b="b"),
+        claim_of("near", a="a", b="b", amount=1.0),
+        claim_of("level", a="a", amount=51.0),
+        claim_of("times", a="a", b="b", column="train_s"),
+    ]
+    found = [finding(claim, tmp_path) for claim in claims]
+    assert {each.verdict for each in found} == {"no verdict: no spread over seeds"}
+    assert found[0].text == "+0.10 points, the same for 5 seeds"
+
+
+def test_a_training_that_was_timed_again_is_one_timing(tmp_path: Path) -> None:
+    again = {"train_s": [1.0] * 5, "run_train_s": [1.1, 1.2, 1.3, 1.4, 1.5]}
+    rows(tmp_path / "run", "a", FIVE, **again)
+    rows(tmp_path / "run", "b", FIVE, train_s=[2.0, 2.1, 2.2, 2.3, 2.4])
+    found = finding(claim_of("times", a="a", b="b", column="train_s"), tmp_path)
+    assert found == Finding("2.20 times, one timing", "no verdict: one timing")
+
+
+def test_lines_of_two_data_sets_are_not_compared(tmp_path: Path) -> None:
+    rows(tmp_path / "run", "a", FIVE)
+    for seed in range(5):
+        put(tmp_path / "run", make_cell("b", seed, dataset="letters"))
+    with pytest.raises(UserError, match="several data sets or splits, digits and letters"):
+        finding(claim_of("above", a="a", b="b"), tmp_path)
+
+
+def test_times_that_compare_nothing_are_refused(tmp_path: Path) -> None:
+    times = [1.0, 1.1, 0.9, 1.05, 0.95]
+    for label, cpu in (("a", "one"), ("b", "another")):
+        for seed, seconds in enumerate(times):
+            values: dict[str, Any] = {"train_s": seconds, "provenance": {"cpu": cpu}}
+            put(tmp_path / "run", make_cell(label, seed), **values)
+    claim = claim_of("times", a="a", b="b", column="train_s")
+    with pytest.raises(UserError, match="several machines, cpu, threads: 1, another and cpu"):
+        finding(claim, tmp_path)
+    rows(tmp_path / "matched", "a", FIVE, train_s=times)
+    rows(tmp_path / "matched", "b", FIVE, train_s=times)
+    with pytest.raises(UserError, match="train_s of matched: a run that was made beside other"):
+        finding(claim.model_copy(update={"rows": "matched"}), tmp_path)
+
+
+def test_seeds_that_failed_and_marks_of_times_are_said(tmp_path: Path) -> None:
+    unsteady = [0.5] * 5  # interquartile range / median
+    rows(tmp_path / "run", "a", FIVE, test_s_per_image=[1.0] * 5, test_s_per_image_iqr=unsteady)
+    rows(tmp_path / "run", "b", FIVE[:3], test_s_per_image=[2.0, 2.1, 2.2])
+    for seed in (3, 4):
+        put(tmp_path / "run", make_cell("b", seed), status="diverged", reason="not a number")
+    text = finding(claim_of("above", a="a", b="b"), tmp_path).text
+    assert text.endswith(", 5 and 3 seeds; b has 3 of 5 seeds: 2 diverged")
+    text = finding(claim_of("times", a="a", b="b", column="test_s_per_image"), tmp_path).text
+    assert text.endswith("; b has 3 of 5 seeds: 2 diverged; † unsure times")
+
+
+def test_a_gain_over_one_rival_counts_its_runs_once(tmp_path: Path) -> None:
+    """As b - b is nothing, the gains differ by a - c alone."""
+    for label, points in (("a", 9), ("b", 0), ("c", 5)):
+        rows(tmp_path / "run", label, shifted(points))
+    found = finding(claim_of("gains", a="a", b="b", a2="c", b2="b"), tmp_path)
+    assert found == finding(claim_of("above", a="a", b="c"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.004, 0.104, "+0.054 points, 95 % +0.004 to +0.104, 5 seeds"),
+        (-0.004, 0.126, "+0.061 points, 95 % -0.004 to +0.126, 5 seeds"),
+        (0.006, 0.106, "+0.06 points, 95 % +0.01 to +0.11, 5 seeds"),
+    ],
+)
+def test_no_limit_is_rounded_to_what_it_is_judged_by(low: float, high: float, text: str) -> None:
+    estimate = Estimate((low + high) / 2, low, high, (5, 5))
+    found = judged(estimate, null=0.0, unit="points", amount=None, signed=True)
+    assert found == Finding(text, "holds" if low > 0 else "does not resolve")
+
+
+def test_nothing_has_no_sign() -> None:
+    text = written(Estimate(-0.001, None, None, (1,)), "points", signed=True)
+    assert text == "+0.00 points, single networks"
 
 
 def test_the_official_images_count_where_they_are_apart(tmp_path: Path) -> None:

@@ -11,12 +11,21 @@ import pytest
 
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
-from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.plan.cell import BudgetSpec, Machine
 from ddl_bench.results.frame import load
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import COLUMNS_MEASURED, load_rows
 from ddl_bench.results.stats.families import compare_all
-from ddl_bench.results.table import COLUMNS, display, foot, foot_of, number, summary, with_range
+from ddl_bench.results.table import (
+    COLUMNS,
+    behind_text,
+    display,
+    foot,
+    foot_of,
+    number,
+    summary,
+    with_range,
+)
 from reports.figures import FIGURES
 from reports.figures.style import PAPER, WIDTHS_INCHES, caption_of
 from reports.page.render import inline
@@ -279,6 +288,42 @@ def test_a_line_alone_is_not_called_a_single_network(tmp_path: Path) -> None:
     text = foot(load_rows(tmp_path))
     assert "1 of 1 lines are compared with no other" in text
     assert "single networks" not in text
+
+
+def test_lines_on_another_device_than_the_best_are_not_called_the_only_ones(tmp_path: Path) -> None:
+    gpu = Machine(device="cuda", threads=1)
+    for seed in range(3):
+        put(tmp_path, make_cell("a", seed), np.arange(200) < 180 + seed)
+        put(tmp_path, make_cell("b", seed), np.arange(200) < 170 + seed)
+        for label in "cd":
+            put(tmp_path, make_cell(label, seed, machine=gpu), np.arange(200) < 100 + seed)
+    text = foot(load_rows(tmp_path))
+    assert "2 of 4 lines are compared with no other: each is on another device than the" in text
+    assert "the only one" not in text
+
+
+def test_a_time_of_predictions_shows_the_larger_spread_and_is_unsure_beyond_a_tenth(
+    tmp_path: Path,
+) -> None:
+    for seed, microseconds in enumerate((100.0, 102.0, 98.0)):
+        iqr = 9e-6
+        for label, factor in (("steady", 1.0), ("drifting", 1.0 + 0.2 * seed)):
+            seconds = factor * microseconds / 1e6
+            times: dict[str, Any] = {"test_s_per_image": seconds, "test_s_per_image_iqr": iqr}
+            put(tmp_path, make_cell(label, seed), np.arange(200) < 180, **times)
+    rows = load_rows(tmp_path)
+    shown = display(rows).set_index("method")["test (µs/image)"]
+    assert shown["steady"] == "100 (IQR 9)"
+    assert shown["drifting"] == "120† ± 19"
+    assert "† marks a time whose repetitions or seeds spread by more than 10 %" in foot(rows)
+    (steady,) = [group for group in gather(rows) if group.name == "steady"]
+    assert "†" not in foot_of([steady])
+
+
+def test_a_line_below_the_best_is_never_at_least_nothing_behind_it() -> None:
+    line = pd.Series({"behind_low": 0.004, "behind_high": 0.2})
+    assert behind_text(line) == "0.004 to 0.200"
+    assert behind_text(pd.Series({"behind_low": 0.0, "behind_high": 0.2})) == "0.00 to 0.20"
 
 
 @pytest.mark.parametrize("n_few", [1, 2])

@@ -11,6 +11,8 @@ from reports.sentences import value, with_values
 from tests.conftest import make_cell, put
 
 N_IMAGES = 1000
+LACKS_THREE = "two has 2 of 5 seeds: 3 not run"
+LACKS_FOUR = "one has 1 of 5 seeds: 4 not run"
 
 
 @pytest.fixture
@@ -46,15 +48,20 @@ def results(tmp_path: Path) -> Path:
             "run: b - a by seed",
             "-5.00, -5.00, -5.00, -5.00 and -5.00 points (seeds 0, 1, 2, 3 and 4)",
         ),
-        ("run: a - two by seed", "+15.00 and +13.40 points (seeds 0 and 1)"),
-        ("run: a - two", "+14.80 points (5 and 2 seeds)"),
-        ("run: two - one", "+11.00 points (single networks)"),
-        ("run: two", "71.00 % (2 seeds)"),
-        ("run: one", "60.00 % (a single network)"),
-        ("run: a - b - two + one", "-6.00 points (single networks)"),
+        ("run: a - two by seed", f"+15.00 and +13.40 points (seeds 0 and 1; {LACKS_THREE})"),
+        ("run: a - two", f"+14.80 points (5 and 2 seeds; {LACKS_THREE})"),
+        ("run: two - one", f"+11.00 points (single networks; {LACKS_THREE}; {LACKS_FOUR})"),
+        ("run: two", f"71.00 % (2 seeds; {LACKS_THREE})"),
+        ("run: one", f"60.00 % (a single network; {LACKS_FOUR})"),
+        ("run: a - b - two + one", f"-6.00 points (single networks; {LACKS_THREE}; {LACKS_FOUR})"),
         ("run: b / a of train_s", "2.00 times (the same for 5 seeds)"),
-        ("run: one / two of train_s", "1.00 times (single networks)"),
+        ("run: one / two of train_s", f"1.00 times (single networks; {LACKS_FOUR}; {LACKS_THREE})"),
         ("run/digits: a - b of recovered", "+2.50 points (95 %: +2.04 to +2.96; 5 seeds)"),
+        (
+            "run: a - two by seed of recovered",
+            f"+7.50 and +6.70 points (seeds 0 and 1; {LACKS_THREE})",
+        ),
+        ("run: a - b - two + b", f"+14.80 points (5 and 2 seeds; {LACKS_THREE})"),
         ("run: b of train_s", "4 s"),
         ("run: b of reconstruction", "29.5 %"),
     ],
@@ -78,11 +85,41 @@ def test_a_value(results: Path, mark: str, text: str) -> None:
         "run: a / b / b of train_s",
         "run: a - b of train_s",
         "run: a - b of reconstruction",
+        "run: a - b by seed of train_s",
+        "run: a + b by seed",
+        "run: a / b by seed of train_s",
+        "run: a - a",
     ],
 )
 def test_a_mark_without_rows_is_refused(results: Path, mark: str) -> None:
-    with pytest.raises(UserError, match=r"expected|no rows|have no|no column|ratio|not in points"):
+    with pytest.raises(
+        UserError, match=r"expected|no rows|have no|no column|ratio|not in points|cancel"
+    ):
         value(mark, results)
+
+
+def test_lines_of_two_data_sets_are_refused_unless_one_is_named(results: Path) -> None:
+    put(results / "run", make_cell("c", dataset="letters"))
+    with pytest.raises(UserError, match="several data sets or splits, digits and letters: expect"):
+        value("run: a - c", results)
+    assert value("run/letters: c", results) == "50.00 % (a single network)"
+
+
+def test_missing_seeds_stand_in_brackets(results: Path) -> None:
+    for seed, status in ((1, "diverged"), (2, "failed")):
+        put(results / "run", make_cell("one", seed), status=status, reason="no luck")
+    lost = "one has 1 of 5 seeds: 1 diverged, 1 failed, 2 not run"
+    assert value("run: one", results) == f"60.00 % (a single network; {lost})"
+    assert value("run: one of train_s", results) == f"2 s ({lost})"
+    assert value("run: b - one by seed", results) == f"+20.00 points (seed 0; {lost})"
+
+
+def test_times_of_a_run_that_was_made_beside_other_work_are_refused(results: Path) -> None:
+    (results / "run").rename(results / "matched")
+    for mark in ("matched: b / a of train_s", "matched: b of train_s"):
+        with pytest.raises(UserError, match="train_s of matched: a run that was made beside"):
+            value(mark, results)
+    assert value("matched: b of reconstruction", results) == "29.5 %"
 
 
 def test_a_mark_that_begins_a_line_is_refused(results: Path) -> None:

@@ -30,7 +30,8 @@ from ddl_bench.results.stats.welch import LEVEL, Sample, welch_freedom
 # and over the smallest of several values, which lies within REACH standard deviations.
 COMMON, COMMON_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 COMMON_WEIGHTS = COMMON_WEIGHTS / np.sqrt(2 * np.pi)
-SCALE, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(20)
+SCALE, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(64)
+SCALE_TAIL = 1e-9  # probability on either side of the estimates that are integrated over
 RANGE, RANGE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 REACH = 6.0
 N_FREEDOMS = 5  # at which limits are computed; between them they are interpolated
@@ -79,15 +80,26 @@ def coverage(
     inside = special.ndtr((reach - shared * COMMON) / rest)
     if two_sided:
         inside = inside - special.ndtr((-reach - shared * COMMON) / rest)
-    each = scale_weights @ inside
+    each = (scale_weights[..., None, :] @ inside)[..., 0, :]
     return np.asarray(each**n_rivals @ COMMON_WEIGHTS)
 
 
 def scales(freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return S of `coverage` at the nodes of a rule, shape (..., n_nodes, 1), and its weights."""
-    v = np.asarray(freedom)[..., None]
-    squared = special.gammaincinv(v / 2, (SCALE + 1) / 2) / (v / 2)  # quantiles of chi2(v) / v
-    return np.sqrt(squared)[..., None], SCALE_WEIGHTS / 2
+    """Return S of `coverage` at the nodes of a rule, shape (..., n_nodes, 1), and their weights.
+
+    The rule is Gauss's over log(S**2), whose density is smooth for any v and falls off on both
+    sides. Nodes at quantiles of S**2 would be too few where S is small, and a small p comes from
+    there.
+    """
+    half = np.asarray(freedom, dtype=float)[..., None] / 2
+    low = np.log(special.gammaincinv(half, SCALE_TAIL) / half)
+    high = np.log(special.gammainccinv(half, SCALE_TAIL) / half)
+    log_squared = low + (high - low) * (SCALE + 1) / 2
+    # Of log(chi2(v) / v); the factor that does not depend on it follows from the sum.
+    log_density = half * (log_squared - np.expm1(log_squared))
+    weights = SCALE_WEIGHTS * np.exp(log_density)
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    return np.exp(log_squared / 2)[..., None], weights
 
 
 def critical_value(
@@ -211,7 +223,8 @@ def range_coverage(limit: np.ndarray, n_methods: int, freedom: np.ndarray) -> np
     scale, scale_weights = scales(freedom)
     width = 2**0.5 * np.asarray(limit)[..., None, None] * scale
     inside = special.ndtr(smallest + width) - special.ndtr(smallest)
-    return np.asarray(n_methods * (inside ** (n_methods - 1) @ density) @ scale_weights)
+    of_scale = n_methods * (inside ** (n_methods - 1) @ density)
+    return np.asarray((of_scale * scale_weights).sum(axis=-1))
 
 
 def range_limit(n_methods: int, freedom: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.collect import Collection
-from ddl_bench.results.groups import Group, gather
+from ddl_bench.results.groups import SETTINGS_OF_METHOD, Group, gather, traits
 from ddl_bench.results.rows import SCORED, arrays, load_rows
 from ddl_bench.results.stats.crossed import Parts, crossed
 from ddl_bench.results.stats.networks import TheseNetworks, these_networks
@@ -64,7 +64,8 @@ class Comparison:
     these_networks
         What the trained networks show on their images; no verdict follows from it.
     left_out
-        What is not used, and why.
+        What is not used, and why; also settings that differ before and after a change, and the
+        machines of trainings of so many seconds where they are several.
     """
 
     dataset: str
@@ -163,8 +164,8 @@ def compare(run: Path | str, a: str, b: str) -> list[Comparison]:
     """Compare two methods of a run: one record for each data set, or each pair of lines on it.
 
     Only rows with the same images, splits and device are compared. If the track of the run declares
-    pairs and this is one, it is judged together with the others; otherwise with all comparisons of
-    this call.
+    pairs and this is one, it is judged together with the others on its data set; otherwise with all
+    comparisons of this call.
 
     Parameters
     ----------
@@ -187,19 +188,27 @@ def compare(run: Path | str, a: str, b: str) -> list[Comparison]:
             records.append(pair)
         else:
             records.append(compare_groups(archive, *pair))
-    declared = declared_pairs(groups)
-    if {a, b} in [set(pair) for pair in declared]:
-        family = f"{len(declared)} pairs of the track"
-        return [judged_together([record], family, len(declared))[0] for record in records]
     n_records = sum(record.p is not None for record in records)
-    return judged_together(records, f"{n_records} comparisons of one call", n_records)
+    judged = []
+    for record in records:
+        here = [group for group in groups if group.dataset == record.dataset and group.ok]
+        declared = declared_pairs(here)
+        if {a, b} in [set(pair) for pair in declared]:
+            n_tested = count_tested(here, declared)
+            family = f"{n_tested} pairs of the track"
+        else:
+            n_tested = n_records
+            family = f"{n_records} comparisons of one call"
+        judged += judged_together([record], family, n_tested)
+    return judged
 
 
 def changes(run: Path | str, against: Path | str, label: str | None = None) -> list[Comparison]:
     """Compare methods with themselves in another run folder: after a change, and before it.
 
     Lines of one label are compared where they have the same images and splits, and where a label
-    has several of them there, the same settings. The difference is that of after minus before.
+    has several of them there, the same settings; `left_out` names settings that differ. The
+    difference is that of after minus before.
 
     Parameters
     ----------
@@ -252,7 +261,9 @@ def changes(run: Path | str, against: Path | str, label: str | None = None) -> l
             )
             continue
         now = replace(match, name=f"{match.name} now")
-        records.append(compare_groups(archive, now, renamed[id(group)]))
+        record = compare_groups(archive, now, renamed[id(group)])
+        left_out = (*record.left_out, *changed_settings(match, group))
+        records.append(replace(record, left_out=left_out))
     n_records = sum(record.p is not None for record in records)
     return judged_together(records, f"{n_records} methods before and after", n_records)
 
@@ -270,6 +281,17 @@ def counterpart(group: Group, before: Sequence[Group], after: Sequence[Group]) -
         return candidates[0]
     same = [other for other in candidates if other.cell.settings == group.cell.settings]
     return same[-1] if same else None
+
+
+def changed_settings(now: Group, before: Group) -> list[str]:
+    """Say which settings of a line changed, so that not its code alone made the difference."""
+    of_now = traits(now.cell, SETTINGS_OF_METHOD)
+    of_before = traits(before.cell, SETTINGS_OF_METHOD)
+    if of_now == of_before:
+        return []
+    new = ", ".join(sorted(of_now - of_before)) or "without"
+    old = ", ".join(sorted(of_before - of_now)) or "without"
+    return [f"settings differ: now {new}, before {old}"]
 
 
 def pairs_of_lines(
@@ -322,6 +344,7 @@ def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
         left_out.append(f"devices differ: {device_a}, {device_b}")
     if device_a != device_b or not record.n_seeds:
         return replace(record, verdict=NOTHING, left_out=tuple(left_out))
+    left_out += uneven_seconds(a, b)
     right = right_images(archive, a, b)
     shared = set(record.seeds_a) & set(record.seeds_b)
     left_out += unpaired_seeds(archive, a, b, shared - right.keys())
@@ -344,6 +367,14 @@ def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
             new_images_p=new_images.p,
         )
     return record
+
+
+def uneven_seconds(a: Group, b: Group) -> list[str]:
+    """Say that trainings of so many seconds ran on several machines, whose speed then counts."""
+    machines = sorted({*a.machines, *b.machines})
+    if len(machines) == 1 or not (a.cell.budget.seconds or b.cell.budget.seconds):
+        return []
+    return [f"seconds of training on {len(machines)} machines: {'; '.join(machines)}"]
 
 
 def unpaired_seeds(archive: Archive, a: Group, b: Group, seeds: Iterable[int]) -> list[str]:
@@ -439,6 +470,7 @@ def judged_together(
 def with_verdict(record: Comparison, family: str, p_family: float, least: float) -> Comparison:
     """Add the judgement of a family to a comparison of it; `least` is NaN without any error."""
     known_least = None if math.isnan(least) else least
+    p_family = max(p_family, record.p or 0.0)  # what an integral rounds off corrects nothing
     record = replace(record, family=family, p_family=p_family, detectable=known_least)
     if record.n_seeds < SEEDS_FOR_VERDICT:
         return record
@@ -461,17 +493,37 @@ def without_verdict(record: Comparison) -> str:
 
 
 def declared_pairs(groups: Iterable[Group]) -> list[tuple[str, str]]:
-    """Return the pairs that the track of the newest row declares and these lines have."""
+    """Return the pairs that the track of these lines declares and they have."""
     lines = list(groups)
     labels = {group.cell.label for group in lines}
-    pairs = newest_cell(lines).pairs if lines else ()
-    return [pair for pair in pairs if labels.issuperset(pair)]
+    cell = declaring_cell(lines)
+    return [pair for pair in cell.pairs if labels.issuperset(pair)] if cell else []
 
 
-def newest_cell(groups: Iterable[Group]) -> Cell:
-    """Return the cell of the newest row."""
+def count_tested(groups: Sequence[Group], pairs: Iterable[tuple[str, str]]) -> int:
+    """Count the comparisons of pairs of labels, on one data set, that have an interval and a p."""
+    count = 0
+    for label_a, label_b in pairs:
+        lines_a = [group for group in groups if group.cell.label == label_a]
+        lines_b = [group for group in groups if group.cell.label == label_b]
+        count += sum(is_tested(a, b) for a in lines_a for b in lines_b)
+    return count
+
+
+def is_tested(a: Group, b: Group) -> bool:
+    """Whether two lines have one device and enough seeds for an interval."""
+    same_device = a.cell.machine.device == b.cell.machine.device
+    return same_device and min(len(a.ok), len(b.ok)) >= SEEDS_FOR_INTERVAL
+
+
+def declaring_cell(groups: Iterable[Group]) -> Cell | None:
+    """Return the cell of the oldest row whose track declares what is compared, if any does.
+
+    A track that is changed when results are known changes nothing of how these are judged.
+    """
     rows = [row for group in groups for row in group.rows]
-    return max(rows, key=lambda row: row.started).cell
+    declaring = [row for row in rows if row.cell.reference or row.cell.pairs]
+    return min(declaring, key=lambda row: row.started).cell if declaring else None
 
 
 def sample_of(group: Group) -> Sample:

@@ -11,9 +11,10 @@ from ddl_bench.results.stats.compare import (
     Archive,
     Comparison,
     compare_groups,
+    count_tested,
     declared_pairs,
+    declaring_cell,
     judged_together,
-    newest_cell,
     sample_of,
     with_verdict,
 )
@@ -40,8 +41,8 @@ def compare_all(runs: Collection | Path, groups: Sequence[Group]) -> list[Compar
     pairs = declared_pairs(finished)
     if pairs:
         return compare_pairs(archive, finished, pairs)
-    label = newest_cell(finished).reference
-    reference = [group for group in finished if group.cell.label == label]
+    cell = declaring_cell(finished)
+    reference = [group for group in finished if cell and group.cell.label == cell.reference]
     if len(reference) == 1:
         return compare_with_reference(archive, finished, reference[0])
     return compare_with_best(archive, finished)
@@ -57,8 +58,8 @@ def compare_pairs(
         for a in groups:
             if a.cell.label == label_a:
                 records += [compare_groups(archive, a, b) for b in lines_b]
-    n_records = sum(record.p is not None for record in records)
-    return judged_together(records, f"{n_records} pairs of the track", n_records)
+    n_tested = count_tested(groups, pairs)
+    return judged_together(records, f"{n_tested} pairs of the track", n_tested)
 
 
 def compare_with_reference(

@@ -8,7 +8,13 @@ from scipy import stats
 
 from ddl_bench.results.stats.crossed import Parts
 from ddl_bench.results.stats.roots import root
-from ddl_bench.results.stats.welch import LEVEL, MOST_FREEDOM, Sample, welch_freedom
+from ddl_bench.results.stats.welch import (
+    LEVEL,
+    MOST_FREEDOM,
+    SEEDS_FOR_VERDICT,
+    Sample,
+    welch_freedom,
+)
 
 POWER = 0.8
 MOST_SEEDS = 1_000
@@ -73,7 +79,8 @@ def detectable(error: Any, freedom: Any, limit: Any = None) -> np.ndarray:
 def seeds_needed(difference: float, a: Sample, b: Sample) -> int | None:
     """Count the seeds of each method that find a difference on the same images by Welch's test.
 
-    None where MOST_SEEDS are not enough.
+    They are at least SEEDS_FOR_VERDICT, as fewer have no verdict; None where MOST_SEEDS are not
+    enough.
 
     Parameters
     ----------
@@ -82,16 +89,17 @@ def seeds_needed(difference: float, a: Sample, b: Sample) -> int | None:
     a, b
         Accuracies of the two methods, of at least 2 runs each, whose spreads are taken as true.
     """
-    n = np.arange(2, MOST_SEEDS + 1)
+    n = np.arange(SEEDS_FOR_VERDICT, MOST_SEEDS + 1)
     return first_enough(difference, n, a.sd**2 / n, b.sd**2 / n)
 
 
 def seeds_needed_for_new_images(difference: float, parts: Parts) -> int | None:
     """Count the seeds that find a difference for new images too, with as many images as now.
 
-    None where MOST_SEEDS are not enough: then the images are too few.
+    They are at least SEEDS_FOR_VERDICT; None where MOST_SEEDS are not enough: then the images are
+    too few.
     """
-    n = np.arange(2, MOST_SEEDS + 1)
+    n = np.arange(SEEDS_FOR_VERDICT, MOST_SEEDS + 1)
     return first_enough(
         difference,
         n,
@@ -165,7 +173,7 @@ class Needed:
     difference
         The difference to be found, in points.
     seeds
-        Seeds of each method, on the same test images.
+        Seeds of each method, on the same test images; at least as many as a verdict needs.
     seeds_new_images
         The same for new images too, with as many images as now; None where no number is enough.
     images

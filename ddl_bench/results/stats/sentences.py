@@ -1,9 +1,13 @@
 """What a comparison comes to, in one plain sentence."""
 
+from collections.abc import Iterable
+
 from ddl_bench.results.stats.compare import Comparison
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 POWER = "with 80 % power"
+USUAL_DIGITS = 2  # after the point
+MOST_DIGITS = 6
 
 
 def sentence_of(record: Comparison) -> str:
@@ -25,31 +29,34 @@ def sentence_of(record: Comparison) -> str:
         )
     if record.is_without_spread:
         return without_spread(record)
-    measured = f"95 %: {span(record.low, record.high)}, {seeds_text(record)}"
+    n_digits = digits_beside((record.low, record.high), (0.0,))
+    measured = f"95 %: {span(record.low, record.high, n_digits)}, {seeds_text(record)}"
     is_judged = record.n_seeds >= SEEDS_FOR_VERDICT
     is_resolved = record.verdict.endswith("is more accurate")
     if is_judged and is_resolved:
-        gain = span(*towards_higher(record, record.low, record.high))
-        return above(record, f"95 %: {gain}, {seeds_text(record)}")
+        gain = span(*towards_higher(record, record.low, record.high), n_digits)
+        return above(record, f"95 %: {gain}, {seeds_text(record)}", n_digits)
     blind = ""
     if record.detectable is not None:
         blind = f"; differences below {record.detectable:.2f} points cannot be seen {POWER}"
     if is_judged:
-        return f"No difference resolved: {points(record.difference)} points ({measured}){blind}."
+        difference = points(record.difference, n_digits)
+        return f"No difference resolved: {difference} points ({measured}){blind}."
     return (
-        f"No verdict: {points(record.difference)} points ({measured}), and a verdict needs"
-        f" {SEEDS_FOR_VERDICT} seeds{blind}."
+        f"No verdict: {points(record.difference, n_digits)} points ({measured}), and a verdict"
+        f" needs {SEEDS_FOR_VERDICT} seeds{blind}."
     )
 
 
-def above(record: Comparison, measured: str) -> str:
+def above(record: Comparison, measured: str, n_digits: int = USUAL_DIGITS) -> str:
     """Say which of two methods is above the other."""
     higher = record.a
     lower = record.b
     if (record.difference or 0) < 0:
         higher = record.b
         lower = record.a
-    return f"{higher} is above {lower} by {abs(record.difference or 0):.2f} points ({measured})."
+    difference = abs(record.difference or 0)
+    return f"{higher} is above {lower} by {difference:.{n_digits}f} points ({measured})."
 
 
 def towards_higher(record: Comparison, low: float, high: float) -> tuple[float, float]:
@@ -64,10 +71,11 @@ def without_spread(record: Comparison) -> str:
     basis = f"no spread over seeds: each method has one accuracy, {seeds_text(record)}"
     if not record.difference:
         return f"Equal accuracies, {record.mean_a:.2f} % ({basis})."
+    n_digits = digits_beside((record.difference,), (0.0,))
     if record.new_images_low is None or record.new_images_high is None:
-        return above(record, f"{basis}; other test images may change it")
+        return above(record, f"{basis}; other test images may change it", n_digits)
     limits = towards_higher(record, record.new_images_low, record.new_images_high)
-    return above(record, f"{basis}; 95 % for new images: {span(*limits)}")
+    return above(record, f"{basis}; 95 % for new images: {span(*limits)}", n_digits)
 
 
 def seeds_text(record: Comparison) -> str:
@@ -79,11 +87,39 @@ def seeds_text(record: Comparison) -> str:
     return f"{n_a} and {n_b} seeds"
 
 
-def points(value: float) -> str:
+def digits_beside(limits: Iterable[float], bounds: Iterable[float]) -> int:
+    """Count the digits after the point with which no limit is rounded to, or past, a bound.
+
+    They are 2, or up to MOST_DIGITS where a verdict would contradict what is written: a limit of
+    0.004 is above 0, and "+0.00" would not show it.
+
+    Examples
+    --------
+    >>> digits_beside((0.004, 1.2), (0.0,))
+    3
+    """
+    pairs = [(limit, bound) for limit in limits for bound in bounds]
+    for n_digits in range(USUAL_DIGITS, MOST_DIGITS + 1):
+        if all(side(round(limit, n_digits), bound) == side(limit, bound) for limit, bound in pairs):
+            return n_digits
+    return USUAL_DIGITS
+
+
+def side(limit: float, bound: float) -> int:
+    """Return 1 above a bound, -1 below it, and 0 where both are equal."""
+    return int(limit > bound) - int(limit < bound)
+
+
+def points(value: float, n_digits: int = USUAL_DIGITS) -> str:
     """Write a difference with its sign; nothing is never "-0.00"."""
-    return f"{round(value, 2) + 0.0:+.2f}"
+    return f"{round(value, n_digits) + 0.0:+.{n_digits}f}"
 
 
-def span(low: float, high: float) -> str:
+def plain(value: float, n_digits: int = USUAL_DIGITS) -> str:
+    """Write a number with so many digits after the point; nothing is never "-0.00"."""
+    return f"{round(value, n_digits) + 0.0:.{n_digits}f}"
+
+
+def span(low: float, high: float, n_digits: int = USUAL_DIGITS) -> str:
     """Write the limits of a difference: "-0.74 to +0.52"."""
-    return f"{points(low)} to {points(high)}"
+    return f"{points(low, n_digits)} to {points(high, n_digits)}"

@@ -24,8 +24,10 @@ class Sample(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Summarise values; the standard deviation of one value is NaN."""
+        """Summarise values; the standard deviation of one value is NaN, of equal ones exactly 0."""
         n = len(values)
+        if n > 1 and np.ptp(values) == 0:  # rounding would leave a spread
+            return cls(float(values[0]), 0.0, n)
         sd = float("nan") if n < 2 else float(np.std(values, ddof=1))
         return cls(float(np.mean(values)), sd, n)
 

@@ -26,7 +26,7 @@ function csvCell(value) {
 
 const SIGNS = {
   "≈": "cannot be told from the best of its data set",
-  "†": "a time whose repetitions spread by more than 10 %, or that was taken on a loaded machine",
+  "†": "a time whose repetitions or seeds spread by more than 10 %, or of a loaded machine",
   "‡": "a time of the run, where others were measured again",
   "§": "a mean over several machines, which says little",
 }

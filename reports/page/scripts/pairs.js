@@ -25,7 +25,17 @@ function drawPairs(lines) {
   drawComparisons(place)
 }
 
-const signed = value => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`
+const signed = (value, digits = 2) => {
+  const text = Math.abs(value).toFixed(digits)
+  return `${value < 0 && Number(text) ? "−" : "+"}${text}`
+}
+
+// With as many digits as show that a limit is not nothing: a verdict rests on that.
+function limitsText(low, high) {
+  const isTold = digits => [low, high].every(limit => !limit || Number(limit.toFixed(digits)))
+  const digits = d3.range(2, 5).find(isTold) ?? 2
+  return `${signed(low, digits)} to ${signed(high, digits)}`
+}
 
 function drawMatrix({ lines, means, halves }, shown) {
   const n = lines.length
@@ -53,7 +63,7 @@ function drawMatrix({ lines, means, halves }, shown) {
           "td",
           { class: verdict },
           signed(difference),
-          element("small", {}, `${signed(difference - half)} to ${signed(difference + half)}`),
+          element("small", {}, limitsText(difference - half, difference + half)),
         )
       }),
     ),
@@ -89,7 +99,7 @@ function drawComparisons(place) {
   details.hidden = !tests?.rows.length
   if (details.hidden || !details.open) return
   byId("family").textContent = tests.family || "none, as no difference has an interval"
-  const between = ([low, high]) => (low === null ? "" : `${signed(low)} to ${signed(high)}`)
+  const between = ([low, high]) => (low === null ? "" : limitsText(low, high))
   const chance = p => (p === null ? "" : p < 0.0005 ? "< 0.0005" : String(Number(p.toPrecision(2))))
   const rows = tests.rows.map(
     ([

@@ -10,7 +10,11 @@ from typer.testing import CliRunner
 
 from ddl_bench.cli.main import app
 from ddl_bench.errors import UserError
-from ddl_bench.results.stats.compare import changes, compare
+from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.results.groups import gather
+from ddl_bench.results.rows import load_rows
+from ddl_bench.results.stats.compare import ALONE, Comparison, changes, compare, with_verdict
+from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.stats.sentences import sentence_of
 from tests.conftest import ddl_bench, make_cell, put
 
@@ -75,6 +79,66 @@ def test_numbers_of_a_comparison_are_valid_json(run: Path) -> None:
     text = ddl_bench(["compare", "fixed", "steady", run, "--json"])
     assert "NaN" not in text
     assert json.loads(text)[0]["detectable"] is None
+
+
+def test_a_declared_pair_is_judged_as_the_report_judges_it(tmp_path: Path) -> None:
+    """Of three pairs one has too few seeds; on the other data set there is one pair alone."""
+    pairs = (("a", "b"), ("a", "c"), ("a", "d"))
+    for dataset, others in (("digits", "bcd"), ("letters", "b")):
+        for label in f"a{others}":
+            n_wrong = [ord(label) - 70 + extra for extra in (0, 2, 5, 1, 3)]
+            n_seeds = 2 if label == "d" else 5
+            method(tmp_path, label, n_wrong[:n_seeds], dataset=dataset, pairs=pairs)
+    groups = gather(load_rows(tmp_path))
+    records = {record.dataset: record for record in compare(tmp_path, "a", "b")}
+    for dataset, family in (("digits", "2 pairs of the track (Sidak)"), ("letters", ALONE)):
+        here = [group for group in groups if group.dataset == dataset]
+        assert records[dataset] == compare_all(tmp_path, here)[0]
+        assert records[dataset].family == family
+
+
+def test_what_the_oldest_row_declares_counts(tmp_path: Path) -> None:
+    """Rows of a part of the methods, or of a track that was changed afterwards, judge as before."""
+    for label, reference in (("a", "a"), ("b", ""), ("c", "b")):
+        n_wrong = [ord(label) - 70 + extra for extra in (0, 2, 5, 1, 3)]
+        method(tmp_path, label, n_wrong, reference=reference)
+    records = compare_all(tmp_path, gather(load_rows(tmp_path)))
+    assert [record.a for record in records] == ["a", "a"]
+    assert {record.family for record in records} == {"2 lines against a, the reference (Dunnett)"}
+
+
+def test_equal_seconds_on_two_machines_are_named(tmp_path: Path) -> None:
+    budget = BudgetSpec(seconds=60)
+    for label, cpu in (("a", "fast"), ("b", "slow")):
+        for seed in range(3):
+            put(tmp_path, make_cell(label, seed, budget=budget), provenance={"cpu": cpu})
+    (record,) = compare(tmp_path, "a", "b")
+    assert record.left_out[0] == (
+        "seconds of training on 2 machines: cpu, threads: 1, fast; cpu, threads: 1, slow"
+    )
+
+
+def test_a_p_that_is_corrected_is_never_smaller_than_before() -> None:
+    record = Comparison(dataset="d", a="a", b="b", p=4e-5)
+    assert with_verdict(record, "2 lines", 3e-7, 0.5).p_family == 4e-5
+
+
+def test_a_small_difference_that_is_resolved_is_not_written_as_nothing() -> None:
+    resolved = Comparison(
+        dataset="d",
+        a="a",
+        b="b",
+        seeds_a=(0, 1, 2, 3, 4),
+        seeds_b=(0, 1, 2, 3, 4),
+        mean_a=90.054,
+        mean_b=90.0,
+        difference=0.054,
+        low=0.004,
+        high=0.104,
+        verdict="a is more accurate",
+    )
+    expected = "a is above b by 0.054 points (95 %: +0.004 to +0.104, 5 seeds each)."
+    assert sentence_of(resolved) == expected
 
 
 def test_a_method_without_an_accuracy_is_said(tmp_path: Path) -> None:
@@ -173,6 +237,15 @@ def test_lines_of_several_settings_are_compared_with_the_same_settings(tmp_path:
             method(tmp_path / folder, "net", [n_wrong * depth] * 3, params={"depth": depth})
     records = changes(tmp_path / "now", tmp_path / "old")
     assert [record.difference for record in records] == [pytest.approx(10), pytest.approx(20)]
+
+
+def test_settings_that_changed_are_named(tmp_path: Path) -> None:
+    method(tmp_path / "now", "net", [10, 11, 12], params={"depth": 2, "dropout": 0.1})
+    short = BudgetSpec(epochs=10)
+    method(tmp_path / "old", "net", [30, 31, 32], params={"depth": 2}, budget=short)
+    (record,) = changes(tmp_path / "now", tmp_path / "old")
+    assert record.difference == pytest.approx(10)
+    assert record.left_out == ("settings differ: now dropout=0.1, epochs=30, before epochs=10",)
 
 
 def test_mistakes_about_runs_are_one_line(run: Path, before: Path, tmp_path: Path) -> None:

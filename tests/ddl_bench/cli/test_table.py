@@ -151,7 +151,8 @@ def test_a_wide_table_shows_all_in_blocks(width: int) -> None:
     assert max(map(cell_len, lines)) <= max(width, 2 + longest_name + 2 + longest_number)
     text = "\n".join(lines)
     for column in every_column():
-        assert (column.title in text) == (column.title in shown), column.title
+        if column.title != "data set":  # a run of one has none, and the foot may name it
+            assert (column.title in text) == (column.title in shown), column.title
     for number in numbers.to_numpy().ravel():
         assert number in text
     assert "more column" not in text

@@ -15,8 +15,9 @@ from ddl_bench.harness.load import Used, n_cores_beyond
 from ddl_bench.harness.run import run
 from ddl_bench.harness.scoring import as_scores, depends_on_company, scores_of
 from ddl_bench.harness.verify import verified
+from ddl_bench.plan.cell import Machine
 from ddl_bench.results.marks import marks
-from ddl_bench.results.rows import Measured, Row, digest, load_rows
+from ddl_bench.results.rows import Row, digest, load_rows
 from tests.conftest import DIGITS, HELD_OUT, PLUGINS, make_cell, make_row
 
 CORES = ("cores", "cores-of-a-thread")
@@ -51,7 +52,12 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
 
 def marked(row: Row) -> set[str]:
     """Columns that mark a row, without those of a loaded machine."""
-    return set(marks(row.measured)) - {"train_others", "test_others"}
+    return set(marks(row)) - {"train_others", "test_others"}
+
+
+def marks_of(*, threads: int = 1, **measured: Any) -> dict[str, str]:
+    cell = make_cell("a", machine=Machine(threads=threads))
+    return marks(make_row(cell, status="ok", **measured))
 
 
 @pytest.mark.parametrize("way", OUTSIDE)
@@ -255,17 +261,24 @@ def test_arrays_and_excluded_classes_are_scores() -> None:
 
 
 def test_a_test_accuracy_far_above_validation_is_marked() -> None:
-    found = Measured(n_val=143, n_test=360, val_accuracy=10.0, accuracy=100.0)
-    assert "val_accuracy" in marks(found)
-    assert not marks(replace(found, accuracy=15.0))
+    numbers: dict[str, Any] = {"n_val": 143, "n_test": 360, "val_accuracy": 10.0}
+    assert "val_accuracy" in marks_of(accuracy=100.0, **numbers)
+    assert not marks_of(accuracy=15.0, **numbers)
 
 
 def test_a_loaded_machine_is_marked_and_an_idle_or_a_waiting_one_is_not() -> None:
-    loaded = Measured(train_s=5.0, train_cpu_s=3.0, train_others=0.4)
-    assert marks(loaded) == {"train_others": "loaded machine in training: CPU/wall 0.60"}
-    assert not marks(Measured(train_s=5.0, train_cpu_s=4.9, train_others=0.03))
-    assert not marks(Measured(train_s=5.0, train_cpu_s=0.1, train_others=0.03)), "it slept"
-    assert marks(Measured(test_cpu_share=0.5, test_others=0.5)).keys() == {"test_others"}
+    loaded = marks_of(train_s=5.0, train_cpu_s=3.0, train_others=0.4)
+    assert loaded == {"train_others": "loaded machine in training: CPU/wall 0.60"}
+    assert not marks_of(train_s=5.0, train_cpu_s=4.9, train_others=0.03)
+    assert not marks_of(train_s=5.0, train_cpu_s=0.1, train_others=0.03), "it slept"
+    assert marks_of(test_cpu_share=0.5, test_others=0.5).keys() == {"test_others"}
+
+
+def test_the_load_of_several_threads_is_that_of_all_their_cores() -> None:
+    waited = {"train_s": 100.0, "train_cpu_s": 120.0, "train_others": 0.4}
+    assert "train_others" in marks_of(threads=2, **waited)
+    assert not marks_of(threads=2, **waited | {"train_cpu_s": 190.0}), "it had both cores"
+    assert not marks_of(threads=2, **waited | {"train_cpu_s": 60.0}), "it waited for something else"
 
 
 def test_rows_say_where_the_time_of_a_cell_went(rows: dict[str, Row]) -> None:
