@@ -7,19 +7,13 @@ from typing import TypeAlias
 import torch
 
 from ddl_bench.api import Split, Task
+from ddl_bench.data.declared import DECLARED
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.registry import datasets
 
 Shape: TypeAlias = tuple[int, int, int]
 
 SHAPES: tuple[Shape, ...] = ((1, 8, 8), (3, 16, 16), (1, 28, 28), (3, 32, 32))
-PUBLISHED: dict[str, Shape] = {  # data sets that need not be fetched to know their shape
-    "mnist": (1, 28, 28),
-    "fashion-mnist": (1, 28, 28),
-    "svhn": (3, 32, 32),
-    "cifar10": (3, 32, 32),
-    "cifar100": (3, 32, 32),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +79,8 @@ def shape_like(text: str) -> Shape:
     if given:
         channels, height, width = map(int, given.groups())
         return channels, height, width
-    if text in PUBLISHED:
-        return PUBLISHED[text]
+    if text in DECLARED:
+        return DECLARED[text].shape
     images = load(text, data_dir=default_data_dir(), datasets=datasets())
     channels, height, width = images.x_train.shape[1:]
     return channels, height, width

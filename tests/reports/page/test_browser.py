@@ -575,7 +575,7 @@ def test_latex_explains_its_signs_and_names_no_best_that_it_does_not_hold(
     reader.open()
     text = latex_of(reader)
     assert "% ≈ cannot be told from the best" in text
-    assert "% † a time whose repetitions spread" in text
+    assert "% † a time whose repetitions or seeds spread" in text
     assert "% ‡" not in text
     assert "behind the best" in text
     best = reader.methods()[0]
