@@ -145,13 +145,13 @@ def facts_of(record: "Comparison") -> Iterator[str]:
             yield f"{name:<{width}}  {accuracy} %  (seeds: {len(seeds)})"
     if record.new_images_low is not None and not record.is_without_spread:
         span = f"{points(record.new_images_low)} to {points(record.new_images_high or 0.0)}"
-        yield f"for new trainings and new images, 95 %: {span} points"
+        yield f"for new trainings and new images, 95 %: {span} points ({record.a} minus {record.b})"
     networks = record.these_networks
     if networks is not None:
         span = f"{points(networks.low)} to {points(networks.high)}"
         yield (
-            f"these networks on other images, 95 %: {span} points ({networks.n_images:,} images);"
-            " it says nothing about other trainings"
+            f"these networks on other images, 95 %: {span} points ({record.a} minus {record.b};"
+            f" {networks.n_images:,} images); it says nothing about other trainings"
         )
     if record.p_family is not None and record.family.endswith(")") and not record.is_without_spread:
         yield f"judged with {record.family}: p = {p_text(record.p_family)}"

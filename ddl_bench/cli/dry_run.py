@@ -90,12 +90,17 @@ def print_dry_run(
     if as_json:
         emit(records)
         return
+    n_too_long = sum(record["expected_s"] > record["limit_s"] for record in records)
     for record in records:
         for key in ("limit_s", "expected_s"):
             record[key.removesuffix("_s")] = as_duration(record.pop(key))
     print_records(console, f"{len(cells)} cells", records, CELLS, as_json=False)
     left = as_duration(total_s / slots)
     console.print(f"about {left}, {slots} at a time; results go to {escape(name_of(folder))}")
+    if n_too_long:
+        text = f"expected to take longer than their limit, and to be ended: {n_too_long} of "
+        text += f"{len(cells)} cells; raise --time-limit, or lower --budget or --limit-train"
+        print_paragraph(console, text, indent=0)
     missing = {cell.dataset: None for cell in cells if cell.data == UNREAD}
     if missing:
         n_bytes = sum(DECLARED[name].n_bytes for name in missing)

@@ -333,12 +333,12 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
             lines[cell.id, cell.label, cell.dataset] = cell  # a method or a seed may be given twice
     seeds = dict.fromkeys(track.seeds)
     cells = [line.with_seed(seed) for seed in seeds for line in lines.values()]
+    refuse_left_out(track, overrides, cells)
     if not cells:
         raise UserError(
             f"{track_name}: none of its methods is meant for the chosen data sets; "
             "see `only` in the track"
         )
-    refuse_left_out(track, overrides, cells)
     return cells
 
 

@@ -16,6 +16,7 @@ from ddl_bench.cli.commands.shared import (
     one_run,
 )
 from ddl_bench.cli.console import console_of
+from ddl_bench.errors import UserError
 
 
 def new(
@@ -104,6 +105,8 @@ def verify(
     folder = run_of(path)
     wanted = None
     if folder is None:
+        if "/" in what and run is None and named is None:
+            raise UserError(f"{what}: no run folder, as it has no cells/, and no file of a row")
         folder = one_run(run, named)
         wanted = what
     else:

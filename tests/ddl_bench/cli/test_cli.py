@@ -463,6 +463,11 @@ def test_a_run_folder_that_nothing_would_be_read_of_is_refused(
         ddl_bench(["predict", "x.safetensors", "photos", *named])
 
 
+def test_a_path_that_is_no_run_folder_is_not_taken_for_a_row() -> None:
+    with pytest.raises(UserError, match=r"^results/none: no run folder, as it has no cells/"):
+        ddl_bench(["verify", "results/none"])
+
+
 def test_the_default_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -604,6 +609,13 @@ def test_a_fresh_interpreter_for_each_cell_is_asked_for(
     monkeypatch.setattr(running, "run_track", record)
     ddl_bench(["run", "--no-report", *flags])
     assert asked == [bool(flags)]
+
+
+def test_a_dry_run_says_which_trainings_are_too_long_for_their_limit() -> None:
+    options = ["run", "--methods", "plainnet-3", "--dry-run"]
+    short = " ".join(ddl_bench([*options, "--time-limit", "1"]).split())
+    assert "longer than their limit, and to be ended: 3 of 3 cells; raise --time-limit" in short
+    assert "longer than their limit" not in ddl_bench(options)
 
 
 def test_a_dry_run_shows_the_hard_limit() -> None:

@@ -517,9 +517,12 @@ def test_a_method_that_is_for_other_data_sets_is_not_dropped_in_silence(tmp_path
     other = ["planted-4"]
     labels = [cell.label for cell in plan(str(path), Overrides(datasets=other))]
     assert labels == ["logistic"], "the track itself may have a method for some data sets alone"
-    named = Overrides(datasets=other, methods=["nearest-mean", "logistic"])
-    with pytest.raises(UserError, match="--methods nearest-mean: in the track it is for digits"):
-        plan(str(path), named)
+    for chosen in (["nearest-mean", "logistic"], ["nearest-mean"]):
+        named = Overrides(datasets=other, methods=chosen)
+        with pytest.raises(
+            UserError, match="--methods nearest-mean: in the track it is for digits"
+        ):
+            plan(str(path), named)
 
 
 def test_a_choice_of_no_method_is_refused() -> None:
