@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 from ddl_bench import registry
 from ddl_bench.api import About
+from ddl_bench.params import options_class, options_of
 
 # An entry as `references.bib` has it: a field a line, the closing brace on a line of its own.
 ENTRY = re.compile(r"^@\w+\{([^,\s]+),\n.*?^\}", re.M | re.S)
@@ -110,7 +111,7 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
     for base in docstrings[1:]:
         record["more"] += base.paragraphs[1:]
     hints = typing.get_type_hints(cls)
-    for key, field in registry.fields(cls).items():
+    for key, field in options_of(cls).items():
         record["options"][key] = _option(key, field, hints[key], docstrings)
     file = Path(str(sys.modules[cls.__module__].__file__))
     entries = bibliography(BIBLIOGRAPHY) | bibliography(file.with_name(BIBLIOGRAPHY.name))
@@ -255,10 +256,10 @@ def as_text(default: Any) -> str:
 
 def _option(key: str, field: "Field[Any]", hint: Any, docstrings: Sequence[Docstring]) -> Option:
     settings: dict[str, Option] = {}
-    inner = registry.options_class(hint)
+    inner = options_class(hint)
     if inner is not None:
         hints = typing.get_type_hints(inner)
-        for name, setting in registry.fields(inner).items():
+        for name, setting in options_of(inner).items():
             settings[name] = _option(name, setting, hints[name], [docstring(inner)])
     return {
         "type": _type_text(hint),

@@ -14,7 +14,7 @@ LAYERS = {
     "ddl_bench": [
         ["errors", "options", "files", "machine"],
         ["api"],
-        ["registry", "describe", "data", "training"],
+        ["registry", "params", "describe", "data", "training"],
         ["plan"],
         ["results"],
         ["harness"],
@@ -43,7 +43,7 @@ OTHERS = {  # what a package may take from the rooms of ddl_bench; it may import
     "ddl_bench": set(),
     "baselines": METHODS_MAY,
     "detrame": METHODS_MAY,
-    "reports": {"errors", "files", "registry", "describe", "plan", "results"},
+    "reports": {"errors", "files", "registry", "params", "describe", "plan", "results"},
 }
 LONGEST = {"ddl_bench": 10, "baselines": 4}  # rooms in a chain of imports
 GPL = ("spams", "baselines.methods.spams")  # this library, in this module alone

@@ -22,6 +22,7 @@ from ddl_bench.data.sources import load
 from ddl_bench.describe import MethodRecord, Option
 from ddl_bench.errors import UserError
 from ddl_bench.files import explained, name_of
+from ddl_bench.params import list_item
 from ddl_bench.plan import track
 
 TYPE_WIDTH = 16  # characters to which types and defaults may be folded
@@ -222,7 +223,7 @@ def options_of(path: Path, images: ImageSet) -> str:
     The last training images are taken, but not those before which a class would have no image.
     """
     source = f"{path}[mirror=true]" if images.mirror else str(path)
-    words = ["--datasets", registry.list_item(source)]
+    words = ["--datasets", list_item(source)]
     if not len(images.y_test):
         _, first_of_class = np.unique(images.y_train, return_index=True)
         n_spare = len(images.y_train) - 1 - first_of_class.max()

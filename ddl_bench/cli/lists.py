@@ -9,7 +9,7 @@ MOST_SEEDS = 100_000
 
 def words(text: str | None) -> list[str] | None:
     """Split at commas outside of brackets: `a,b[x=1,y=2]` is two. None stays."""
-    from ddl_bench.registry import split_list
+    from ddl_bench.params import split_list
 
     return split_list(text) if text else None
 

@@ -15,11 +15,11 @@ from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_tab
 from ddl_bench.files import write_atomically
 from ddl_bench.harness.run import run
 from ddl_bench.harness.status import DONE
+from ddl_bench.params import flat
 from ddl_bench.plan.cell import digest_of
 from ddl_bench.plan.expansion import Overrides
 from ddl_bench.plan.search import Searched, track_of
 from ddl_bench.plan.track import MethodEntry, n_points
-from ddl_bench.registry import flat
 from ddl_bench.results.rows import Row
 
 COLUMNS = (

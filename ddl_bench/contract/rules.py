@@ -35,7 +35,8 @@ from ddl_bench.contract.toys import SHAPES, Shape, Toy, make_toy
 from ddl_bench.errors import UserError
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
 from ddl_bench.harness.sizes import checked_size, numbers_held
-from ddl_bench.registry import USABLE, fields, methods
+from ddl_bench.params import options_of
+from ddl_bench.registry import USABLE, methods
 
 EPOCHS = 2
 TO_THE_END = Budget(epochs=EPOCHS)
@@ -162,7 +163,7 @@ def has_types(cls: type[Method]) -> None:
         hints = typing.get_type_hints(cls, include_extras=True)
     except Exception as error:  # an annotation may be any expression
         raise Broken(f"{error}: import at the top of the file what annotations name") from None
-    for name in fields(cls):
+    for name in options_of(cls):
         try:
             TypeAdapter(hints[name])
         except (PydanticSchemaGenerationError, PydanticUserError):

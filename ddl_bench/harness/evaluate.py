@@ -52,6 +52,7 @@ from ddl_bench.harness.scoring import (
 )
 from ddl_bench.harness.sizes import checked_size, numbers_held
 from ddl_bench.harness.stop import EXIT_CODE
+from ddl_bench.params import make_method
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import keep_model
@@ -134,7 +135,7 @@ def evaluate(
     points = list(grid_points(cell.grid))
 
     def train_point(mark: Mark) -> Trained:
-        method = registry.make_method(cls, cell.params | points[mark.index])
+        method = make_method(cls, cell.params | points[mark.index])
         return train(
             method, task, cell, mark, checkpoint, progress, n_points=len(points), epochs=epochs
         )

@@ -31,6 +31,7 @@ from ddl_bench.harness.load import Load, LoadMeter, clock_mhz
 from ddl_bench.harness.retrain import VISIT_S as TRAIN_VISIT_S
 from ddl_bench.harness.retrain import Steps
 from ddl_bench.harness.worker import end_with_parent, seed_everything
+from ddl_bench.params import make_method
 from ddl_bench.plan.cell import Machine
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.results.models import load_model
@@ -238,7 +239,7 @@ def load_line(row: Row, request: Request, tasks: dict[object, Task]) -> Steps:
     cls = registry.load_method(cell.method, request.plugins)
     if code_identity(cls) != cell.source:
         raise UserError("the code of the method has changed since its row")
-    method = registry.make_method(cls, cell.params | row.chosen)
+    method = make_method(cls, cell.params | row.chosen)
     refuse_smaller_images(method)
     key = (cell.data, cell.splits)
     if key not in tasks:

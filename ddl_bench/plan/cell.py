@@ -21,8 +21,8 @@ from pydantic import (
 from ddl_bench.api import Budget
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
+from ddl_bench.params import list_item
 from ddl_bench.plan.identity import IDENTITY_VERSION
-from ddl_bench.registry import list_item
 
 # What determines a result besides its seed and the method's code: rows that agree in it are seeds
 # of one line of the table. The only place where this list stands.

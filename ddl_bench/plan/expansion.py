@@ -22,6 +22,7 @@ from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, check_tests, training_places
 from ddl_bench.errors import UserError
 from ddl_bench.files import name_of, user_path
+from ddl_bench.params import flat, make_method, parse_spec, spelled
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import identify
 from ddl_bench.plan.memory import Memory
@@ -34,16 +35,7 @@ from ddl_bench.plan.track import (
     n_points,
     override,
 )
-from ddl_bench.registry import (
-    datasets,
-    flat,
-    load_method,
-    make_method,
-    parse_spec,
-    plugin,
-    plugins_for,
-    spelled,
-)
+from ddl_bench.registry import datasets, load_method, plugin, plugins_for
 
 OVERHEAD_S = 5.0  # what a cell needs besides its training, on two cores
 LIMIT_FACTOR = 1.5  # a hard limit that follows a budget in seconds is so many times the budget

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ddl_bench.errors import UserError
+from ddl_bench.params import flat, parse_spec, plain
 from ddl_bench.plan.track import n_points
-from ddl_bench.registry import flat, parse_spec, plain
 
 OR = "|"  # between the values of an option
 VAL_FRACTION = 0.2  # of the training images choose; more than the usual tenth, as much hangs on it

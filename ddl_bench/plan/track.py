@@ -15,8 +15,8 @@ from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import read_regular
 from ddl_bench.options import Seed
+from ddl_bench.params import flat
 from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict
-from ddl_bench.registry import flat
 
 MOST_BYTES = 1_000_000  # of a track file
 

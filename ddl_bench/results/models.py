@@ -37,8 +37,9 @@ from ddl_bench.files import (
     warn_damaged,
     write_atomically,
 )
+from ddl_bench.params import make_method, options_of
 from ddl_bench.plan.cell import Cell
-from ddl_bench.registry import fields, load_method, make_method, methods
+from ddl_bench.registry import load_method, methods
 from ddl_bench.results.public import Place, paths_of, public_cell
 from ddl_bench.training.network import Network
 
@@ -62,7 +63,7 @@ def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, t
     metadata = {
         "format": FORMAT,
         "cell": cell.model_dump(mode="json"),
-        "params": {name: values[name] for name in fields(type(method))},
+        "params": {name: values[name] for name in options_of(type(method))},
         "class_names": task.class_names,
         "image_shape": task.image_shape,
         "mirror": task.mirror,

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ddl_bench.errors import UserError
+from ddl_bench.params import make_method, options_of, parse_spec
 from ddl_bench.plan.cell import Cell
-from ddl_bench.registry import fields, load_method, make_method, parse_spec
+from ddl_bench.registry import load_method
 from ddl_bench.results.groups import Group
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -163,7 +164,7 @@ def other_network(cell: Cell, network: Network, dataset: str) -> list[str]:
     if ours is None:  # a row of older code
         return [f"options that {cell.method} no longer takes"]
     reasons = []
-    for name in fields(type(ours)):
+    for name in options_of(type(ours)):
         if name in APART:
             continue
         value = getattr(ours, name)

@@ -26,7 +26,8 @@ from ddl_bench.api import Budget, Classifier, Method, Task, Training
 from ddl_bench.contract.check import check
 from ddl_bench.contract.toys import toy_task
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
-from ddl_bench.registry import METHODS, load_method, make_method
+from ddl_bench.params import make_method
+from ddl_bench.registry import METHODS, load_method
 from ddl_bench.results.rows import read_row
 from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.method import NetworkMethod

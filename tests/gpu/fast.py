@@ -9,8 +9,9 @@ from typing import Any
 from ddl_bench.api import Budget, CountsPasses
 from ddl_bench.harness.clock import CellDeadline, Stopwatch, synchronize
 from ddl_bench.harness.scoring import accuracy, scores_of
+from ddl_bench.params import make_method
 from ddl_bench.plan.track import load_track
-from ddl_bench.registry import load_method, make_method
+from ddl_bench.registry import load_method
 from tests.gpu.rows import Row
 from tests.gpu.setting import Job, Setting
 

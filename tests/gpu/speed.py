@@ -24,7 +24,8 @@ from baselines.pursuit.batched_greedy import batched_omp
 from baselines.pursuit.encode import encode
 from ddl_bench.api import Budget, Task
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
-from ddl_bench.registry import load_method, make_method
+from ddl_bench.params import make_method
+from ddl_bench.registry import load_method
 from ddl_bench.training.compiled import CompileMode, compiled
 from ddl_bench.training.loop import SGDTraining
 from detrame.layer import QMetricReLU

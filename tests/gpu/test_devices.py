@@ -14,7 +14,8 @@ from ddl_bench.api import Budget, HasAtoms, HasCodes, Task
 from ddl_bench.contract.toys import toy_task
 from ddl_bench.errors import Skip
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
-from ddl_bench.registry import METHODS, load_method, make_method
+from ddl_bench.params import make_method
+from ddl_bench.registry import METHODS, load_method
 from ddl_bench.training.loop import SGDTraining
 from ddl_bench.training.method import NetworkMethod
 from tests.gpu.pretend import DEVICE, Remote, pretend

@@ -10,9 +10,10 @@ import torch
 
 from ddl_bench.api import Split, Task
 from ddl_bench.data.splits import Splits
+from ddl_bench.params import make_method, parse_spec
 from ddl_bench.plan.cell import BudgetSpec, Machine
 from ddl_bench.plan.track import MethodEntry, load_track
-from ddl_bench.registry import load_method, make_method, parse_spec
+from ddl_bench.registry import load_method
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import Row
 from reports.paper.claims import claims

@@ -26,7 +26,7 @@ from baselines.methods.spams import Spams
 from baselines.methods.stacked import StackedMethod
 from baselines.pursuit.encode import encode
 from ddl_bench.api import Budget, Flops, Split, Task
-from ddl_bench.registry import fields
+from ddl_bench.params import options_of
 from tests.conftest import DIGITS, HELD_OUT, Clock, fit
 
 
@@ -363,8 +363,8 @@ def test_options_that_would_do_nothing_are_refused(
 
 def test_a_method_has_no_options_of_another() -> None:
     """Analysis needs no learner of a synthesis dictionary, and SPAMS has one of its own."""
-    assert "learner" not in fields(ADL)
-    assert "n_nonzero" not in fields(ADL)
-    assert "coder" not in {*fields(ADL), *fields(Spams)}
-    assert "learner" not in fields(Spams)
+    assert "learner" not in options_of(ADL)
+    assert "n_nonzero" not in options_of(ADL)
+    assert "coder" not in {*options_of(ADL), *options_of(Spams)}
+    assert "learner" not in options_of(Spams)
     assert DDLGreedy(deep_patch=3).deep_patch == 3

@@ -23,10 +23,11 @@ from ddl_bench.cli import main as cli
 from ddl_bench.data.splits import Splits
 from ddl_bench.errors import UserError
 from ddl_bench.harness.estimate import estimate
+from ddl_bench.params import make_method, options_of, parse_spec
 from ddl_bench.plan.cell import BudgetSpec, Cell
 from ddl_bench.plan.expansion import Data, Overrides, plan
 from ddl_bench.plan.track import DataEntry, Track, load_track, packaged
-from ddl_bench.registry import METHODS, fields, load_method, make_method, methods, parse_spec
+from ddl_bench.registry import METHODS, load_method, methods
 from reports.paper.protocol import networks
 from tests.conftest import ROOT, ddl_bench
 
@@ -473,10 +474,10 @@ def test_every_default_is_in_range(name: str) -> None:
     cls = load_method(name)
     hints = typing.get_type_hints(cls, include_extras=True)
     if cls.__module__.startswith("baselines"):
-        assert not [key for key in fields(cls) if hints[key] in (int, float)], (
+        assert not [key for key in options_of(cls) if hints[key] in (int, float)], (
             "a number without a range"
         )
-    make_method(cls, {key: getattr(cls(), key) for key in fields(cls)})
+    make_method(cls, {key: getattr(cls(), key) for key in options_of(cls)})
 
 
 def test_parse_spec() -> None:

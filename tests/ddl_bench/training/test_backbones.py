@@ -20,7 +20,8 @@ from ddl_bench.api import Budget, Split, Task
 from ddl_bench.contract.toys import toy_task
 from ddl_bench.errors import UserError
 from ddl_bench.harness.clock import CellDeadline, Stopwatch
-from ddl_bench.registry import load_method, make_method
+from ddl_bench.params import make_method
+from ddl_bench.registry import load_method
 from ddl_bench.training import backbones
 from ddl_bench.training.backbones import Block, Depth, ResNetDepth
 from ddl_bench.training.method import NetworkMethod

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ddl_bench import describe, from_estimator, from_function, from_module
 from ddl_bench.api import Budget, Keepable, Resumable, Split, Task, size_of
 from ddl_bench.errors import UserError
-from ddl_bench.registry import make_method, nested, parse_spec
+from ddl_bench.params import make_method, nested, parse_spec
 from ddl_bench.training.network import snapshot
 from ddl_bench.training.optimiser import optimisers
 from ddl_bench.training.recipe import RECIPES, Optimiser, Recipe, RecipeOptions
