@@ -143,6 +143,8 @@ def facts_of(record: "Comparison") -> Iterator[str]:
             if sd is not None:
                 accuracy += f" ± {sd:.2f}"
             yield f"{name:<{width}}  {accuracy} %  (seeds: {len(seeds)})"
+    if record.identical_seeds:
+        yield f"the same predictions in both: {seeds_in_words(record)}"
     if record.new_images_low is not None and not record.is_without_spread:
         span = f"{points(record.new_images_low)} to {points(record.new_images_high or 0.0)}"
         yield f"for new trainings and new images, 95 %: {span} points ({record.a} minus {record.b})"
@@ -157,6 +159,17 @@ def facts_of(record: "Comparison") -> Iterator[str]:
         yield f"judged with {record.family}: p = {p_text(record.p_family)}"
     if record.difference is not None:
         yield from (f"left out: {text}" for text in record.left_out)
+
+
+def seeds_in_words(record: "Comparison") -> str:
+    """Write the seeds with identical predictions: "all 3 seeds", "seed 1", "seeds 0 and 2"."""
+    seeds = record.identical_seeds
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if set(seeds) == {*record.seeds_a, *record.seeds_b}:
+        return f"all {len(seeds)} seeds"
+    *first, last = map(str, seeds)
+    return f"seeds {', '.join(first)} and {last}"
 
 
 def p_text(p: float) -> str:

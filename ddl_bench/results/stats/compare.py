@@ -45,6 +45,8 @@ class Comparison:
         Names of the data set and of the two lines of its table.
     seeds_a, seeds_b
         Seeds, each a training, of the two methods.
+    identical_seeds
+        Seeds of both whose networks predict the same class for each test image.
     mean_a, mean_b, sd_a, sd_b
         Mean accuracies in percent and their standard deviations over seeds.
     difference, low, high
@@ -73,6 +75,7 @@ class Comparison:
     b: str
     seeds_a: tuple[int, ...] = ()
     seeds_b: tuple[int, ...] = ()
+    identical_seeds: tuple[int, ...] = ()
     mean_a: float | None = None
     mean_b: float | None = None
     sd_a: float | None = None
@@ -339,6 +342,7 @@ def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
         b=b.name,
         seeds_a=tuple(row.cell.seed for row in a.ok),
         seeds_b=tuple(row.cell.seed for row in b.ok),
+        identical_seeds=identical_seeds(a, b),
     )
     if device_a != device_b:
         left_out.append(f"devices differ: {device_a}, {device_b}")
@@ -367,6 +371,17 @@ def compare_groups(archive: Archive, a: Group, b: Group) -> Comparison:
             new_images_p=new_images.p,
         )
     return record
+
+
+def identical_seeds(a: Group, b: Group) -> tuple[int, ...]:
+    """List the seeds whose predictions are the same in two lines, by the digests in their rows."""
+    digest_of_b = {row.cell.seed: row.measured.predictions_sha256 for row in b.ok}
+    seeds = []
+    for row in a.ok:
+        digest = row.measured.predictions_sha256
+        if digest and digest == digest_of_b.get(row.cell.seed):
+            seeds.append(row.cell.seed)
+    return tuple(seeds)
 
 
 def uneven_seconds(a: Group, b: Group) -> list[str]:

@@ -75,6 +75,27 @@ def test_a_comparison_ends_in_one_plain_sentence(run: Path, a: str, b: str, sent
     assert record["difference"] is not None
 
 
+@pytest.mark.parametrize(
+    ("digests", "words"),
+    [
+        (["x", "y", "z"], "all 3 seeds"),
+        (["x", "y", "other"], "seeds 0 and 1"),
+        (["other", "y", ""], "seed 1"),
+        (["", "", ""], ""),
+    ],
+)
+def test_networks_with_the_same_predictions_are_named(
+    tmp_path: Path, digests: list[str], words: str
+) -> None:
+    for folder, of_seeds in (("now", digests), ("before", ["x", "y", "z" if any(digests) else ""])):
+        for seed, digest in enumerate(of_seeds):
+            cell = make_cell("sdl", seed)
+            put(tmp_path / folder, cell, predictions_sha256=digest)
+    text = ddl_bench(["compare", tmp_path / "now", "--against", tmp_path / "before"])
+    found = re.findall(r"the same predictions in both: (.*)", text)
+    assert found == ([words] if words else [])
+
+
 def test_numbers_of_a_comparison_are_valid_json(run: Path) -> None:
     text = ddl_bench(["compare", "fixed", "steady", run, "--json"])
     assert "NaN" not in text
