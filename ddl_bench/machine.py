@@ -15,7 +15,7 @@ CPU_OF_GROUP = "cpu.max"  # two numbers: microseconds of CPU time in so many of 
 MEMORY_OF_GROUP = ("memory.max", "memory.limit_in_bytes")  # of the second and the first version
 ASK_WITHIN_S = 10.0  # the answer of nvidia-smi
 CPU_INFO = Path("/proc/cpuinfo")
-UNLIMITED = 2**60  # bytes; the first version writes a number like this for "no limit"
+UNLIMITED_BYTES = 2**60  # the first version writes a number like this for "no limit"
 
 Bfloat16 = Literal["own instructions", "AVX-512", "number by number", "unknown"]
 
@@ -41,7 +41,7 @@ def memory_limit(environment: Mapping[str, str] = os.environ) -> int | None:
     for group in own_groups():
         for name in MEMORY_OF_GROUP:
             text = read(group / name)
-            if text.isdecimal() and int(text) < UNLIMITED:
+            if text.isdecimal() and int(text) < UNLIMITED_BYTES:
                 limits.append(int(text))
     limits += [2**20 * megabytes for megabytes in numbers(environment, "SLURM_MEM_PER_NODE")]
     return min((limit for limit in limits if limit), default=None)  # Slurm's 0 is all there are

@@ -28,7 +28,7 @@ SIGNS_OF_LIFE = 36  # of a runner within that time, whose cost all runners of a 
 UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a killed runner
 WITHDRAWN_WITHIN_S = 2.0  # a claim that came too late
 POLL_EVERY_S = 0.005
-LARGEST_CLAIM = 100_000  # bytes
+LARGEST_CLAIM_BYTES = 100_000
 BORN_FIELD = 19  # of /proc/PID/stat, counted after the name: start in clock ticks since boot
 
 
@@ -154,7 +154,7 @@ def split_number(path: Path) -> tuple[str, int]:
 def read_holder(path: Path) -> dict[str, Any]:
     """Read who made a claim; empty where the file is missing, not yet written, or damaged."""
     try:
-        content = json.loads(read_regular(path, LARGEST_CLAIM))
+        content = json.loads(read_regular(path, LARGEST_CLAIM_BYTES))
     except (OSError, UserError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -25,7 +25,7 @@ from ddl_bench.harness.stop import LONGEST_SHARE
 JOB_NAME = "ddl-bench"
 SHELL = "/bin/bash"
 SIGNAL_BEFORE_S = 90  # the end of a Slurm job, its runner is asked to stop
-LARGEST_NOTE = 100_000  # bytes
+LARGEST_NOTE_BYTES = 100_000
 CANCEL_WITHIN_S = 30.0  # the answer of scancel
 UNKNOWN_JOB = "Invalid job id"  # what scancel says of a job that has ended some time ago
 
@@ -194,7 +194,7 @@ def notes(run: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield what engines have started for a run, with the file that says so."""
     for path in sorted(folder_of(run).glob("*.json")):
         try:
-            note = json.loads(read_regular(path, LARGEST_NOTE))
+            note = json.loads(read_regular(path, LARGEST_NOTE_BYTES))
         except (OSError, UserError, ValueError, RecursionError):
             continue
         if isinstance(note, dict):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the clock imports torch, which a runner without work does n
 EVERY_S = 0.3  # a change of phase, share or accuracy is written,
 EVERY_SHARE = 0.02  # later after this share of the time so far: writes cost a shared folder
 AT_LEAST_EVERY_S = 10.0  # seconds of training, which change all the time
-LARGEST_FILE = 100_000  # bytes
+LARGEST_FILE_BYTES = 100_000
 UNREADABLE = (
     OSError, UserError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
     RecursionError,
@@ -173,7 +173,7 @@ def write(path: Path, text: str) -> None:
 def read(path: Path) -> Seen:
     """Read the progress of a worker; "starting" before it has written any that can be read."""
     try:
-        content = json.loads(read_regular(path, LARGEST_FILE))
+        content = json.loads(read_regular(path, LARGEST_FILE_BYTES))
         known = {name: content[name] for name in Seen._fields if name in content}
         known["phase"] = str(content["phase"])
         known["fraction"] = float(content["fraction"])

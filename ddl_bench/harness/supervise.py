@@ -31,7 +31,7 @@ JOB_MEMORY_SHARE = 0.95  # of the memory of a job or container that a cell may u
 STOPPED = {stop.EXIT_CODE, -stop.SIGNAL, -signal.SIGTERM, -signal.SIGHUP}
 LONGEST_OUTPUT = 200  # characters of a worker's last line that a reason repeats
 LAST_BYTES = 4096  # of a log that are searched for the last line
-LONGEST_LOG = 8 * 2**20  # bytes; a log that grew beyond is cut to its end
+LONGEST_LOG_BYTES = 8 * 2**20  # a log that grew beyond is cut to its end
 
 
 class Job:
@@ -276,7 +276,7 @@ class Job:
     def _bound_log(self) -> None:
         """Cut a log that has grown too long to its end; the worker appends to what is left."""
         with contextlib.suppress(OSError, UserError):
-            if self.log.stat().st_size > LONGEST_LOG:
+            if self.log.stat().st_size > LONGEST_LOG_BYTES:
                 content = last_bytes(self.log)
                 os.truncate(self.log, 0)
                 with self.log.open("ab") as log:

@@ -24,7 +24,7 @@ from ddl_bench.files import read_regular, write_atomically
 from ddl_bench.plan.identity import OURS
 from ddl_bench.registry import METHODS, entries
 
-LARGEST_FILE = 4_000_000  # bytes
+LARGEST_FILE_BYTES = 4_000_000
 UNREADABLE = (
     OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
 )  # fmt: skip
@@ -87,7 +87,7 @@ class Memory:
                 del self._answers[name]
         content = {"installation": self._installation, "answers": self._answers}
         data = json.dumps(content).encode()
-        if len(data) < LARGEST_FILE:
+        if len(data) < LARGEST_FILE_BYTES:
             with suppress(UserError):
                 write_atomically(self._path, data)
         self._new.clear()
@@ -96,7 +96,7 @@ class Memory:
 def read_answers(path: Path, wanted: str) -> dict[str, dict[str, Any]]:
     """Read the answers that hold for an installation; none where the file has other ones."""
     try:
-        content = json.loads(read_regular(path, LARGEST_FILE))
+        content = json.loads(read_regular(path, LARGEST_FILE_BYTES))
         if content["installation"] != wanted:
             return {}
         return {name: dict(answers) for name, answers in content["answers"].items()}

@@ -14,7 +14,7 @@ from ddl_bench.files import brief, read_regular, warn_damaged, write_shared
 
 FILE = "metrics.json"
 FORMAT = 1
-LARGEST_FILE = 64_000_000  # bytes
+LARGEST_FILE_BYTES = 64_000_000
 LARGEST = 1e18  # number of a metric, in whatever unit
 Better = Literal["", "higher", "lower"]
 
@@ -75,7 +75,7 @@ def read_columns(run: Path) -> Columns:
     """Read the metrics of a run; none where there are none. Warns of a damaged file."""
     path = run / FILE
     try:
-        columns = Columns.model_validate_json(read_regular(path, LARGEST_FILE))
+        columns = Columns.model_validate_json(read_regular(path, LARGEST_FILE_BYTES))
     except FileNotFoundError:
         return Columns()
     except ValidationError as error:

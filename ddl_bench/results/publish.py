@@ -20,11 +20,11 @@ from ddl_bench.files import (
 )
 from ddl_bench.results.metrics import Columns, read_columns, write_columns
 from ddl_bench.results.public import Place, public_row
-from ddl_bench.results.rows import LARGEST_ROW, Row, read_row, read_rows
+from ddl_bench.results.rows import LARGEST_ROW_BYTES, Row, read_row, read_rows
 from ddl_bench.results.times import FILE as TIMES
 from ddl_bench.results.times import Times, read_times, write_times
 
-LARGEST_ARTEFACT = 2**15  # bytes of atoms or of a dictionary; predictions take about as much
+LARGEST_ARTEFACT_BYTES = 2**15  # of atoms or of a dictionary; predictions take about as much
 PARTS_OF_TIMES = ("rows", "left", "training", "left_training")  # of `Times`, by cell ID
 
 ValueT = TypeVar("ValueT")
@@ -33,7 +33,7 @@ ValueT = TypeVar("ValueT")
 def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
     """Write public copies of the rows, arrays and models of a run to another folder.
 
-    Logs, checkpoints, and atoms and dictionaries of more than LARGEST_ARTEFACT bytes are not
+    Logs, checkpoints, and atoms and dictionaries of more than LARGEST_ARTEFACT_BYTES are not
     copied. Damaged rows are left out, with a warning. Rows that `out` has and the run lacks stay,
     with their times and metrics. Where `out` is the run folder itself, it is made public in place.
 
@@ -181,7 +181,7 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
     path = run / "cells" / f"{cell_id}.json"
     if read_row(path) is None:
         return False
-    content = read_regular(path, LARGEST_ROW)
+    content = read_regular(path, LARGEST_ROW_BYTES)
     try:
         data = as_json(public_row(json.loads(content), cell_id, run))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -213,7 +213,7 @@ def copy_arrays(path: Path, copy: Path) -> None:
         warn_damaged(path, str(error).removeprefix(f"{name_of(path)}: "))
         return
     for name in list(arrays):
-        if name.startswith("artefact_") and arrays[name].nbytes > LARGEST_ARTEFACT:
+        if name.startswith("artefact_") and arrays[name].nbytes > LARGEST_ARTEFACT_BYTES:
             del arrays[name]
     write_arrays(copy, arrays)
 

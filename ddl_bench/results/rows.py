@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA_VERSION = 2
-LARGEST_ROW = 64_000_000  # bytes
+LARGEST_ROW_BYTES = 64_000_000
 LONGEST_REASON = 2_000  # characters
 LARGEST = 10**18  # number that can have been measured, in whatever unit
 # What a file may hold: of other numbers, such as an accuracy of 1e300, it holds no row.
@@ -267,7 +267,7 @@ def read_row(path: Path) -> Row | None:
     its row hold none, and are warned of. Keys that a newer version may have added are ignored.
     """
     try:
-        row = row_in(read_regular(path, LARGEST_ROW), path.stem)
+        row = row_in(read_regular(path, LARGEST_ROW_BYTES), path.stem)
     except FileNotFoundError:
         return None
     except RecursionError:

@@ -13,7 +13,7 @@ from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
 
 FILE = "times.json"
 FORMAT = 1
-LARGEST_FILE = 64_000_000  # bytes
+LARGEST_FILE_BYTES = 64_000_000
 Number = Annotated[float, Field(ge=0, le=1e18)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -120,7 +120,7 @@ def read_times(run: Path) -> Times | None:
     """Read what was measured again of a run; None where nothing was. Warns of a damaged file."""
     path = run / FILE
     try:
-        times = Times.model_validate_json(read_regular(path, LARGEST_FILE))
+        times = Times.model_validate_json(read_regular(path, LARGEST_FILE_BYTES))
     except FileNotFoundError:
         return None
     except ValidationError as error:

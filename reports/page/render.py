@@ -42,8 +42,8 @@ SCRIPTS = (  # in the order of the page; they share one scope
 )
 LIVE = "live"  # of a page that follows a run alone
 DRAWN_BY_SCRIPTS = ("accuracy",)  # how titles of static figures begin
-LARGEST_PAGE = 1_900_000  # bytes that static figures may make of it
-LARGEST_PICTURES = 600_000  # bytes of all of them
+LARGEST_PAGE_BYTES = 1_900_000  # that static figures may make of it
+LARGEST_PICTURES_BYTES = 600_000  # of all of them
 RECOVERY = "recovery"
 TITLE_OF_RECOVERY = "Planted dictionaries: recovered atoms"
 ABOUT_RECOVERY = (
@@ -115,7 +115,7 @@ def render(
         lead=lead_of(rows, groups),
         findings=page.findings,
         paper=[beside_ours(title, table) for title, table in paper.items()],
-        pictures=pictures_of(figures, LARGEST_PAGE - size),
+        pictures=pictures_of(figures, LARGEST_PAGE_BYTES - size),
         columns=columns_of(groups),
         provenance=distinct_facts(rows),
         version=installed_version(),
@@ -171,7 +171,7 @@ def pictures_of(figures: Mapping[str, Mapping[str, Path]], room: int) -> list[Pi
         Bytes that they may have; those that do not fit are left out.
     """
     pictures = []
-    room = min(room, LARGEST_PICTURES)
+    room = min(room, LARGEST_PICTURES_BYTES)
     for dataset, paths in figures.items():
         for title, path in paths.items():
             size = path.stat().st_size

@@ -154,7 +154,7 @@ def test_a_long_log_is_cut_to_its_end(
     start_job: StartJob,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supervise, "LONGEST_LOG", 2**20)
+    monkeypatch.setattr(supervise, "LONGEST_LOG_BYTES", 2**20)
     job = start_job(first_cell(write_track("flood")), tmp_path / "out")
     row = wait_for(job)
     assert row.status == "crashed"
