@@ -65,7 +65,8 @@ def tune(
     write_atomically(track, text.encode())
     watcher = console_of(is_error=True) if as_json else console
     n_trainings = sum(n_points(search.grid) for search in searches)
-    print_line(watcher, f"{n_trainings} points in all; results go to {escape(str(folder))}")
+    effort = f"{n_trainings} points in all, at most {as_duration(seconds)} of training a search"
+    print_line(watcher, f"{effort}; results go to {escape(str(folder))}")
     view = TuneView(watcher)
     try:
         with view:

@@ -20,6 +20,7 @@ def test_a_search_chooses_on_validation_images_and_shows_no_others(tmp_path: Pat
     assert searched.cell.budget.seconds == 10
     assert rows["nearest-mean"].cell.budget.seconds == 20
     assert searched.measured.search_s is not None
+    assert "3 points in all, at most 20 s of training a search" in text.replace("\n", " ")
     spec = f"logistic[mirror={searched.chosen['mirror']}]"
     assert spec in text.replace("\n", "")
     for row in rows.values():
