@@ -64,7 +64,7 @@ class Claim(BaseModel):
     because: str = ""
 
 
-class Finding(NamedTuple):
+class Judgement(NamedTuple):
     """What our rows say of a claim: a text with its interval and seeds, and the verdict."""
 
     text: str
@@ -104,7 +104,7 @@ def cells_of(claim: Claim, results: Path) -> list[str]:
     return [claim.says, claim.source, theirs, ours, found.verdict, link]
 
 
-def finding(claim: Claim, results: Path) -> Finding:
+def finding(claim: Claim, results: Path) -> Judgement:
     """Say what our rows show of a claim.
 
     Raises
@@ -113,16 +113,16 @@ def finding(claim: Claim, results: Path) -> Finding:
         If the claim lacks something, or compares what cannot be compared.
     """
     if claim.test == "absent":
-        return Finding("", f"{ABSENT}: {claim.because}")
+        return Judgement("", f"{ABSENT}: {claim.because}")
     if claim.test == "missing":
-        return Finding("", f"{MISSING}: {claim.because}")
+        return Judgement("", f"{MISSING}: {claim.because}")
     try:
         return tested(claim, results)
     except ValueError as error:
         raise UserError(f"claim {claim.says!r}: {error}") from error
 
 
-def tested(claim: Claim, results: Path) -> Finding:
+def tested(claim: Claim, results: Path) -> Judgement:
     """Test a claim by our rows.
 
     Raises
@@ -134,12 +134,12 @@ def tested(claim: Claim, results: Path) -> Finding:
     lines = lines_of(results / claim.rows, names)
     missing = [name for name in names if name not in lines]
     if missing:
-        return Finding("", f"{MISSING}: {', '.join(missing)} in {claim.rows}")
+        return Judgement("", f"{MISSING}: {', '.join(missing)} in {claim.rows}")
     if claim.test == "times":
         refuse_times(claim.rows, lines.values(), claim.column)
         ratio = ratio_of(lines[claim.b], lines[claim.a], claim.column)
         if ratio is None:
-            return Finding("", f"{UNDECIDED}: a time of 0")
+            return Judgement("", f"{UNDECIDED}: a time of 0")
         return judged(ratio, null=1.0, unit="times", amount=claim.amount, signed=False)
     if claim.test == "level":
         return of_level(claim, lines[claim.a])
@@ -149,14 +149,14 @@ def tested(claim: Claim, results: Path) -> Finding:
     return judged(total, null=0.0, unit="points", amount=claim.amount, signed=True)
 
 
-def of_nearness(claim: Claim, difference: Estimate) -> Finding:
+def of_nearness(claim: Claim, difference: Estimate) -> Judgement:
     """Judge that two accuracies differ by at most the amount: the interval lies within it."""
     if claim.amount is None:
         raise ValueError("nearness needs an amount")
     return within(difference, -claim.amount, claim.amount, unit="points", signed=True)
 
 
-def of_level(claim: Claim, a: Group) -> Finding:
+def of_level(claim: Claim, a: Group) -> Judgement:
     """Judge that the accuracy of a is within MARGIN of the amount, or on one side of it."""
     if claim.amount is None:
         raise ValueError("a level needs an amount")
@@ -168,37 +168,37 @@ def of_level(claim: Claim, a: Group) -> Finding:
     return within(level, claim.amount - MARGIN, claim.amount + MARGIN, unit="%", signed=False)
 
 
-def within(estimate: Estimate, least: float, most: float, *, unit: str, signed: bool) -> Finding:
+def within(estimate: Estimate, least: float, most: float, *, unit: str, signed: bool) -> Judgement:
     """Judge that a value lies between two bounds: its whole interval does."""
     text = written(estimate, unit, (least, most), signed=signed)
     low, high = estimate.low, estimate.high
     if low is None or high is None or has_no_verdict(estimate):
-        return Finding(text, without_verdict(estimate))
+        return Judgement(text, without_verdict(estimate))
     if low > most or high < least:
-        return Finding(text, DIFFERS)
+        return Judgement(text, DIFFERS)
     if least <= low and high <= most:
-        return Finding(text, HOLDS)
-    return Finding(text, UNRESOLVED)
+        return Judgement(text, HOLDS)
+    return Judgement(text, UNRESOLVED)
 
 
 def judged(
     estimate: Estimate, *, null: float, unit: str, amount: float | None, signed: bool
-) -> Finding:
+) -> Judgement:
     """Judge that a value is above `null`, and whether the printed amount lies in its interval."""
     bounds = (null,) if amount is None else (null, amount)
     text = written(estimate, unit, bounds, signed=signed)
     low, high = estimate.low, estimate.high
     if low is None or high is None or has_no_verdict(estimate):
-        return Finding(text, without_verdict(estimate))
+        return Judgement(text, without_verdict(estimate))
     if high < null:
-        return Finding(text, DIFFERS)
+        return Judgement(text, DIFFERS)
     if low <= null:
-        return Finding(text, UNRESOLVED)
+        return Judgement(text, UNRESOLVED)
     if amount is not None and high < amount:
-        return Finding(text, f"{HOLDS}, by less")
+        return Judgement(text, f"{HOLDS}, by less")
     if amount is not None and low > amount:
-        return Finding(text, f"{HOLDS}, by more")
-    return Finding(text, HOLDS)
+        return Judgement(text, f"{HOLDS}, by more")
+    return Judgement(text, HOLDS)
 
 
 def has_no_verdict(estimate: Estimate) -> bool:

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
     run: Path | None
 
 
-class Wanted(NamedTuple):
+class Selection(NamedTuple):
     """A label or None for all, and the run folder if it was given."""
 
     label: str | None
@@ -45,7 +45,7 @@ def two_methods(words: Sequence[str]) -> Pair:
     return Pair(a, b, next(map(Path, rest), None))
 
 
-def one_method(words: Sequence[str]) -> Wanted:
+def one_method(words: Sequence[str]) -> Selection:
     """Read the words of `compare [LABEL] [RUN] --against RUN`; a folder with cells is a run."""
     runs = [word for word in words if is_run(word)]
     labels = [word for word in words if not is_run(word)]
@@ -54,7 +54,7 @@ def one_method(words: Sequence[str]) -> Wanted:
             f"compare --against: expected one label at most and one run folder, got"
             f" {', '.join(map(name_of, words))}"
         )
-    return Wanted(next(iter(labels), None), next(map(Path, runs), None))
+    return Selection(next(iter(labels), None), next(map(Path, runs), None))
 
 
 def is_run(word: str) -> bool:

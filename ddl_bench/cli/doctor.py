@@ -24,7 +24,7 @@ BUSY_SHARE = 0.25  # of the cores that others use, from which times are bent
 MARKS = {"good": "[green]good[/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
 
 
-class Finding(NamedTuple):
+class Fact(NamedTuple):
     """One thing about the machine, its value, and what it means for a run in one sentence."""
 
     name: str
@@ -46,7 +46,7 @@ def print_findings(console: Console, *, as_json: bool) -> bool:
     return any(finding.status == "bad" for finding in findings)
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Fact]:
     """Look at processor, memory, libraries, extras and folders."""
     import psutil
     import torch
@@ -72,37 +72,37 @@ def examine() -> list[Finding]:
     ]
 
 
-def cores_found(n_cores: int, n_all: int) -> Finding:
+def cores_found(n_cores: int, n_all: int) -> Fact:
     """Say how many cells may run at a time."""
     value = f"{n_cores} of {n_all} for this process"
     meaning = f"At most {n_cores} cells of one thread run at a time, each on a core of its own."
-    return Finding("cores", value, "good", meaning)
+    return Fact("cores", value, "good", meaning)
 
 
-def load_found(load: float, n_all: int) -> Finding:
+def load_found(load: float, n_all: int) -> Fact:
     """Say whether others compute."""
     if load <= BUSY_SHARE * n_all:
-        return Finding("load", f"{load:.2f}", "good", "Little else computes, so times are honest.")
+        return Fact("load", f"{load:.2f}", "good", "Little else computes, so times are honest.")
     meaning = "Other processes compute or have just done so; the table marks times that they bend."
-    return Finding("load", f"{load:.2f} on {n_all} cores", "note", meaning)
+    return Fact("load", f"{load:.2f} on {n_all} cores", "note", meaning)
 
 
-def memory_found(usable: int, total: int, n_cores: int) -> Finding:
+def memory_found(usable: int, total: int, n_cores: int) -> Fact:
     """Say whether as many cells as there are cores have the memory that they may take."""
     value = f"{as_size(usable)} available of {as_size(total)}"
     needed_gb = Limits().memory_gb
     if usable >= needed_gb * 1e9 * n_cores:
         meaning = f"Each of {n_cores} cells can use its {needed_gb:g} GB, the usual limit."
-        return Finding("memory", value, "good", meaning)
+        return Fact("memory", value, "good", meaning)
     share_gb = usable / 1e9 / n_cores
     meaning = (
         f"{n_cores} cells at a time have {share_gb:.1f} GB each, below the usual limit of "
         f"{needed_gb:g} GB: for large data give --jobs or --memory-limit-gb."
     )
-    return Finding("memory", value, "note", meaning)
+    return Fact("memory", value, "note", meaning)
 
 
-def blas_found() -> Finding:
+def blas_found() -> Fact:
     """Say which libraries compute products of matrices, for torch and for numpy."""
     import numpy as np
     import torch
@@ -122,41 +122,41 @@ def blas_found() -> Finding:
         "A worker takes as many threads as --threads says, whatever is set here; another BLAS "
         "gives other times and other last digits."
     )
-    return Finding("BLAS", value, "good", meaning)
+    return Fact("BLAS", value, "good", meaning)
 
 
-def numba_found(n_cores: int) -> Finding:
+def numba_found(n_cores: int) -> Fact:
     """Say how many threads numba may start."""
     import numba
 
     n_threads = int(numba.get_num_threads())
     status: Literal["good", "note"] = "good" if n_threads >= n_cores else "note"
     meaning = "Kernels of sparse coding run on the threads of their cell, at most on so many."
-    return Finding("numba threads", str(n_threads), status, meaning)
+    return Fact("numba threads", str(n_threads), status, meaning)
 
 
-def variables_found(names: Collection[str]) -> Finding:
+def variables_found(names: Collection[str]) -> Fact:
     """Say whether variables of the environment limit threads."""
     given = [name for name in THREAD_VARIABLES if name in names]
     value = ", ".join(given) or "none"
     meaning = "Workers get variables of their own, so that these count only outside of runs."
-    return Finding("variables of threads", value, "good", meaning)
+    return Fact("variables of threads", value, "good", meaning)
 
 
-def processor_found(flags: Collection[str]) -> list[Finding]:
+def processor_found(flags: Collection[str]) -> list[Fact]:
     """Say whether the processor has wide vectors and products in bfloat16."""
     if "avx512f" in flags:
-        vectors = Finding("vectors", "AVX-512", "good", "Kernels use vectors of 512 bits.")
+        vectors = Fact("vectors", "AVX-512", "good", "Kernels use vectors of 512 bits.")
     elif "avx2" in flags:
         meaning = "Kernels use vectors of 256 bits; processors with AVX-512 are faster."
-        vectors = Finding("vectors", "AVX2", "good", meaning)
+        vectors = Fact("vectors", "AVX2", "good", meaning)
     else:
         meaning = "Kernels use short vectors and are several times slower than with AVX2."
-        vectors = Finding("vectors", "neither AVX2 nor AVX-512", "note", meaning)
+        vectors = Fact("vectors", "neither AVX2 nor AVX-512", "note", meaning)
     return [vectors, bfloat16_found(machine.bfloat16_of(flags))]
 
 
-def bfloat16_found(kind: machine.Bfloat16) -> Finding:
+def bfloat16_found(kind: machine.Bfloat16) -> Fact:
     """Say how the processor computes in bfloat16."""
     meanings = {
         "own instructions": "`--precision bfloat16` has instructions of its own on this processor.",
@@ -165,17 +165,17 @@ def bfloat16_found(kind: machine.Bfloat16) -> Finding:
         "unknown": "The system does not say whether `--precision bfloat16` is fast here.",
     }
     status: Literal["good", "note"] = "good" if kind == "own instructions" else "note"
-    return Finding("bfloat16", kind, status, meanings[kind])
+    return Fact("bfloat16", kind, status, meanings[kind])
 
 
-def cuda_found(names: Sequence[str], cuda: str | None) -> Finding:
+def cuda_found(names: Sequence[str], cuda: str | None) -> Fact:
     """Say whether cells can run on a GPU."""
     if names:
         value = f"{', '.join(names)}; CUDA {cuda}"
         meaning = "`--device cuda` trains on a GPU, with one cell at a time on each."
-        return Finding("CUDA", value, "good", meaning)
+        return Fact("CUDA", value, "good", meaning)
     value = f"no device; torch is built for {f'CUDA {cuda}' if cuda else 'the CPU'}"
-    return Finding("CUDA", value, "note", "`--device cuda` is refused; cells run on the CPU.")
+    return Fact("CUDA", value, "note", "`--device cuda` is refused; cells run on the CPU.")
 
 
 def missing_of(extra: str) -> list[str]:
@@ -192,7 +192,7 @@ def missing_of(extra: str) -> list[str]:
     return missing
 
 
-def extra_found(extra: str, missing: Sequence[str]) -> Finding:
+def extra_found(extra: str, missing: Sequence[str]) -> Fact:
     """Say what an extra is for, and how it is installed."""
     uses = {
         "spams": "the method spams",
@@ -202,9 +202,9 @@ def extra_found(extra: str, missing: Sequence[str]) -> Finding:
     }
     name = f"extra {extra}"
     if not missing:
-        return Finding(name, "installed", "good", f"It is there for {uses[extra]}.")
+        return Fact(name, "installed", "good", f"It is there for {uses[extra]}.")
     meaning = f"For {uses[extra]}: pip install 'ddl-bench[{extra}]'."
-    return Finding(name, f"without {', '.join(missing)}", "note", meaning)
+    return Fact(name, f"without {', '.join(missing)}", "note", meaning)
 
 
 def folders() -> list[tuple[str, Path]]:
@@ -218,7 +218,7 @@ def folders() -> list[tuple[str, Path]]:
     ]
 
 
-def folder_found(name: str, folder: Path) -> Finding:
+def folder_found(name: str, folder: Path) -> Fact:
     """Say what follows where a folder cannot be written."""
     needs = {
         "folder of caches": "compiled code is kept among the temporary files",
@@ -227,21 +227,21 @@ def folder_found(name: str, folder: Path) -> Finding:
         "folder of results": "runs need --out",
     }
     if can_be_written(folder):
-        return Finding(name, str(folder), "good", "It can be written.")
-    return Finding(name, str(folder), "note", f"It cannot be written: {needs[name]}.")
+        return Fact(name, str(folder), "good", "It can be written.")
+    return Fact(name, str(folder), "note", f"It cannot be written: {needs[name]}.")
 
 
-def locks_found(numbers: Sequence[int]) -> Finding:
+def locks_found(numbers: Sequence[int]) -> Fact:
     """Say whether runs can keep cores for themselves, by their files among the temporary ones."""
     name = "locks of cores"
     for number in numbers:
         try:
             descriptor = cores.open_lock(f"core-{number}")
         except UserError as error:
-            return Finding(name, "closed to this user", "bad", f"No cell starts: {error}.")
+            return Fact(name, "closed to this user", "bad", f"No cell starts: {error}.")
         if descriptor is None:
             meaning = "Runs at a time may share a core, which bends their times: set TMPDIR."
-            return Finding(name, "no folder for them can be written", "note", meaning)
+            return Fact(name, "no folder for them can be written", "note", meaning)
         os.close(descriptor)
     folder = cores.path_of("core-0").parent
-    return Finding(name, str(folder), "good", "Runs at a time keep off the cores of each other.")
+    return Fact(name, str(folder), "good", "Runs at a time keep off the cores of each other.")

@@ -30,8 +30,8 @@ NOT_FOR_RUNNERS = {"engine", *FOR_ENGINES, *FOR_ONE_RUN, "dry_run", "as_json", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """The options of `run` about many machines, as a user gave them; see `engine.Request`."""
+class EngineOptions:
+    """The options of `run` about many machines, as a user gave them; see `engine.RunnerRequest`."""
 
     engine: str
     runners: int
@@ -86,7 +86,7 @@ def start_runners(
     track: str,
     run: Path,
     overrides: Overrides,
-    wanted: Wanted,
+    wanted: EngineOptions,
     *,
     dry_run: bool,
     as_json: bool,
@@ -110,7 +110,7 @@ def start_runners(
     if wanted.engine == "local" and not context.params.get("jobs"):
         n_cells = machine.n_cores() // threads // wanted.runners
         words += ["--jobs", str(max(1, n_cells))]
-    request = engine.Request(
+    request = engine.RunnerRequest(
         words=words,
         n_runners=wanted.runners,
         seconds=seconds,

@@ -99,7 +99,7 @@ def pull(
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class ToyTraining:
     """A classifier trained on a toy task, and what training changed besides.
 
     Parameters
@@ -118,12 +118,12 @@ class Trained:
     folder: str
 
 
-def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> Trained:
+def _trained(cls: type[Method], shape: Shape, budget: Budget = TO_THE_END) -> ToyTraining:
     return _trained_once(cls, shape, budget)
 
 
 @cache
-def _trained_once(cls: type[Method], shape: Shape, budget: Budget) -> Trained:
+def _trained_once(cls: type[Method], shape: Shape, budget: Budget) -> ToyTraining:
     small = shape == SHAPES[0]
     # Methods must do without validation images, too.
     toy = make_toy(shape) if small else make_toy(shape, n=24, val=0)
@@ -143,7 +143,7 @@ def _trained_once(cls: type[Method], shape: Shape, budget: Budget) -> Trained:
         os.chdir(before)
     folder = "" if after == before else after
     changed = [name for name, tensor in images.items() if not torch.equal(tensor, copies[name])]
-    return Trained(classifier, toy, changed, folder)
+    return ToyTraining(classifier, toy, changed, folder)
 
 
 def has_form(cls: type[Method]) -> None:

@@ -31,7 +31,7 @@ UNKNOWN_JOB = "Invalid job id"  # what scancel says of a job that has ended some
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RunnerRequest:
     """Runners to start.
 
     Parameters
@@ -101,7 +101,7 @@ def folder_of(run: Path) -> Path:
     return run / "work" / "runners"
 
 
-def submit(request: Request, run: Path) -> str:
+def submit(request: RunnerRequest, run: Path) -> str:
     """Submit the runners as an array of Slurm jobs, and return the number of the array.
 
     Raises UserError where submitit or Slurm is missing, or the job is refused.
@@ -138,7 +138,7 @@ def submit(request: Request, run: Path) -> str:
     return number
 
 
-def script(request: Request) -> str:
+def script(request: RunnerRequest) -> str:
     """Write a script for `sbatch` that starts the same runners as `submit`."""
     options = {
         "job-name": JOB_NAME,
@@ -156,7 +156,7 @@ def script(request: Request) -> str:
     return "\n".join(lines) + "\n"
 
 
-def start_local(request: Request, run: Path) -> list[int]:
+def start_local(request: RunnerRequest, run: Path) -> list[int]:
     """Start the runners as processes of this machine; returns their numbers.
 
     They outlive the terminal. Raises UserError where the folder cannot be written.

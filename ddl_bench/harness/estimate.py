@@ -8,7 +8,7 @@ from ddl_bench.plan.cell import Cell
 from ddl_bench.results.rows import Row
 
 
-class Estimate(NamedTuple):
+class TimeEstimate(NamedTuple):
     """Expected seconds of a cell, and what the number rests on."""
 
     seconds: float
@@ -24,7 +24,7 @@ def wall_times(rows: Iterable[Row]) -> dict[str, list[float]]:
     return times
 
 
-def estimate(cell: Cell, wall_times_s: Mapping[str, Sequence[float]]) -> Estimate:
+def estimate(cell: Cell, wall_times_s: Mapping[str, Sequence[float]]) -> TimeEstimate:
     """Estimate the wall time of a cell, from earlier rows of its settings, else from the track.
 
     Parameters
@@ -36,9 +36,9 @@ def estimate(cell: Cell, wall_times_s: Mapping[str, Sequence[float]]) -> Estimat
     """
     measured_s = wall_times_s.get(cell.settings)
     if measured_s:
-        return Estimate(sum(measured_s) / len(measured_s), "measured")
+        return TimeEstimate(sum(measured_s) / len(measured_s), "measured")
     if cell.expected_s is None:
-        return Estimate(cell.limits.time_s, "time limit")
+        return TimeEstimate(cell.limits.time_s, "time limit")
     if cell.budget.seconds:
-        return Estimate(cell.expected_s, "budget")
-    return Estimate(cell.expected_s, "track file")
+        return TimeEstimate(cell.expected_s, "budget")
+    return TimeEstimate(cell.expected_s, "track file")

@@ -42,7 +42,7 @@ from ddl_bench.harness.load import (
     n_cores_beyond,
 )
 from ddl_bench.harness.operations import flops
-from ddl_bench.harness.progress import Progress, Standing
+from ddl_bench.harness.progress import Progress, TrainingProgress
 from ddl_bench.harness.scoring import (
     BATCH_IMAGES,
     accuracy,
@@ -243,7 +243,7 @@ def train(
     deadline = CellDeadline(watch, budget.seconds)
     earlier_s = checkpoint.spent_s
 
-    def standing() -> Standing:
+    def standing() -> TrainingProgress:
         return standing_of(mark, deadline, budget, n_points, earlier_s, watch.seconds)
 
     progress.standing = standing
@@ -313,7 +313,7 @@ def standing_of(
     n_points: int,
     earlier_s: float,
     train_s: float,
-) -> Standing:
+) -> TrainingProgress:
     """Say how far the training of a cell has come, and how long the rest takes.
 
     Parameters
@@ -342,7 +342,7 @@ def standing_of(
         left_s = (earlier_s + done_s) / fraction - earlier_s - train_s
         is_known = left_s > 0 or fraction >= 1  # or else the last report took too little for all
         remaining_s = max(0.0, left_s) if is_known else None
-    return Standing(
+    return TrainingProgress(
         fraction=fraction,
         train_s=earlier_s + train_s,
         remaining_s=remaining_s,

@@ -6,7 +6,7 @@ thread and touches no GPU, so that a worker begins as if it had imported everyth
 
 It also is the parent of all that workers leave behind ("subreaper", see prctl(2)). Whatever a
 worker started ends with the worker, also in a session of its own, and all of it ends when the
-runner is gone. The messages are JSON objects, see `Request` and `launcher.py`.
+runner is gone. The messages are JSON objects, see `WorkerRequest` and `launcher.py`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class WorkerRequest:
     """A worker to start.
 
     Parameters
@@ -101,7 +101,7 @@ class ForkServer:
             prepare()
             self._send(n_threads=len(os.listdir("/proc/self/task")))
             return
-        request = Request(**message)  # type: ignore[arg-type]
+        request = WorkerRequest(**message)  # type: ignore[arg-type]
         try:
             pid = os.fork()
         except OSError as error:
@@ -112,7 +112,7 @@ class ForkServer:
         self._workers.add(pid)
         self._send(pid=pid)
 
-    def _become_worker(self, request: Request) -> None:
+    def _become_worker(self, request: WorkerRequest) -> None:
         """Turn this copy of the process into a worker; never returns."""
         code = 1
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class Planned(NamedTuple):
+class PlannedCell(NamedTuple):
     """A cell that is to be run, without paths of its machine.
 
     `settings` and `seed` name its place, whatever its code.
@@ -47,7 +47,7 @@ def write_plan(folder: Path, cells: Iterable[Cell]) -> Path:
     entries = []
     for cell in cells:
         dataset = cell.dataset.rpartition("/")[2]
-        entry = Planned(
+        entry = PlannedCell(
             cell=cell.id,
             settings=cell.settings,
             label=cell.label,
@@ -73,12 +73,12 @@ def name_of_track(track: str) -> str:
     return Path(track).stem
 
 
-def write_entries(path: Path, entries: Sequence[Planned]) -> None:
+def write_entries(path: Path, entries: Sequence[PlannedCell]) -> None:
     """Write the file of a plan, whole or not at all."""
     write_shared(path, as_bytes(entries))
 
 
-def is_written(path: Path, entries: Sequence[Planned]) -> bool:
+def is_written(path: Path, entries: Sequence[PlannedCell]) -> bool:
     """Whether the file of a plan has these cells already."""
     try:
         return read_regular(path) == as_bytes(entries)
@@ -86,19 +86,19 @@ def is_written(path: Path, entries: Sequence[Planned]) -> bool:
         return False
 
 
-def as_bytes(entries: Sequence[Planned]) -> bytes:
+def as_bytes(entries: Sequence[PlannedCell]) -> bytes:
     """Return the content of the file of a plan."""
-    content = {"version": VERSION, "columns": Planned._fields, "cells": entries}
+    content = {"version": VERSION, "columns": PlannedCell._fields, "cells": entries}
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def read_plans(folder: Path) -> dict[str, Planned]:
+def read_plans(folder: Path) -> dict[str, PlannedCell]:
     """Read what is planned in a run folder, by cell ID; empty where no run has left a plan.
 
     Where two plans have different code for one place, the newer plan counts. A damaged file is
     left out.
     """
-    newest: dict[tuple[str, int], Planned] = {}
+    newest: dict[tuple[str, int], PlannedCell] = {}
     for path in sorted(plan_files(folder), key=written_at):
         for entry in read_entries(path):
             newest[entry.settings, entry.seed] = entry
@@ -110,7 +110,7 @@ def plan_files(folder: Path) -> list[Path]:
     return list((folder / "work").glob("plan-*.json"))
 
 
-def read_entries(path: Path) -> list[Planned]:
+def read_entries(path: Path) -> list[PlannedCell]:
     """Read the cells of one plan; none where the file is missing, damaged, or of another form."""
     try:
         content = json.loads(read_regular(path))
@@ -120,10 +120,10 @@ def read_entries(path: Path) -> list[Planned]:
         return []
 
 
-def entry_of(values: Mapping[str, Any]) -> Planned:
+def entry_of(values: Mapping[str, Any]) -> PlannedCell:
     """Make the entry of a cell from a line of a file. Raises ValueError for other types."""
     expected_s = values["expected_s"]
-    return Planned(
+    return PlannedCell(
         cell=str(values["cell"]),
         settings=str(values["settings"]),
         label=str(values["label"]),

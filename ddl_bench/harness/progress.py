@@ -31,7 +31,7 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-class Standing(NamedTuple):
+class TrainingProgress(NamedTuple):
     """How far a training has come.
 
     Parameters
@@ -87,7 +87,7 @@ class Progress:
     """
 
     def __init__(self, path: Path, phases: Phases, points: Points | None = None) -> None:
-        self.standing: Callable[[], Standing] = Standing
+        self.standing: Callable[[], TrainingProgress] = TrainingProgress
         self.mark: Mark | None = None  # of the training under way
         self.is_resumable: bool | None = None
         self._scored: float | None = None

@@ -24,7 +24,7 @@ from ddl_bench.harness import cores, provenance
 from ddl_bench.harness.devices import check_devices
 from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.launcher import environment_of, receive
-from ddl_bench.harness.rounds import Request, Tell
+from ddl_bench.harness.rounds import Tell, TimingRequest
 from ddl_bench.results.rows import Row, load_rows
 from ddl_bench.results.times import RowTimes, Times, TrainTimes, read_times, write_times
 
@@ -81,7 +81,7 @@ def retime(
     answers = []
     for threads, device in kinds:
         taken = wait_for_cores(threads, device, tell)
-        request = Request(
+        request = TimingRequest(
             run=run.resolve(),
             cell_ids=[row.cell.id for row in work.models[threads, device]],
             train_ids=[row.cell.id for row in work.lines[threads, device]],
@@ -189,7 +189,7 @@ def wait_for_cores(threads: int, device: str, tell: Tell) -> cores.Taken:
         sleep(LOOK_EVERY_S)
 
 
-def ask_process(request: Request, environment: dict[str, str], tell: Tell) -> dict[str, Any]:
+def ask_process(request: TimingRequest, environment: dict[str, str], tell: Tell) -> dict[str, Any]:
     """Have a process of its own time some rows; returns times and failures by cell ID."""
     here, there = multiprocessing.Pipe()
     with tempfile.TemporaryFile() as log, here:

@@ -45,7 +45,7 @@ LEAST_SAME = 0.98  # share of images whose class is that of the row: else it is 
 Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
-class Request(BaseModel):
+class TimingRequest(BaseModel):
     """What a process is to time: rows of a run that take equal threads on one device."""
 
     model_config = ConfigDict(frozen=True)
@@ -183,7 +183,7 @@ def reason_of(error: Exception) -> str:
     return brief(f"{kind}{error}")
 
 
-def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
+def answer_request(request: TimingRequest, tell: Tell) -> dict[str, Any]:
     """Time the models and the training of some rows, in the process that does nothing else."""
     os.sched_setaffinity(0, request.cores)
     rows = {row.cell.id: row for row in load_rows(request.run)}
@@ -225,7 +225,7 @@ def answer_request(request: Request, tell: Tell) -> dict[str, Any]:
     }
 
 
-def load_line(row: Row, request: Request, tasks: dict[object, Task]) -> Steps:
+def load_line(row: Row, request: TimingRequest, tasks: dict[object, Task]) -> Steps:
     """Make the method of a row, of the grid point that it chose, and the images that it trains on.
 
     Lines share images.
@@ -258,7 +258,7 @@ def refuse_smaller_images(method: Method) -> None:
         raise UserError("its first passes, which alone are timed again, have smaller images")
 
 
-def load_subject(row: Row, request: Request, images: dict[object, Tensor]) -> Subject:
+def load_subject(row: Row, request: TimingRequest, images: dict[object, Tensor]) -> Subject:
     """Load the model of a row and the images that it is timed on, which rows share."""
     cell = row.cell
     seed_everything(cell)
@@ -319,7 +319,7 @@ def main(arguments: Sequence[str]) -> None:
     def tell(what: str, n_done: int, n_all: int) -> None:
         send(what=what, n_done=n_done, n_all=n_all)
 
-    send(**answer_request(Request.model_validate_json(text), tell))
+    send(**answer_request(TimingRequest.model_validate_json(text), tell))
     os._exit(0)
 
 

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from ddl_bench.errors import UserError
 from ddl_bench.files import names_in
 from ddl_bench.harness.claims import claims_folder, clock_of, is_alive, read_holder, runner_of
-from ddl_bench.harness.planned import Planned, read_plans
+from ddl_bench.harness.planned import PlannedCell, read_plans
 from ddl_bench.harness.progress import Seen
 from ddl_bench.harness.progress import read as read_progress
 
@@ -148,7 +148,7 @@ def read_status(folder: Path, *, with_outdated: bool = False) -> RunStatus:
 def status_of(
     folder: Path,
     cell_id: str,
-    planned: Planned | None,
+    planned: PlannedCell | None,
     row: Mapping[str, Any] | None,
     held: Held | None,
 ) -> CellStatus:
@@ -198,7 +198,7 @@ def running(folder: Path, about: dict[str, Any], claim: Path) -> CellStatus:
 
 
 def about_cell(
-    folder: Path, cell_id: str, planned: Planned | None, row: Mapping[str, Any] | None
+    folder: Path, cell_id: str, planned: PlannedCell | None, row: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return label, data set, seed and expected seconds of a cell from whatever file has them."""
     if planned is not None:
@@ -232,7 +232,9 @@ def read_summaries(cells: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name.removesuffix(".json"), values
 
 
-def older_rows(plans: Mapping[str, Planned], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def older_rows(
+    plans: Mapping[str, PlannedCell], rows: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     """Return the cells with a row whose place in the plan another cell has, of newer code."""
     candidates = rows.keys() - plans.keys()
     if not plans or not candidates:

@@ -46,7 +46,7 @@ NUMBERS = (
 )
 
 
-LINES: dict[object, "Line"] = {}  # that were met, by what tells them apart
+SHARED: dict[object, "SharedSettings"] = {}  # that were met, by what tells them apart
 
 
 class Strict(BaseModel):
@@ -146,7 +146,7 @@ class Cell(Strict):
     )
 
     @cached_property
-    def line(self) -> "Line":
+    def shared(self) -> "SharedSettings":
         """What the cell shares with all that have the same settings.
 
         Equal numbers of different types are told apart by `repr`.
@@ -157,14 +157,14 @@ class Cell(Strict):
             self.method, self.data, self.mirror, machine.device, machine.threads, machine.precision,
             budget.epochs, budget.seconds, repr(self.splits), repr(self.params), repr(self.grid),
         )  # fmt: skip
-        if key not in LINES:
-            LINES[key] = Line(self)
-        return LINES[key]
+        if key not in SHARED:
+            SHARED[key] = SharedSettings(self)
+        return SHARED[key]
 
     @property
     def settings(self) -> str:
         """A hash of what was asked for, whatever the seed and the code were."""
-        return self.line.settings
+        return self.shared.settings
 
     @property
     def group(self) -> str:
@@ -174,14 +174,14 @@ class Cell(Strict):
         """
         if not self.source:
             return self.settings
-        return self.line.coded(self.source, self.identity).group
+        return self.shared.coded(self.source, self.identity).group
 
     @cached_property
     def id(self) -> str:
         """The name of the cell's files: a hash of what determines its result."""
         if self.older_id:
             return self.older_id
-        coded = self.line.coded(self.source, self.identity)
+        coded = self.shared.coded(self.source, self.identity)
         return digest_of(f"{coded.before_seed}{self.seed}{coded.after_seed}")
 
     @property
@@ -201,7 +201,7 @@ class Cell(Strict):
     def with_seed(self, seed: int) -> Self:
         """Copy the cell with another seed, in the same line."""
         copy = self.model_copy(update={"seed": seed})
-        copy.__dict__["line"] = self.line
+        copy.__dict__["shared"] = self.shared
         return copy
 
     def command(self, *, fresh_process: bool = False) -> str:
@@ -257,7 +257,7 @@ class Coded(NamedTuple):
     after_seed: str
 
 
-class Line:
+class SharedSettings:
     """The settings that cells share, as JSON writes them: every hash of a cell is made of these.
 
     Parameters

@@ -389,7 +389,7 @@ class Facts(NamedTuple):
     can_restore: bool
 
 
-class Planned(NamedTuple):
+class PlannedMethod(NamedTuple):
     """The fields of a cell that come from its method, and whether its models can be kept."""
 
     fields: dict[str, Any]
@@ -398,7 +398,7 @@ class Planned(NamedTuple):
 
 def plan_method(
     entry: MethodEntry, track: Track, track_name: str, overrides: Overrides, memory: Memory
-) -> Planned:
+) -> PlannedMethod:
     """Return the fields of a cell that come from its method, whose options are checked."""
     source = ""
     can_restore = True  # as far as is known
@@ -428,7 +428,7 @@ def plan_method(
         "budget": budget,
         "limits": limits_for(budget, entry, track, overrides),
     }
-    return Planned(fields, can_restore)
+    return PlannedMethod(fields, can_restore)
 
 
 def examine(entry: MethodEntry, plugins: Iterable[Path], place: str, memory: Memory) -> Facts:

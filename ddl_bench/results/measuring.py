@@ -11,7 +11,7 @@ from ddl_bench.api import Metric, Predicted
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief
 from ddl_bench.results.frame import frame
-from ddl_bench.results.metrics import Column, Columns, Value, read_columns, write_columns
+from ddl_bench.results.metrics import Columns, MetricColumn, Value, read_columns, write_columns
 from ddl_bench.results.rows import LARGEST, Row, arrays
 
 WANTED = ("y_test", "predictions", "class_names")
@@ -47,7 +47,7 @@ def measure(run: Path, rows: Sequence[Row], metrics: Mapping[str, Metric]) -> li
                 continue
             if value is not None:
                 values[row.cell.id] = Value(started=row.started, value=value)
-        columns[name] = Column(
+        columns[name] = MetricColumn(
             title=metric.title or name,
             unit=metric.unit,
             better=metric.better,

@@ -45,7 +45,7 @@ class Value(BaseModel):
     value: float = Field(ge=-LARGEST, le=LARGEST)
 
 
-class Column(BaseModel):
+class MetricColumn(BaseModel):
     """A metric of a run: what it is, and its numbers by cell ID."""
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +63,7 @@ class Columns(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: int = FORMAT
-    columns: dict[str, Column] = {}
+    columns: dict[str, MetricColumn] = {}
 
 
 def write_columns(run: Path, columns: Columns) -> None:

@@ -23,7 +23,7 @@ from ddl_bench.results.stats.sentences import digits_beside
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 
-class Column(NamedTuple):
+class ResultColumn(NamedTuple):
     """A column of the table.
 
     Parameters
@@ -48,91 +48,93 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column(
+    ResultColumn(
         "accuracy",
         "accuracy (%)",
         "top-1 on the test images, by the last classifier within budget",
         format=".2f",
     ),
-    Column(
+    ResultColumn(
         "official_accuracy",
         "official (%)",
         "the same on the data set's own test images, kept apart",
         format=".2f",
     ),
-    Column(
+    ResultColumn(
         "best_epoch_accuracy",
         "best epoch (%)",
         "highest accuracy on the test images of all epochs: a choice by test images, too high",
         format=".2f",
     ),
-    Column(
+    ResultColumn(
         "recovered",
         "recovered (%)",
         "planted atoms that were found: inner product of 0.99 or more",
         format=".1f",
     ),
-    Column(
+    ResultColumn(
         "n_params",
         "parameters",
         "numbers that prediction uses, without structural zeros",
         format=",.0f",
     ),
-    Column(
+    ResultColumn(
         "n_views",
         "views",
         "views of a test image whose scores a network adds: 2 with its mirror image, 6 with shifts",
         format=",.0f",
     ),
-    Column(
+    ResultColumn(
         "flops_per_image",
         "Mflop/image",
         "operations to classify an image, multiply and add are two; in brackets what is left out",
         unit=1e6,
     ),
-    Column(
+    ResultColumn(
         "train_s",
         "train (s)",
         "training alone: import, data, warm-up and evaluation are off the clock",
     ),
-    Column("passes", "passes", "how often the training images were seen"),
-    Column("train_s_per_image", "train (ms/image)", "the same / training images", unit=1e-3),
-    Column(
+    ResultColumn("passes", "passes", "how often the training images were seen"),
+    ResultColumn("train_s_per_image", "train (ms/image)", "the same / training images", unit=1e-3),
+    ResultColumn(
         "train_s_per_image_pass",
         "train (ms/image/pass)",
         "the same / (training images x passes)",
         unit=1e-3,
     ),
-    Column("search_s", "search (s)", "training of the grid points that were not chosen"),
-    Column(
+    ResultColumn("search_s", "search (s)", "training of the grid points that were not chosen"),
+    ResultColumn(
         "test_s_per_image",
         "test (µs/image)",
         "median time of a full batch / its size (interquartile range of its repetitions), or ± over"
         " seeds where these spread more",
         unit=1e-6,
     ),
-    Column(
+    ResultColumn(
         "test_latency_s",
         "latency (ms)",
         "the same for one image alone",
         unit=1e-3,
     ),
-    Column(
+    ResultColumn(
         "peak_memory",
         "memory (MB)",
         "peak resident memory of the process",
         unit=1e6,
         format=",.0f",
     ),
-    Column(
+    ResultColumn(
         "peak_device_memory",
         "GPU memory (MB)",
         "peak memory allocated on the device",
         unit=1e6,
         format=",.0f",
     ),
-    Column("sparsity", "codes used (%)", "non-zero entries of the codes / all entries", unit=1e-2),
-    Column(
+    ResultColumn(
+        "sparsity", "codes used (%)", "non-zero entries of the codes / all entries", unit=1e-2
+    ),
+    ResultColumn(
         "reconstruction",
         "residual (%)",
         "squared error of the codes' reconstruction / squared norm; at 100 it is that of zeros",
@@ -141,12 +143,12 @@ COLUMNS = (
 )
 
 
-def columns_of(groups: Iterable[Group]) -> tuple[Column, ...]:
+def columns_of(groups: Iterable[Group]) -> tuple[ResultColumn, ...]:
     """Return the columns of a table: COLUMNS, and those that plugins have computed of its rows.
 
     A heading that another column has gets the name of the metric.
     """
-    added: dict[str, Column] = {}
+    added: dict[str, ResultColumn] = {}
     taken = {column.title for column in COLUMNS} | OTHER_TITLES
     for group in groups:
         for row in group.ok:
@@ -158,7 +160,7 @@ def columns_of(groups: Iterable[Group]) -> tuple[Column, ...]:
                     title = f"{title}, {name}"
                 taken.add(title)
                 form = ".2f" if reading.unit == "%" else ""
-                added[name] = Column(name, title, reading.meaning, format=form)
+                added[name] = ResultColumn(name, title, reading.meaning, format=form)
     return (*COLUMNS, *added.values())
 
 
@@ -259,7 +261,7 @@ def by_dataset(groups: Iterable[Group]) -> dict[str, list[Group]]:
 
 
 def summary_line(
-    group: Group, standing: Standing | None, columns: Iterable[Column] = COLUMNS
+    group: Group, standing: Standing | None, columns: Iterable[ResultColumn] = COLUMNS
 ) -> dict[str, str | float]:
     """Make one line of `summary`."""
     line: dict[str, str | float] = {
@@ -370,7 +372,7 @@ def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd
     return shown.loc[:, (shown != "").any()]
 
 
-def cell_text(line: Mapping[Hashable, Any], column: Column) -> str:
+def cell_text(line: Mapping[Hashable, Any], column: ResultColumn) -> str:
     """Write one value of `summary` as the table shows it, with its spread and its marks."""
     value = line[column.field] / column.unit
     sd = line[f"{column.field}_sd"] / column.unit

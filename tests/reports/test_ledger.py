@@ -9,7 +9,7 @@ import pytest
 from ddl_bench.describe import BIBLIOGRAPHY, bibliography
 from ddl_bench.errors import UserError
 from reports.estimates import Estimate, written
-from reports.ledger import Claim, Finding, finding, judged, ledger, read_claims, summary
+from reports.ledger import Claim, Judgement, finding, judged, ledger, read_claims, summary
 from tests.conftest import make_cell, put
 
 N_IMAGES = 1000
@@ -105,7 +105,7 @@ def test_the_text_has_value_interval_and_seeds(tmp_path: Path) -> None:
     rows(tmp_path / "run", "b", FIVE)
     found = finding(claim_of("above", a="a", b="b"), tmp_path)
     # Welch by hand: standard deviation 0.6325, error sqrt(2 * 0.4 / 5) = 0.4, t(0.975, 8) = 2.306
-    assert found == Finding("+5.00 points, 95 % +4.08 to +5.92, 5 seeds", "holds")
+    assert found == Judgement("+5.00 points, 95 % +4.08 to +5.92, 5 seeds", "holds")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_time_of_zero_has_no_ratio(tmp_path: Path) -> None:
     rows(tmp_path / "run", "a", FIVE, train_s=[0.0, 1.0, 1.0, 1.0, 1.0])
     rows(tmp_path / "run", "b", FIVE, train_s=[2.0] * 5)
     found = finding(claim_of("times", a="a", b="b", column="train_s"), tmp_path)
-    assert found == Finding("", "no verdict: a time of 0")
+    assert found == Judgement("", "no verdict: a time of 0")
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(9, "holds"), (1, "differs")])
@@ -179,7 +179,7 @@ def test_a_training_that_was_timed_again_is_one_timing(tmp_path: Path) -> None:
     rows(tmp_path / "run", "a", FIVE, **again)
     rows(tmp_path / "run", "b", FIVE, train_s=[2.0, 2.1, 2.2, 2.3, 2.4])
     found = finding(claim_of("times", a="a", b="b", column="train_s"), tmp_path)
-    assert found == Finding("2.20 times, one timing", "no verdict: one timing")
+    assert found == Judgement("2.20 times, one timing", "no verdict: one timing")
 
 
 def test_lines_of_two_data_sets_are_not_compared(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_gain_over_one_rival_counts_its_runs_once(tmp_path: Path) -> None:
 def test_no_limit_is_rounded_to_what_it_is_judged_by(low: float, high: float, text: str) -> None:
     estimate = Estimate((low + high) / 2, low, high, (5, 5))
     found = judged(estimate, null=0.0, unit="points", amount=None, signed=True)
-    assert found == Finding(text, "holds" if low > 0 else "does not resolve")
+    assert found == Judgement(text, "holds" if low > 0 else "does not resolve")
 
 
 def test_nothing_has_no_sign() -> None:
@@ -252,9 +252,9 @@ def test_the_official_images_count_where_they_are_apart(tmp_path: Path) -> None:
 
 def test_what_has_no_rows_says_why(tmp_path: Path) -> None:
     claim = claim_of("above", a="a", b="b")
-    assert finding(claim, tmp_path) == Finding("", "no rows yet: a, b in run")
+    assert finding(claim, tmp_path) == Judgement("", "no rows yet: a, b in run")
     rows(tmp_path / "run", "a", FIVE)
-    assert finding(claim, tmp_path) == Finding("", "no rows yet: b in run")
+    assert finding(claim, tmp_path) == Judgement("", "no rows yet: b in run")
     absent = claim_of("absent", because="no images")
     assert finding(absent, tmp_path).verdict == "cannot be tested here: no images"
     later = claim_of("missing", because="track table1")

@@ -13,7 +13,7 @@ from ddl_bench.results.stats.best import (
     range_limit,
     rivals,
 )
-from ddl_bench.results.stats.crossed import Parts, crossed
+from ddl_bench.results.stats.crossed import VarianceComponents, crossed
 from ddl_bench.results.stats.mean import mean_interval
 from ddl_bench.results.stats.networks import paired_bootstrap
 from ddl_bench.results.stats.power import detectable
@@ -128,7 +128,7 @@ def new_images(n_runs: int, spread: float, n_seeds: int) -> Iterator[Finding]:
         images = rng.standard_normal(method.n_images)
         a = method.right(rng, images, n_seeds)
         b = method.right(rng, images, n_seeds)
-        false += crossed(Parts.of(a, b)).p < 1 - LEVEL
+        false += crossed(VarianceComponents.of(a, b)).p < 1 - LEVEL
         a = same.right(rng, images, n_seeds)
         b = same.right(rng, images, n_seeds)
         false_old += paired_bootstrap(100 * (a.mean(axis=0) - b.mean(axis=0))).p < 1 - LEVEL

@@ -116,7 +116,7 @@ def run(
     hints.unused_plugins(watcher, track, overrides)
     hints.unsaid_mirrors(watcher, track, overrides)
     if engine and not (dry_run and engine == "local"):  # whose plan is that of any run
-        wanted = machines.Wanted(
+        wanted = machines.EngineOptions(
             engine=engine,
             runners=runners,
             time=time,

@@ -17,7 +17,7 @@ from ddl_bench.plan.cell import Cell
 from ddl_bench.results.collect import Collection
 from ddl_bench.results.groups import SETTINGS_OF_METHOD, Group, gather, traits
 from ddl_bench.results.rows import SCORED, arrays, load_rows
-from ddl_bench.results.stats.crossed import Parts, crossed
+from ddl_bench.results.stats.crossed import VarianceComponents, crossed
 from ddl_bench.results.stats.networks import TheseNetworks, these_networks
 from ddl_bench.results.stats.power import detectable
 from ddl_bench.results.stats.welch import (
@@ -446,7 +446,7 @@ def right_images(archive: Archive, a: Group, b: Group) -> dict[int, list[np.ndar
     return {seed: [answers_a.right[seed], answers_b.right[seed]] for seed in seeds}
 
 
-def crossed_parts(archive: Archive, a: Group, b: Group) -> Parts | None:
+def crossed_parts(archive: Archive, a: Group, b: Group) -> VarianceComponents | None:
     """Return variances over runs and images; None without enough kept predictions."""
     answers_a = archive.answers(a)
     answers_b = archive.answers(b)
@@ -456,7 +456,7 @@ def crossed_parts(archive: Archive, a: Group, b: Group) -> Parts | None:
         if len(answers.right) < max(SEEDS_FOR_INTERVAL, len(group.ok)):
             return None
     right_a = np.array(list(answers_a.right.values()))
-    return Parts.of(right_a, np.array(list(answers_b.right.values())))
+    return VarianceComponents.of(right_a, np.array(list(answers_b.right.values())))
 
 
 def judged_together(

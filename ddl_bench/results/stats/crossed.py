@@ -13,7 +13,7 @@ import numpy as np
 from ddl_bench.results.stats.welch import LEVEL, MOST_FREEDOM, Difference, students
 
 
-class Parts(NamedTuple):
+class VarianceComponents(NamedTuple):
     """Variances of the accuracies of two methods, in points**2.
 
     Parameters
@@ -73,7 +73,7 @@ def within(share: np.ndarray, n_runs: int, seeds: float) -> float:
     return max(0.0, n_images / (n_images - 1) * (of_images - seeds))
 
 
-def crossed(parts: Parts, level: float = LEVEL) -> Difference:
+def crossed(parts: VarianceComponents, level: float = LEVEL) -> Difference:
     """Compare two methods for new runs and new images.
 
     error**2 = s_a**2 / S_a + s_b**2 / S_b + s_img**2 / n - (w_a / S_a + w_b / S_b) / n, where s_a

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ddl_bench.results.stats.crossed import Parts
+from ddl_bench.results.stats.crossed import VarianceComponents
 from ddl_bench.results.stats.roots import root
 from ddl_bench.results.stats.welch import (
     LEVEL,
@@ -93,7 +93,7 @@ def seeds_needed(difference: float, a: Sample, b: Sample) -> int | None:
     return first_enough(difference, n, a.sd**2 / n, b.sd**2 / n)
 
 
-def seeds_needed_for_new_images(difference: float, parts: Parts) -> int | None:
+def seeds_needed_for_new_images(difference: float, parts: VarianceComponents) -> int | None:
     """Count the seeds that find a difference for new images too, with as many images as now.
 
     They are at least SEEDS_FOR_VERDICT; None where MOST_SEEDS are not enough: then the images are
@@ -127,13 +127,13 @@ def first_enough(
     return int(n[enough[0]]) if len(enough) else None
 
 
-def images_variance(parts: Parts) -> float:
+def images_variance(parts: VarianceComponents) -> float:
     """Return the variance between images of the difference of the methods themselves."""
     chance_part = parts.within_a / parts.n_a + parts.within_b / parts.n_b
     return max(0.0, parts.images - chance_part)
 
 
-def images_needed(difference: float, parts: Parts, n_seeds: int) -> int | None:
+def images_needed(difference: float, parts: VarianceComponents, n_seeds: int) -> int | None:
     """Count the images that, with so many seeds of each method, find a difference for new images.
 
     None where MOST_IMAGES are not enough: then the seeds are too few.
@@ -187,7 +187,7 @@ class Needed:
     images: dict[int, int | None]
 
 
-def needed(difference: float, a: Sample, b: Sample, parts: Parts | None) -> Needed:
+def needed(difference: float, a: Sample, b: Sample, parts: VarianceComponents | None) -> Needed:
     """Compute what would separate two methods.
 
     Parameters

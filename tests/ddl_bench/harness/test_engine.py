@@ -132,7 +132,7 @@ def test_cells_that_others_hold_fail_no_runner_of_many(
 
 
 def test_a_short_job_is_not_asked_to_stop_at_its_start() -> None:
-    request = engine.Request(words=["x"], n_runners=1, seconds=30.0, cpus=1)
+    request = engine.RunnerRequest(words=["x"], n_runners=1, seconds=30.0, cpus=1)
     assert request.signal_before_s == 12
 
 

@@ -455,8 +455,8 @@ def test_the_training_of_a_run_is_timed_again(tmp_path: Path) -> None:
         rounds.load_line(older, retime_request(tmp_path), {})
 
 
-def retime_request(run: Path) -> rounds.Request:
-    return rounds.Request(
+def retime_request(run: Path) -> rounds.TimingRequest:
+    return rounds.TimingRequest(
         run=run, cell_ids=[], train_ids=[], plugins=[], data_dir=None, n_rounds=3, cores=[0]
     )
 

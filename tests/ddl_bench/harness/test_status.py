@@ -16,7 +16,7 @@ from ddl_bench.harness.claims import STALE_AFTER_S, claim, claims_folder, this_p
 from ddl_bench.harness.clock import Phases
 from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.planned import plan_files, read_plans, write_plan
-from ddl_bench.harness.progress import Progress, Seen, Standing
+from ddl_bench.harness.progress import Progress, Seen, TrainingProgress
 from ddl_bench.harness.run import run
 from ddl_bench.harness.status import CellStatus, RunStatus, State, read_status
 from ddl_bench.plan.cell import Cell, settings_of
@@ -184,7 +184,7 @@ def test_progress_is_shown_with_accuracy_and_time(folder: Path) -> None:
     phases = Phases({})
     path = folder / "work" / f"{cell.id}.progress.json"
     with phases("training"), Progress(path, phases) as written:
-        written.standing = lambda: Standing(0.25, 10.0, 30.0, 91.5)
+        written.standing = lambda: TrainingProgress(0.25, 10.0, 30.0, 91.5)
         wait_for(path, "91.5")
     running = only(read_status(folder), "running")
     assert (running.phase, running.share) == ("training", 0.25)

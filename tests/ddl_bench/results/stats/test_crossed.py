@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ddl_bench.results.stats.crossed import Parts, crossed
+from ddl_bench.results.stats.crossed import VarianceComponents, crossed
 from ddl_bench.results.stats.welch import Sample, welch
 
 
@@ -28,7 +28,7 @@ def residual_mean_square(right: np.ndarray) -> float:
 def test_parts_are_those_of_the_analysis_of_variance() -> None:
     a = draw(4, 300, 0)
     b = draw(3, 300, 1)
-    parts = Parts.of(a, b)
+    parts = VarianceComponents.of(a, b)
     assert parts.within_a == pytest.approx(residual_mean_square(a))
     assert parts.within_b == pytest.approx(residual_mean_square(b))
     assert parts.seeds_a == pytest.approx(np.var(100 * a.mean(axis=1), ddof=1))
@@ -38,23 +38,25 @@ def test_parts_are_those_of_the_analysis_of_variance() -> None:
 
 def test_the_error_by_hand() -> None:
     """0.2 / 4 + 0.3 / 3 + 400 / 1000 - (100 / 4 + 90 / 3) / 1000 = 0.495."""
-    parts = Parts(1.0, 0.2, 0.3, 100.0, 90.0, 400.0, 4, 3, 1000)
+    parts = VarianceComponents(1.0, 0.2, 0.3, 100.0, 90.0, 400.0, 4, 3, 1000)
     result = crossed(parts)
     assert result.error**2 == pytest.approx(0.495)
     assert result.freedom == pytest.approx(0.495**2 / (0.05**2 / 3 + 0.1**2 / 2 + 0.4**2 / 999))
 
 
 def test_it_is_not_below_either_part() -> None:
-    runs = crossed(Parts(1.0, 0.2, 0.3, 900.0, 900.0, 400.0, 4, 3, 1000))
+    runs = crossed(VarianceComponents(1.0, 0.2, 0.3, 900.0, 900.0, 400.0, 4, 3, 1000))
     assert runs.error**2 == pytest.approx(0.4)  # the images' part alone
-    images = crossed(Parts(1.0, 2.0, 3.0, 900.0, 900.0, 400.0, 4, 3, 1000))
+    images = crossed(VarianceComponents(1.0, 2.0, 3.0, 900.0, 900.0, 400.0, 4, 3, 1000))
     assert images.error**2 == pytest.approx(1.5)  # the runs' part alone
 
 
 def test_with_equal_images_it_is_welch() -> None:
     """Images that all runs see alike add nothing: as many as there are, none is harder."""
     a = draw(5, 400, 2)
-    parts = Parts.of(a, draw(5, 400, 3))._replace(images=0.0, within_a=0.0, within_b=0.0)
+    parts = VarianceComponents.of(a, draw(5, 400, 3))._replace(
+        images=0.0, within_a=0.0, within_b=0.0
+    )
     reference = welch(
         Sample(parts.value, parts.seeds_a**0.5, 5), Sample(0.0, parts.seeds_b**0.5, 5)
     )
@@ -65,7 +67,7 @@ def test_without_spread_over_runs_it_is_the_paired_t_test_over_images() -> None:
     a = np.repeat(draw(1, 500, 4), 5, axis=0)
     b = np.repeat(draw(1, 500, 5), 5, axis=0)
     reference = scipy_stats.ttest_rel(100.0 * a[0], 100.0 * b[0])
-    result = crossed(Parts.of(a, b))
+    result = crossed(VarianceComponents.of(a, b))
     assert result.p == pytest.approx(reference.pvalue)
     low, high = reference.confidence_interval()
     assert (result.low, result.high) == pytest.approx((low, high))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestIndPower
 
-from ddl_bench.results.stats.crossed import Parts, crossed
+from ddl_bench.results.stats.crossed import VarianceComponents, crossed
 from ddl_bench.results.stats.power import (
     chance,
     detectable,
@@ -50,7 +50,7 @@ def test_what_no_number_finds_is_none() -> None:
 
 def test_seeds_cannot_make_up_for_images() -> None:
     """Images vary by 300 / 1000 points**2: 0.55 points of error whatever the seeds are."""
-    parts = Parts(1.0, 0.1, 0.1, 50.0, 50.0, 320.0, 5, 5, 1000)
+    parts = VarianceComponents(1.0, 0.1, 0.1, 50.0, 50.0, 320.0, 5, 5, 1000)
     assert seeds_needed_for_new_images(1.0, parts) is None
     assert seeds_needed_for_new_images(3.0, parts) == SEEDS_FOR_VERDICT  # 2 would find it
     need = needed(1.0, Sample(90.0, 0.3, 5), Sample(89.0, 0.3, 5), parts)
@@ -62,16 +62,16 @@ def test_seeds_cannot_make_up_for_images() -> None:
 
 def test_the_images_that_are_needed_give_the_power() -> None:
     """With so many images the error of the crossed comparison is that of the power of 80 %."""
-    parts = Parts(1.0, 0.12, 0.12, 100.0, 100.0, 340.0, 5, 5, 1000)
+    parts = VarianceComponents(1.0, 0.12, 0.12, 100.0, 100.0, 340.0, 5, 5, 1000)
     n = images_needed(1.0, parts, 10) or 0
     seeds = 0.12 - 100 / 1000 + 100 / n  # of new runs on n images
-    later = crossed(Parts(1.0, seeds, seeds, 100.0, 100.0, 300 + 20.0, 10, 10, n))
+    later = crossed(VarianceComponents(1.0, seeds, seeds, 100.0, 100.0, 300 + 20.0, 10, 10, n))
     points = detectable(later.error, later.freedom)
     assert points == pytest.approx(1.0, rel=0.01)
 
 
 def test_steady_methods_need_images_alone() -> None:
-    parts = Parts(0.5, 0.0, 0.0, 0.0, 0.0, 300.0, 5, 5, 5000)
+    parts = VarianceComponents(0.5, 0.0, 0.0, 0.0, 0.0, 300.0, 5, 5, 5000)
     need = needed(0.5, Sample(90.0, 0.0, 5), Sample(89.5, 0.0, 5), parts)
     assert need.seeds == SEEDS_FOR_VERDICT
     assert need.images[5] == need.images[20] == pytest.approx(300 * (2.8016 / 0.5) ** 2, rel=0.01)
