@@ -1,16 +1,15 @@
 """A network of layers of implicit codes, the maps of one the signals of the next."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from baselines.layers.implicit import ImplicitCoding
+from baselines.layers.statistics import statistics_of_one_batch
 from ddl_bench.api import CodeStats, Flops, Task
 from ddl_bench.training.backbones import ConvolutionPlan, Normalise
 from ddl_bench.training.network import Network
@@ -32,20 +31,6 @@ def draw_atoms(patches: Tensor, n_atoms: int, generator: torch.Generator) -> Ten
     atoms = lively[torch.arange(n_atoms, device=lively.device) % len(lively)]
     noise = torch.randn(atoms.shape, generator=generator).to(atoms) / atoms.shape[1] ** 0.5
     return F.normalize(F.normalize(atoms) + 0.1 * noise)
-
-
-@contextmanager
-def statistics_of_one_batch(module: nn.Module) -> Iterator[None]:
-    """Let the running statistics of batch norms be those of the last batch that they see."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 class DDLNet(nn.Module):
@@ -105,16 +90,12 @@ class DDLNet(nn.Module):
     def initialise(self, X: Tensor, generator: torch.Generator) -> None:
         """Draw each dictionary from patches of what the layers below make of some images X.
 
-        The running statistics of batch norms begin at those of these images. The variances of codes
-        are far below the 1 that batch norms begin with, which a short training would not forget:
-        with too large ones, codes vanish layer by layer.
+        The running statistics of batch norms begin at those of these images: with the variances of
+        1 that batch norms have at first, codes would vanish layer by layer.
         """
         self.normalise.initialise(X, generator)
-        training = self.training
-        self.train()
         with statistics_of_one_batch(self):
             self._draw(X, generator)
-        self.train(training)
 
     def _draw(self, X: Tensor, generator: torch.Generator) -> None:
         chosen = X[torch.randperm(len(X), generator=generator)[:INITIAL_IMAGES]]

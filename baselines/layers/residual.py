@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from baselines.layers.convolutional import CodingLayer, FirstCodes
+from baselines.layers.statistics import statistics_of_one_batch
 from ddl_bench.training import backbones
 from ddl_bench.training.backbones import Block, ClassMaps
+
+INITIAL_IMAGES = 200  # whose statistics batch norms begin with
 
 CodedLayers = Literal["first", "all"]
 
@@ -73,6 +77,15 @@ class CodingResNet(ClassMaps):
                 features.append(block)
                 inputs = outputs
         super().__init__(channels, features, inputs, n_classes)
+
+    @torch.no_grad()
+    def initialise(self, X: Tensor, generator: torch.Generator) -> None:
+        """Let the running statistics of batch norms begin at those of some images X, uint8."""
+        self.normalise.initialise(X, generator)
+        every = max(1, len(X) // INITIAL_IMAGES)
+        images = X[::every][:INITIAL_IMAGES]
+        with statistics_of_one_batch(self):
+            self(images.to(self.head.weight.device))
 
     def first_codes(self, X: Tensor) -> FirstCodes:
         """Return dictionary, signals and codes of the layer that sees the normalised images X."""

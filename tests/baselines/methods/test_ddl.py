@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from baselines.layers.deep import DDLNet, DDLNetwork
 from baselines.methods.ddl import DDL
@@ -198,23 +197,3 @@ def test_an_option_that_does_not_fit_is_named(
 def test_a_rate_that_is_too_high_diverges_and_does_not_hang() -> None:
     with pytest.raises(Diverged):
         fit(DDL(width=8, recipe=RecipeOptions(lr=1e30)), images(64, (1, 8, 8)), epochs=30)
-
-
-def test_a_deep_network_codes_alike_before_training_and_in_use() -> None:
-    """With running variances of 1 at the start, codes vanish in use after a short training."""
-    task = images(60, (3, 16, 16))
-    net = DDL(layout="0.35m").network(task)
-    assert isinstance(net, DDLNet)
-    net.initialise(task.train.X, torch.Generator().manual_seed(0))
-    momenta = {norm.momentum for norm in net.modules() if isinstance(norm, BatchNorm)}
-    assert momenta == {0.1}, "as before"
-
-    def features(*, training: bool) -> torch.Tensor:
-        maps = net.train(training).layers(net.normalise(task.train.X).to(net.head.weight))
-        scaled: torch.Tensor = net.norm(net.pooled(maps))
-        return scaled.detach()
-
-    trained = features(training=True)
-    net.initialise(task.train.X, torch.Generator().manual_seed(0))
-    used = features(training=False)
-    assert (used - trained).abs().max() < 0.1 * trained.abs().max()
