@@ -70,13 +70,11 @@ NAMES = (
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10", "fast-cifar100")  # runs whose pages are about the time of a training
-UNTRAINED = "ddl-time"  # a run for its times alone: its accuracies mean nothing
 SEARCHED = "fast-search"  # a run that chose a recipe, of which others have the accuracies
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n?<!-- /table -->", re.S)  # name, text
 WIDTH = 100  # characters of a line
 FOOT_WIDTH = 120  # of the text below a table
-OF_ACCURACY = ("accuracy (%)", "official (%)", "behind the best")
 OF_FAMILIES = (
     "family",
     "method",
@@ -155,12 +153,8 @@ def table(name: str) -> str:
         columns.append("Mflop/image")
     if any(shown["note"]):
         columns.append("note")
-    if name == UNTRAINED:
-        columns = [column for column in columns if column not in OF_ACCURACY]
     present = [column for column in columns if column in shown]
     text = str(shown[present].to_markdown(index=False, disable_numparse=True))
-    if name == UNTRAINED:
-        return text
     return f"{text}\n\n{wrapped(foot_of(groups, timed=is_timed), FOOT_WIDTH)}"
 
 
@@ -371,7 +365,7 @@ def committed_accuracies(method: str) -> list[str]:
     texts = []
     for page in PAGES:
         for name, _ in TABLE.findall((ROOT / page).read_text(encoding="utf-8")):
-            if name in (*MADE, UNTRAINED, SEARCHED, PLANTED):
+            if name in (*MADE, SEARCHED, PLANTED):
                 continue
             link = f"[{name}]({page.removeprefix('docs/')})".replace("(README", "(../README")
             for group in gather(load_rows(RESULTS / name)):
