@@ -223,10 +223,14 @@ def write_shared(path: Path, data: bytes) -> None:
     word = unique_word()
     temporary = path.with_name(f".{path.name}.{word}.tmp")
     write_atomically(temporary, data)
-    with explained(path, "cannot write"):
-        if path.is_dir() and not path.is_symlink():
-            path.rename(path.with_name(f"{path.name}.{word}.damaged"))
-        temporary.replace(path)
+    try:
+        with explained(path, "cannot write"):
+            if path.is_dir() and not path.is_symlink():
+                path.rename(path.with_name(f"{path.name}.{word}.damaged"))
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def append_at(path: Path, size: int, data: bytes) -> int:

@@ -1,6 +1,7 @@
 """The harness: every end of a worker becomes a row, rows survive kills, budgets and limits hold."""
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -470,6 +471,28 @@ def test_two_processes_of_one_number_write_the_same_file(
     monkeypatch.setattr(os, "fsync", meet)
     write_shared(path, b"first")
     assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_take_its_name_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddl_bench.errors import UserError
+    from ddl_bench.files import write_shared
+
+    path = tmp_path / "x.json"
+    path.write_bytes(b"old")
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == path:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(UserError, match=r"x\.json: cannot write"):
+        write_shared(path, b"new")
+    assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
