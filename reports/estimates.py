@@ -22,7 +22,14 @@ from ddl_bench.results.table import TIMES, symbols_of
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 # made beside other work: no times
-UNTIMED = ("equal-passes", "fast-search", "lookahead", "matched", "patch-features")
+UNTIMED = (
+    "equal-passes",
+    "fast-search",
+    "lookahead",
+    "matched",
+    "paper-recipe",
+    "patch-features",
+)
 SIGNS_OF_TIMES = {  # what they mean, where no foot of a table explains them
     UNSURE: "unsure times",
     OF_THE_RUN: "a time of the run beside one that was measured again",

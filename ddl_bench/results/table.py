@@ -347,8 +347,8 @@ def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd
     """Make the table as text: mean ± standard deviation over seeds, without empty columns.
 
     A time of predictions has its spread within the run in brackets instead, unless that over seeds
-    is larger. An accuracy that cannot be told from the best of its data set is marked by
-    NOT_SEPARABLE, a time by the symbols of `symbols_of`.
+    is larger. Accuracies that cannot be told from the best of their data set are marked by
+    NOT_SEPARABLE, unless it is the best alone, and times by the symbols of `symbols_of`.
 
     Parameters
     ----------
@@ -362,7 +362,8 @@ def display_of(groups: Sequence[Group], table: pd.DataFrame | None = None) -> pd
     lines = table.to_dict("records")
     for column in columns_of(groups):
         shown[column.title] = [cell_text(line, column) for line in lines]
-    is_marked = table["standing"] == "not separable"
+    is_level = table["standing"] == "not separable"
+    is_marked = is_level & (is_level.groupby(table["dataset"]).transform("sum") > 1)
     shown.loc[is_marked, "accuracy (%)"] += f" {NOT_SEPARABLE}"
     shown.insert(4, "95 % interval", table.apply(interval_text, axis=1))
     shown.insert(5, "behind the best", table.apply(behind_text, axis=1))
@@ -461,6 +462,11 @@ def is_ranked(compared: Mapping[str, Mapping[str, Standing]]) -> bool:
     return any(place.verdict for standing in compared.values() for place in standing.values())
 
 
+def n_not_separable(standing: Mapping[str, Standing]) -> int:
+    """Return how many lines of a data set cannot be told from its best, which is one of them."""
+    return sum(place.verdict == "not separable" for place in standing.values())
+
+
 def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[str]:
     """Explain the columns and signs that compare lines."""
     if not compared:
@@ -470,14 +476,14 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
         " at most: the lower limits hold at 95 % for all lines of a data set together, and so do"
         " the upper ones."
     ]
-    if is_ranked(compared):
-        sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
-    else:
+    if not is_ranked(compared):
         sentences.append(NOT_RANKED)
+    elif any(n_not_separable(standing) > 1 for standing in compared.values()):
+        sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
     ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
     sentences.append(
-        "A method is told from the best in nominally 80 of 100 such runs if it is truly so many"
-        f" points behind, depending on its spread: {'; '.join(ranges)}."
+        "To be told from the best in nominally 80 of 100 such runs, a method must truly be so many"
+        f" points behind, more if it varies more: {'; '.join(ranges)}."
     )
     return sentences
 
