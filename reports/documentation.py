@@ -72,7 +72,10 @@ PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10", "fast-cifar100")  # runs whose pages are about the time of a training
 SEARCHED = "fast-search"  # a run that chose a recipe, of which others have the accuracies
 PLANTED = "recovery"  # a run about dictionaries, not about classes
-TABLE = re.compile(r"<!-- table ([\w-]+) -->\n(.*?)\n?<!-- /table -->", re.S)  # name, text
+TABLE = re.compile(  # name, text, which does not reach into another mark
+    r"<!-- table ([\w-]+) -->\n((?:(?!<!-- /?table).)*?)\n?<!-- /table -->", re.S
+)
+ENDS = re.compile(r"<!--\s*/?\s*table\b")  # of a table, also of one that is mistyped
 WIDTH = 100  # characters of a line
 FOOT_WIDTH = 120  # of the text below a table
 OF_FAMILIES = (
@@ -125,7 +128,17 @@ def both_texts(page: str) -> tuple[str, str]:
 
 
 def with_tables(text: str) -> str:
-    """Return the text of a page with its tables and the values of its sentences made anew."""
+    """Return the text of a page with its tables and the values of its sentences made anew.
+
+    Raises UserError for a mark that is not whole.
+    """
+
+    n_ends = len(ENDS.findall(text))
+    if n_ends != 2 * len(TABLE.findall(text)):
+        raise UserError(
+            "a mark of a table is not whole: expected `<!-- table NAME -->` and `<!-- /table -->`,"
+            " each on a line of its own"
+        )
 
     def marked(match: re.Match[str]) -> str:
         name = match[1]

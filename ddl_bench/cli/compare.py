@@ -1,6 +1,7 @@
 """Print what separates two methods, or a method before and after a change."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,16 +46,28 @@ def two_methods(words: Sequence[str]) -> Pair:
     return Pair(a, b, next(map(Path, rest), None))
 
 
-def one_method(words: Sequence[str]) -> Selection:
-    """Read the words of `compare [LABEL] [RUN] --against RUN`; a folder with cells is a run."""
-    runs = [word for word in words if is_run(word)]
-    labels = [word for word in words if not is_run(word)]
-    if len(runs) > 1 or len(labels) > 1:
+def one_method(words: Sequence[str], *, names_run: bool) -> Selection:
+    """Read the words of `compare [LABEL] [RUN] --against RUN`.
+
+    A single word is a label beside `--run` (`names_run`), and else a run where there is such a
+    folder. Of two words the second is the run, unless only the first can be one.
+    """
+    if not words:
+        return Selection(None, None)
+    if len(words) == 1:
+        (word,) = words
+        if names_run or not is_run(word):
+            return Selection(word, None)
+        return Selection(None, Path(word))
+    label, run, *more = words
+    if ("/" in label and "/" not in run) or not is_run(run):
+        label, run = run, label
+    if more or "/" in label or not is_run(run):
         raise UserError(
             f"compare --against: expected one label at most and one run folder, got"
             f" {', '.join(map(name_of, words))}"
         )
-    return Selection(next(iter(labels), None), next(map(Path, runs), None))
+    return Selection(label, Path(run))
 
 
 def is_run(word: str) -> bool:
@@ -87,6 +100,8 @@ def print_changes(
     """
     from ddl_bench.results.stats.compare import changes
 
+    if fail_below is not None and not math.isfinite(fail_below):
+        raise UserError(f"--fail-below {fail_below:g}: expected a number of points, as in -0.5")
     records = changes(run, against, label)
     print_all(console, records, as_json=as_json)
     if fail_below is None:

@@ -15,7 +15,7 @@ from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
 from ddl_bench.harness.folder import make_folders, memory_path
-from ddl_bench.harness.stop import read_duration
+from ddl_bench.harness.stop import read_duration, write_duration
 from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.plan.memory import Memory
 from ddl_bench.results import tensorboard as curves
@@ -106,7 +106,7 @@ def start_runners(
     if cpus < threads:
         raise UserError(f"--cpus {cpus}: a cell has {threads} threads, each on a core of its own")
     words = [sys.executable, "-m", "ddl_bench", *given_words(context), "--no-report"]
-    words += ["--for", f"{seconds:g}s"]
+    words += ["--for", write_duration(seconds)]
     if wanted.engine == "local" and not context.params.get("jobs"):
         n_cells = machine.n_cores() // threads // wanted.runners
         words += ["--jobs", str(max(1, n_cells))]

@@ -76,7 +76,7 @@ def as_size(n_bytes: float) -> str:
     """Write a size in the largest unit that it fills: "512 B", "3.4 MB"."""
     size = float(n_bytes)
     for unit in ("B", "kB", "MB"):
-        if size < 1000:
+        if round(size) < 1000:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
@@ -85,12 +85,19 @@ def as_size(n_bytes: float) -> str:
 def as_time(seconds: float) -> str:
     """Write a measured time to three digits, in the unit that suits it: "117 µs", "2.1 min"."""
     size = abs(seconds)
+    if size >= 7200:
+        return f"{digits(seconds / 3600)} h"
     if size >= 120:
-        return f"{seconds / 60:.3g} min"
+        return f"{digits(seconds / 60)} min"
     for unit, factor in (("s", 1), ("ms", 1e3)):
         if size * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs" if seconds else "0 s"
+            return f"{digits(seconds * factor)} {unit}"
+    return f"{digits(seconds * 1e6)} µs" if seconds else "0 s"
+
+
+def digits(value: float) -> str:
+    """Write a number to three digits, without an exponent where it is large."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def as_duration(seconds: float) -> str:

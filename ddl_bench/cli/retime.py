@@ -57,18 +57,23 @@ def print_times(console: Console, folder: Path) -> None:
     """Print what was measured again beside what the run had measured, row by row."""
     from ddl_bench.results.rows import load_rows
     from ddl_bench.results.table import with_range
+    from ddl_bench.results.times import read_times
 
+    session = read_times(folder)
+    reasons = session.left if session else {}
+    reasons_training = session.left_training if session else {}
     lines = []
     left: dict[str, list[str]] = {}
     untrained: dict[str, list[str]] = {}
     for row in load_rows(folder):
         measured = row.measured
-        if measured.not_retimed:
-            left.setdefault(measured.not_retimed, []).append(f"{row.cell.label}@{row.cell.seed}")
-        if measured.not_retrained:
-            untrained.setdefault(measured.not_retrained, []).append(
-                f"{row.cell.label}@{row.cell.seed}"
-            )
+        name = f"{row.cell.label}@{row.cell.seed}"
+        reason = measured.not_retimed or reasons.get(row.cell.id)
+        if reason:
+            left.setdefault(reason, []).append(name)
+        reason = measured.not_retrained or reasons_training.get(row.cell.id)
+        if reason:
+            untrained.setdefault(reason, []).append(name)
         if not measured.retimed and measured.run_train_s is None:
             continue
 

@@ -52,15 +52,15 @@ class Cleaning:
         Their files by cell ID, and under "" what belongs to no cell.
     held
         Cells that were asked for and are left, because living runners hold them.
-    drops_plan
-        Whether the cells are also taken out of the plan, so that they do not wait.
+    unplanned
+        Which of the cells are also taken out of the plan, so that they do not wait: by their IDs.
     """
 
     folder: Path
     cells: list[CellStatus]
     files: dict[str, list[Leftover]]
     held: list[CellStatus]
-    drops_plan: bool
+    unplanned: frozenset[str]
 
     @property
     def leftovers(self) -> list[Leftover]:
@@ -119,7 +119,7 @@ def plan_cleaning(
         cells=cells,
         files={cell_id: found for cell_id, found in files.items() if found},
         held=[cell for cell in chosen if cell.state == "running"],
-        drops_plan=label is not None,
+        unplanned=frozenset(cell.cell for cell in cells if cell.label == label),
     )
 
 
@@ -207,9 +207,8 @@ def remove(cleaning: Cleaning) -> list[str]:
             remove_files(each for each in files if each.path.parent != claims)
         finally:
             claimed.release()
-    if cleaning.drops_plan:
-        gone = {cell.cell for cell in cleaning.cells} - set(taken_up)
-        drop_from_plans(cleaning.folder, gone)
+    if cleaning.unplanned:
+        drop_from_plans(cleaning.folder, cleaning.unplanned - set(taken_up))
     return taken_up
 
 

@@ -21,7 +21,7 @@ from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.expansion import NEEDS_NO_FILES
 from ddl_bench.plan.identity import IDENTITY_VERSION, code_identity
 from ddl_bench.registry import datasets, load_method
-from ddl_bench.results.rows import Row, arrays, digest
+from ddl_bench.results.rows import SCORED, Row, arrays, digest
 
 Verdict = Literal["match", "drift", "other machine", "not repeatable", "failed"]
 MACHINE = ("cpu", "gpu", "cuda", "blas")  # entries of a provenance that change the last digits
@@ -157,8 +157,8 @@ def compared(run: Path, row: Row, again: Row | None, *, folder: Path) -> Repeate
     if again is None or again.status != "ok":
         reason = again.reason if again else "it was not run"
         return Repeated(row=row, again=again, verdict="failed", reason=reason)
-    before = arrays(run, row.cell.id, ["y_test", "predictions"]).get("predictions")
     expected = row.measured.predictions_sha256
+    before = arrays(run, row.cell.id, SCORED, expected).get("predictions")
     if not expected and before is not None:
         expected = digest(before)
     claimed = row.measured.accuracy
@@ -175,7 +175,7 @@ def compared(run: Path, row: Row, again: Row | None, *, folder: Path) -> Repeate
     if is_same:
         return Repeated(row=row, again=again, verdict="match", reason=what)
     if before is not None and not reasons:
-        now = arrays(folder, again.cell.id, ["y_test", "predictions"])["predictions"]
+        now = arrays(folder, again.cell.id, SCORED)["predictions"]
         reasons.append(f"{int(np.sum(before != now)):,} of {len(now):,} predictions differ")
     if row.cell.budget.seconds:
         reasons.append("its budget is in seconds")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 
 from ddl_bench.errors import UserError
@@ -177,3 +178,8 @@ def read_duration(option: str, text: str) -> float:
     if not 0 < total < LONGEST_S:
         raise UserError(f"{option} {text!r:.80}: expected a time such as 3h50m, 90s or 2d")
     return total
+
+
+def write_duration(seconds: float) -> str:
+    """Write a time as `read_duration` reads it: all digits and no exponent, such as `5400s`."""
+    return f"{Decimal(repr(seconds)).normalize():f}s"

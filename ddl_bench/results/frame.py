@@ -261,7 +261,7 @@ def prediction_parts(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def well_ended(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the rows of a frame that ended well, as records."""
-    columns = ["run", *OF_PLACE, "passes", "n_train"]
+    columns = ["run", *OF_PLACE, "passes", "n_train", "predictions_sha256"]
     yield from rows.loc[rows["status"] == "ok", columns].to_dict("records")  # type: ignore[misc]
 
 
@@ -269,7 +269,8 @@ def stored_arrays(row: Mapping[str, Any], wanted: Sequence[str] | None) -> dict[
     """Read the arrays beside a row of a frame."""
     if pd.isna(row["run"]):
         raise UserError("these rows do not know their run folder: load them by ddl_bench.load")
-    return arrays(row["run"], row["cell_id"], wanted)
+    sha256 = row["predictions_sha256"]
+    return arrays(row["run"], row["cell_id"], wanted, None if pd.isna(sha256) else sha256)
 
 
 def place_of(row: Mapping[str, Any]) -> dict[str, Any]:

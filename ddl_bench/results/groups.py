@@ -119,18 +119,19 @@ def gather(rows: Iterable[Row]) -> list[Group]:
     Data sets are the same where images, labels and splits are, whatever path they came from. Rows
     that were measured with different code are never averaged: they are two lines, and their names
     give the hash of the code and the day of its first row. An outdated row stands in the newest
-    line of its settings, which then says why its seed is missing.
+    line of its settings, which then says why its seed is missing; so does one without code, whose
+    method could not be imported.
 
     A line is named by its label alone as long as no other line has it. Otherwise names must differ,
     so each gets the settings in which the lines differ, also the one that was there first: a name
     that did not say so could be taken for both. The label keeps meaning all of them.
     """
     rows = list(rows)
-    newest = {row.cell.settings: code_of(row) for row in rows if row.status != "outdated"}
+    newest = {row.cell.settings: code_of(row) for row in rows if has_code_of_its_own(row)}
     parts = defaultdict[object, dict[object, list[Row]]](lambda: defaultdict(list))
     for row in rows:
         code = code_of(row)
-        if row.status == "outdated":
+        if not has_code_of_its_own(row):
             code = newest.get(row.cell.settings, code)
         parts[row.cell.data, row.cell.splits][row.cell.settings, code].append(row)
 
@@ -160,6 +161,11 @@ def gather(rows: Iterable[Row]) -> list[Group]:
     return sorted(groups, key=rank)
 
 
+def has_code_of_its_own(row: Row) -> bool:
+    """Whether a row stands for the code that it was measured with."""
+    return row.status != "outdated" and bool(row.cell.source)
+
+
 def first_days(rows: Sequence[Row]) -> dict[str, str]:
     """Name each code by its hash and the day of its first row."""
     started = defaultdict[str, list[str]](list)
@@ -169,13 +175,15 @@ def first_days(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def traits(cell: Cell, fields: Set[str]) -> set[str]:
-    """List settings of a cell as texts like "epochs=30", nested ones side by side with the rest."""
+    """List settings of a cell as texts like "epochs=30", nested ones side by side with the rest.
+
+    Where two have one name, such as an option `threads` and that of the machine, the second has
+    that of its part before it: "machine.threads=1".
+    """
     settings: dict[str, Any] = {}
     for field, value in cell.model_dump(mode="json", include={*fields}, exclude_none=True).items():
-        if isinstance(value, dict):
-            settings |= value
-        else:
-            settings[field] = value
+        for key, setting in (value if isinstance(value, dict) else {field: value}).items():
+            settings[key if key not in settings else f"{field}.{key}"] = setting
     return {f"{key}={value}" for key, value in settings.items()}
 
 

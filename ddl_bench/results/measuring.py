@@ -72,7 +72,7 @@ def reason_of(error: BaseException) -> str:
 
 def value_of(metric: Metric, run: Path, row: Row, record: Mapping[str, Any]) -> float | None:
     """Compute a metric of one row. Raises UserError for what is no finite number."""
-    stored = arrays(run, row.cell.id, WANTED)
+    stored = arrays(run, row.cell.id, WANTED, row.measured.predictions_sha256)
     if not stored:
         raise UserError("predictions were not kept")
     names = tuple(map(str, stored.get("class_names", ())))

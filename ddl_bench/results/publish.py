@@ -18,6 +18,7 @@ from ddl_bench.files import (
     write_arrays,
     write_atomically,
 )
+from ddl_bench.results.metrics import FILE as METRICS_FILE
 from ddl_bench.results.metrics import Columns, read_columns, write_columns
 from ddl_bench.results.public import Place, public_row
 from ddl_bench.results.rows import LARGEST_ROW_BYTES, Row, read_row, read_rows
@@ -159,6 +160,8 @@ def copy_metrics(run: Path, out: Path, beside: Collection[str]) -> None:
             columns[name] = column.model_copy(update={"values": values})
     if columns:
         write_columns(out, Columns(columns=columns))
+    else:
+        (out / METRICS_FILE).unlink(missing_ok=True)  # of an earlier copy
 
 
 def chosen(values: Mapping[str, ValueT], cell_ids: Collection[str]) -> dict[str, ValueT]:
@@ -179,7 +182,8 @@ def make_public(run: Path, cell_ids: Iterable[str]) -> None:
 def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
     """Copy what a run keeps of a cell, made public; returns whether it has a row."""
     path = run / "cells" / f"{cell_id}.json"
-    if read_row(path) is None:
+    row = read_row(path)
+    if row is None:
         return False
     content = read_regular(path, LARGEST_ROW_BYTES)
     try:
@@ -192,10 +196,13 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
         write_atomically(copy, data)
     if out != run:
         copy_arrays(path.with_suffix(".npz"), out / "cells" / f"{cell_id}.npz")
-    if (run / "models" / f"{cell_id}.safetensors").exists():
+    name_of_model = f"{cell_id}.safetensors"
+    if row.status == "ok" and (run / "models" / name_of_model).exists():
         from ddl_bench.results.models import copy_public  # torch takes a second
 
         copy_public(run, out, cell_id)
+    elif out != run:
+        (out / "models" / name_of_model).unlink(missing_ok=True)  # of an earlier copy
     return True
 
 

@@ -385,8 +385,9 @@ def retimed(row: Row, session: Times) -> Row:
     measured = with_training_times(row, session)
     times = session.rows.get(row.cell.id)
     if times is None or times.started != row.started:
-        reason = session.left.get(row.cell.id) or "it was run later"
-        measured = replace(measured, not_retimed=reason)
+        if session.rows:
+            reason = session.left.get(row.cell.id) or "it was run later"
+            measured = replace(measured, not_retimed=reason)
     else:
         measured = replace(
             measured,
@@ -404,9 +405,9 @@ def with_training_times(row: Row, session: Times) -> Measured:
     times = session.training.get(row.cell.id)
     is_later = times is None or times.started != row.started
     if times is None or is_later or not measured.passes or not measured.n_train:
-        reason = session.left_training.get(row.cell.id, "")
-        if session.training and not reason:
-            reason = "it was run later"
+        if not session.training:
+            return measured
+        reason = session.left_training.get(row.cell.id) or "it was run later"
         return replace(measured, not_retrained=reason)
     s_per_image = times.train_s_per_image_pass * measured.passes
     train_s = s_per_image * measured.n_train
@@ -436,7 +437,10 @@ def as_of(row: Row, code: tuple[int, str]) -> Row:
 
 
 def arrays(
-    run: str | Path, cell_id: str, wanted: Sequence[str] | None = None
+    run: str | Path,
+    cell_id: str,
+    wanted: Sequence[str] | None = None,
+    sha256: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Read what is kept beside a row; empty where nothing is. Warns of what is damaged.
 
@@ -450,11 +454,17 @@ def arrays(
         The cell of the row.
     wanted
         Names of the arrays to read, which takes a share of the time; None for all.
+    sha256
+        The digest of its predictions that the row has. A file with others, as after a kill or where
+        two runs were mixed, is of another training, and is left out. None or no predictions wanted:
+        not compared.
     """
     path = Path(run) / "cells" / f"{cell_id}.npz"
     try:
         stored = read_arrays(path, wanted)
         check_arrays(stored, wanted)
+        if sha256 and "predictions" in stored and digest(stored["predictions"]) != sha256:
+            raise UserError("its predictions are those of another training than its row")
     except FileNotFoundError:
         return {}
     except UserError as error:

@@ -108,8 +108,8 @@ def require() -> None:
 
 
 def folder_of(run: Path, cell: Cell) -> Path:
-    """Return the folder with the curves of a cell: RUN/tensorboard/DATASET/LABEL-SEED."""
-    name = re.sub(r"[^\w.=,\[\]-]+", "_", f"{cell.label}-{cell.seed}")
+    """Return the folder with the curves of a cell: RUN/tensorboard/DATASET/LABEL-SEED-CELL."""
+    name = re.sub(r"[^\w.=,\[\]-]+", "_", f"{cell.label}-{cell.seed}-{cell.id}")
     return run / "tensorboard" / Path(cell.dataset).stem / name
 
 
@@ -122,11 +122,19 @@ def write(run: Path, rows: Sequence[Row]) -> Path:
     for row in rows:
         if row.status == "ok":
             folder = folder_of(run, row.cell)
-            start_s = datetime.fromisoformat(row.started).timestamp()
+            start_s = start_of(row)
             points = points_of(run, row)
             with explained(folder, "cannot write the curves; the rows are kept"):
                 EventFile(folder, start_s).append(points)
     return run / "tensorboard"
+
+
+def start_of(row: Row) -> float:
+    """Return when a row was begun, in seconds since 1970; 0 where it does not say it as a date."""
+    try:
+        return datetime.fromisoformat(row.started).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def points_of(run: Path, row: Row) -> list[ShownPoint]:

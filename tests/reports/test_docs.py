@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddl_bench.errors import UserError
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
 from reports import documentation
@@ -102,6 +103,17 @@ def test_an_accuracy_beside_published_ones_is_on_the_official_images(tmp_path: P
         "a": f"41.00 ± 1.41 % on digits (900 training images, official test images, {budget})",
         "b": f"55.00 ± 7.07 % on digits (900 training images, {budget})",
     }
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["<!-- table costs -->", "<!-- /table -->", "<!--table costs-->", "<!-- table co sts -->"],
+)
+def test_a_mark_of_a_table_that_is_not_whole_takes_no_text_with_it(mark: str) -> None:
+    whole = "<!-- table costs -->\nold\n<!-- /table -->\n"
+    for text in (f"{mark}\nbetween\n{whole}", f"{whole}between\n{mark}\n"):
+        with pytest.raises(UserError, match="a mark of a table is not whole"):
+            with_tables(text)
 
 
 def test_a_table_that_is_still_empty_takes_no_text_with_it() -> None:

@@ -102,7 +102,8 @@ def verify(
     from ddl_bench.cli.verify import run_of, verify_rows
 
     path = known_run(Path(what))
-    folder = run_of(path)
+    is_label = "/" not in what and (run or named) is not None
+    folder = None if is_label else run_of(path)
     wanted = None
     if folder is None:
         if "/" in what and run is None and named is None:

@@ -103,7 +103,7 @@ def compare(
             console_of(), one_run(pair.run, named), pair.a, pair.b, as_json=as_json
         )
         return
-    wanted = comparing.one_method(words or [])
+    wanted = comparing.one_method(words or [], names_run=named is not None)
     failed = comparing.print_changes(
         console_of(),
         one_run(wanted.run, named),

@@ -148,10 +148,8 @@ class Archive:
         on_others = set()
         run: Collection | Path = self.elsewhere.get(group.name) or self.runs
         for row in group.ok:
-            if isinstance(run, Collection):
-                stored = run.arrays(row.cell.id, SCORED)
-            else:
-                stored = arrays(run, row.cell.id, SCORED)
+            home = run.homes[row.cell.id] if isinstance(run, Collection) else run
+            stored = arrays(home, row.cell.id, SCORED, row.measured.predictions_sha256)
             if not stored:
                 continue
             if not right:
@@ -196,7 +194,9 @@ def compare(run: Path | str, a: str, b: str) -> list[Comparison]:
     for record in records:
         here = [group for group in groups if group.dataset == record.dataset and group.ok]
         declared = declared_pairs(here)
-        if {a, b} in [set(pair) for pair in declared]:
+        label_of = {group.name: group.cell.label for group in here}
+        labels = {label_of.get(record.a, a), label_of.get(record.b, b)}
+        if labels in [set(pair) for pair in declared]:
             n_tested = count_tested(here, declared)
             family = f"{n_tested} pairs of the track"
         else:
@@ -283,7 +283,7 @@ def counterpart(group: Group, before: Sequence[Group], after: Sequence[Group]) -
     if len(candidates) == n_before == 1:
         return candidates[0]
     same = [other for other in candidates if other.cell.settings == group.cell.settings]
-    return same[-1] if same else None
+    return next((other for other in reversed(same) if other.ok), same[-1] if same else None)
 
 
 def changed_settings(now: Group, before: Group) -> list[str]:

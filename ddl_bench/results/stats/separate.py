@@ -19,6 +19,8 @@ from ddl_bench.results.stats.compare import (
 from ddl_bench.results.stats.power import Needed, needed
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
 
+LARGEST_DIFFERENCE = 100.0  # points
+
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
@@ -74,8 +76,10 @@ def power(run: Path | str, a: str, b: str, difference: float | None = None) -> l
     UserError
         For a label that the run does not have, a method with itself, and no difference.
     """
-    if difference is not None and difference <= 0:
-        raise UserError(f"--difference {difference:g}: expected points above 0")
+    if difference is not None and not 0 < difference <= LARGEST_DIFFERENCE:
+        raise UserError(
+            f"--difference {difference:g}: expected points above 0, at most {LARGEST_DIFFERENCE:g}"
+        )
     run = Path(run)
     groups = gather(load_rows(run))
     archive = Archive(run)

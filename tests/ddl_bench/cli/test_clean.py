@@ -82,6 +82,12 @@ def test_a_label_leaves_the_plan_too(folder: Path) -> None:
     assert len(files_of(folder, CELLS[2])) == 7
 
 
+def test_a_label_beside_failed_cells_takes_its_own_from_the_plan_alone(folder: Path) -> None:
+    ddl_bench(["clean", folder, "--failed", "--label", "c", "--yes"])
+    assert files_of(folder, FAILED) == files_of(folder, CELLS[3]) == []
+    assert set(read_plans(folder)) == {cell.id for cell in CELLS[:3]}
+
+
 def test_what_a_living_runner_holds_is_left(folder: Path) -> None:
     before = files_of(folder, CELLS[2])
     text = ddl_bench(["clean", folder, "--label", "b", "--work", "--yes"])
@@ -174,7 +180,14 @@ def test_no_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "text"), [(0, "0 B"), (3400, "3.4 kB"), (2.5e6, "2.5 MB"), (1.25e12, "1,250.0 GB")]
+    ("n_bytes", "text"),
+    [
+        (0, "0 B"),
+        (3400, "3.4 kB"),
+        (2.5e6, "2.5 MB"),
+        (999_600, "1 MB"),
+        (1.25e12, "1,250.0 GB"),
+    ],
 )
 def test_sizes(n_bytes: float, text: str) -> None:
     assert as_size(n_bytes) == text

@@ -124,7 +124,16 @@ def test_show_lists_all_seeds_of_a_label(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0 s"), (2.48e-4, "248 µs"), (0.0121, "12.1 ms"), (4.789, "4.79 s"), (330.0, "5.5 min")],
+    [
+        (0.0, "0 s"),
+        (2.48e-4, "248 µs"),
+        (0.0121, "12.1 ms"),
+        (0.9996, "1,000 ms"),
+        (4.789, "4.79 s"),
+        (330.0, "5.5 min"),
+        (72_000.0, "20 h"),
+        (7.2e6, "2,000 h"),
+    ],
 )
 def test_a_time_has_a_unit_that_suits_it(seconds: float, text: str) -> None:
     assert as_time(seconds) == text
@@ -456,11 +465,13 @@ def test_a_run_folder_that_nothing_would_be_read_of_is_refused(
     cell = make_cell("sdl")
     for folder in ("other", "results/one"):
         put(tmp_path / folder, cell)
-    for what in ("results/one", "one", f"results/one/cells/{cell.id}.json"):
+    for what in ("results/one", f"results/one/cells/{cell.id}.json"):
         with pytest.raises(UserError, match=r"^other: no run folder is read beside .*one"):
             ddl_bench(["verify", what, *named])
     with pytest.raises(UserError, match=r"^other: no run folder is read beside x\.safetensors"):
         ddl_bench(["predict", "x.safetensors", "photos", *named])
+    with pytest.raises(UserError, match=r"^other: no row 'one'"):  # a label may be named so
+        ddl_bench(["verify", "one", *named])
 
 
 def test_a_path_that_is_no_run_folder_is_not_taken_for_a_row() -> None:

@@ -10,12 +10,14 @@ from typer.testing import CliRunner
 
 from ddl_bench.cli.main import app
 from ddl_bench.errors import UserError
-from ddl_bench.plan.cell import BudgetSpec
+from ddl_bench.files import DamagedFile
+from ddl_bench.plan.cell import BudgetSpec, Machine
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.stats.compare import ALONE, Comparison, changes, compare, with_verdict
 from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.stats.sentences import sentence_of
+from ddl_bench.results.stats.separate import power
 from tests.conftest import ddl_bench, make_cell, put
 
 N_IMAGES = 200
@@ -118,6 +120,29 @@ def test_a_declared_pair_is_judged_as_the_report_judges_it(tmp_path: Path) -> No
         assert records[dataset].family == family
 
 
+def test_a_declared_pair_is_one_under_the_names_of_its_lines_too(tmp_path: Path) -> None:
+    pairs = (("a", "b"), ("a", "c"))
+    for label in "abc":
+        method(tmp_path, label, [ord(label) - 70 + extra for extra in (0, 2, 5, 1, 3)], pairs=pairs)
+    n_wrong = [40, 41, 45, 43, 42]
+    method(tmp_path, "a", n_wrong, pairs=pairs, machine=Machine(threads=2))
+    by_label = {record.a: record for record in compare(tmp_path, "a", "b")}
+    assert len(by_label) == 2
+    for name, record in by_label.items():
+        assert compare(tmp_path, name, "b") == [record]
+        assert record.family == "4 pairs of the track (Sidak)"
+
+
+def test_predictions_of_another_training_are_not_compared(tmp_path: Path) -> None:
+    method(tmp_path, "a", [10, 12, 14])
+    method(tmp_path, "b", [20, 23, 21])
+    right = np.arange(N_IMAGES) >= 10
+    put(tmp_path, make_cell("a", 0), right, {}, predictions_sha256="0" * 64)
+    with pytest.warns(DamagedFile, match="predictions are those of another training"):
+        (record,) = compare(tmp_path, "a", "b")
+    assert any("predictions" in part for part in record.left_out)
+
+
 def test_what_the_oldest_row_declares_counts(tmp_path: Path) -> None:
     """Rows of a part of the methods, or of a track that was changed afterwards, judge as before."""
     for label, reference in (("a", "a"), ("b", ""), ("c", "b")):
@@ -184,6 +209,9 @@ def test_power_speaks_in_sentences(run: Path) -> None:
     assert not re.search("_|None|nan", text)
     with pytest.raises(UserError, match="run"):
         ddl_bench(["power", "best", "poor", run, "--run", run])
+    for difference in (np.nan, np.inf, 0.0, 101.0):
+        with pytest.raises(UserError, match=rf"--difference {difference:g}: expected points above"):
+            power(run, "best", "poor", difference)
 
 
 @pytest.fixture
@@ -227,6 +255,19 @@ def test_a_method_that_has_no_accuracy_any_more_is_a_loss(run: Path, before: Pat
         put(run, make_cell("poor", seed), status="crashed", reason="killed", started="9")
     ddl_bench(["compare", "poor", run, "--against", before], code=0)
     ddl_bench(["compare", "poor", run, "--against", before, "--fail-below", "-50"], code=1)
+
+
+def test_a_label_may_have_the_name_of_a_run(
+    run: Path, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    method(tmp_path / "results" / "poor", "other", [1, 2, 3])
+    wanted = ddl_bench(["compare", "poor", run, "--against", before])
+    assert "poor now" in wanted
+    assert ddl_bench(["compare", run, "poor", "--against", before]) == wanted
+    assert ddl_bench(["compare", "poor", "--run", run, "--against", before]) == wanted
+    with pytest.raises(UserError, match="no method in common"):
+        ddl_bench(["compare", "poor", "--against", before])
 
 
 def test_methods_that_are_missing_now_are_named_and_fail(run: Path, before: Path) -> None:
@@ -276,6 +317,7 @@ def test_mistakes_about_runs_are_one_line(run: Path, before: Path, tmp_path: Pat
         (["best", run, "--against", run], "compared with itself"),
         (["wrong", run, "--against", before], "no method 'wrong'"),
         (["best", "poor", run, "--fail-below", "1"], "only with --against"),
+        ([run, "--against", before, "--fail-below", "nan"], "--fail-below nan: expected a number"),
         (["best"], "expected two labels"),
         ([run, "--against", tmp_path / "none"], "no results in"),
     ):

@@ -25,6 +25,7 @@ from ddl_bench.harness.points import Points
 from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent
+from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.results import tensorboard
 from ddl_bench.results.rows import Row, arrays, digest
 from ddl_bench.results.tensorboard import ACCURACY, LOSS, EventFile, ShownPoint
@@ -92,11 +93,12 @@ def test_curves_grow_while_a_cell_trains_and_go_on_where_it_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "LOOK_EVERY_S", 0.1)
-    folder = tmp_path / "tensorboard" / "digits" / "drops-0"
-    folder.mkdir(parents=True)
-    reader = reader_of(folder)
     track = tmp_path / "t.toml"
     track.write_text(TRACK)
+    (cell,) = plan(str(track), Overrides(plugins=(PLUGIN,)))
+    folder = tensorboard.folder_of(tmp_path, cell)
+    folder.mkdir(parents=True)
+    reader = reader_of(folder)
 
     def run_watched(*, kills: bool) -> tuple[Row, list[Seen]]:
         watcher = Watcher(reader, kills=kills)
@@ -233,6 +235,18 @@ def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
         tensorboard.write(tmp_path, [row])
     failed = make_row(make_cell("b"), status="failed", started="2026-01-01T00:00:00+00:00")
     tensorboard.write(tmp_path, [failed])
+
+
+@needs_extra
+def test_cells_of_one_label_and_one_name_of_a_data_set_have_curves_of_their_own(
+    tmp_path: Path,
+) -> None:
+    cells = [make_cell("a", dataset=f"{place}/x.npz", data=place) for place in ("here", "there")]
+    rows = [put(tmp_path, cell, np.ones(10, bool), {}, started="not a date") for cell in cells]
+    tensorboard.write(tmp_path, rows)
+    for cell in cells:
+        assert list(tensorboard.folder_of(tmp_path, cell).iterdir())
+    assert len({tensorboard.folder_of(tmp_path, cell) for cell in cells}) == 2
 
 
 @needs_extra

@@ -1,15 +1,18 @@
 """Times that are measured again after a run: alone, interleaved, beside the rows."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from ddl_bench.api import Budget, Deadline, Task
+from ddl_bench.cli.retime import print_times
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.harness import clock, retime, retrain, rounds
@@ -184,6 +187,17 @@ def test_tables_show_later_times_and_rows_keep_theirs(tmp_path: Path) -> None:
     assert frame.loc["left", "not_retimed"] == "no model was kept"
     assert frame.loc["later", "not_retimed"] == "it was run later"
     assert {path: path.read_bytes() for path in (tmp_path / "cells").iterdir()} == files
+
+
+def test_where_training_alone_was_timed_again_no_test_time_is_marked(tmp_path: Path) -> None:
+    row = put(tmp_path, make_cell("a"), np.ones(50, dtype=bool), test_s_per_image=5e-4)
+    write_times(tmp_path, session_of({}, {row.cell.id: "no model was kept"}))
+    table = display(load_rows(tmp_path)).set_index("method")
+    assert table.loc["a", "test (µs/image)"] == "500"
+    assert "‡" not in foot(load_rows(tmp_path))
+    said = StringIO()
+    print_times(Console(file=said, width=200), tmp_path)
+    assert "not timed again: a@0: no model was kept" in said.getvalue()
 
 
 def test_times_are_marked_where_they_spread_or_the_machine_was_loaded(tmp_path: Path) -> None:

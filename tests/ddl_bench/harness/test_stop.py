@@ -17,7 +17,13 @@ import pytest
 
 from ddl_bench.errors import UserError
 from ddl_bench.harness.run import run
-from ddl_bench.harness.stop import SIGNAL, Shift, read_duration, seconds_of_job
+from ddl_bench.harness.stop import (
+    SIGNAL,
+    Shift,
+    read_duration,
+    seconds_of_job,
+    write_duration,
+)
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent
 from ddl_bench.plan.cell import Cell
@@ -34,6 +40,11 @@ LONG_S = 30.0  # more than any of these tests takes
 )
 def test_durations(text: str, seconds: float) -> None:
     assert read_duration("--for", text) == seconds
+
+
+@pytest.mark.parametrize("seconds", [5400.0, 0.1, 90.25, 1_209_600.0, 9e8])
+def test_a_duration_is_read_as_it_was_written(seconds: float) -> None:
+    assert read_duration("--for", write_duration(seconds)) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "3", "0s", "-1h", "1m1h", "1h-30m", "soon", "9" * 400 + "h"])

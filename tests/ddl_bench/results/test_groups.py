@@ -86,3 +86,22 @@ def test_rows_without_a_code_are_grouped_by_their_settings() -> None:
     assert cell.group == other.group == cell.settings
     assert make_cell("a", source="x").group != make_cell("a", source="x", identity=1).group
     assert make_cell("a", source="x").settings == cell.settings
+
+
+def test_an_option_with_the_name_of_a_setting_tells_lines_apart(tmp_path: Path) -> None:
+    for threads in (1, 2):
+        put(tmp_path, make_cell("a", params={"threads": threads}), mask(10, *range(threads)), {})
+    names = [group.name for group in gather(load_rows(tmp_path))]
+    assert names == ["a (threads=2)", "a (threads=1)"]
+
+
+def test_a_row_whose_method_was_not_importable_stands_in_the_line_of_the_others(
+    tmp_path: Path,
+) -> None:
+    for seed in range(2):
+        put(tmp_path, make_cell("a", seed, source="code"), mask(10, seed), {})
+    nowhere = make_cell("a", 2, source="")
+    put(tmp_path, nowhere, status="not_installed", reason="no module named b")
+    (group,) = gather(load_rows(tmp_path))
+    assert group.name == "a"
+    assert group.missing == "2 of 3 seeds; seed 2: not_installed: no module named b"

@@ -271,3 +271,22 @@ def test_a_wrong_registration_is_one_clear_line(code: str, message: str, tmp_pat
     plugin.write_text(code)
     with pytest.raises(UserError, match=message):
         metrics([plugin])
+
+
+def test_metrics_that_a_run_has_no_more_leave_its_copy(run: Path, tmp_path: Path) -> None:
+    measure(run, load_rows(run), METRICS)
+    publish(run, tmp_path / "public")
+    (run / "metrics.json").unlink()
+    publish(run, tmp_path / "public")
+    assert not (tmp_path / "public" / "metrics.json").exists()
+
+
+def test_predictions_of_another_training_are_not_measured(run: Path) -> None:
+    """As after a kill between the predictions and the row."""
+    cell = make_cell("a", 0)
+    put(run, cell, np.ones(N_IMAGES, bool), {}, predictions_sha256="0" * 64)
+    with pytest.warns(DamagedFile, match="predictions are those of another training"):
+        measure(run, load_rows(run), METRICS)
+    frame = load(run).set_index(["label", "seed"])
+    assert frame["n_wrong"].isna()["a", 0]
+    assert frame["n_wrong"]["a", 1] == 6

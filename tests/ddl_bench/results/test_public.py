@@ -370,6 +370,29 @@ def test_what_an_earlier_copy_had_goes(tmp_path: Path) -> None:
     assert not (tmp_path / "public/times.json").exists()
 
 
+def test_a_model_is_of_the_training_that_made_the_row(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "public"
+    words = ["run", "--methods", "nearest-mean", "--seeds", "0", "--threads", "1", "--no-report"]
+    ddl_bench([*words, "--out", run, "--keep-models"])
+    publish(run, out)
+    (model,) = (out / "models").iterdir()
+    ddl_bench([*words, "--out", run, "--rerun", "all"])
+    assert not (run / "models" / model.name).exists()
+    publish(run, out)
+    assert not model.exists()
+
+
+def test_models_beside_rows_that_failed_are_not_those_of_a_method(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "public"
+    row = put(run, make_cell("sdl"), status="failed", reason="no luck")
+    (run / "models").mkdir()
+    (run / "models" / f"{row.cell.id}.safetensors").write_bytes(b"of an earlier training")
+    publish(run, out)
+    assert not (out / "models").exists()
+    with pytest.raises(UserError, match="no model of 'sdl' is kept"):
+        ddl_bench(["predict", "sdl", tmp_path / "images", run])
+
+
 def test_a_copy_of_a_public_run_follows_its_newer_rows(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "public"
     cell = make_cell("sdl", data_dir="/home/jane/data")

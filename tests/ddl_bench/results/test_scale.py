@@ -135,9 +135,9 @@ def test_of_many_seeds_the_first_curves_are_drawn(
 ) -> None:
     read: list[Sequence[str] | None] = []
 
-    def counting(folder: Path, cell_id: str, wanted: Sequence[str] | None = None) -> Any:
+    def counting(folder: Path, cell_id: str, wanted: Sequence[str], sha256: str | None) -> Any:
         read.append(wanted)
-        return arrays(folder, cell_id, wanted)
+        return arrays(folder, cell_id, wanted, sha256)
 
     monkeypatch.setattr(frames, "arrays", counting)
     df = frames.load(run)
