@@ -157,7 +157,11 @@ def table(name: str) -> str:
     n_times = BRIEF.index("train (ms/image)")
     columns += [*BRIEF[1:4], "official (%)", *BRIEF[4:n_times]]
     is_timed = name not in UNTIMED
-    shown["note"] = [lasting_notes(group, timed=is_timed) for group in groups]
+    machines = {machine for group in groups for machine in group.machines}
+    names_machine = is_timed and len(machines) > 1
+    shown["note"] = [
+        lasting_notes(group, timed=is_timed, names_machine=names_machine) for group in groups
+    ]
     if is_timed:
         columns.append(BRIEF[n_times])
         columns += ["train (s)"] if name in TIMED else []
@@ -171,13 +175,16 @@ def table(name: str) -> str:
     return f"{text}\n\n{wrapped(foot_of(groups, timed=is_timed), FOOT_WIDTH)}"
 
 
-def lasting_notes(group: Group, *, timed: bool) -> str:
-    """Return the notes of a line that a reader needs.
+def lasting_notes(group: Group, *, timed: bool, names_machine: bool) -> str:
+    """Return the notes of a line that a reader needs, and the machine where times are of several.
 
     Kept models are not published, and the load changes times alone.
     """
     left_out = (NOT_KEPT,) if timed else (NOT_KEPT, LOADED)
-    return "; ".join(text for text in notes(group) if not text.startswith(left_out))
+    texts = [text for text in notes(group) if not text.startswith(left_out)]
+    if names_machine:
+        texts.append(f"timed on {group.machine}")
+    return "; ".join(texts)
 
 
 class Drawn(NamedTuple):
