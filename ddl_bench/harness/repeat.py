@@ -157,15 +157,17 @@ def compared(run: Path, row: Row, again: Row | None, *, folder: Path) -> Repeate
     if again is None or again.status != "ok":
         reason = again.reason if again else "it was not run"
         return Repeated(row=row, again=again, verdict="failed", reason=reason)
-    expected = row.measured.predictions_sha256
-    before = arrays(run, row.cell.id, SCORED, expected).get("predictions")
-    if not expected and before is not None:
-        expected = digest(before)
+    before = arrays(run, row.cell.id, SCORED).get("predictions")
+    kept = "" if before is None else digest(before)
+    expected = row.measured.predictions_sha256 or kept
     claimed = row.measured.accuracy
     reasons = []
     if expected:
         is_same = expected == again.measured.predictions_sha256
         what = "the same predictions"
+        if kept and kept != expected:
+            is_same = False
+            reasons.append("the kept predictions are not those that the row names")
         if is_same and claimed != again.measured.accuracy:
             is_same = False
             reasons.append(f"the row says {claimed} %, which its predictions do not give")

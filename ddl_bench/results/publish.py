@@ -18,9 +18,10 @@ from ddl_bench.files import (
     write_arrays,
     write_atomically,
 )
+from ddl_bench.plan.cell import Cell
 from ddl_bench.results.metrics import FILE as METRICS_FILE
 from ddl_bench.results.metrics import Columns, read_columns, write_columns
-from ddl_bench.results.public import Place, public_row
+from ddl_bench.results.public import Place, paths_of, public_cell, public_row
 from ddl_bench.results.rows import LARGEST_ROW_BYTES, Row, read_row, read_rows
 from ddl_bench.results.times import FILE as TIMES
 from ddl_bench.results.times import Times, read_times, write_times
@@ -51,7 +52,8 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
     Raises
     ------
     UserError
-        Where there are no rows, nothing can be written, or `out` has those of another run.
+        Where there are no rows, nothing can be written, `out` has those of another run, or only the
+        folder of a path tells two rows apart.
     """
     run = Path(run)
     out = Path(out)
@@ -60,6 +62,7 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
         ids = sorted(path.stem for path in cells.glob("*.json"))
         if not ids:
             raise UserError(f"no rows in {cells}: run `ddl-bench run` first")
+        refuse_look_alikes(read_rows(cells / f"{cell_id}.json" for cell_id in ids))
         is_in_place = out.resolve() == run.resolve()
     if is_in_place:
         make_public(run, ids)
@@ -72,6 +75,31 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
         copy_metrics(run, out, beside)
     folders = {"rows": out / "cells", "models": out / "models"}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
+
+
+def refuse_look_alikes(rows: Iterable[Row]) -> None:
+    """Raise UserError for rows that only the folder of a path in an option tells apart.
+
+    Public rows have the names of files alone, so that one of them would hide the other.
+    """
+    first: dict[tuple[str, int], Cell] = {}
+    for row in rows:
+        other = first.setdefault((public_settings(row.cell), row.cell.seed), row.cell)
+        if other.settings != row.cell.settings:
+            raise UserError(
+                f"cells {other.id} and {row.cell.id} differ by the folder of a path alone, which "
+                "public rows do not have: give the files different names, and run them again"
+            )
+
+
+def public_settings(cell: Cell) -> str:
+    """Return the hash of the settings that a cell has in its public row."""
+    options = [cell.params, cell.grid]
+    if "/" not in json.dumps(options, default=str):
+        return cell.settings
+    values = cell.model_dump(mode="json")
+    public = public_cell(values, cell.id, Place.of(paths_of(values)))
+    return Cell.model_validate(public).settings
 
 
 def rows_beside(run: Path, out: Path) -> list[Row]:

@@ -169,6 +169,7 @@ def test_published_rows_are_verified(tmp_path: Path) -> None:
     text = ddl_bench(["verify", path, "--json"], code=1)
     (result,) = json.loads(text[text.index("[") :])
     assert result["verdict"] == "drift"
+    assert "the kept predictions are not those that the row names" in result["reason"]
     assert result["accuracy"] == result["accuracy_again"]
     with pytest.raises(UserError, match="no row 'sdl'"):
         ddl_bench(["verify", "sdl", "--run", tmp_path / "public"])

@@ -187,6 +187,19 @@ def test_an_option_with_a_path_keeps_the_id(tmp_path: Path) -> None:
     assert row.cell.id == cell.id
 
 
+def test_rows_that_only_a_folder_tells_apart_are_not_published(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for folder, seed in (("a", 0), ("a", 1), ("b", 2)):
+        put(run, make_cell("net", seed, params={"weights": f"/data/{folder}/w.pt"}))
+    publish(run, tmp_path / "public")
+    put(run, make_cell("net", 1, params={"weights": "/data/b/w.pt"}))
+    for out in (tmp_path / "again", run):
+        with pytest.raises(UserError, match="differ by the folder of a path alone"):
+            publish(run, out)
+    assert not (tmp_path / "again").exists()
+    assert len(load_rows(run)) == 4
+
+
 def test_damaged_rows_are_left_out_and_no_rows_are_a_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no rows in .*: run `ddl-bench run` first"):
         publish(tmp_path / "none", tmp_path / "public")
