@@ -29,7 +29,7 @@ def model_file(model: str, run: Path) -> Path:
     Of a label with several seeds it is the first that is kept, and a line says so.
     """
     rows = find_rows(run, model)
-    trained = [row for row in rows if row.status == "ok"]
+    trained = [row for row in rows if row.status in ("ok", "outdated")]
     kept = [row for row in trained if model_path(run, row.cell.id).is_file()]
     if not kept:
         raise UserError(

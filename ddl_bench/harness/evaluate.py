@@ -176,11 +176,12 @@ def evaluate(
     leave_if_forked(process)
     with phases("saving"):
         before_writing()
-        path = model_path(run, cell.id)
-        path.unlink(missing_ok=True)  # of an earlier training
+        model = model_path(run, cell.id)
+        if not model.is_dir():
+            model.unlink(missing_ok=True)  # of an earlier training
         write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
         if cell.keep_model:
-            note = keep_model(path, best.classifier, best.method, cell, task)
+            note = keep_model(model, best.classifier, best.method, cell, task)
             measured = replace(measured, model_note=note)
     return Outcome(
         measured=measured,

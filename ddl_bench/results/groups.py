@@ -162,8 +162,12 @@ def gather(rows: Iterable[Row]) -> list[Group]:
 
 
 def has_code_of_its_own(row: Row) -> bool:
-    """Whether a row stands for the code that it was measured with."""
-    return row.status != "outdated" and bool(row.cell.source)
+    """Whether a row stands for the code that it was measured with.
+
+    Results of unknown code, as of early versions, are never averaged with those of another.
+    """
+    is_of_none = row.status == "not_installed" and not row.cell.source
+    return row.status != "outdated" and not is_of_none
 
 
 def first_days(rows: Sequence[Row]) -> dict[str, str]:
@@ -182,8 +186,10 @@ def traits(cell: Cell, fields: Set[str]) -> set[str]:
     """
     settings: dict[str, Any] = {}
     for field, value in cell.model_dump(mode="json", include={*fields}, exclude_none=True).items():
-        for key, setting in (value if isinstance(value, dict) else {field: value}).items():
-            settings[key if key not in settings else f"{field}.{key}"] = setting
+        parts = value if isinstance(value, dict) else {field: value}
+        for key, setting in parts.items():
+            name = f"{field}.{key}" if key in settings else key
+            settings[name] = setting
     return {f"{key}={value}" for key, value in settings.items()}
 
 

@@ -283,7 +283,8 @@ def counterpart(group: Group, before: Sequence[Group], after: Sequence[Group]) -
     if len(candidates) == n_before == 1:
         return candidates[0]
     same = [other for other in candidates if other.cell.settings == group.cell.settings]
-    return next((other for other in reversed(same) if other.ok), same[-1] if same else None)
+    finished = [other for other in same if other.ok]
+    return next(reversed(finished or same), None)
 
 
 def changed_settings(now: Group, before: Group) -> list[str]:

@@ -105,3 +105,9 @@ def test_a_row_whose_method_was_not_importable_stands_in_the_line_of_the_others(
     (group,) = gather(load_rows(tmp_path))
     assert group.name == "a"
     assert group.missing == "2 of 3 seeds; seed 2: not_installed: no module named b"
+
+
+def test_results_of_unknown_code_are_not_averaged_with_those_of_another() -> None:
+    cells = [make_cell("a", 0, source="code"), make_cell("a", 1, source="")]
+    rows = [make_row(cell, status="ok", accuracy=50.0, started="2026-01-01") for cell in cells]
+    assert [len(group.ok) for group in gather(rows)] == [1, 1]
