@@ -205,7 +205,10 @@ def batched_omp(
 
 
 def powers_of_rows(A: Tensor) -> Tensor:
-    """Compute the power of two above the largest entry of each row, 1 for zeros, (n_rows, 1).
+    """Compute a power of two within a factor of 2 of the largest entry of each row, (n_rows, 1).
+
+    Below 1 it is above the entry, from 1 on at most the entry, so that none is too large or too
+    small to be a number. 1 for rows of zeros.
 
     Raises
     ------

@@ -60,16 +60,11 @@ def _on_cpu(problem: Problem) -> Problem:
     """Return the problem with arrays in the place of tensors."""
     if isinstance(problem.X, np.ndarray):
         return problem
-    linear = problem.linear
-    return Problem(
-        _as_array(problem.X),
-        _as_array(problem.D),
-        _as_array(problem.penalty),
-        problem.alpha,
-        problem.positive,
-        None if linear is None else _as_array(linear),
-        problem.tol,
-        problem.max_iter,
-        problem.n_threads,
-        problem.warm,
+    return replace(
+        problem,
+        X=_as_array(problem.X),
+        D=_as_array(problem.D),
+        penalty=_as_array(problem.penalty),
+        linear=None if problem.linear is None else _as_array(problem.linear),
+        gram=None if problem.gram is None else _as_array(problem.gram),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from baselines.pursuit.compiled import Array
-from baselines.pursuit.objective import ArrayOrTensor, Problem, check, is_tensor
+from baselines.pursuit.objective import ArrayOrTensor, Problem, check, is_tensor, namespace
 
 GREEDY = ("omp", "ormp")
 METHODS = ("auto", "coordinate_descent", "active_set", "fista", "ista", *GREEDY)
@@ -242,11 +242,14 @@ def encode_blocks(
     options
         Those of `encode`.
     """
+    gram = options.pop("gram", None)
+    own = None
     for X in blocks:
         same_type = isinstance(X, np.ndarray) and X.dtype == D.dtype in (np.float32, np.float64)
-        if same_type and options.get("gram") is None and D.shape[1] <= GRAM_ATOMS:
-            options["gram"] = D.T @ D
-        yield encode(X, D, **options)
+        if same_type and own is None and gram is None and D.shape[1] <= GRAM_ATOMS:
+            own = D.T @ D
+        known = own if gram is None and same_type else gram
+        yield encode(X, D, gram=known, **options)
 
 
 class _Conversion(NamedTuple):
@@ -348,14 +351,9 @@ def _penalty(lmbd: Any, X: ArrayOrTensor, D: ArrayOrTensor) -> ArrayOrTensor:
         lmbd = np.asarray(lmbd)
         require_real("lmbd", lmbd)
         penalty = lmbd.astype(np.float64)
-    return penalty if isinstance(X, np.ndarray) else X.new_tensor(penalty, dtype=_double_of(X))
-
-
-def _double_of(X: Any) -> Any:
-    """Return torch's double precision."""
-    import torch
-
-    return torch.float64
+    if isinstance(X, np.ndarray):
+        return penalty
+    return X.new_tensor(penalty, dtype=namespace(X).float64)
 
 
 def _warn(encoding: Encoding, max_error: float | None) -> None:

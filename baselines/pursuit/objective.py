@@ -141,6 +141,8 @@ class Problem:
         cost = (
             self.penalty * abs(codes) + 0.5 * self.alpha * codes**2 + self.linear_of(rows) * codes
         )
+        if self.is_gram_only:
+            cost = cost + 0.5 * codes * (codes @ self.gram)
         return 0.5 * (R * R).sum(1) + cost.sum(1)
 
     def certificate(self, codes: ArrayOrTensor, rows: slice = slice(None)) -> Certificate:
@@ -160,7 +162,8 @@ class Problem:
         X = self.X[rows]
         linear = self.linear_of(rows)
         R = X - codes @ self.D.T
-        v = R @ self.D - linear - self.alpha * codes
+        corr = self._correlations(R, codes)
+        v = corr - linear - self.alpha * codes
         primal = self.objective(codes, rows)
         high = self.penalty + linear
         low = linear - (np.inf if self.positive else self.penalty)
@@ -169,9 +172,11 @@ class Problem:
         if bool(free.any()) and not self.positive and self.alpha == 0 and self.linear is None:
             basis = xp.linalg.pinv(self.D[:, free])
             R = R - (R @ self.D[:, free]) @ basis
+            corr = R @ self.D
         rr = (R * R).sum(1)
+        if self.is_gram_only:
+            rr = rr - (codes * corr).sum(1)
         xr = (X * R).sum(1)
-        corr = R @ self.D
         eps = ROUNDING * xp.finfo(X.dtype).eps
         slack = eps * (X * X).sum(1)[:, None] ** 0.5 * (self.D * self.D).sum(0) ** 0.5
         scale = _feasible(xp, corr, high + slack, low - slack)
@@ -180,6 +185,10 @@ class Problem:
             excess = (corr - high).clip(0) + (low - corr).clip(0)
             dual = xp.maximum(dual, xr - 0.5 * rr - (excess**2).sum(1) / (2 * self.alpha))
         return Certificate(primal, (primal - dual).clip(0), xp.amax(residual, 1))
+
+    def _correlations(self, R: ArrayOrTensor, codes: ArrayOrTensor) -> ArrayOrTensor:
+        """Return D'r of residuals, (n_rows, n_atoms); -D'D c where `gram` states the problem."""
+        return -(codes @ self.gram) if self.is_gram_only else R @ self.D
 
 
 def _violation(
@@ -271,20 +280,3 @@ def namespace(A: ArrayOrTensor) -> Any:
     import torch
 
     return torch
-
-
-def squared_norms(X: Array) -> Array:
-    """Compute norm(x)**2 of each row x of an array, (n_samples,).
-
-    Raises
-    ------
-    ValueError
-        If one is not finite.
-    """
-    squares: Array = np.einsum("ij,ij->i", X, X)
-    if not np.isfinite(squares).all():
-        raise ValueError(
-            "encode: X has entries that are not finite, or too large to be squared;"
-            " expected finite samples"
-        )
-    return squares

@@ -260,6 +260,38 @@ def test_blocks_and_sparse_codes_are_the_same_codes() -> None:
     assert whole.dtype == np.float32
 
 
+def test_blocks_of_other_types_have_the_codes_of_a_call_of_their_own() -> None:
+    X, D = random_problem(1, 40, 16, 32)
+    D = D.astype(np.float32)
+    blocks = [X[:20].astype(np.float32), X[20:]]
+    options: dict[str, Any] = {"lmbd": 0.4, "tol": 1e-12}
+    for block, found in zip(blocks, encode_blocks(blocks, D, **options), strict=True):
+        alone = encode(block, D, **options)
+        assert found.codes.dtype == alone.codes.dtype
+        np.testing.assert_allclose(found.codes, alone.codes, rtol=1e-6)
+    assert found.kkt < 1e-12, "the gram of the first block has single precision"
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_a_problem_of_gram_and_linear_alone_is_certified(kind: str, alpha: float) -> None:
+    X, D = random_problem(3, 20, 16, 12)
+    wanted = encode(X, D, lmbd=0.2, alpha=alpha, **EXACT)
+    problem: dict[str, Any] = {
+        "X": np.zeros((20, 1)),
+        "D": np.zeros((1, 12)),
+        "linear": -X @ D,
+        "gram": D.T @ D,
+    }
+    if kind == "tensor":
+        problem = {name: torch.from_numpy(value) for name, value in problem.items()}
+    found = encode(**problem, lmbd=0.2, alpha=alpha, method="coordinate_descent", **EXACT)
+    np.testing.assert_allclose(dense(found.codes), dense(wanted.codes), atol=1e-8)
+    assert found.kkt < 1e-8
+    if alpha > 0:  # without a ridge a linear term leaves no dual point that is sure to be feasible
+        assert found.gap < 1e-8
+
+
 def test_omp_agrees_with_scikit_learn() -> None:
     X, D = random_problem(2, 40, 16, 32)
     codes = encode(X, D, n_nonzero=4).codes
