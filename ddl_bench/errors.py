@@ -19,6 +19,7 @@ class Diverged(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest valid name and all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    name_of = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), name_of, n=1, cutoff=0.4)
+    hint = f"did you mean {name_of[close[0]]!r}? " if close else ""
     return f"{hint}valid: {', '.join(names) or 'none'}"

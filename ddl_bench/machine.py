@@ -12,6 +12,7 @@ from typing import Literal
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 CPU_OF_GROUP = "cpu.max"  # two numbers: microseconds of CPU time in so many of wall time
+CPU_OF_OLD_GROUP = ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # of the first version; -1: no limit
 MEMORY_OF_GROUP = ("memory.max", "memory.limit_in_bytes")  # of the second and the first version
 ASK_WITHIN_S = 10.0  # the answer of nvidia-smi
 CPU_INFO = Path("/proc/cpuinfo")
@@ -28,11 +29,20 @@ def n_cores(environment: Mapping[str, str] = os.environ) -> int:
     """
     counts = [len(os.sched_getaffinity(0))]
     for group in own_groups():
-        quota, _, period = read(group / CPU_OF_GROUP).partition(" ")
+        quota, period = quota_of(group)
         if quota.isdecimal() and period.isdecimal():
             counts.append(math.ceil(int(quota) / int(period)))
     counts += numbers(environment, "SLURM_CPUS_PER_TASK")
     return max(1, min(counts))
+
+
+def quota_of(group: Path) -> tuple[str, str]:
+    """Read the CPU time, and the wall time that it is for, of a control group of either version."""
+    quota, _, period = read(group / CPU_OF_GROUP).partition(" ")
+    if quota:
+        return quota, period
+    old_quota, old_period = (read(group / name) for name in CPU_OF_OLD_GROUP)
+    return old_quota, old_period
 
 
 def memory_limit(environment: Mapping[str, str] = os.environ) -> int | None:

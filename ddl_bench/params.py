@@ -188,12 +188,13 @@ def parse_spec(text: str, read: Callable[[str], Any] | None = None) -> tuple[str
     for part in filter(None, (part.strip() for part in inner.split(","))):
         key, equals, value = part.partition("=")
         if not equals:
-            raise UserError(f"{text!r}: {part!r} is not key=value")
+            advice = "; a list is given in a track file" if "(" in text else ""
+            raise UserError(f"{text!r}: {part!r} is not key=value{advice}")
         key = key.strip()
         if key in options:
             raise UserError(f"{text!r}: {key!r} is given twice; give it once")
         options[key] = read(value.strip())
-    return name, nested(options)
+    return name.strip(), nested(options)
 
 
 def plain(value: str) -> Any:

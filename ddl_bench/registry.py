@@ -32,6 +32,7 @@ METRICS = "ddl_bench.metrics"
 WRITERS = "ddl_bench.writers"
 NOTES = "ddl_bench.notes"  # functions from cells to what a dry run says of them, by ID
 OURS = "ddl-bench"  # the distribution whose names no other can take
+OUR_PACKAGES = ("baselines", "ddl_bench", "detrame", "reports")
 USABLE = re.compile(r"[\w.+-]+")  # a name that can be given on a command line
 PLUGIN_PREFIX = "ddl_bench_plugin_"
 
@@ -40,7 +41,11 @@ Writer: TypeAlias = Callable[[Any, Path], object]  # of the DataFrame of a run, 
 
 
 class NameTaken(UserWarning):
-    """An installed package offers a method or a data set under a name that is taken."""
+    """An installed package offers something under a name that is taken."""
+
+
+class LeftOut(UserWarning):
+    """A metric of an installed package cannot be used."""
 
 
 class BrokenPackage(ImportError):
@@ -160,7 +165,7 @@ def unsuited(module: ModuleType | None) -> str:
 def guarded_import() -> Iterator[None]:
     """Turn an `os._exit` of an import into SystemExit, and its prints into lines on stderr.
 
-    Whoever may read what this process writes stays as it was.
+    The umask is restored.
     """
     leave = os._exit
     mask = os.umask(0)
@@ -188,7 +193,15 @@ def make_importable(folder: Path) -> None:
     """Put a plugin's folder first on the path, and forget neighbours of other plugins.
 
     Without the latter, `import layers` of a second plugin would find the `layers.py` of the first.
+    Raises UserError for a neighbour with the name of a package of ours, which it would replace.
     """
+    for name in OUR_PACKAGES:
+        home = Path(str(sys.modules["ddl_bench"].__file__)).parents[1]
+        if beside(folder, name) and folder.resolve() != home:
+            raise UserError(
+                f"{folder / name}: would be imported in place of the package {name} of ddl-bench; "
+                "give it another name"
+            )
     others = tuple(os.path.join(path, "") for path in PLUGIN_FOLDERS if path != str(folder))
     for name, module in list(sys.modules.items()):
         file = str(getattr(module, "__file__", ""))
@@ -307,7 +320,7 @@ def metrics(plugins: Iterable[Path] = (), columns: Container[str] = ()) -> dict[
             if problem:
                 raise BrokenPackage(f"{distribution_of(entry)}: {problem}")
         except ImportError as error:
-            warnings.warn(f"the metric {name!r} is left out: {error}", NameTaken, stacklevel=2)
+            warnings.warn(f"the metric {name!r} is left out: {error}", LeftOut, stacklevel=2)
         else:
             known[name] = metric
     for path in plugins:
@@ -336,8 +349,9 @@ def writers(plugins: Iterable[Path]) -> dict[str, Writer]:
     """List the report writers of plugin files by name: functions of a DataFrame and a folder.
 
     A plugin file offers them in a dictionary `REPORTS = {"name": function}`, a package at the entry
-    points `ddl_bench.writers`, which are not among these.
+    points `ddl_bench.writers`, which are not among these, and whose names no file can take.
     """
+    installed = entries(WRITERS)
     known: dict[str, Writer] = {}
     for path in plugins:
         offered = offered_by(path, "REPORTS")
@@ -345,7 +359,7 @@ def writers(plugins: Iterable[Path]) -> dict[str, Writer]:
             if not callable(writer):
                 kind = type(writer).__name__
                 raise UserError(f"--plugin {path}: REPORTS[{name!r}] is a {kind}, no function")
-        refuse_taken(path, offered, known, "report")
+        refuse_taken(path, offered, {**installed, **known}, "report")
         known |= offered
     return known
 

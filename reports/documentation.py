@@ -39,7 +39,7 @@ from ddl_bench.results.models import NOT_KEPT
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import BRIEF, display_of, foot_of, notes, number
 from reports import ledger, scale, speed, statistics
-from reports.estimates import UNTIMED, accuracies
+from reports.estimates import RESULTS, UNTIMED, accuracies
 from reports.figures import FIGURES
 from reports.figures.error_curves import errors_figure
 from reports.figures.style import caption_of, digest_in, digest_of, save
@@ -48,7 +48,6 @@ from reports.paper.tables import chances
 from reports.sentences import with_values
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
 UNROLLING = RESULTS / "unrolling.json"
 NAMES = (
     "cifar10",

@@ -132,7 +132,7 @@ def refuse_times(run: str, lines: Iterable[Group], column: str) -> None:
 def remarks_of(lines: Iterable[Group], column: str) -> tuple[str, ...]:
     """Say what to know about the rows of lines: seeds that are missing, marks of their times."""
     distinct = list({line.name: line for line in lines}.values())
-    remarks = [f"{line.name} has {line.ended}" for line in distinct if line.missing]
+    remarks = [f"{line.name} has {line.ended}" for line in distinct if line.has_failed]
     symbols = "".join(symbols_of(line).get(f"{column}_mark", "") for line in distinct)
     remarks += [f"{sign} {text}" for sign, text in SIGNS_OF_TIMES.items() if sign in symbols]
     return tuple(remarks)

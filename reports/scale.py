@@ -2,10 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
-SCALE = Path(__file__).parents[1] / "docs" / "results" / "scale.json"
+from reports.estimates import RESULTS
+
+SCALE = RESULTS / "scale.json"
 # Calls that an operation makes to a file server: a file is opened, read or written, and closed.
 CALLS = {"looks": 1, "reads": 3, "creates": 3, "changes": 1, "lists": 1, "syncs": 1}
 NAMES_A_CALL = 100  # of a list
@@ -14,8 +15,6 @@ LOOKS_ALONE = 2  # at the row of a cell, before and after its claim
 PROGRESS_CALLS = CALLS["creates"] + CALLS["changes"]
 SIGN_CALLS = 2 * CALLS["looks"] + CALLS["reads"] + CALLS["changes"]
 FILES_A_CELL = 2  # in the folder of rows
-PROGRESS_SHARE = 0.02  # of the time of a cell so far between two writes of its progress,
-PROGRESS_MOST_S = 10.0  # and seconds at most
 
 Results = dict[str, Any]
 
@@ -131,7 +130,7 @@ def load_of(results: Results, setting: Setting) -> list[str]:
     starts_a_second = n_runners / cell_s
     cells = starts_a_second * (calls_of(new) + calls_of_rivals(results, setting))
     signs = n_runners * SIGN_CALLS / results["sign_of_life_s"]
-    progress = starts_a_second * PROGRESS_CALLS * n_writes(results["progress_s"], cell_s)
+    progress = starts_a_second * PROGRESS_CALLS * n_writes(results, cell_s)
     written = starts_a_second * new["bytes_written"] / 1e6
     names = FILES_A_CELL * n_cells / NAMES_A_CALL
     start = calls_of(again["fixed"]) + n_cells * calls_of(again["each"]) + names
@@ -159,14 +158,21 @@ def calls_of_rivals(results: Results, setting: Setting) -> float:
     return float(calls + claim_lists * setting.n_runners / NAMES_A_CALL)
 
 
-def n_writes(least_s: float, cell_s: float) -> float:
-    """Count how often a cell writes its progress: ever less often, as time goes on."""
-    first_s = least_s / PROGRESS_SHARE
-    last_s = PROGRESS_MOST_S / PROGRESS_SHARE
+def n_writes(results: Results, cell_s: float) -> float:
+    """Count how often a cell writes its progress: ever less often, as time goes on.
+
+    Two writes are `progress_s` apart, later `progress_share` of the time so far, and
+    `progress_most_s` at most.
+    """
+    least_s = results["progress_s"]
+    share = results["progress_share"]
+    most_s = results["progress_most_s"]
+    first_s = least_s / share
+    last_s = most_s / share
     count = min(cell_s, first_s) / least_s
     if cell_s > first_s:
-        count += math.log(min(cell_s, last_s) / first_s) / PROGRESS_SHARE
-    return count + max(0.0, cell_s - last_s) / PROGRESS_MOST_S
+        count += math.log(min(cell_s, last_s) / first_s) / share
+    return float(count + max(0.0, cell_s - last_s) / most_s)
 
 
 def memory_of(results: Results, n_cells: int) -> float:

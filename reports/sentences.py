@@ -11,8 +11,8 @@ docs/results, or RUN/DATASET where it has several data sets. WHAT is about lines
 
 Accuracies are those on the official test images where these are apart; `A - B of accuracy` has the
 others, and `A - B of recovered` another percentage. Times of several machines, and those of a run
-that was made beside other work, are refused. Seeds that are missing are counted in brackets, and so
-are the marks of times.
+that was made beside other work, are refused. Seeds that failed are counted in brackets, and so are
+the marks of times.
 """
 
 import re

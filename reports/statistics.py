@@ -1,17 +1,17 @@
 """Tables of docs/statistics.md, the old rule beside the new one and the simulations; features."""
 
 import json
-from pathlib import Path
 
 from statsmodels.stats.multitest import multipletests
 
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.stats.compare import Comparison, compare
+from ddl_bench.results.stats.compare import compare
+from ddl_bench.results.stats.comparison import Comparison
 from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.stats.sentences import digits_beside, points, span
+from reports.estimates import RESULTS
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RUNS = {"digits": "quick-5-seeds"}  # that have kept their predictions
 PATCHES = "patch-features"  # a run of these methods with either kind of features
 SIMULATIONS = RESULTS / "simulations.json"

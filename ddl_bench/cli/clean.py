@@ -40,7 +40,7 @@ def clean_run(
     is_sure = yes and not dry_run
     if not as_json:
         print_cleaning(console, cleaning)
-    if not is_sure and not dry_run and cleaning.files:
+    if not is_sure and not dry_run and not cleaning.is_empty:
         if as_json or not sys.stdin.isatty():
             raise UserError(f"{folder}: nothing was removed; confirm with --yes")
         is_sure = typer.confirm("Remove them?")
@@ -52,7 +52,7 @@ def clean_run(
         return is_sure
     for cell_id in taken_up:
         print_line(console, f"  left: {cell_id}, which a runner has just taken up")
-    if is_sure and cleaning.files:
+    if is_sure and not cleaning.is_empty:
         print_line(console, "removed")
         if cleaning.cells and (folder / "report").is_dir():
             command = f"ddl-bench report {folder}"
@@ -70,11 +70,13 @@ def print_cleaning(console: Console, cleaning: Cleaning) -> None:
         print_line(console, f"  and {n_more} more cells")
     for cell in cleaning.held:
         print_line(console, escape(f"  left: {name_of(cell)}, held by {cell.holder}"))
-    if not cleaning.files:
+    if cleaning.is_empty:
         print_line(console, f"{escape(str(cleaning.folder))}: nothing to remove")
         return
     counts = cleaning.counts()
     parts = [f"{noun}: {counts[kind]}" for kind, noun in NOUNS.items() if kind in counts]
+    if cleaning.unplanned:
+        parts.append(f"cells out of the plan: {len(cleaning.unplanned)}")
     parts.append(f"{as_size(cleaning.n_bytes)} in all")
     print_line(console, f"to remove from {escape(str(cleaning.folder))}: {', '.join(parts)}")
 

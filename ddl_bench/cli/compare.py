@@ -14,7 +14,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import name_of
 
 if TYPE_CHECKING:  # they import numpy and pandas
-    from ddl_bench.results.stats.compare import Comparison
+    from ddl_bench.results.stats.comparison import Comparison
     from ddl_bench.results.stats.separate import Power
 
 LEAST_P = 0.0001  # below, a p is written as a bound

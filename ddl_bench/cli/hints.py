@@ -9,11 +9,11 @@ from rich.markup import escape
 from ddl_bench.cli.output import print_line
 from ddl_bench.errors import UserError
 from ddl_bench.files import name_of, read_arrays, user_path
-from ddl_bench.harness.folder import model_path
 from ddl_bench.params import list_item
 from ddl_bench.plan.expansion import Overrides, chosen_datasets
 from ddl_bench.plan.track import load_track
 from ddl_bench.registry import datasets, methods_in
+from ddl_bench.results.paths import model_path
 from ddl_bench.results.rows import Row
 
 

@@ -11,12 +11,17 @@ def words(text: str | None) -> list[str] | None:
     """Split at commas outside of brackets: `a,b[x=1,y=2]` is two. None stays."""
     from ddl_bench.params import split_list
 
-    return split_list(text) if text else None
+    if text is None:
+        return None
+    found = split_list(text)
+    if not found:
+        raise UserError(f"{text!r} is an empty list; leave the option out for all")
+    return found
 
 
 def seed_list(text: str | None) -> list[int] | None:
     """Read a list of seeds, such as `0-4` or `0,1,7`."""
-    if not text:
+    if text is None:
         return None
     seeds: list[int] = []
     for part in text.split(","):

@@ -11,7 +11,7 @@ from ddl_bench.cli.output import emit, print_line
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError
 from ddl_bench.files import name_of
-from ddl_bench.harness.folder import model_path
+from ddl_bench.results.paths import model_path
 from ddl_bench.results.rows import find_rows
 
 SUFFIX = ".safetensors"

@@ -1,8 +1,10 @@
 """Write the report of run folders."""
 
 import os
+import sys
 import webbrowser
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from rich.console import Console
@@ -71,7 +73,7 @@ def write_report(runs: Runs, out: Path | None, plugins: Sequence[Path] = ()) -> 
     writers = registry.writers(plugins)
     for name, entry in registry.entries(registry.WRITERS).items():
         try:
-            writers.setdefault(name, registry.load_entry(entry))
+            writers[name] = registry.load_entry(entry)
         except ImportError as error:
             tell(f"the report {name!r} is left out: {brief(error)}")
     if writers:
@@ -92,6 +94,7 @@ def with_plugins(
 
     What a writer removes is named, and is not among these any more.
     """
+    from ddl_bench.plan.expansion import unchanged_process
     from ddl_bench.results.frame import load
     from ddl_bench.results.measuring import reason_of
 
@@ -101,7 +104,8 @@ def with_plugins(
     for name, writer in writers.items():
         try:
             folder.mkdir(exist_ok=True)  # another writer may have removed it
-            writer(load(runs), folder)
+            with unchanged_process(), redirect_stdout(sys.stderr):
+                writer(load(runs), folder.resolve())
         except (Exception, SystemExit) as error:  # a plugin may raise anything
             tell(f"the report {name!r} is left out: {reason_of(error)}")
         else:

@@ -31,6 +31,8 @@ RESULTS = (
     Column("latency (ms)", rank=7, has_spread=True, is_right=True, name="test_latency_s"),
 )
 INTERVAL = Column("95 % interval", rank=10, is_right=True, name="interval")
+RANK_ADDED = 1  # of a column that a plugin has brought
+RANK_REST = 11
 ELSEWHERE = "--wide or --columns"
 
 
@@ -76,8 +78,9 @@ def every_column(groups: "Sequence[Group]" = ()) -> list[Column]:
     rest = []
     for each in columns_of(groups):
         if each.title not in brief:
-            rank = 1 if each.field in added else 11
-            rest.append(Column(each.title, rank, None, True, True, each.field))
+            rank = RANK_ADDED if each.field in added else RANK_REST
+            column = Column(each.title, rank=rank, has_spread=True, is_right=True, name=each.field)
+            rest.append(column)
     return [*RESULTS, INTERVAL, *rest]
 
 

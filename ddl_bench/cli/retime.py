@@ -1,8 +1,9 @@
 """Measure times again, and print them beside those of the run."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ddl_bench.cli.console import console_of
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.cli.table import NAME_WIDTH, Column, Table, print_table
+
+if TYPE_CHECKING:
+    from ddl_bench.results.rows import Measured
 
 RETIMED = (
     Column("method", folds_to=NAME_WIDTH),
@@ -22,6 +26,12 @@ RETIMED = (
     Column("train (s)", rank=1, is_right=True),
     Column("in the run", rank=3, is_right=True),
 )
+
+
+def in_unit(measured: "Measured", field: str, unit: float) -> float:
+    """Return a number of a row in a unit; NaN where there is none."""
+    value = getattr(measured, field)
+    return float("nan") if value is None else value / unit
 
 
 def retime_run(
@@ -76,11 +86,7 @@ def print_times(console: Console, folder: Path) -> None:
             untrained.setdefault(reason, []).append(name)
         if not measured.retimed and measured.run_train_s is None:
             continue
-
-        def scaled(name: str, unit: float, measured: Any = measured) -> float:
-            value = getattr(measured, name)
-            return float("nan") if value is None else value / unit
-
+        scaled = partial(in_unit, measured)
         lines.append(
             [
                 row.cell.label,

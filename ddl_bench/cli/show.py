@@ -9,7 +9,8 @@ from rich.console import Console
 
 from ddl_bench.cli.output import as_size, as_text, as_time, emit, print_facts, print_paragraph
 from ddl_bench.cli.table import NAME_WIDTH, Column, Table, print_table
-from ddl_bench.results.rows import PERCENTAGES, Row, find_rows
+from ddl_bench.results.columns import MEASURED, OF_ROW
+from ddl_bench.results.rows import Row, find_rows
 
 CHOICE = (
     Column("cell"),
@@ -22,14 +23,7 @@ CHOICE = (
     Column("train", rank=5, is_right=True),
 )
 PLAIN = ("seed", "schema_version", "identity")  # numbers that count nothing
-SHARES = (
-    "sparsity",
-    "reconstruction",
-    "train_others",
-    "test_others",
-    "test_cpu_share",
-)
-UNITS = {"flops_per_image": "operations", "clock_mhz": "MHz"}
+UNITS = {column.name: column.unit for column in (*MEASURED, *OF_ROW)} | {"expected_s": "s"}
 
 
 def print_row(console: Console, run: Path, wanted: str, *, as_json: bool) -> None:
@@ -99,16 +93,16 @@ def with_unit(name: str, value: Any) -> Any:
     """Write a number of a row for people, with its unit; anything else stays."""
     if isinstance(value, bool) or not isinstance(value, int | float) or name in PLAIN:
         return value
-    if name.endswith("_memory"):
-        return as_size(value)
-    if name in PERCENTAGES:
-        return f"{value:.2f} %"
-    if name in SHARES:
-        return f"{as_text(100 * float(value))} %"
-    if name.endswith(("_s", "_s_iqr")) or "_s_per_" in name:
-        return as_time(value)
-    if name in UNITS:
-        return f"{value:,} {UNITS[name]}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return value
+    match UNITS.get(name, ""):
+        case "B":
+            return as_size(value)
+        case "%":
+            return f"{value:.2f} %"
+        case "1":
+            return f"{as_text(100 * float(value))} %"
+        case "s":
+            return as_time(value)
+        case "":
+            return f"{value:,}" if isinstance(value, int) else value
+        case unit:
+            return f"{value:,} {unit}"

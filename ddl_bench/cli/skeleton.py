@@ -74,7 +74,11 @@ def refuse_known(kind: Kind, name: str) -> None:
         "method": set(registry.entries(registry.METHODS)),
         "dataset": set(registry.entries(registry.DATASETS)),
         "metric": {*registry.entries(registry.METRICS), *TAKEN},
-        "report": {*registry.entries(registry.REPORTS), *FILES_OF_REPORT},
+        "report": {
+            *registry.entries(registry.REPORTS),
+            *registry.entries(registry.WRITERS),
+            *FILES_OF_REPORT,
+        },
     }
     if name.lower() in known[kind]:
         raise UserError(f"new {kind} {name}: the name is taken; give another one")

@@ -12,12 +12,13 @@ from ddl_bench.cli.live import MARKS, Live, name
 from ddl_bench.cli.output import as_duration, emit, print_line
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
+from ddl_bench.errors import UserError
 from ddl_bench.files import write_atomically
 from ddl_bench.harness.run import run
 from ddl_bench.harness.status import DONE
 from ddl_bench.params import flat
 from ddl_bench.plan.cell import digest_of
-from ddl_bench.plan.expansion import Overrides
+from ddl_bench.plan.expansion import Overrides, plan
 from ddl_bench.plan.search import Searched, track_of
 from ddl_bench.plan.track import MethodEntry, n_points
 from ddl_bench.results.rows import Row
@@ -62,7 +63,14 @@ def tune(
     """
     text = track_of(searches, seconds)
     track = folder / f"tune-{digest_of(text)}.toml"
+    is_new = not track.exists()
     write_atomically(track, text.encode())
+    try:
+        plan(str(track), overrides)
+    except UserError as error:
+        if is_new:
+            track.unlink()
+        raise UserError(str(error).removeprefix(f"{track}: ")) from None
     watcher = console_of(is_error=True) if as_json else console
     n_trainings = sum(n_points(search.grid) for search in searches)
     effort = f"{n_trainings} points in all, at most {as_duration(seconds)} of training a search"

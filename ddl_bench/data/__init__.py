@@ -1,6 +1,7 @@
 """Image data sets as uint8 arrays: one file for each data set, one rule for splits."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class ImageSet:
     ------
     UserError
         For an array of another type or shape, a label without a class name, or a class name that
-        is not UTF-8.
+        is not UTF-8, is empty, has several lines or is that of another class.
     """
 
     x_train: NDArray[np.uint8]
@@ -58,6 +59,11 @@ class ImageSet:
         for name in self.class_names:
             if printable(name) != name:
                 raise UserError(f"the class name {printable(name)} is not UTF-8")
+            if not name.strip() or not name.isprintable():
+                raise UserError(f"the class name {name!r} is empty, or has more than one line")
+        repeated = [name for name, n in Counter(self.class_names).items() if n > 1]
+        if repeated:
+            raise UserError(f"two classes have the name {repeated[0]!r}")
 
 
 def _check(part: str, x: NDArray[np.uint8], y: NDArray[np.int64], n_classes: int) -> None:

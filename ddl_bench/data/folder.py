@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -35,8 +35,8 @@ def read(root: Path) -> ImageSet:
     """Read root/train/CLASS/* and root/test/CLASS/*, or else root/CLASS/*.
 
     Without a test folder, a fifth of the images, always the same, is the test part. Classes and
-    files come in the order of their names. The first image decides whether all are read as grey
-    or as RGB.
+    files come in the order of their names. All are read as RGB if one is in colour, else as grey.
+    The note says how many files have other endings, and are passed over.
 
     Raises
     ------
@@ -45,11 +45,16 @@ def read(root: Path) -> ImageSet:
     """
     with explained(root):
         has_test = (root / "train").is_dir() and (root / "test").is_dir()
-        if has_test:
-            train_paths = _list_images(root / "train")
-            paths = train_paths + _list_images(root / "test")
-        else:
-            paths = _list_images(root)
+        if not has_test and is_of_classes(root / "train"):
+            raise UserError(
+                f"{root}: train/ has folders of classes, and there is no test/ beside it; name the"
+                " folder of the test images test/"
+            )
+        folders = [root / "train", root / "test"] if has_test else [root]
+        listed = [_list_images(folder) for folder in folders]
+        note = note_on_others(folders)
+    train_paths = listed[0]
+    paths = [path for part in listed for path in part]
     names, y = np.unique([path.parent.name for path in paths], return_inverse=True)
     if has_test:
         train, test = np.split(np.arange(len(y)), [len(train_paths)])
@@ -60,12 +65,35 @@ def read(root: Path) -> ImageSet:
         raise UserError(f"test has the class {names[unseen[0]]}, which train lacks")
     x = pixels(paths)
     class_names = tuple(printable(str(name)) for name in names)
-    return ImageSet(x[train], y[train], x[test], y[test], class_names)
+    return ImageSet(x[train], y[train], x[test], y[test], class_names, note=note)
+
+
+def is_of_classes(folder: Path) -> bool:
+    """Whether a folder has folders with images, and none of its own: it is no class itself."""
+    if not folder.is_dir() or any(is_image(path) for path in folder.iterdir()):
+        return False
+    return any(is_image(path) for path in folder.glob("[!.]*/[!.]*"))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file has the ending of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def note_on_others(folders: Iterable[Path]) -> str:
+    """Say how many files of class folders have other endings; empty where none has."""
+    files = [path for folder in folders for path in folder.glob("[!.]*/[!.]*") if path.is_file()]
+    others = [path.suffix.lower() or "none" for path in files if not is_image(path)]
+    if not others:
+        return ""
+    endings = ", ".join(sorted(set(others)))
+    noun = "file was" if len(others) == 1 else "files were"
+    return f"{len(others)} {noun} passed over, whose endings are of no image: {endings}"
 
 
 def _list_images(root: Path) -> list[Path]:
     """List the images in the class folders of `root`, sorted; hidden files are passed over."""
-    paths = sorted(path for path in root.glob("[!.]*/[!.]*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in root.glob("[!.]*/[!.]*") if is_image(path))
     folders = {folder for folder in root.glob("[!.]*") if folder.is_dir()}
     empty = folders - {path.parent for path in paths}
     if empty or not paths:
@@ -82,7 +110,7 @@ def pixels(paths: list[Path], mode: str | None = None) -> NDArray[np.uint8]:
     paths
         Image files of 8 bits a channel; transparency is dropped.
     mode
-        "L" for grey or "RGB" for colour; None for whichever the first image is.
+        "L" for grey or "RGB" for colour; None for colour if one of them has some.
 
     Raises
     ------
@@ -96,6 +124,8 @@ def pixels(paths: list[Path], mode: str | None = None) -> NDArray[np.uint8]:
         try:
             with silent(), open_regular(path) as file:
                 array = _pixels_of(file, mode)
+                if mode is None and images and array.shape[2] > images[0].shape[2]:
+                    return pixels(paths, "RGB")
         except FileNotFoundError:
             raise UserError(f"{name}: no such file") from None
         except UnidentifiedImageError:  # its message has the address of the open file in memory
@@ -106,7 +136,8 @@ def pixels(paths: list[Path], mode: str | None = None) -> NDArray[np.uint8]:
             raise UserError(f"{name} cannot be read as an image: {reason}") from None
         images.append(array)
         if len(images) == 1:
-            mode = "L" if array.shape[2] == 1 else "RGB"
+            if array.shape[2] > 1:
+                mode = "RGB"
             check_size("the images", len(paths) * array.nbytes, limit)
         if array.shape != images[0].shape:
             size = "{1}x{0}".format(*array.shape)

@@ -66,7 +66,7 @@ def own_images(spec: str, datasets: Mapping[str, Loader]) -> ImageSet:
     with explained(spec):
         if path.is_dir():
             return folder.read(path)
-        if path.exists() and path.suffix == ".npz":
+        if path.exists() and path.suffix.lower() == ".npz":
             return npz.read(path)
         if path.exists():
             raise UserError("expected an .npz file, or a folder with a folder for each class")

@@ -47,11 +47,9 @@ class Splits:
         for field, least in (("test_from_train", 0), ("limit_train", 1), ("limit_test", 1)):
             value = getattr(self, field)
             if value is not None and value < least:
-                raise ValueError(f"Splits({field}={value}): must be at least {least}")
+                raise ValueError(f"{field}={value}: must be at least {least}")
         if not 0 <= self.val_fraction < 1:
-            raise ValueError(
-                f"Splits(val_fraction={self.val_fraction}): must be at least 0 and below 1"
-            )
+            raise ValueError(f"val_fraction={self.val_fraction}: must be at least 0 and below 1")
 
 
 class Cut(NamedTuple):
@@ -156,6 +154,13 @@ def training_places(name: str, images: ImageSet, splits: Splits) -> TrainingPlac
             f"leaves no training image of class {images.class_names[lost[0]]!r}"
         )
     available = _at_most(splits.limit_train, y_train)
+    classes = np.unique(y_train)
+    lost = np.setdiff1d(classes, y_train[available])
+    if len(lost):
+        raise UserError(
+            f"{name}: limit_train={splits.limit_train} leaves no training image of"
+            f" {len(lost)} of {len(classes)} classes; expected more images"
+        )
     # Every class keeps an image to train on.
     y = y_train[available]
     n_spare = len(y) - len(np.unique(y))

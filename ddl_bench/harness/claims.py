@@ -29,7 +29,9 @@ UNWRITTEN_FOR_S = 6.0  # a claim that is still empty after that was left by a ki
 WITHDRAWN_WITHIN_S = 2.0  # a claim that came too late
 POLL_EVERY_S = 0.005
 LARGEST_CLAIM_BYTES = 100_000
-BORN_FIELD = 19  # of /proc/PID/stat, counted after the name: start in clock ticks since boot
+BORN_FIELD = (
+    19  # of /proc/PID/stat, counted from 0 after the state: start in clock ticks since boot
+)
 
 
 @dataclass(frozen=True)

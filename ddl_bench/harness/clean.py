@@ -19,12 +19,12 @@ from ddl_bench.harness.planned import plan_files, read_entries, write_entries
 from ddl_bench.harness.status import CellStatus, RunStatus, clock_now, read_status
 
 FOLDERS = ("cells", "models", "work", "work/claims")
-KINDS = {  # by how a name ends; claims and the rest are `others`
-    "row": "cells/.json",
-    "arrays": "cells/.npz",
-    "model": "models/.safetensors",
-    "checkpoint": "work/.checkpoint",
-    "log": "work/.log",
+KINDS = {  # by folder and end of the name; claims and the rest are `other`
+    "row": ("cells", ".json"),
+    "arrays": ("cells", ".npz"),
+    "model": ("models", ".safetensors"),
+    "checkpoint": ("work", ".checkpoint"),
+    "log": ("work", ".log"),
 }
 OF_A_CELL = re.compile(r"\.?([0-9a-f]{12})\.")
 TEMPORARY = (".clock.", ".probe.")  # made by runners, besides the temporary files of cells
@@ -66,6 +66,11 @@ class Cleaning:
     def leftovers(self) -> list[Leftover]:
         """All files that are to be removed."""
         return [each for files in self.files.values() for each in files]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remove, and no cell to take out of the plan."""
+        return not (self.files or self.unplanned)
 
     @property
     def n_bytes(self) -> int:
@@ -182,8 +187,7 @@ def leftover_of(path: Path) -> Leftover | None:
         stat = path.lstat()
     except FileNotFoundError:
         return None
-    for kind, ending in KINDS.items():
-        name_of_folder, _, suffix = ending.partition("/")
+    for kind, (name_of_folder, suffix) in KINDS.items():
         if path.parent.name == name_of_folder and path.name.endswith(suffix):
             return Leftover(path, kind, stat.st_size, stat.st_mtime)
     return Leftover(path, "other", stat.st_size, stat.st_mtime)

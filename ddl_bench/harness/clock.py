@@ -38,25 +38,25 @@ class Stopwatch:
 
     def __init__(self, device: str, *, seconds: float = 0.0) -> None:
         self._device = device
-        self._sum_s = seconds
-        self._since: float | None = None
+        # One attribute, so that another thread never reads a sum and a start of two moments.
+        self._state: tuple[float, float | None] = (seconds, None)
 
     def __enter__(self) -> None:
         synchronize(self._device)
-        self._since = perf_counter()
+        sum_s, _ = self._state
+        self._state = (sum_s, perf_counter())
 
     def __exit__(self, *_: object) -> None:
         synchronize(self._device)
-        self._sum_s = self.seconds
-        self._since = None
+        self._state = (self.seconds, None)
 
     @property
     def seconds(self) -> float:
         """The sum so far, with the block under way; other threads may ask for it."""
-        since = self._since
+        sum_s, since = self._state
         if since is None:
-            return self._sum_s
-        return self._sum_s + (perf_counter() - since)
+            return sum_s
+        return sum_s + (perf_counter() - since)
 
 
 class Reported(NamedTuple):

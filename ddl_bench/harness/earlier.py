@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import is_torn, warn_damaged
-from ddl_bench.harness.folder import checkpoint_path, ids_with_row, row_path
+from ddl_bench.harness.folder import checkpoint_path, ids_with_row
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results import rows as stored
+from ddl_bench.results.paths import row_path
 from ddl_bench.results.rows import Row
 
 

@@ -30,7 +30,7 @@ from ddl_bench.harness.clock import (
     time_inference,
 )
 from ddl_bench.harness.epochs import KeptEpochs, is_asked_for
-from ddl_bench.harness.folder import model_path
+from ddl_bench.harness.folder import checkpoint_path
 from ddl_bench.harness.load import (
     PAUSE_S,
     Background,
@@ -56,6 +56,7 @@ from ddl_bench.params import make_method
 from ddl_bench.plan.cell import Cell
 from ddl_bench.plan.track import grid_points
 from ddl_bench.results.models import keep_model
+from ddl_bench.results.paths import arrays_path, model_path
 from ddl_bench.results.rows import Measured, Outcome, digest
 from ddl_bench.training.memory import keep_memory
 
@@ -129,7 +130,7 @@ def evaluate(
         cpu_s = cpu_seconds()
         task = task_of(cell.dataset, read_images(cell, data_dir, plugins), cell.splits)
         reading_s = cpu_seconds() - cpu_s
-        path = run / "work" / f"{cell.id}.checkpoint"
+        path = checkpoint_path(run, cell.id)
         checkpoint = Checkpoint(path, phases, before_writing)
         epochs = KeptEpochs(path, before_writing)
     points = list(grid_points(cell.grid))
@@ -179,7 +180,7 @@ def evaluate(
         model = model_path(run, cell.id)
         if not model.is_dir():
             model.unlink(missing_ok=True)  # of an earlier training
-        write_arrays(run / "cells" / f"{cell.id}.npz", arrays)
+        write_arrays(arrays_path(run, cell.id), arrays)
         if cell.keep_model:
             note = keep_model(model, best.classifier, best.method, cell, task)
             measured = replace(measured, model_note=note)
@@ -333,8 +334,10 @@ def standing_of(
     if not mark.more:
         done = 1.0
     elif budget.epochs:
-        epochs_done = Reported(mark.n_advances / budget.epochs, mark.train_s)
-        done, done_s = max(epochs_done, deadline.reported)
+        by_epochs = Reported(mark.n_advances / budget.epochs, mark.train_s)
+        furthest = max(by_epochs, deadline.reported, key=lambda each: each.share)
+        done = furthest.share
+        done_s = furthest.train_s
     fraction = (mark.index + min(1.0, done)) / n_points
     remaining_s = None
     if budget.seconds:
@@ -554,7 +557,8 @@ def arrays_of(
 
 def small_integers(labels: np.ndarray) -> np.ndarray:
     """Store labels, counted from 0, in as few bytes as hold them."""
-    return labels.astype(np.min_scalar_type(-1 - int(labels.max(initial=0))))
+    least = -1 - int(labels.max(initial=0))  # negative, so that a signed type is chosen
+    return labels.astype(np.min_scalar_type(least))
 
 
 def columns(prefix: str, value: str, curve: list[Point]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The run folder: its name, and where the files of a cell lie in it."""
+"""The run folder: its name, and where the files lie that a cell needs while it runs."""
 
 import re
 from pathlib import Path
@@ -48,19 +48,9 @@ def make_folders(folder: Path) -> None:
         raise UserError(f"--out {folder}: cannot write there: {error.strerror}") from None
 
 
-def row_path(folder: Path, cell_id: str) -> Path:
-    """Return the file of a row."""
-    return Path(folder, "cells", f"{cell_id}.json")  # in one step, as for thousands of them
-
-
 def checkpoint_path(folder: Path, cell_id: str) -> Path:
     """Return the file from which a cell is resumed."""
     return folder / "work" / f"{cell_id}.checkpoint"
-
-
-def model_path(folder: Path, cell_id: str) -> Path:
-    """Return the file of a model that is kept."""
-    return folder / "models" / f"{cell_id}.safetensors"
 
 
 def points_path(folder: Path, cell_id: str) -> Path:

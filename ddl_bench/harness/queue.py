@@ -8,10 +8,11 @@ from pathlib import Path
 from ddl_bench.files import names_in
 from ddl_bench.harness import cores
 from ddl_bench.harness.claims import claim, claims_folder, holder
-from ddl_bench.harness.folder import ids_with_row, row_path
+from ddl_bench.harness.folder import ids_with_row
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.supervise import Job
 from ddl_bench.plan.cell import Cell
+from ddl_bench.results.paths import row_path
 from ddl_bench.results.rows import Row, read_row, write_row
 
 BROKEN = ("crashed", "oom")  # statuses of cells that may end well when they are tried again

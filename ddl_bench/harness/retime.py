@@ -22,9 +22,9 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import brief
 from ddl_bench.harness import cores, provenance
 from ddl_bench.harness.devices import check_devices
-from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.launcher import environment_of, receive
 from ddl_bench.harness.rounds import Tell, TimingRequest
+from ddl_bench.results.paths import model_path
 from ddl_bench.results.rows import Row, load_rows
 from ddl_bench.results.times import RowTimes, Times, TrainTimes, read_times, write_times
 

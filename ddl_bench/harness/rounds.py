@@ -26,7 +26,6 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import brief
 from ddl_bench.harness.clock import TimedBatches
 from ddl_bench.harness.evaluate import TIMED_IMAGES, read_images
-from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.load import Load, LoadMeter, clock_mhz
 from ddl_bench.harness.retrain import VISIT_S as TRAIN_VISIT_S
 from ddl_bench.harness.retrain import Steps
@@ -35,7 +34,8 @@ from ddl_bench.params import make_method
 from ddl_bench.plan.cell import Machine
 from ddl_bench.plan.identity import code_identity
 from ddl_bench.results.models import load_model
-from ddl_bench.results.rows import Row, arrays, load_rows
+from ddl_bench.results.paths import model_path
+from ddl_bench.results.rows import SCORED, Row, arrays, load_rows
 from ddl_bench.results.times import RowTimes
 from ddl_bench.training.method import NetworkMethod
 
@@ -69,6 +69,8 @@ class Subject:
         Of its row.
     batches, singles
         Time full batches, and one image at a time.
+    n_images
+        That are timed.
     cores
         Where it runs.
     """
@@ -270,7 +272,7 @@ def load_subject(row: Row, request: TimingRequest, images: dict[object, Tensor])
         read = read_images(cell, folder, request.plugins)
         images[key] = tests_of(cell.dataset, read, cell.splits).test.X[:TIMED_IMAGES].clone()
     subject = subject_of(row, classifier, images[key], set(request.cores))
-    kept = arrays(request.run, cell.id, ["y_test", "predictions"]).get("predictions")
+    kept = arrays(request.run, cell.id, SCORED).get("predictions")
     if kept is not None:
         expected = torch.from_numpy(kept[: subject.n_images].astype(np.int64))
         same = (subject.batches.predictions == expected).double().mean()

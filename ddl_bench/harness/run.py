@@ -1,11 +1,12 @@
 """Run cells in worker processes on this machine, each on cores of its own, and keep their rows."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddl_bench.errors import UserError
+from ddl_bench.errors import UserError, nearest
 from ddl_bench.harness.curves import GrowingCurves
 from ddl_bench.harness.devices import check_devices, check_precision
 from ddl_bench.harness.earlier import read_rows, take_stock
@@ -121,6 +122,10 @@ def run(
     98.9
     """
     if overrides is None:
+        known = inspect.signature(Overrides.of).parameters
+        for name in options:
+            if name not in known:
+                raise UserError(f"run: no option {name!r}: {nearest(name, known)}")
         overrides = Overrides.of(**options)
     elif options:
         raise UserError(f"run: {', '.join(options)} beside overrides; give one of them alone")

@@ -22,6 +22,7 @@ from ddl_bench.harness.leftovers import sweep_cell
 from ddl_bench.harness.verify import labels_of, verified
 from ddl_bench.machine import memory_limit
 from ddl_bench.plan.cell import Cell
+from ddl_bench.results.paths import row_path
 from ddl_bench.results.rows import Measured, Row, Status, read_row, write_row
 
 GRACE_S = 2.0  # between the polite signal and the hard one
@@ -82,7 +83,7 @@ class Job:
         self._taken = taken
         self._earlier = earlier
         self.log = run / "work" / f"{cell.id}.log"
-        self._row = run / "cells" / f"{cell.id}.json"
+        self._row = row_path(run, cell.id)
         self._progress = run / "work" / f"{cell.id}.progress.json"
         self._peak_memory = 0
         self._memory_limit = cell.limits.memory_gb * 1e9
@@ -306,10 +307,7 @@ class Job:
             measured=Measured(peak_memory=self._peak_memory or None),
             provenance={"command": self._command},
         )
-        try:
-            write_row(self.run, row)
-        except OSError as error:
-            raise UserError(f"{self.run}: cannot write there: {error.strerror or error}") from None
+        write_row(self.run, row)
         return row
 
 

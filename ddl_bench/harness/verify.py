@@ -18,7 +18,8 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import read_arrays
 from ddl_bench.plan.cell import Cell
 from ddl_bench.registry import datasets
-from ddl_bench.results.rows import Row, digest
+from ddl_bench.results.paths import arrays_path
+from ddl_bench.results.rows import SCORED, Row, digest
 
 CLOCK_GAP_S = 1.0  # between the clocks of runner and worker, which starting and polling stay below
 ROUNDING = 1e-9  # of an accuracy in percent
@@ -77,9 +78,8 @@ def verified(row: Row, run: Path, labels: NDArray[np.int64], seconds: float) -> 
 
 def wrong_accuracy(row: Row, run: Path, labels: NDArray[np.int64]) -> str:
     """Say how the accuracy of a row departs from that of its predictions; empty where it agrees."""
-    path = run / "cells" / f"{row.cell.id}.npz"
     try:
-        arrays = read_arrays(path, ["y_test", "predictions"])
+        arrays = read_arrays(arrays_path(run, row.cell.id), SCORED)
         predictions = arrays["predictions"]
         claimed_labels = arrays["y_test"]
     except (FileNotFoundError, KeyError, UserError) as error:

@@ -71,7 +71,7 @@ def main(
 
     from ddl_bench.harness.claims import Claim
     from ddl_bench.harness.clock import Phases
-    from ddl_bench.harness.folder import points_path
+    from ddl_bench.harness.folder import checkpoint_path, points_path
     from ddl_bench.harness.launcher import may_fork
     from ddl_bench.harness.points import Points
     from ddl_bench.harness.progress import Progress
@@ -123,7 +123,7 @@ def main(
     leave_if_overruled(held)
     write_row(run, row)
     if status == "ok":
-        (work / f"{cell_id}.checkpoint").unlink(missing_ok=True)
+        checkpoint_path(run, cell_id).unlink(missing_ok=True)
         if outcome.measured.n_epochs_scored:  # as a list of a long folder takes its time
             for path in work.glob(f"{cell_id}.epoch-*.checkpoint"):
                 path.unlink(missing_ok=True)

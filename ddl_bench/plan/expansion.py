@@ -89,6 +89,9 @@ class Overrides:
 
     def __post_init__(self) -> None:
         sources = several(self.datasets)
+        named("methods", several(self.methods))
+        named("datasets", sources)
+        named("plugins", several(self.plugins))
         plain = {
             "methods": several(self.methods),
             "datasets": None if sources is None else [str(source) for source in sources],
@@ -170,6 +173,13 @@ def several(values: Any) -> list[Any] | None:
     if isinstance(values, Iterable) and not isinstance(values, str):
         return list(values)
     return [values]
+
+
+def named(option: str, values: Iterable[Any] | None) -> None:
+    """Raise UserError for a value that is no text or path."""
+    for value in values or ():
+        if not isinstance(value, str | os.PathLike):
+            raise UserError(f"{option}: {value!r} is a {type(value).__name__}; expected a text")
 
 
 def bounded(seeds: int | Iterable[int] | None) -> list[int] | None:
@@ -382,8 +392,15 @@ def new_method(text: str, plugins: Iterable[Path], memory: Memory) -> MethodEntr
 
 
 class Facts(NamedTuple):
-    """What a plan takes from the class of a method: the hash of its code, and whether models of
-    it can be kept."""
+    """Hold what a plan takes from the class of a method.
+
+    Parameters
+    ----------
+    source
+        The hash of its code.
+    can_restore
+        Whether models of it can be kept.
+    """
 
     source: str
     can_restore: bool

@@ -205,8 +205,7 @@ class Writer:
 
     def _body(self, statements: Iterable[ast.stmt], inside: str) -> str:
         self._inside.append(inside)
-        silent = (ast.Pass, ast.Global)
-        parts = [part for part in statements if not (is_text(part) or isinstance(part, silent))]
+        parts = [part for part in statements if not (is_text(part) or isinstance(part, ast.Pass))]
         written = [self.write(part) for part in parts if not is_overload(part)]
         self._inside.pop()
         return ", ".join(filter(None, written))
@@ -245,6 +244,7 @@ SPECIAL: dict[type[ast.AST], Callable[[Writer, Any], str]] = {
     ast.AnnAssign: Writer.annotated,
     ast.Import: Writer.import_,
     ast.ImportFrom: Writer.import_,
+    ast.Global: Writer.global_,
     ast.Attribute: Writer.attribute,
     ast.Name: Writer.name,
 }

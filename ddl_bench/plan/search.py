@@ -28,6 +28,8 @@ class Searched(NamedTuple):
 
 def read_search(text: str) -> Searched:
     """Read `name[fixed=1, searched=0.1|0.2]`. Raises UserError for values that cannot be."""
+    if ("[" in text) != text.endswith("]"):
+        raise UserError(f"{text!r}: brackets do not match; expected name[option=value{OR}value]")
     name, options = parse_spec(text, read=alternatives)
     params: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}

@@ -78,7 +78,7 @@ def report_folder(folders: Sequence[Path]) -> Path:
 
 def folders_of(runs: Runs) -> list[Path]:
     """Return run folders as paths, each once. Raises UserError where there is none."""
-    several = [runs] if isinstance(runs, str | Path) else list(runs)
+    several = [runs] if isinstance(runs, str | Path) else list(runs or ())
     if not several:
         raise UserError("no run folder is given; give one such as results/quick")
     folders: dict[Path, Path] = {}

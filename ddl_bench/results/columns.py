@@ -7,7 +7,13 @@ from ddl_bench.errors import UserError
 from ddl_bench.results.rows import RESERVED, TYPE_OF_COLUMN
 
 DType = Literal["string", "Int64", "Float64", "boolean", "datetime64[us, UTC]"]
-DTYPE_OF = {"Count": "Int64", "Number": "Float64", "Percent": "Float64", "bool": "boolean"}
+DTYPE_OF = {
+    "Count": "Int64",
+    "Number": "Float64",
+    "Percent": "Float64",
+    "Positive": "Float64",
+    "bool": "boolean",
+}
 
 
 class FrameColumn(NamedTuple):
@@ -58,7 +64,7 @@ def measured(name: str, unit: str, meaning: str) -> FrameColumn:
     return FrameColumn(name, unit, meaning, dtype)
 
 
-OF_CELL = (
+PLACE = (
     text("run", "folder of the run"),
     text("dataset", "name of the data set, as in the table"),
     text("line", "name of the line of the table that the cell is a seed of"),
@@ -66,6 +72,11 @@ OF_CELL = (
     text("method", "name of the method"),
     text("family", "family of the method, `other` where it states none"),
     count("seed", "seed of the training"),
+)
+"""What says which training a record is of."""
+
+OF_CELL = (
+    *PLACE,
     text("status", "how the cell ended: `ok`, or what went wrong"),
     text("reason", "why it did not end well"),
     text("cell_id", "hash of what determines the result; the name of the cell's files"),
@@ -109,7 +120,7 @@ MEASURED = (
     measured("n_stored", "", "numbers in their arrays, structural zeros included"),
     measured("n_buffers", "", "all else that prediction reads"),
     measured("size_reason", "", "why sizes are not known"),
-    measured("flops_per_image", "", "operations to classify an image; multiply and add are two"),
+    measured("flops_per_image", "operations", "to classify an image; multiply and add are two"),
     measured("flops_left_out", "", "what that count leaves out, or why there is none"),
     measured("train_s", "s", "training alone"),
     measured("train_s_per_image", "s", "training time / training images"),
@@ -206,7 +217,7 @@ def refuse_taken(metrics: Iterable[str]) -> None:
 
 
 CURVE_COLUMNS = (
-    *OF_CELL[:7],
+    *PLACE,
     text("cell_id", "the cell that the curve is of"),
     text("split", "images that are scored: `validation`, or `test`"),
     amount("step", "", "passes so far, or parts of the training where passes are not counted"),
@@ -218,7 +229,7 @@ CURVE_COLUMNS = (
 """Columns of `ddl_bench.curves`."""
 
 PREDICTION_COLUMNS = (
-    *OF_CELL[:7],
+    *PLACE,
     text("cell_id", "the cell that the prediction is of"),
     count("image", "place of the test image, the first is 0"),
     count("true", "its class"),

@@ -94,6 +94,11 @@ class Group:
         return "; ".join(parts)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether a seed was run and did not end well."""
+        return len(self.ok) < len({row.cell.seed for row in self.rows})
+
+    @property
     def ended(self) -> str:
         """How its seeds ended in few words: "5 seeds", "5 of 8 seeds: 2 diverged, 1 not run"."""
         row_of = {row.cell.seed: row for row in self.rows}

@@ -43,10 +43,12 @@ def marks(row: Row) -> dict[str, str]:
     if is_above_validation(measured):
         texts["val_accuracy"] = "test accuracy far above validation"
     threads = row.cell.threads
-    if is_loaded(training_share(measured), measured.train_others, threads):
-        texts["train_others"] = loaded("training", training_share(measured))
-    if is_loaded(measured.test_cpu_share, measured.test_others, threads):
-        texts["test_others"] = loaded("timing", measured.test_cpu_share)
+    in_training = training_share(measured)
+    if in_training is not None and is_loaded(in_training, measured.train_others, threads):
+        texts["train_others"] = loaded("training", in_training)
+    in_timing = measured.test_cpu_share
+    if in_timing is not None and is_loaded(in_timing, measured.test_others, threads):
+        texts["test_others"] = loaded("timing", in_timing)
     return texts
 
 
@@ -124,6 +126,8 @@ def is_loaded(cpu_share: float | None, others: float | None, threads: int) -> bo
         Its CPU time / wall time, at most its number of threads.
     others
         Share of its cores that others used.
+    threads
+        Of the process.
     """
     if cpu_share is None or others is None:
         return False
@@ -131,6 +135,6 @@ def is_loaded(cpu_share: float | None, others: float | None, threads: int) -> bo
     return used < CPU_SHARE and others > OTHERS_SHARE and used + others > BUSY_SHARE
 
 
-def loaded(span: str, cpu_share: float | None) -> str:
+def loaded(span: str, cpu_share: float) -> str:
     """Write that the machine was loaded."""
     return f"{LOADED} in {span}: CPU/wall {cpu_share:.2f}"

@@ -1,7 +1,9 @@
 """Compute the metrics of plugins from the predictions that a run has kept."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from ddl_bench.api import Metric, Predicted
 from ddl_bench.errors import UserError
 from ddl_bench.files import brief
+from ddl_bench.plan.expansion import unchanged_process
 from ddl_bench.results.frame import frame
 from ddl_bench.results.metrics import Columns, MetricColumn, Value, read_columns, write_columns
 from ddl_bench.results.rows import LARGEST, Row, arrays
@@ -41,7 +44,8 @@ def measure(run: Path, rows: Sequence[Row], metrics: Mapping[str, Metric]) -> li
             if row.status != "ok":
                 continue
             try:
-                value = value_of(metric, run, row, records[row.cell.id])
+                with unchanged_process(), redirect_stdout(sys.stderr):
+                    value = value_of(metric, run, row, records[row.cell.id])
             except (Exception, SystemExit) as error:  # a plugin may raise anything
                 reasons[reason_of(error)].append(row.cell.id)
                 continue

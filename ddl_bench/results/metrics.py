@@ -7,14 +7,13 @@ The rows stay as the run has written them. `load_rows` adds the numbers, so that
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ddl_bench.errors import UserError
-from ddl_bench.files import brief, read_regular, warn_damaged, write_shared
+from ddl_bench.files import write_shared
+from ddl_bench.results.versioned import Versioned, read_versioned
 
 FILE = "metrics.json"
 FORMAT = 1
-LARGEST_FILE_BYTES = 64_000_000
 LARGEST = 1e18  # number of a metric, in whatever unit
 Better = Literal["", "higher", "lower"]
 
@@ -57,13 +56,13 @@ class MetricColumn(BaseModel):
     values: dict[str, Value] = {}
 
 
-class Columns(BaseModel):
+class Columns(Versioned):
     """All metrics of a run, by name."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int = FORMAT
-    columns: dict[str, MetricColumn] = {}
+    columns: dict[str, MetricColumn] = Field(default_factory=dict)
 
 
 def write_columns(run: Path, columns: Columns) -> None:
@@ -73,21 +72,7 @@ def write_columns(run: Path, columns: Columns) -> None:
 
 def read_columns(run: Path) -> Columns:
     """Read the metrics of a run; none where there are none. Warns of a damaged file."""
-    path = run / FILE
-    try:
-        columns = Columns.model_validate_json(read_regular(path, LARGEST_FILE_BYTES))
-    except FileNotFoundError:
-        return Columns()
-    except ValidationError as error:
-        warn_damaged(path, f"not the metrics of a run: {brief(error.errors()[0]['msg'])}")
-        return Columns()
-    except (UserError, OSError, ValueError) as error:
-        warn_damaged(path, brief(error))
-        return Columns()
-    if columns.format != FORMAT:
-        warn_damaged(path, f"of another version of ddl-bench (format {columns.format})")
-        return Columns()
-    return columns
+    return read_versioned(run / FILE, Columns, FORMAT, "the metrics of a run") or Columns()
 
 
 def readings(columns: Columns, cell_id: str, started: str) -> dict[str, Reading]:

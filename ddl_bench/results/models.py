@@ -23,7 +23,7 @@ from ddl_bench.api import (
     Split,
     Task,
 )
-from ddl_bench.data.folder import pixels
+from ddl_bench.data.folder import SUFFIXES, is_image, pixels
 from ddl_bench.errors import UserError
 from ddl_bench.files import (
     brief,
@@ -40,6 +40,7 @@ from ddl_bench.files import (
 from ddl_bench.params import make_method, options_of
 from ddl_bench.plan.cell import Cell
 from ddl_bench.registry import load_method, methods
+from ddl_bench.results.paths import model_path
 from ddl_bench.results.public import Place, paths_of, public_cell
 from ddl_bench.training.network import Network
 
@@ -91,7 +92,7 @@ def copy_public(run: Path, out: Path, cell_id: str) -> None:
 
     A damaged model is left out, with a warning.
     """
-    path = run / "models" / f"{cell_id}.safetensors"
+    path = model_path(run, cell_id)
     try:
         metadata, state = _read_file(path)
         cell = metadata["cell"]
@@ -102,7 +103,7 @@ def copy_public(run: Path, out: Path, cell_id: str) -> None:
         return
     if run != out or cleaned != metadata:
         data = save(state, {KEY: json.dumps(cleaned)})
-        write_atomically(out / "models" / path.name, data)
+        write_atomically(model_path(out, cell_id), data)
 
 
 def load_model(path: str | Path, plugins: Iterable[Path] = ()) -> tuple[Classifier, Task]:
@@ -122,14 +123,27 @@ def load_model(path: str | Path, plugins: Iterable[Path] = ()) -> tuple[Classifi
     UserError
         For a file that is missing, damaged or holds no kept model, and where a plugin is needed.
     """
-    path = Path(path)
+    model = _load(Path(path), tuple(plugins))
+    return model.classifier, model.task
+
+
+class Model(NamedTuple):
+    """Hold a rebuilt classifier, its task without images, and the class of its method."""
+
+    classifier: Classifier
+    task: Task
+    method: type[Method]
+
+
+def _load(path: Path, plugins: tuple[Path, ...]) -> Model:
+    """Rebuild a kept classifier, and explain what hinders it in one line."""
     name = name_of(path)
     metadata, state = _read_file(path)
     if metadata.get("format") != FORMAT:
         known = brief(metadata.get("format"))
         raise UserError(f"{name}: not a model kept by this version of ddl-bench (format {known})")
     try:
-        return _rebuild(metadata, state, tuple(plugins))
+        return _rebuild(metadata, state, plugins)
     except UserError as error:
         raise UserError(f"{name}: {brief(error, 300)}") from None
     except (Exception, MemoryError) as error:  # whatever a damaged file makes of a method
@@ -139,7 +153,7 @@ def load_model(path: str | Path, plugins: Iterable[Path] = ()) -> tuple[Classifi
 
 def _rebuild(
     metadata: dict[str, Any], state: dict[str, Tensor], plugins: tuple[Path, ...]
-) -> tuple[Classifier, Task]:
+) -> Model:
     """Make a method of a model's metadata, and its classifier of the arrays."""
     cell = Cell.model_validate(metadata["cell"])
     if cell.plugins and cell.method not in methods(plugins):
@@ -148,7 +162,8 @@ def _rebuild(
             f"its method {brief(cell.method, 40)!r} is of a plugin; if you trust that file, "
             f"give it by {wanted}"
         )
-    method = make_method(load_method(cell.method, plugins), metadata["params"])
+    cls = load_method(cell.method, plugins)
+    method = make_method(cls, metadata["params"])
     channels, height, width = metadata["image_shape"]
     names = metadata["class_names"]
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
@@ -166,7 +181,7 @@ def _rebuild(
     )
     if not isinstance(method, Restorable):
         raise UserError(f"the method {cell.method} has no restore()")
-    return method.restore(state, task), task
+    return Model(method.restore(state, task), task, cls)
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -222,7 +237,7 @@ def predict(
         For files that cannot be read, images of another size than the model takes, and a class
         that it does not know.
     """
-    classifier, task = load_model(model, plugins)
+    classifier, task, method = _load(Path(model), tuple(plugins))
     read = _read_images(Path(images), task)
     try:
         with torch.no_grad():
@@ -235,7 +250,7 @@ def predict(
         raise UserError(
             f"{name_of(model)}: damaged: {n_classes} class names for {scores.shape[1]} scores"
         )
-    probabilities = probabilities_of(model, classifier, scores, plugins)
+    probabilities = probabilities_of(scores, classifier, method)
     highest = scores.topk(min(top, n_classes), dim=1).indices.tolist()
     records = []
     for index, (name, labels) in enumerate(zip(read.names, highest, strict=True)):
@@ -254,22 +269,27 @@ def predict(
     return records
 
 
-def probabilities_of(
-    model: str | Path, classifier: Classifier, scores: Tensor, plugins: Iterable[Path]
-) -> Tensor | None:
+def probabilities_of(scores: Tensor, classifier: Classifier, method: type[Method]) -> Tensor | None:
     """Make probabilities of scores; None where the method does not say that they are any.
 
     The scores of a network are logits, those of several views are summed.
     """
     kind = "logits"
     if not isinstance(classifier, Network):
-        metadata, _ = _read_file(Path(model))
-        about = vars(load_method(metadata["cell"]["method"], plugins)).get("about")
+        about = vars(method).get("about")
         kind = about.scores if isinstance(about, About) else ""
     if kind == "logits":
-        n_views = classifier.n_views if isinstance(classifier, AddsViews) else 1
-        return (scores.double() / n_views).softmax(1)
+        return (scores.double() / views_in_sum(classifier)).softmax(1)
     return scores if kind == "probabilities" else None
+
+
+def views_in_sum(classifier: Classifier) -> float:
+    """Count the views whose scores are summed; a network adds views that are moved by half."""
+    if not isinstance(classifier, AddsViews):
+        return 1.0
+    n_views = float(classifier.n_views)
+    is_moved = isinstance(classifier, Network) and classifier.n_views % 3 == 0
+    return n_views * 2 / 3 if is_moved else n_views  # 1 + 1/2 + 1/2 of three
 
 
 class Images(NamedTuple):
@@ -289,13 +309,16 @@ def _read_images(path: Path, task: Task) -> Images:
             raise UserError(f"{name_of(path)}: no such file or folder of images")
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.glob("[!.]*") if file.is_file())
+            files = sorted(filter(is_image, path.glob("[!.]*")))
         if not files:
-            files = sorted(file for file in path.glob("[!.]*/[!.]*") if file.is_file())
+            has_parts = (path / "train").is_dir() and (path / "test").is_dir()
+            root = path / "test" if has_parts else path
+            files = sorted(filter(is_image, root.glob("[!.]*/[!.]*")))
             truth = known_classes([file.parent.name for file in files], task, path)
         if not files:
-            raise UserError(f"{name_of(path)}: the folder is empty; expected image files")
-    if path.suffix == ".npz":
+            expected = f"expected files with {', '.join(SUFFIXES)}"
+            raise UserError(f"{name_of(path)}: no image in the folder; {expected}")
+    if path.suffix.lower() == ".npz":
         X, labels = _read_npz(path)
         names = [f"{name_of(path.name)}[{index}]" for index in range(len(X))]
         truth = known_classes(labels, task, path)

@@ -1,13 +1,15 @@
-"""What the source of a method says of it: its family and its references.
+"""What the source of a method says of it, as in its family and its references.
 
 To import the method would take seconds and half a gigabyte.
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ddl_bench import registry
 from ddl_bench.plan import sources
@@ -16,45 +18,75 @@ from ddl_bench.plan.normal_form import is_about
 OTHER = "other"  # the family of methods of plugins, and of those that state none
 
 
-class Origin(NamedTuple):
-    """Hold what a method says of itself, as far as its source shows it.
+class Written(NamedTuple):
+    """Hold what the source of a method spells out.
 
     Parameters
     ----------
-    family
-        Empty where the source does not state it.
-    references
-        Keys of BibTeX entries.
+    path
+        The file; None where there is none.
+    docstring
+        Of the class; None where it has none.
+    about
+        The fields of its `about` that are constants, or names of constants of its module.
     """
 
-    family: str = ""
-    references: tuple[str, ...] = ()
+    path: Path | None
+    docstring: str | None
+    about: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """Empty where the source does not state it."""
+        return str(self.about.get("family", ""))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Keys of BibTeX entries."""
+        stated = self.about.get("references") or ()
+        keys = stated if isinstance(stated, tuple | list) else (stated,)
+        return tuple(map(str, keys))
 
 
 @cache
-def written_origin(entry: EntryPoint) -> Origin:
-    """Read family and references of an installed method in its source."""
+def written(entry: EntryPoint) -> Written:
+    """Read what the source of an installed method says of it."""
     path = sources.locate(entry.module)
     definitions = sources.read(path).definitions if path else {}
-    stated: dict[str, object] = {}
     for definition in definitions.get(entry.attr, []):
-        for statement in filter(is_about, getattr(definition, "body", [])):
-            stated |= stated_in(statement)
-    references = stated.get("references", ())
-    keys = references if isinstance(references, tuple) else (references,)
-    return Origin(str(stated.get("family", "")), tuple(map(str, keys)))
+        if isinstance(definition, ast.ClassDef):
+            about: dict[str, Any] = {}
+            for statement in filter(is_about, definition.body):
+                about |= fields_in(statement, definitions)
+            return Written(path, ast.get_docstring(definition), about)
+    return Written(path, None, {})
 
 
-def stated_in(statement: ast.stmt) -> dict[str, object]:
-    """Return family and references that a statement spells out."""
-    stated: dict[str, object] = {}
+def fields_in(statement: ast.stmt, definitions: Mapping[str, list[ast.stmt]]) -> dict[str, Any]:
+    """Return the arguments by name in a statement; what is computed is left out."""
+    fields = {}
     for node in ast.walk(statement):
-        if isinstance(node, ast.keyword) and node.arg in Origin._fields:
-            try:
-                stated[node.arg] = ast.literal_eval(node.value)
-            except ValueError:
-                continue  # it is computed
-    return stated
+        if isinstance(node, ast.keyword) and node.arg is not None:
+            with suppress(ValueError):
+                fields[node.arg] = value_of(node.value, definitions)
+    return fields
+
+
+def value_of(expression: ast.expr, definitions: Mapping[str, list[ast.stmt]]) -> Any:
+    """Return what an expression of constants, and of names of its module, stands for.
+
+    Raises ValueError for one that is computed.
+    """
+    match expression:
+        case ast.Name():
+            for statement in definitions.get(expression.id, []):
+                if isinstance(statement, ast.Assign):
+                    return value_of(statement.value, definitions)
+        case ast.JoinedStr():
+            return "".join(str(value_of(part, definitions)) for part in expression.values)
+        case ast.FormattedValue():
+            return value_of(expression.value, definitions)
+    return ast.literal_eval(expression)
 
 
 def families(methods: Iterable[str]) -> dict[str, str]:
@@ -62,6 +94,6 @@ def families(methods: Iterable[str]) -> dict[str, str]:
     installed = registry.entries(registry.METHODS)
     family_of = {}
     for name in methods:
-        origin = written_origin(installed[name]) if name in installed else Origin()
-        family_of[name] = origin.family or OTHER
+        stated = written(installed[name]).family if name in installed else ""
+        family_of[name] = stated or OTHER
     return family_of

@@ -21,12 +21,14 @@ from ddl_bench.files import (
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.metrics import FILE as METRICS_FILE
 from ddl_bench.results.metrics import Columns, read_columns, write_columns
+from ddl_bench.results.paths import arrays_path, model_path, row_path
 from ddl_bench.results.public import Place, paths_of, public_cell, public_row
 from ddl_bench.results.rows import LARGEST_ROW_BYTES, Row, read_row, read_rows
 from ddl_bench.results.times import FILE as TIMES
 from ddl_bench.results.times import Times, read_times, write_times
 
 LARGEST_ARTEFACT_BYTES = 2**15  # of atoms or of a dictionary; predictions take about as much
+FOLDERS_OF_RUN = ("cells", "models", "work", "report")
 PARTS_OF_TIMES = ("rows", "left", "training", "left_training")  # of `Times`, by cell ID
 
 ValueT = TypeVar("ValueT")
@@ -62,8 +64,11 @@ def publish(run: str | Path, out: str | Path) -> dict[str, Path]:
         ids = sorted(path.stem for path in cells.glob("*.json"))
         if not ids:
             raise UserError(f"no rows in {cells}: run `ddl-bench run` first")
-        refuse_look_alikes(read_rows(cells / f"{cell_id}.json" for cell_id in ids))
+        refuse_look_alikes(read_rows(row_path(run, cell_id) for cell_id in ids))
         is_in_place = out.resolve() == run.resolve()
+        own = {run.resolve() / name for name in FOLDERS_OF_RUN}
+        if own & {out.resolve(), *out.resolve().parents}:
+            raise UserError(f"{name_of(out)}: a folder of the run itself; give another one")
     if is_in_place:
         make_public(run, ids)
         copy_times(run, run)
@@ -209,7 +214,7 @@ def make_public(run: Path, cell_ids: Iterable[str]) -> None:
 
 def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
     """Copy what a run keeps of a cell, made public; returns whether it has a row."""
-    path = run / "cells" / f"{cell_id}.json"
+    path = row_path(run, cell_id)
     row = read_row(path)
     if row is None:
         return False
@@ -219,18 +224,17 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         warn_damaged(path, f"cannot be made public: {brief(error)}")
         return False
-    copy = out / "cells" / path.name
+    copy = row_path(out, cell_id)
     if out != run or data != content:
         write_atomically(copy, data)
     if out != run:
-        copy_arrays(path.with_suffix(".npz"), out / "cells" / f"{cell_id}.npz")
-    name_of_model = f"{cell_id}.safetensors"
-    if row.status == "ok" and (run / "models" / name_of_model).exists():
+        copy_arrays(arrays_path(run, cell_id), arrays_path(out, cell_id))
+    if row.status == "ok" and model_path(run, cell_id).exists():
         from ddl_bench.results.models import copy_public  # torch takes a second
 
         copy_public(run, out, cell_id)
     elif out != run:
-        (out / "models" / name_of_model).unlink(missing_ok=True)  # of an earlier copy
+        model_path(out, cell_id).unlink(missing_ok=True)  # of an earlier copy
     return True
 
 

@@ -26,6 +26,7 @@ from ddl_bench.files import (
 )
 from ddl_bench.plan.cell import Cell, renewed
 from ddl_bench.results.metrics import Reading, read_columns, readings
+from ddl_bench.results.paths import arrays_path, row_path
 from ddl_bench.results.times import Times, read_times
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ LONGEST_REASON = 2_000  # characters
 LARGEST = 10**18  # number that can have been measured, in whatever unit
 # What a file may hold: of other numbers, such as an accuracy of 1e300, it holds no row.
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Status = Literal[
@@ -137,19 +139,19 @@ class Measured:
     size_reason: str = ""
     flops_per_image: Count | None = None
     flops_left_out: str = ""
-    train_s: Number | None = None
-    train_s_per_image: Number | None = None
-    train_s_per_image_pass: Number | None = None
-    train_s_per_image_pass_iqr: Number | None = None
-    passes: Number | None = None
-    search_s: Number | None = None
+    train_s: Positive | None = None
+    train_s_per_image: Positive | None = None
+    train_s_per_image_pass: Positive | None = None
+    train_s_per_image_pass_iqr: Positive | None = None
+    passes: Positive | None = None
+    search_s: Positive | None = None
     over_budget: bool = False
     batch_dependent: bool = False
     stale_answers: bool = False
     predictions_sha256: str = ""
     n_views: Count | None = None
     n_held: Count | None = None
-    train_cpu_s: Number | None = None
+    train_cpu_s: Positive | None = None
     outside_s: Number | None = None
     background_cpu_s: Number | None = None
     background: str = ""
@@ -160,25 +162,25 @@ class Measured:
     train_switches: Count | None = None
     test_switches: Count | None = None
     test_cpu_share: Number | None = None
-    load_average: Number | None = None
-    test_s_per_image: Number | None = None
-    test_s_per_image_iqr: Number | None = None
-    test_latency_s: Number | None = None
-    test_latency_s_iqr: Number | None = None
+    load_average: Positive | None = None
+    test_s_per_image: Positive | None = None
+    test_s_per_image_iqr: Positive | None = None
+    test_latency_s: Positive | None = None
+    test_latency_s_iqr: Positive | None = None
     test_batch: Count | None = None
     n_test_runs: Count | None = None
     n_latency_runs: Count | None = None
-    clock_mhz: Number | None = None
+    clock_mhz: Positive | None = None
     retimed: str = ""
     not_retimed: str = ""
-    run_test_s_per_image: Number | None = None
+    run_test_s_per_image: Positive | None = None
     not_retrained: str = ""
-    run_test_latency_s: Number | None = None
-    run_train_s: Number | None = None
+    run_test_latency_s: Positive | None = None
+    run_train_s: Positive | None = None
     peak_memory: Count | None = None
     peak_device_memory: Count | None = None
-    sparsity: Number | None = None
-    reconstruction: Number | None = None
+    sparsity: Positive | None = None
+    reconstruction: Positive | None = None
     recovered: Percent | None = None
     data_note: str = ""
     model_note: str = ""
@@ -257,7 +259,7 @@ RESERVED = COLUMNS | COLUMNS_OF_CELL | COLUMNS_MEASURED | {"cell_id", "group", "
 def write_row(run: Path, row: Row) -> None:
     """Write a row to RUN/cells/ID.json."""
     data = row.model_dump_json(indent=1, exclude={"metrics"}).encode()
-    write_atomically(run / "cells" / f"{row.cell.id}.json", data)
+    write_atomically(row_path(run, row.cell.id), data)
 
 
 def read_row(path: Path) -> Row | None:
@@ -459,7 +461,7 @@ def arrays(
         two runs were mixed, is of another training, and is left out. None or no predictions wanted:
         not compared.
     """
-    path = Path(run) / "cells" / f"{cell_id}.npz"
+    path = arrays_path(Path(run), cell_id)
     try:
         stored = read_arrays(path, wanted)
         check_arrays(stored, wanted)

@@ -17,7 +17,14 @@ from ddl_bench.results.marks import (
     marks_of_times,
 )
 from ddl_bench.results.rows import Row
-from ddl_bench.results.stats.families import Standing, comparable, most_accurate, standings
+from ddl_bench.results.stats.families import (
+    Standing,
+    comparable,
+    has_verdicts,
+    most_accurate,
+    standings,
+    with_seeds,
+)
 from ddl_bench.results.stats.mean import mean_interval
 from ddl_bench.results.stats.sentences import digits_beside
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
@@ -195,7 +202,6 @@ TIMES = (
 )
 REPEATED = ("test_s_per_image", "test_latency_s")  # times with a spread within the run
 NOT_SEPARABLE = "≈"
-NOT_RANKED = f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds."
 AVERAGED = (
     "n_train",
     "n_val",
@@ -321,7 +327,7 @@ def unique(texts: Iterable[str]) -> list[str]:
 
 def notes(group: Group) -> list[str]:
     """List what a reader of a line must know: missing seeds, bent numbers, unknown sizes."""
-    texts = [group.missing] if group.missing else []
+    texts = [group.missing] if group.has_failed else []
     marked: dict[str, str] = {}
     for row in group.ok:
         marked = marks(row) | marked
@@ -436,7 +442,7 @@ def foot_of(every: Sequence[Group], *, timed: bool = True) -> str:
     """
     groups = [group for group in every if group.ok]
     compared = compared_in(groups)
-    sentences = sentences_on_columns(compared)
+    sentences = sentences_on_columns(groups, compared)
     sentences += sentences_of_caution(groups, compared, timed=timed)
     return " ".join(sentences)
 
@@ -447,7 +453,7 @@ def cautions_of(every: Sequence[Group]) -> str:
     compared = compared_in(groups)
     sentences = sentences_of_caution(groups, compared)
     if compared and not is_ranked(compared):
-        sentences.insert(0, NOT_RANKED)
+        sentences.insert(0, not_ranked(groups, compared))
     return " ".join(sentences)
 
 
@@ -467,7 +473,17 @@ def n_not_separable(standing: Mapping[str, Standing]) -> int:
     return sum(place.verdict == "not separable" for place in standing.values())
 
 
-def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[str]:
+def not_ranked(groups: Sequence[Group], compared: Mapping[str, Mapping[str, Standing]]) -> str:
+    """Say why no line is ranked: a table has verdicts for all lines that it compares, or none."""
+    lines = [group for group in groups if group.name in compared.get(group.dataset, {})]
+    n_enough = len(with_seeds(lines, SEEDS_FOR_VERDICT))
+    text = f"No line is ranked: a verdict needs {SEEDS_FOR_VERDICT} seeds"
+    return f"{text}, which {n_enough} of {len(lines)} lines have." if n_enough else f"{text}."
+
+
+def sentences_on_columns(
+    groups: Sequence[Group], compared: Mapping[str, dict[str, Standing]]
+) -> list[str]:
     """Explain the columns and signs that compare lines."""
     if not compared:
         return []
@@ -477,12 +493,13 @@ def sentences_on_columns(compared: Mapping[str, dict[str, Standing]]) -> list[st
         " the upper ones."
     ]
     if not is_ranked(compared):
-        sentences.append(NOT_RANKED)
+        sentences.append(not_ranked(groups, compared))
     elif any(n_not_separable(standing) > 1 for standing in compared.values()):
         sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
     ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
+    aim = "To be told from the best" if is_ranked(compared) else "For its limits to leave out 0"
     sentences.append(
-        "To be told from the best in nominally 80 of 100 such runs, a method must truly be so many"
+        f"{aim} in nominally 80 of 100 such runs, a method must truly be so many"
         f" points behind, more if it varies more: {'; '.join(ranges)}."
     )
     return sentences
@@ -525,7 +542,12 @@ def sentences_on_seeds(
             f"{len(few)} of {len(groups)} lines have fewer than {SEEDS_FOR_INTERVAL} seeds:"
             f" {reason}."
         )
+    n_not_run = sum(bool(group.missing) and not group.has_failed for group in groups)
+    if n_not_run:
+        verb = "was" if n_not_run == 1 else "were"
+        sentences.append(f"{n_not_run} of {len(groups)} lines {verb} not run with all seeds.")
     alone = []
+    n_unjudged = 0
     for dataset, lines in parts.items():
         family = comparable(lines)
         if family and dataset not in compared:
@@ -534,8 +556,19 @@ def sentences_on_seeds(
                 f" {most_accurate(lines).name} has too few seeds."
             )
         names = {group.name for group in family}
-        enough = [group for group in lines if len(group.values("accuracy")) >= SEEDS_FOR_INTERVAL]
-        alone += [group for group in enough if group.name not in names]
+        others = [
+            group for group in with_seeds(lines, SEEDS_FOR_INTERVAL) if group.name not in names
+        ]
+        if family and has_verdicts(family):
+            n_others = len(others)
+            others = with_seeds(others, SEEDS_FOR_VERDICT)
+            n_unjudged += n_others - len(others)
+        alone += others
+    if n_unjudged:
+        sentences.append(
+            f"{n_unjudged} of {len(groups)} lines have fewer than {SEEDS_FOR_VERDICT} seeds, and"
+            " are not compared with the best, as most others are."
+        )
     if alone:
         places = Counter((group.dataset, group.cell.machine.device) for group in alone)
         reason = "each is the only one of its data set and device that has enough seeds"

@@ -6,14 +6,13 @@ The rows keep what the run has measured. `load_rows` puts the later times in its
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ddl_bench.errors import UserError
-from ddl_bench.files import brief, read_regular, warn_damaged, write_atomically
+from ddl_bench.files import write_atomically
+from ddl_bench.results.versioned import Versioned, read_versioned
 
 FILE = "times.json"
 FORMAT = 1
-LARGEST_FILE_BYTES = 64_000_000
 Number = Annotated[float, Field(ge=0, le=1e18)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -71,7 +70,7 @@ class TrainTimes(BaseModel):
     train_others: Number | None = None
 
 
-class Times(BaseModel):
+class Times(Versioned):
     """All that was measured again of a run, in one go.
 
     Parameters
@@ -99,9 +98,9 @@ class Times(BaseModel):
     cpu: str
     n_rounds: Count
     rows: dict[str, RowTimes]
-    left: dict[str, str] = {}
-    training: dict[str, TrainTimes] = {}
-    left_training: dict[str, str] = {}
+    left: dict[str, str] = Field(default_factory=dict)
+    training: dict[str, TrainTimes] = Field(default_factory=dict)
+    left_training: dict[str, str] = Field(default_factory=dict)
 
     def described(self) -> str:
         """Say when and how: "alone and interleaved in 7 rounds, 2026-11-27, AMD EPYC"."""
@@ -118,18 +117,4 @@ def write_times(run: Path, times: Times) -> Path:
 
 def read_times(run: Path) -> Times | None:
     """Read what was measured again of a run; None where nothing was. Warns of a damaged file."""
-    path = run / FILE
-    try:
-        times = Times.model_validate_json(read_regular(path, LARGEST_FILE_BYTES))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        warn_damaged(path, f"not the times of a run: {brief(error.errors()[0]['msg'])}")
-        return None
-    except (UserError, OSError, ValueError) as error:
-        warn_damaged(path, brief(error))
-        return None
-    if times.format != FORMAT:
-        warn_damaged(path, f"of another version of ddl-bench (format {times.format})")
-        return None
-    return times
+    return read_versioned(run / FILE, Times, FORMAT, "the times of a run")

@@ -104,8 +104,9 @@ RECIPES: dict[str, Recipe] = {
     "paper": WIDE_RESNET,  # its name in version 0.1.0, whose rows have it
 }
 
-# What another optimiser changes of a recipe, which is made for SGD.
+# What another optimiser than its own changes of a recipe.
 CHANGES: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.2, "weight_decay": 5e-4, "momentum": 0.9, "bias_rate": 1.0},
     "adamw": {"lr": 2e-3, "weight_decay": 0.05, "momentum": 0.9, "bias_rate": 1.0},
     "muon": {"lr": 2e-3, "weight_decay": 0.05, "momentum": 0.95, "bias_rate": 1.0},
 }
@@ -122,8 +123,8 @@ class RecipeOptions:
 
     The option `recipe` of every network: `recipe = { base = "wrn-base", lr = 0.05 }` in a track,
     `plainnet[recipe.base=wrn-base,recipe.lr=0.05]` on a command line. A setting that would do
-    nothing is refused. Another optimiser than the recipe's comes with its own lr, weight_decay and
-    momentum.
+    nothing is refused. Another optimiser than the recipe's comes with its own lr, weight_decay,
+    momentum and bias_rate.
 
     Parameters
     ----------
@@ -230,7 +231,7 @@ class RecipeOptions:
         base = recipes[self.base]
         changes: dict[str, Any] = {}
         if given.get("optimiser", base.optimiser) != base.optimiser:
-            changes |= CHANGES.get(given["optimiser"], {})
+            changes |= CHANGES[given["optimiser"]]
         changes |= given
         if changes.get("momentum") == 0:
             changes.setdefault("nesterov", False)

@@ -48,8 +48,11 @@ def bars_text(lines: Lines) -> str:
 
 
 def kind_of(basis: str) -> str:
-    """Say whether an interval speaks of runs and images, or of images alone."""
-    return "images" if basis.startswith("th") else "runs"
+    """Say whether an interval speaks of runs and images, or of images alone.
+
+    The basis of the latter begins with "this network" or "these", as `mean_interval` says.
+    """
+    return "images" if basis.startswith(("this ", "these ")) else "runs"
 
 
 def count_text(counts: Iterable[float]) -> str:

@@ -1,6 +1,7 @@
 """Which classes a method takes for which."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -81,13 +82,14 @@ def confusion(
     for name in lines:
         if name not in names:
             raise UserError(f"no line {name!r} in this frame: {nearest(name, names)}")
+    read = cache(partial(answers_of, shown))
+    best = first_with_answers(names, read)
+    worst = first_with_answers(names[::-1], read)
     answers: dict[str, Answers] = {}
-    for chosen in (names, lines, names[::-1]):
-        candidates = chosen if chosen is lines else first_with_answers(shown, chosen)
-        for name in candidates:
-            known = answers_of(shown, name)
-            if known is not None and len(answers) < MOST_MATRICES:
-                answers.setdefault(name, known)
+    for name in (*best, *lines, *worst):
+        known = read(name)
+        if known is not None and len(answers) < MOST_MATRICES:
+            answers[name] = known
     if not answers:
         return None
     n_columns = max(2, len(answers)) if width == "double" else 1
@@ -119,10 +121,10 @@ def caption(answers: Mapping[str, Answers], n_lines: int, chosen: Sequence[str])
     )
 
 
-def first_with_answers(lines: Lines, names: Sequence[str]) -> list[str]:
+def first_with_answers(names: Sequence[str], read: Callable[[str], Answers | None]) -> list[str]:
     """Return the first of some lines whose predictions were kept, alone in a list."""
     for name in names:
-        if answers_of(lines, name) is not None:
+        if read(name) is not None:
             return [name]
     return []
 

@@ -9,22 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
+from ddl_bench.results.table import TIMES
 from reports.figures.captions import bars_text, machines_text, runs_text
 from reports.figures.lines import Lines, Span, at_least, pareto_front
 from reports.figures.looks import Look
 from reports.figures.names import write_names
+from reports.figures.panels import GREY, MOST_TOGETHER, family_panels
 from reports.figures.ranking import capital
 from reports.figures.scales import Accuracy, scale_cost
-from reports.figures.style import INK, Width, in_style, lay_out, new_figure, set_caption, short
+from reports.figures.style import INK, Width, in_style, lay_out, new_figure, set_caption
 
-MOST_TOGETHER = 12  # methods in one picture; more have a panel for each family
-N_COLUMNS = {"single": 1, "double": 3}
-PANEL_INCHES = 1.9
 HEIGHT_INCHES = {"single": 2.8, "double": 4.0}
 NAME_PADDING = 0.14  # of the axis of costs, where names stand beside all points
 BAR_POINTS = 9  # places on a bar that no name may cover
-GREY = "#8c8c8c"
-TIMES = ("train_s", "test_s_per_image", "test_latency_s")
 
 
 @in_style
@@ -75,7 +72,11 @@ def cost(df: pd.DataFrame, column: str, label: str, width: Width = "double") -> 
         names_text = "Bold: on the Pareto front." if front else ""
     else:
         figure = new_figure(width, 1.0)
-        words = draw_families(figure, lines, table, front, x_span, y_scale, label, width)
+        families = lines.families(list(table.index))
+        panels = family_panels(figure, families, width, label, "test accuracy (%)")
+        for axes in panels.values():
+            words = frame_axes(axes, x_span, y_scale, is_time=is_time)
+        draw_families(figure, panels, lines, table, front)
         names_text = (
             "Panels: families, all others in grey. Named: the Pareto front in bold, and the best of"
             " each family."
@@ -172,42 +173,21 @@ def covered(table: pd.DataFrame) -> np.ndarray:
 
 def draw_families(
     figure: Figure,
+    panels: Mapping[str, Axes],
     lines: Lines,
     table: pd.DataFrame,
     front: Sequence[str],
-    x_span: Span,
-    y_scale: Accuracy,
-    label: str,
-    width: Width,
-) -> str:
-    """Draw a panel for each family; returns in words how the cost is scaled."""
-    families = lines.families(list(table.index))
-    n_columns = min(N_COLUMNS[width], len(families))
-    n_rows = -(-len(families) // n_columns)
-    figure.set_size_inches(figure.get_figwidth(), PANEL_INCHES * n_rows + 0.4)
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    panels = list(grid.ravel())
-    words = ""
-    for axes in panels:
-        words = frame_axes(axes, x_span, y_scale, is_time="time" in label)
-    for family, axes in zip(families, panels, strict=False):
-        axes.set_title(short(family), loc="left")
+) -> None:
+    """Draw each family into its panel, before all others in grey; name the best and the front."""
+    for family, axes in panels.items():
         axes.plot(table["x"], table["accuracy"], "o", c=GREY, ms=2.5, alpha=0.5, mew=0)
-        members = table[table["family"] == family]
-        draw_means(axes, members, lines.looks, size=5)
-    for axes in panels[len(families) :]:
-        axes.set_axis_off()
-    for axes in panels[max(0, len(families) - n_columns) : len(families)]:
-        axes.tick_params(labelbottom=True)
-    figure.supxlabel(label, size=8)
-    figure.supylabel("test accuracy (%)", size=8)
+        draw_means(axes, table[table["family"] == family], lines.looks, size=5)
     sns.despine(figure)
     lay_out(figure)
-    for family, axes in zip(families, panels, strict=False):
+    for family, axes in panels.items():
         members = table[table["family"] == family]
         named = [name for name in members.index if name in front or name == members.index[0]]
         points = places_of(members.loc[named])
         dots = table[["x", "accuracy"]].to_numpy(dtype=float)
         unnamed = members.drop(index=named)[["x", "accuracy"]].to_numpy(dtype=float)
         write_names(axes, points, covered(members), lines.looks, front, dots, unnamed)
-    return words

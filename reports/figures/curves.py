@@ -1,7 +1,7 @@
 """Accuracy while training: mean and band over the seeds of each method."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddl_bench.results.frame import curve_parts
+from reports.figures.averages import Curve, SeedCurve, over_seeds, seed_curve
 from reports.figures.captions import counted, machines_text, span_text
-from reports.figures.costs import GREY, MOST_TOGETHER, N_COLUMNS, PANEL_INCHES
-from reports.figures.lines import Lines, Span, at_least, pareto_front
+from reports.figures.lines import Lines, Span, at_least, pareto_front, standard_error
 from reports.figures.looks import Look
 from reports.figures.names import write_names
+from reports.figures.panels import GREY, MOST_TOGETHER, family_panels
 from reports.figures.ranking import capital
 from reports.figures.scales import Accuracy, scale_cost
-from reports.figures.style import INK, Width, in_style, lay_out, new_figure, set_caption, short
+from reports.figures.style import INK, Width, in_style, lay_out, new_figure, set_caption
 
 Against = Literal["seconds", "passes", "images"]
 LABELS = {
@@ -30,24 +31,6 @@ MOST_POINTS = 60  # of a mean
 N_MARKERS = 5  # along a curve
 HEIGHT_INCHES = {"single": 2.8, "double": 4.2}
 NAME_SHARE = 0.28  # of the width, in which names stand on the right
-
-
-class Curve(NamedTuple):
-    """Hold the curve of a method: means, lowest and highest accuracy at each cost.
-
-    Parameters
-    ----------
-    x, mean, low, high
-        Shape (n_points,).
-    n_seeds
-        Seeds that it is of.
-    """
-
-    x: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    n_seeds: int
 
 
 @in_style
@@ -85,7 +68,9 @@ def training_curves(
         min(float(curve.low.min()) for curve in curves.values()),
         max(float(curve.high.max()) for curve in curves.values()),
     )
-    y_scale = Accuracy(at_least(span, [resolution(span, n_images)], 100.0), n_images)
+    middle = pd.Series([(span.low + span.high) / 2])
+    span = at_least(span, [standard_error(middle, n_images)], 100.0)
+    y_scale = Accuracy(span, n_images)
     x_span = span_of(curves)
     curves = {name: on_axis(curve, x_span) for name, curve in curves.items()}
     if len(curves) <= MOST_TOGETHER:
@@ -100,8 +85,12 @@ def training_curves(
         names_text = ""
     else:
         figure = new_figure(width, 1.0)
-        figure.supylabel(f"{split} accuracy (%)", size=8)  # before the panels are laid out
-        words = draw_families(figure, lines, curves, x_span, y_scale, against, width)
+        families = lines.families(list(curves))
+        ylabel = f"{split} accuracy (%)"
+        panels = family_panels(figure, families, width, LABELS[against], ylabel)
+        for axes in panels.values():
+            words = frame_axes(axes, x_span, y_scale, against)
+        draw_families(figure, panels, lines, curves)
         names_text = (
             " Panels: families, all others in grey. Named: the best of each family, and methods"
             " that no other beats in both accuracy and cost."
@@ -116,35 +105,13 @@ def training_curves(
     return figure
 
 
-def curves_of(parts: Iterable[Mapping[str, np.ndarray]], against: Against) -> dict[str, Curve]:
+def curves_of(parts: Iterable[Mapping[str, Any]], against: Against) -> dict[str, Curve]:
     """Return the curve of each line over its seeds."""
-    seeds: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    seeds: dict[str, list[SeedCurve]] = {}
     for part in parts:
-        points = (np.asarray(part[against], float), np.asarray(part["accuracy"], float))
-        seeds.setdefault(str(part["line"]), []).append(points)
-    return {name: over_seeds(curves) for name, curves in seeds.items()}
-
-
-def over_seeds(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
-    """Compute mean and range over the curves of seeds, each an array of costs and accuracies.
-
-    Curves of equally many points are paired point by point. Others are read at common costs, where
-    each has the last accuracy that it had by then.
-    """
-    lengths = {len(x) for x, _ in curves}
-    if len(lengths) == 1:
-        x = np.mean([x for x, _ in curves], axis=0)
-        values = np.array([y for _, y in curves])
-    else:
-        first = max(x[0] for x, _ in curves)
-        ends = np.unique([point for x, _ in curves for point in x if point >= first])
-        x = ends[np.linspace(0, len(ends) - 1, min(MOST_POINTS, len(ends))).astype(int)]
-        values = np.array([y[np.searchsorted(costs, x, side="right") - 1] for costs, y in curves])
-    if len(x) > MOST_POINTS:
-        chosen = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
-        x = x[chosen]
-        values = values[:, chosen]
-    return Curve(x, values.mean(0), values.min(0), values.max(0), len(values))
+        curve = seed_curve(part[against], part["accuracy"], part["step"])
+        seeds.setdefault(str(part["line"]), []).append(curve)
+    return {name: over_seeds(curves, MOST_POINTS) for name, curves in seeds.items()}
 
 
 def images_of(rows: pd.DataFrame, split: str) -> float:
@@ -152,14 +119,6 @@ def images_of(rows: pd.DataFrame, split: str) -> float:
     column = "n_val" if split == "validation" else "n_test"
     values = rows[column].dropna().astype(float)
     return float(values.max()) if len(values) else 0.0
-
-
-def resolution(span: Span, n_images: float) -> float:
-    """Return the standard error of the middle accuracy over its images."""
-    if not n_images:
-        return 0.0
-    middle = (span.low + span.high) / 2
-    return float((middle * (100 - middle) / n_images) ** 0.5)
 
 
 def span_of(curves: Mapping[str, Curve]) -> Span:
@@ -182,6 +141,7 @@ def on_axis(curve: Curve, x_span: Span) -> Curve:
     """Return the points of a curve that its axis shows: all but those of no cost on some axes."""
     is_shown = curve.x >= x_span.low
     return Curve(
+        curve.steps[is_shown],
         curve.x[is_shown],
         curve.mean[is_shown],
         curve.low[is_shown],
@@ -246,49 +206,27 @@ def dense(axes: Axes, curves: Sequence[np.ndarray], n_points: int = 8) -> np.nda
 
 
 def draw_families(
-    figure: Figure,
-    lines: Lines,
-    curves: Mapping[str, Curve],
-    x_span: Span,
-    y_scale: Accuracy,
-    against: Against,
-    width: Width,
-) -> str:
-    """Draw a panel for the curves of each family; returns how costs are scaled."""
-    families = lines.families(list(curves))
-    n_columns = min(N_COLUMNS[width], len(families))
-    n_rows = -(-len(families) // n_columns)
-    figure.set_size_inches(figure.get_figwidth(), PANEL_INCHES * n_rows + 0.4)
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    panels = list(grid.ravel())
-    words = ""
-    for axes in panels:
-        words = frame_axes(axes, x_span, y_scale, against)
+    figure: Figure, panels: Mapping[str, Axes], lines: Lines, curves: Mapping[str, Curve]
+) -> None:
+    """Draw each family into its panel, before all others in grey; name the best and the front."""
     ends = pd.Series({name: curve.mean[-1] for name, curve in curves.items()})
     costs = pd.Series({name: curve.x[-1] for name, curve in curves.items()})
     front = pareto_front(costs, ends)
-    for family, axes in zip(families, panels, strict=False):
-        axes.set_title(short(family), loc="left")
+    for family, axes in panels.items():
         members = [name for name in curves if lines.family[name] == family]
         for name, curve in curves.items():
             if name not in members:
                 axes.plot(curve.x, curve.mean, c=GREY, lw=0.5, alpha=0.4)
         for name in members:
             draw_curve(axes, curves[name], lines.looks[name])
-    for axes in panels[len(families) :]:
-        axes.set_axis_off()
-    for axes in panels[max(0, len(families) - n_columns) : len(families)]:
-        axes.tick_params(labelbottom=True)
-    figure.supxlabel(LABELS[against], size=8)
     sns.despine(figure)
     lay_out(figure)
-    for family, axes in zip(families, panels, strict=False):
+    for family, axes in panels.items():
         members = [name for name in curves if lines.family[name] == family]
         best = max(members, key=lambda name: float(ends[name]))
         named = [name for name in members if name in front or name == best]
         shown = {name: curves[name] for name in members}
         name_curves(figure, axes, shown, named, lines)
-    return words
 
 
 def seeds_text(curves: Mapping[str, Curve], lines: Lines) -> str:
@@ -298,7 +236,10 @@ def seeds_text(curves: Mapping[str, Curve], lines: Lines) -> str:
     if counts == [1]:
         return f"{methods}, one training each (n = 1 seed), so that there is no band"
     span = span_text(counts)
-    text = f"{methods}; lines: means over n = {span} seeds, bands: from the lowest to the highest"
+    text = (
+        f"{methods}; lines: means over n = {span} seeds, as far as all of them went, bands: from"
+        " the lowest to the highest"
+    )
     n_seeds = int(lines.finished.groupby("line").size().max())
     if n_seeds > counts[-1]:
         text += f" of the first {counts[-1]:,} of {n_seeds:,} seeds"

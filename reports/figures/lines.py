@@ -10,10 +10,9 @@ from scipy import stats
 
 from ddl_bench.errors import UserError
 from ddl_bench.results.stats.mean import mean_interval
-from ddl_bench.results.stats.welch import LEVEL, SEEDS_FOR_INTERVAL
+from ddl_bench.results.stats.welch import LEVEL, SEEDS_FOR_INTERVAL, Sample
 from reports.figures.looks import Look, Named, looks
 
-NORMAL = 1.96  # standard errors of the half of an interval
 LEAST_ERRORS = 4.0  # standard errors that an axis spans at least
 SHARED = ("line", "method", "family")
 
@@ -59,15 +58,14 @@ class Lines:
     def accuracies(self) -> pd.DataFrame:
         """Return mean accuracy and interval of each line, as in the table, the best first.
 
-        Columns: `accuracy`, `low`, `high`, `basis`, `error` (its standard error), `n_seeds`,
-        `n_images`.
+        Columns: `accuracy`, `low`, `high`, `basis`, `error` (that of `standard_error`),
+        `n_seeds`, `n_images`.
         """
         records = []
         for name, rows in self.rows.groupby("line", sort=False):
             values = rows["accuracy"].astype(float)
             n_images = rows["n_test"].astype(float).max()
             interval = mean_interval(values, n_images)
-            spread = values.std() if len(values) > 1 else 0.0
             low = np.nan_to_num(interval.low, nan=values.mean())
             high = np.nan_to_num(interval.high, nan=values.mean())
             records.append(
@@ -78,7 +76,7 @@ class Lines:
                     "low": low,
                     "high": high,
                     "basis": interval.basis,
-                    "error": max((high - low) / 2 / NORMAL, spread),
+                    "error": standard_error(values, n_images),
                     "n_seeds": len(values),
                     "n_images": n_images,
                 }
@@ -116,6 +114,27 @@ class Lines:
     def families(self, lines: Sequence[str]) -> list[str]:
         """Return the families of some lines, each once, in the order of the alphabet."""
         return sorted({self.family[name] for name in lines})
+
+
+def standard_error(values: "pd.Series[float]", n_images: float) -> float:
+    """Compute the standard error of a mean accuracy for new trainings and new images, in percent.
+
+    sqrt(s**2 / S + p * (100 - p) / n), with p the mean, s the standard deviation over S seeds, and
+    n images. A part that is not known counts as 0: that of a single seed, and that of the images
+    where their number is not known.
+
+    Parameters
+    ----------
+    values
+        Accuracy of each seed, in percent.
+    n_images
+        Images that are scored; 0 or NaN where unknown.
+    """
+    runs = Sample.of(values.tolist())
+    error2 = runs.error2 if runs.n > 1 else 0.0
+    if n_images >= 1:
+        error2 += runs.mean * (100 - runs.mean) / n_images
+    return float(error2**0.5)
 
 
 def at_least(span: Span, errors: Sequence[float], limit: float = np.inf) -> Span:

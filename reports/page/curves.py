@@ -7,6 +7,7 @@ import numpy as np
 
 from ddl_bench.results.groups import Group
 from ddl_bench.results.rows import Row
+from reports.figures.averages import over_seeds, seed_curve
 
 Read = Callable[[Row], Mapping[str, np.ndarray]]
 MOST_READ = 1_000  # rows whose curves are read: a file each
@@ -52,55 +53,31 @@ def curves_of(groups: Sequence[Group], read: Read) -> list[Curve | None]:
 
 
 def curve_of(rows: Sequence[Row], read: Read, n_points: int) -> Curve | None:
-    """Average the curves of the seeds of a line at common steps, as far as all seeds went."""
-    stored = [(row, with_steps(read(row))) for row in rows]
-    kept = [(row, arrays) for row, arrays in stored if len(arrays["curve_step"])]
+    """Average the curves of the seeds of a line, as the figures do."""
+    stored = [(row, read(row)) for row in rows]
+    kept = [(row, arrays) for row, arrays in stored if len(arrays.get("curve_seconds", ()))]
     if not kept:
         return None
-    steps = common_steps([arrays["curve_step"] for _, arrays in kept], n_points)
-    seconds = at_steps(steps, [arrays for _, arrays in kept], "curve_seconds")
-    accuracy = at_steps(steps, [arrays for _, arrays in kept], "curve_accuracy")
+    seeds = []
+    for _, arrays in kept:
+        seconds, accuracy = arrays["curve_seconds"], arrays["curve_accuracy"]
+        seeds.append(seed_curve(seconds, accuracy, arrays.get("curve_step")))
+    average = over_seeds(seeds, n_points)
     first, arrays = kept[0]
     passes: list[float] = []
     if first.measured.passes:
-        each = first.measured.passes / float(arrays["curve_step"].max())
-        passes = compact(steps * each)
+        each = first.measured.passes / float(seeds[0].steps.max())
+        passes = compact(average.steps * each)
     return {
         "split": str(arrays["curve_split"]),
-        "n": len(kept),
-        "seconds": compact(seconds.mean(axis=0)),
+        "n": average.n_seeds,
+        "seconds": compact(average.x),
         "passes": passes,
         "n_train": first.measured.n_train or 0,
-        "mean": compact(accuracy.mean(axis=0)),
-        "low": compact(accuracy.min(axis=0)),
-        "high": compact(accuracy.max(axis=0)),
+        "mean": compact(average.mean),
+        "low": compact(average.low),
+        "high": compact(average.high),
     }
-
-
-def with_steps(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Return the arrays of a curve; where an older row has no steps, its points are counted."""
-    n_points = len(arrays.get("curve_seconds", ()))
-    return {"curve_step": np.arange(1, n_points + 1)} | dict(arrays)
-
-
-def common_steps(steps: Sequence[np.ndarray], n_points: int) -> np.ndarray:
-    """Choose at most `n_points` steps of the curves: dense at the beginning, where they are steep.
-
-    They begin where all curves have begun and end where the first of them ends.
-    """
-    first = max(float(each.min()) for each in steps)
-    last = max(first, min(float(each.max()) for each in steps))
-    inside = np.unique(steps[0][(steps[0] >= first) & (steps[0] <= last)])
-    known = np.unique(np.append(inside, [first, last]))
-    if len(known) <= n_points:
-        return known
-    places = np.linspace(0, 1, n_points) ** 1.5 * (len(known) - 1)
-    return np.asarray(known[np.unique(places.round().astype(int))])
-
-
-def at_steps(steps: np.ndarray, kept: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
-    """Return an array of each curve at some steps, shape (n_seeds, n_steps)."""
-    return np.array([np.interp(steps, arrays["curve_step"], arrays[name]) for arrays in kept])
 
 
 def compact(values: np.ndarray) -> list[float]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ddl_bench.results.groups import Group
 from ddl_bench.results.rows import Row
-from ddl_bench.results.stats.compare import Comparison
+from ddl_bench.results.stats.comparison import Comparison
 from ddl_bench.results.table import columns_of
 from reports.figures.style import INK, PAPER
 from reports.page.curves import Read

@@ -15,16 +15,17 @@ import pandas as pd
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.groups import Group, reason_of
 from ddl_bench.results.rows import Row
-from ddl_bench.results.stats.compare import Comparison
+from ddl_bench.results.stats.comparison import Comparison
 from ddl_bench.results.stats.power import students_limit
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL
 from ddl_bench.results.table import columns_of as table_columns
 from ddl_bench.results.table import display_of, number, summary_of
+from reports.figures.captions import counted
 from reports.page.abouts import abouts
 from reports.page.curves import Read, curves_of
 from reports.page.looks import look_of
 from reports.page.pairs import pairs_of
-from reports.page.words import Finding, counted, finding, splits_text
+from reports.page.words import Finding, finding, splits_text
 
 HIGHER_IS_BETTER = ("accuracy", "official_accuracy", "best_epoch_accuracy", "recovered")
 NEITHER_IS_BETTER = ("n_views", "passes", "sparsity")

@@ -20,6 +20,7 @@ from ddl_bench.results.table import (
     foot_of,
     rounded,
 )
+from reports.figures.captions import counted
 
 MOST_NAMED = 3  # data sets, or machines, in a sentence
 CHEAPEST = (  # what is said of those that cannot be told from the best
@@ -218,12 +219,6 @@ def lead_of(rows: Sequence[Row], groups: Sequence[Group]) -> str:
     if days:
         sentences.append(days)
     return ". ".join(sentences) + "."
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: "1 run", "35 runs"."""
-    plural = "" if number == 1 else "s"
-    return f"{number:,} {noun}{plural}"
 
 
 def machines(groups: Iterable[Group]) -> str:

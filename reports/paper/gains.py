@@ -9,6 +9,7 @@ import pandas as pd
 from ddl_bench.plan.cell import Cell
 from ddl_bench.results.stats.replication import Term
 from ddl_bench.results.stats.welch import Sample
+from reports.estimates import sample_of
 from reports.paper.places import Place
 from reports.paper.protocol import REFERENCE
 
@@ -92,8 +93,8 @@ def our_gains(family: str, places: Sequence[Place]) -> list[Gain]:
             Gain(
                 family,
                 depth,
-                sample_of(detrame),
-                sample_of(relu),
+                sample_of(detrame.group),
+                sample_of(relu.group),
                 lines=f"{detrame.group.name} minus {relu.group.name}",
                 departures=tuple(dict.fromkeys(detrame.departures + relu.departures)),
                 is_reconstruction=any(place.network.reconstruction for place in (detrame, relu)),
@@ -128,13 +129,6 @@ def settings_of(cell: Cell) -> dict[str, Any]:
         "splits": cell.splits,
         "mirror": cell.mirror,
     }
-
-
-def sample_of(place: Place) -> Sample:
-    """Summarise the accuracies of a line on the official test images."""
-    is_moved = bool(place.group.cell.splits.test_from_train)
-    values = place.group.values("official_accuracy" if is_moved else "accuracy")
-    return Sample.of(values.tolist())
 
 
 def slope(gains: Sequence[Gain]) -> list[Term]:

@@ -15,6 +15,7 @@ from ddl_bench.results.stats.replication import (
 )
 from ddl_bench.results.stats.welch import Sample
 from ddl_bench.results.table import number
+from reports.estimates import accuracies
 from reports.paper.claims import claims
 from reports.paper.places import BY_RECONSTRUCTION, Place, places_of
 from reports.paper.protocol import N_SEEDS, REFERENCE
@@ -97,10 +98,8 @@ def line_beside(paper: Mapping[Any, str], place: Place) -> dict[str, str]:
         line["verdict"] = group.missing
         return line
     is_accuracy = paper["column"] == "accuracy"
-    column = paper["column"]
-    if is_accuracy and group.cell.splits.test_from_train:
-        column = "official_accuracy"
-    values = group.values(column) / float(paper["scale"])
+    measured = accuracies(group) if is_accuracy else group.values(paper["column"])
+    values = measured / float(paper["scale"])
     form = ".2f" if is_accuracy else ""
     line["ours"] = f"{number(values.mean(), values.std(), form)} ({len(values)})"
     line["line"] = group.name

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ddl_bench import registry
 from ddl_bench.describe import BIBLIOGRAPHY, bibliography
 from ddl_bench.plan import sources
-from ddl_bench.results.origin import written_origin
+from ddl_bench.results.origin import written
 
 
 def references(methods: Iterable[str]) -> str:
@@ -21,7 +21,7 @@ def references(methods: Iterable[str]) -> str:
         keys: tuple[str, ...] = ()
         known = bibliography(BIBLIOGRAPHY)
         if name in installed:
-            keys = written_origin(installed[name]).references
+            keys = written(installed[name]).references
             path = sources.locate(installed[name].module)
             if path is not None:
                 known |= bibliography(path.with_name(BIBLIOGRAPHY.name))

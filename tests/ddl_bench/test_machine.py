@@ -47,6 +47,17 @@ def test_the_least_limit_counts(groups: Path) -> None:
     assert machine.memory_limit({}) == 2 * GB
 
 
+def test_a_quota_of_the_first_version_counts(groups: Path) -> None:
+    (groups.parent / "own").write_text("5:cpu,cpuacct:/job\n")
+    job = groups / "cpu,cpuacct" / "job"
+    job.mkdir(parents=True)
+    (job / "cpu.cfs_period_us").write_text("100000\n")
+    (job / "cpu.cfs_quota_us").write_text("250000\n")
+    assert machine.n_cores({}) == 3
+    (job / "cpu.cfs_quota_us").write_text("-1\n")
+    assert machine.n_cores({}) == 16
+
+
 def test_a_slurm_task_has_its_own_cores_and_memory(groups: Path) -> None:
     values = {"SLURM_CPUS_PER_TASK": "2", "SLURM_MEM_PER_NODE": "4096"}
     assert machine.n_cores(values | {"SLURM_JOB_ID": "7"}) == 2

@@ -36,6 +36,18 @@ def test_a_plugin_cannot_take_the_name_of_a_method(tmp_path: Path) -> None:
         registry.methods([path])
 
 
+@pytest.mark.parametrize("name", ["baselines.py", "reports/__init__.py"])
+def test_a_neighbour_of_a_plugin_cannot_replace_a_package_of_ours(
+    tmp_path: Path, name: str
+) -> None:
+    neighbour = tmp_path / name
+    neighbour.parent.mkdir(exist_ok=True)
+    neighbour.write_text("def scale():\n    return 2.0\n")
+    package = name.split(".")[0].split("/")[0]
+    with pytest.raises(UserError, match=f"in place of the package {package} of ddl-bench"):
+        registry.methods([plugin_file(tmp_path, "mine")])
+
+
 def test_a_plugin_cannot_take_the_name_of_a_data_set(tmp_path: Path) -> None:
     path = plugin_file(tmp_path, more="DATASETS = {'digits': print}")
     with pytest.raises(UserError, match="the name 'digits' is taken by another data set"):
@@ -152,7 +164,7 @@ def test_a_package_without_a_usable_metric_loses_that_alone(install: Install) ->
     offered = {"zero": "good", "plain": "Metric.meaning.fget", "a-b": "good", "seed": "good"}
     lines = [f"{name} = measures_module:{thing}" for name, thing in offered.items()]
     install("measures", code, metrics="\n".join(lines))
-    with pytest.warns(registry.NameTaken) as caught:
+    with pytest.warns(registry.LeftOut) as caught:
         known = registry.metrics([], {"seed"})
     assert known.keys() == {"zero"}
     assert sorted(str(each.message) for each in caught) == [
@@ -160,6 +172,15 @@ def test_a_package_without_a_usable_metric_loses_that_alone(install: Install) ->
         "the metric 'plain' is left out: measures: it is a function; expected Metric",
         "the metric 'seed' is left out: measures: a column of ours has this name",
     ]
+
+
+def test_a_plugin_cannot_take_the_name_of_an_installed_report(
+    install: Install, tmp_path: Path
+) -> None:
+    install("tables", "def write(rows, folder): ...", writers="ours = tables_module:write")
+    path = plugin_file(tmp_path, more="REPORTS = {'ours': print}")
+    with pytest.raises(UserError, match="the name 'ours' is taken by another report"):
+        registry.writers([path])
 
 
 def test_a_package_that_ends_the_process_or_prints_is_named(

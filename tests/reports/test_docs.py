@@ -14,7 +14,6 @@ from ddl_bench.results.rows import load_rows
 from reports import documentation
 from reports.documentation import (
     PAGES,
-    RESULTS,
     ROOT,
     TABLE,
     UNROLLING,
@@ -25,6 +24,7 @@ from reports.documentation import (
     table,
     with_tables,
 )
+from reports.estimates import RESULTS
 from reports.sentences import VALUE
 from tests.conftest import make_cell, put
 

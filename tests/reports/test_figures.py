@@ -21,24 +21,26 @@ from matplotlib.text import Annotation, Text
 import ddl_bench
 from ddl_bench import describe, registry
 from ddl_bench.errors import UserError
-from ddl_bench.results.frame import curve_parts
+from ddl_bench.results.frame import curve_parts, stored_arrays
 from ddl_bench.results.groups import gather
-from ddl_bench.results.origin import written_origin
-from ddl_bench.results.rows import load_rows
-from ddl_bench.results.table import summary_of
+from ddl_bench.results.origin import written
+from ddl_bench.results.rows import CURVE, arrays, load_rows
+from ddl_bench.results.stats.mean import mean_interval
+from ddl_bench.results.table import TIMES, summary_of
 from reports.figures import FIGURES
+from reports.figures.averages import common_steps, over_seeds, seed_curve
 from reports.figures.confusion import confusion
 from reports.figures.costs import cost
-from reports.figures.curves import over_seeds, training_curves
+from reports.figures.curves import MOST_POINTS, curves_of, training_curves
 from reports.figures.error_curves import errors_figure
-from reports.figures.lines import Lines, Span, at_least, pareto_front
+from reports.figures.lines import Lines, Span, at_least, pareto_front, standard_error
 from reports.figures.looks import METHODS, Look, Named, look, looks, rank_of
 from reports.figures.names import write_names
 from reports.figures.ranking import ranking
 from reports.figures.registry import OF_RUN, draw_data_set
 from reports.figures.scales import Accuracy
 from reports.figures.style import PAPER, caption_of, digest_in, digest_of, save
-from reports.page.looks import look_of
+from reports.page.curves import curve_of
 from tests.conftest import ROOT, make_cell, put
 
 RESULTS = ROOT / "docs" / "results"
@@ -102,7 +104,14 @@ def test_an_axis_spans_four_standard_errors_and_all_intervals_of_the_table(run: 
     expected = table.set_index("label")[["accuracy", "low", "high"]]
     found = drawn[["accuracy", "low", "high"]].loc[expected.index]
     np.testing.assert_allclose(found, expected)
-    least = 4 * drawn["error"].max()
+    errors = []
+    for group in gather(load_rows(RESULTS / run)):
+        values = group.values("accuracy").to_numpy()
+        over_runs2 = values.var(ddof=1) / len(values) if len(values) > 1 else 0.0
+        over_images2 = values.mean() * (100 - values.mean()) / group.ok[0].measured.n_test
+        errors.append((over_runs2 + over_images2) ** 0.5)
+    assert drawn["error"].max() == pytest.approx(max(errors))
+    least = 4 * max(errors)
     for figure, horizontal in (
         (ranking(df), True),
         (cost(df, "n_params", "parameters"), False),
@@ -132,6 +141,37 @@ def test_spans_are_widened_around_their_middle_and_not_beyond_the_limit() -> Non
     assert at_least(Span(1.0, 2.0), [0.1]) == Span(1.0, 2.0)
     assert at_least(Span(1.0, 2.0), [0.5, float("nan")]) == Span(0.5, 2.5)
     assert at_least(Span(99.0, 100.0), [0.5], 100.0) == Span(98.0, 100.0)
+
+
+def test_a_standard_error_is_that_of_the_interval() -> None:
+    """It was 1.4 times as much for three seeds once: half a t interval is no 1.96 errors."""
+    values = pd.Series([70.0, 71.0, 72.0])
+    n_images = 1e12
+    error = standard_error(values, n_images)
+    assert error == pytest.approx(1 / 3**0.5)
+    interval = mean_interval(values, n_images)
+    assert (interval.high - interval.low) / 2 == pytest.approx(4.303 * error, rel=1e-3)
+    assert standard_error(values, float("nan")) == pytest.approx(error)
+    assert standard_error(values, 0) == pytest.approx(error)
+    assert standard_error(pd.Series([50.0]), 100) == 5
+    assert standard_error(pd.Series([50.0]), float("nan")) == 0
+
+
+@pytest.mark.parametrize("column", TIMES)
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_an_axis_of_times_has_seconds_whatever_its_label(
+    quick: pd.DataFrame, many: Path, column: str, is_crowded: bool
+) -> None:
+    df = ddl_bench.load(many) if is_crowded else quick
+    df = df.assign(**{column: 1e-6 * (1 + np.arange(len(df)) % 3)})
+    figure = cost(df, column, "training per image")
+    assert figure is not None
+    assert figure.axes[0].xaxis.get_major_formatter()(2e-6) == "2 µs"
+    assert "Times " in caption_of(figure)
+    figure = cost(df.assign(n_params=100), "n_params", "parameters at that time")
+    assert figure is not None
+    assert figure.axes[0].xaxis.get_major_formatter()(2e3) == "2 k"
+    assert "Times " not in caption_of(figure)
 
 
 def test_captions_tell_runs_bars_and_scales(quick: pd.DataFrame) -> None:
@@ -197,7 +237,6 @@ def test_colours_stand_out_on_white_and_on_black() -> None:
         luminance = light @ [0.2126, 0.7152, 0.0722]
         assert 1.05 / (luminance + 0.05) > 3, family
         assert (luminance + 0.05) / 0.05 > 3, family
-        assert look(family, 0).colour == look_of(family).light, "that of the page"
 
 
 def test_origins_are_those_that_the_methods_state() -> None:
@@ -206,7 +245,7 @@ def test_origins_are_those_that_the_methods_state() -> None:
     families = {record["name"]: record["family"] for record in records}
     keys = {record["name"]: {each["key"] for each in record["references"]} for record in records}
     installed = registry.entries(registry.METHODS)
-    origins = {name: written_origin(entry) for name, entry in installed.items()}
+    origins = {name: written(entry) for name, entry in installed.items()}
     assert {name: origin.family for name, origin in origins.items()} == families
     for name, origin in origins.items():
         assert set(origin.references) <= keys[name]
@@ -286,19 +325,50 @@ def test_no_name_is_outside_and_no_line_crosses_the_picture(
 
 
 def test_curves_are_mean_and_range_of_seeds() -> None:
-    first = (np.array([1.0, 3.0]), np.array([50.0, 60.0]))
-    second = (np.array([2.0, 5.0]), np.array([70.0, 80.0]))
-    equal = over_seeds([first, second])
+    first = seed_curve(np.array([1.0, 3.0]), np.array([50.0, 60.0]))
+    second = seed_curve(np.array([2.0, 5.0]), np.array([70.0, 80.0]))
+    equal = over_seeds([first, second], 60)
     assert equal.x.tolist() == [1.5, 4.0]
     assert equal.mean.tolist() == [60, 70]
     assert equal.low.tolist() == [50, 60]
     assert equal.high.tolist() == [70, 80]
-    first = (np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 40.0]))
-    second = (np.array([2.0, 3.0]), np.array([50.0, 60.0]))
-    unequal = over_seeds([first, second])
-    assert unequal.x.tolist() == [2, 3, 4]
-    assert unequal.low.tolist() == [20, 20, 40]
-    assert unequal.high.tolist() == [50, 60, 60]
+    steps = np.array([1.0, 2.0, 4.0])
+    first = seed_curve(10 * steps, np.array([10.0, 20.0, 40.0]), steps)
+    second = seed_curve(np.array([30.0, 50.0]), np.array([50.0, 70.0]), np.array([2.0, 4.0]))
+    unequal = over_seeds([first, second], 60)
+    assert unequal.steps.tolist() == [2, 4]
+    assert unequal.x.tolist() == [25, 45]
+    assert unequal.low.tolist() == [20, 40]
+    assert unequal.high.tolist() == [50, 70]
+    assert common_steps([np.array([5.0]), np.array([1.0, 2.0])], 6).tolist() == [5]
+
+
+def test_a_mean_of_curves_ends_where_the_first_seed_ends() -> None:
+    """A seed that had ended was carried on once, and a mean ended in what no seed had."""
+    short_one = seed_curve(np.arange(1.0, 9), np.linspace(10, 80, 8))
+    long_one = seed_curve(np.arange(1.0, 10), np.linspace(10, 90, 9))
+    curve = over_seeds([short_one, long_one], 60)
+    assert curve.x[-1] == 8
+    assert curve.mean[-1] == pytest.approx(80)
+
+
+@pytest.mark.parametrize("run", ["quick-5-seeds", "equal-time"])
+def test_figure_and_page_show_the_same_curves(run: str) -> None:
+    folder = RESULTS / run
+    drawn = curves_of(curve_parts(ddl_bench.load(folder)), "seconds")
+    for group in gather(load_rows(folder)):
+        shown = curve_of(
+            group.ok, lambda row: arrays(folder, row.cell.id, CURVE), n_points=MOST_POINTS
+        )
+        assert shown is not None
+        curve = drawn[group.name]
+        for wanted, found in (
+            (shown["seconds"], curve.x),
+            (shown["mean"], curve.mean),
+            (shown["low"], curve.low),
+            (shown["high"], curve.high),
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 def test_curves_have_bands_dashes_and_markers(quick: pd.DataFrame) -> None:
@@ -392,6 +462,20 @@ def test_confusion_shows_best_worst_and_chosen(quick: pd.DataFrame) -> None:
     assert chosen.get_figwidth() == pytest.approx(7.2)
     with pytest.raises(UserError, match="no line 'sld' in this frame"):
         confusion(quick, lines=["sld"])
+
+
+def test_confusion_reads_the_predictions_of_a_line_once(
+    quick: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def noted(row: Any, names: Any) -> Any:
+        read.append(row["cell_id"])
+        return stored_arrays(row, names)
+
+    monkeypatch.setattr("reports.figures.confusion.stored_arrays", noted)
+    assert confusion(quick, lines=["sdl", "spams"]) is not None
+    assert len(read) == len(set(read)) == 3 * 5
 
 
 def test_a_matrix_of_confusion_counts_all_seeds_with_readable_class_names(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def study(sizes: tuple[int, ...], settings: tuple[tuple[int, int, bool], ...]) -
         "n_claims": N_CLAIMS,
         "sign_of_life_s": claims.STALE_AFTER_S / claims.SIGNS_OF_LIFE,
         "progress_s": progress.EVERY_S,
+        "progress_share": progress.EVERY_SHARE,
+        "progress_most_s": progress.AT_LEAST_EVERY_S,
         "counts": counts,
         "times": times,
         "simulated": loads,

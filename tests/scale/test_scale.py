@@ -73,6 +73,8 @@ def test_the_tables_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "n_claims": 1000,
         "sign_of_life_s": 5.0,
         "progress_s": 0.3,
+        "progress_share": 0.02,
+        "progress_most_s": 10.0,
         "counts": [{"command": name, "fixed": counts, "each": counts} for name in names],
         "times": [{"n_cells": n, "claim_s": 1e-3, **commands} for n in (1000, 2000)],
         "simulated": [load, {**load, "in_order": True}],
@@ -89,8 +91,11 @@ def test_the_tables_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # 100 runners, cells of 60 s: 10 calls, 0.5 looks, 0.1 creates, 0.01 and 2.22 lists of names
     assert first[3] == f"{100 / 60 * (10 + 0.5 + 0.3 + 20 + 2.22):,.0f}"
     assert first[4] == "120"
-    assert scale.n_writes(0.3, 3.0) == pytest.approx(10)
-    assert scale.n_writes(0.3, 1500.0) == pytest.approx(50 + 175.3 + 100, abs=0.1)
+    assert scale.n_writes(results, 3.0) == pytest.approx(10)
+    assert scale.n_writes(results, 1500.0) == pytest.approx(50 + 175.3 + 100, abs=0.1)
+    seldom = {**results, "progress_share": 0.1, "progress_most_s": 20.0}
+    assert scale.n_writes(seldom, 3.0) == pytest.approx(10)
+    assert scale.n_writes(seldom, 1500.0) == pytest.approx(10 + 42.0 + 65, abs=0.1)
 
 
 def test_the_page_has_the_tables_of_the_committed_results() -> None:

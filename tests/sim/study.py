@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ddl_bench.results.stats.best import (
+    Rivals,
     against_reference,
     behind_at_most,
-    range_limit,
+    best_limit,
+    pair_limit,
     rivals,
 )
 from ddl_bench.results.stats.crossed import VarianceComponents, crossed
@@ -25,6 +27,8 @@ SEEDS = (3, 5, 10)
 SEEDS_PERMUTED = (4, 5, 6, 7)  # for which a permutation is exact
 SPREADS = (0.35, 0.5)  # points, over seeds
 N_METHODS = 10
+N_MANY = 34
+LEAST_SEEDS = min(SEEDS)
 STEP = 0.2  # points, between ten that differ
 GAP = 0.5  # points, between two methods that differ
 UNEVEN = (0.05, 1.0)  # points, the spreads of the steadiest and of the wildest of ten methods
@@ -36,6 +40,8 @@ COVERAGE = "coverage"
 POWER = "power"
 OLD = "false positives of the old rule"
 IDENTICAL = "ten identical methods"
+MANY = f"{N_MANY} identical methods"
+MIXED = f"{N_MANY} identical methods, two in three with {LEAST_SEEDS} seeds"
 OF_UNEVEN_SPREAD = "ten equally good methods of uneven spread"
 APART = {IDENTICAL: "ten methods", OF_UNEVEN_SPREAD: "ten methods of uneven spread"}
 
@@ -171,6 +177,7 @@ def judged(setting: str, accuracies: np.ndarray) -> Iterator[Finding]:
     right where all ten are.
     """
     false = 0
+    false_pairs = 0
     false_reference = 0
     covered = 0
     behind = STEP * np.arange(N_METHODS)
@@ -178,17 +185,47 @@ def judged(setting: str, accuracies: np.ndarray) -> Iterator[Finding]:
         samples = samples_of(values)
         pairs = rivals(samples)
         best = int(np.argmax([sample.mean for sample in samples]))
-        limit = range_limit(N_METHODS, pairs.freedom[best])
+        limit = best_limit(N_METHODS, pairs.freedom[best])
         false += bool((pairs.t[best] > limit).any())
+        false_pairs += is_any_pair_told_apart(pairs)
         reference = against_reference(samples[0], samples[1:])
         false_reference += bool((reference.p < 1 - LEVEL).any())
         moved = rivals(samples_of(values - behind[:, None]))
         covered += bool((behind <= behind_at_most(moved) + 1e-9).all())
     n_runs = len(accuracies)
     yield setting, "any told from the best", FALSE, false / n_runs
+    yield setting, "any pair told apart", FALSE, false_pairs / n_runs
     yield setting, "any told from the reference", FALSE, false_reference / n_runs
     apart = f"{APART[setting]}, {STEP} points apart"
     yield apart, "all behind the best by at most", COVERAGE, covered / n_runs
+
+
+def is_any_pair_told_apart(pairs: Rivals) -> bool:
+    """Whether the interval of any difference leaves out 0."""
+    upper = np.triu_indices(len(pairs.t), 1)
+    return bool((np.abs(pairs.t[upper]) > pair_limit(len(pairs.t), pairs.freedom[upper])).any())
+
+
+def many_methods(n_runs: int, spread: float, n_seeds: int) -> Iterator[Finding]:
+    """As many identical methods as the suite has lines, and of one or two numbers of seeds."""
+    rng = np.random.default_rng(50 + n_seeds)
+    accuracies = Population(sd=spread).accuracies(rng, (n_runs, N_MANY, n_seeds))
+    settings: list[tuple[str, Callable[[int], int]]] = [(MANY, lambda line: n_seeds)]
+    if n_seeds > LEAST_SEEDS:
+        settings.append((MIXED, lambda line: n_seeds if line % 3 == 0 else LEAST_SEEDS))
+    for setting, seeds_of in settings:
+        false = 0
+        false_pairs = 0
+        for values in accuracies:
+            lines = enumerate(values.tolist())
+            samples = [Sample.of(of_line[: seeds_of(line)]) for line, of_line in lines]
+            pairs = rivals(samples)
+            best = int(np.argmax([sample.mean for sample in samples]))
+            limit = best_limit(N_MANY, pairs.freedom[best])
+            false += bool((pairs.t[best] > limit).any())
+            false_pairs += is_any_pair_told_apart(pairs)
+        yield setting, "any told from the best", FALSE, false / n_runs
+        yield setting, "any pair told apart", FALSE, false_pairs / n_runs
 
 
 PARTS: dict[str, Callable[[int, float, int], Iterator[Finding]]] = {
@@ -197,6 +234,7 @@ PARTS: dict[str, Callable[[int, float, int], Iterator[Finding]]] = {
     "one": one_method,
     "ten": ten_methods,
     "uneven": uneven_methods,
+    "many": many_methods,
 }
 
 

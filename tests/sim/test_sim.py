@@ -26,7 +26,7 @@ def test_drawn_accuracies_are_those_of_the_population() -> None:
     assert np.corrcoef(right.mean(axis=0), images)[0, 1] > 0.5
 
 
-@pytest.mark.parametrize("part", ["two", "one", "ten", "uneven"])
+@pytest.mark.parametrize("part", ["two", "one", "ten", "uneven", "many"])
 def test_rules_are_seldom_wrong(part: str) -> None:
     bound = 0.05 + SLACK * (0.05 * 0.95 / N_RUNS) ** 0.5
     rates = simulate(part, N_RUNS, 0.5, 5)

@@ -141,7 +141,11 @@ def time(
 
 def publish(
     out: Annotated[
-        Path, typer.Argument(help="Write the public copies to this folder; it may be RUN itself.")
+        Path,
+        typer.Argument(
+            help="Write the public copies to this folder; RUN itself, where that is named too, is"
+            " made public in place."
+        ),
     ],
     run: RunArgument = None,
     named: RunOption = None,
@@ -165,6 +169,11 @@ def publish(
     from ddl_bench.results.publish import rows_beside
 
     folder = one_run(run, named)
+    if not (run or named) and out.resolve() == folder.resolve():
+        raise UserError(
+            f"publish {out}: give the folder of the copy first, then the run; to make the run"
+            f" public in place, name it twice: publish {out} {out}"
+        )
     paths = copy(folder, out)
     n_beside = len(rows_beside(folder, out))
     if n_beside:

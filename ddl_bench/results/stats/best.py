@@ -10,8 +10,8 @@ steadiness to networks that do not have it.
 References
 ----------
 J. C. Hsu, "Multiple Comparisons: Theory and Methods", 1996, chapters 3 to 5.
-P. A. Games and J. F. Howell, "Pairwise multiple comparison procedures with unequal N's and/or
-variances", Journal of Educational Statistics 1, 1976.
+A. C. Tamhane, "A comparison of procedures for multiple comparisons of means with unequal
+variances", Journal of the American Statistical Association 74, 1979.
 M. Hasler and L. A. Hothorn, "Multiple contrast tests in the presence of heteroscedasticity",
 Biometrical Journal 50, 2008.
 """
@@ -27,13 +27,14 @@ from ddl_bench.results.stats.roots import root
 from ddl_bench.results.stats.welch import LEVEL, Sample, welch_freedom
 
 # Nodes and weights of the integrals over the common error, over the estimated standard deviation,
-# and over the smallest of several values, which lies within REACH standard deviations.
+# and over the highest of several values, which lies within REACH standard deviations.
 COMMON, COMMON_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 COMMON_WEIGHTS = COMMON_WEIGHTS / np.sqrt(2 * np.pi)
 SCALE, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 SCALE_TAIL = 1e-9  # probability on either side of the estimates that are integrated over
 RANGE, RANGE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 REACH = 6.0
+N_INVERSES = 9  # values of 1 / v at which the limit of the best is computed
 N_FREEDOMS = 5  # at which limits are computed; between them they are interpolated
 LEAST_LOADING = 1e-6
 
@@ -202,12 +203,18 @@ def bonferroni(n_rivals: int, freedom: np.ndarray) -> np.ndarray:
     return np.asarray(stats.t.isf((1 - LEVEL) / n_rivals, freedom))
 
 
-def range_coverage(limit: np.ndarray, n_methods: int, freedom: np.ndarray) -> np.ndarray:
-    """Compute the probability that no two of k equally good methods differ by more than a limit.
+def best_coverage(limit: np.ndarray, n_methods: int, freedom: np.ndarray) -> np.ndarray:
+    """Compute the probability that the best of k equally good methods is above none by a limit.
 
-    This is the distribution of the studentized range, q = sqrt(2) * limit: k times the integral
-    over z, the smallest of k normal values, of phi(z) * (Phi(z + q * S) - Phi(z))**(k - 1), and its
-    mean over S as in `coverage`. scipy.stats.studentized_range agrees, but takes 10 ms a value.
+    The best is the one that happens to have the highest mean: a standard normal value z that all
+    others stay below. Each difference is divided by an error of its own, S**2 = (U + V_j) / 2, in
+    which the best has the same U: U and V_j are chi-squared with v / 2 degrees of freedom, divided
+    by v / 2, so that S**2 has v. Given z and U comparisons are independent, and the probability is
+
+        k E_U integral phi(z) (E_V[Phi(z) - Phi(z - sqrt(2) * limit * S)])**(k - 1) dz
+
+    by Gauss's rules. With one S for all it would be that of the studentized range, whose limits are
+    too small where spreads are not pooled. For 2 methods it is Student's, exactly.
 
     Parameters
     ----------
@@ -216,29 +223,79 @@ def range_coverage(limit: np.ndarray, n_methods: int, freedom: np.ndarray) -> np
     n_methods
         k.
     freedom
-        Degrees of freedom, of the shape of `limit`.
+        Degrees of freedom v, of the shape of `limit`.
+
+    Examples
+    --------
+    >>> p = best_coverage(np.array(3.1637), 10, np.array(1e6))  # 4.474 / sqrt(2) of the range
+    >>> round(float(p), 3)
+    0.95
     """
-    smallest = REACH * RANGE
-    density = REACH * RANGE_WEIGHTS * np.exp(-(smallest**2) / 2) / np.sqrt(2 * np.pi)
-    scale, scale_weights = scales(freedom)
-    width = 2**0.5 * np.asarray(limit)[..., None, None] * scale
-    inside = special.ndtr(smallest + width) - special.ndtr(smallest)
-    of_scale = n_methods * (inside ** (n_methods - 1) @ density)
-    return np.asarray((of_scale * scale_weights).sum(axis=-1))
+    highest = REACH * RANGE
+    density = REACH * RANGE_WEIGHTS * np.exp(-(highest**2) / 2) / np.sqrt(2 * np.pi)
+    scale, weights = scales(np.asarray(freedom, dtype=float) / 2)
+    squared = scale[..., 0] ** 2
+    own = squared[..., :, None]
+    others = squared[..., None, :]
+    width = np.asarray(limit)[..., None, None] * np.sqrt(own + others)
+    inside = special.ndtr(highest) - special.ndtr(highest - width[..., None])
+    each = np.einsum("...v,...uvz->...uz", weights, inside)
+    all_others = each ** (n_methods - 1) @ density
+    return np.asarray(n_methods * (weights * all_others).sum(axis=-1))
 
 
-def range_limit(n_methods: int, freedom: np.ndarray) -> np.ndarray:
-    """Compute the limit of differences that k equally good methods keep with a chance of LEVEL.
+def best_limit(n_methods: int, freedom: np.ndarray) -> np.ndarray:
+    """Compute the limit that the best of k equally good methods keeps with a chance of LEVEL.
 
     Parameters
     ----------
     n_methods, freedom
-        As in `range_coverage`.
+        As in `best_coverage`.
+    """
+    excess = best_excess(n_methods)
+    return np.asarray(bonferroni_of_best(n_methods, freedom) * np.exp(excess(1 / freedom)))
+
+
+@lru_cache
+def best_excess(n_methods: int) -> np.polynomial.Chebyshev:
+    """Return the logarithm of the limit / Bonferroni's, a polynomial in 1 / v from 0 to 1.
+
+    It is smooth, so that a few values give it to four digits.
+    """
+    nodes = (1 + np.cos(np.pi * (np.arange(N_INVERSES) + 0.5) / N_INVERSES)) / 2
+    freedom = 1 / nodes
+    bonferroni = bonferroni_of_best(n_methods, freedom)
+    n_pairs = n_methods * (n_methods - 1) / 2
+    limit = root(
+        lambda limit, v: best_coverage(limit, n_methods, v) - LEVEL,
+        np.asarray(stats.t.isf((1 - LEVEL) / 2, freedom) * (1 - 1e-3)),
+        np.asarray(stats.t.isf((1 - LEVEL) / 2 / n_pairs, freedom) * (1 + 1e-3)),
+        freedom,
+    )
+    return np.polynomial.Chebyshev.fit(
+        nodes, np.log(limit / bonferroni), N_INVERSES - 1, domain=[0, 1]
+    )
+
+
+def bonferroni_of_best(n_methods: int, freedom: np.ndarray) -> np.ndarray:
+    """Compute the two-sided limit of Bonferroni for one method and its rivals."""
+    return np.asarray(stats.t.isf((1 - LEVEL) / 2 / (n_methods - 1), freedom))
+
+
+def pair_limit(n_methods: int, freedom: np.ndarray) -> np.ndarray:
+    """Compute the limit that all pairs of k equally good methods keep with a chance of LEVEL.
+
+    That of Sidak, which is never too small (Tamhane's T2).
+
+    Parameters
+    ----------
+    n_methods
+        k.
+    freedom
+        Degrees of freedom of each pair.
     """
     n_pairs = n_methods * (n_methods - 1) / 2
-    least = np.asarray(stats.t.isf((1 - LEVEL) / 2, freedom) * (1 - 1e-3))
-    most = np.asarray(stats.t.isf((1 - LEVEL) / 2 / n_pairs, freedom) * (1 + 1e-3))
-    return root(lambda limit, v: range_coverage(limit, n_methods, v) - LEVEL, least, most, freedom)
+    return np.asarray(stats.t.isf((1 - LEVEL ** (1 / n_pairs)) / 2, freedom))
 
 
 class BehindBest(NamedTuple):
@@ -271,9 +328,9 @@ def behind_best(samples: Sequence[Sample]) -> BehindBest:
     """Compare methods with the best of them, which nobody has to know.
 
     `at_most` is Hsu's. Hsu's "not the best" includes "as good as the best". For `at_least`, which
-    says that a method is worse, the limits are therefore those of the studentized range with
-    Welch's degrees of freedom (Games and Howell, 1976): with several equally good methods, the one
-    that happens to have the highest mean is told from none of them with a probability of 95 %.
+    says that a method is worse, the limits are therefore those of `best_limit` with Welch's degrees
+    of freedom: with several equally good methods, the one that happens to have the highest mean is
+    told from none of them with a probability of 95 %.
 
     Parameters
     ----------
@@ -289,9 +346,12 @@ def behind_best_of(samples: tuple[Sample, ...]) -> BehindBest:
     pairs = rivals(samples)
     best = int(np.argmax([sample.mean for sample in samples]))
     freedom = pairs.freedom[best]
-    limit = range_limit(len(samples), freedom)
+    limit = best_limit(len(samples), freedom)
     least = pairs.difference[best] - limit * pairs.error[best]
-    p = 1 - range_coverage(pairs.t[best], len(samples), freedom)
+    p = [
+        1 - float(best_coverage(t, len(samples), v))
+        for t, v in zip(pairs.t[best], freedom, strict=True)
+    ]
     return BehindBest(
         best,
         np.maximum(0, least),

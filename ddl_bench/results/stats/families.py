@@ -1,25 +1,30 @@
 """Comparisons of all methods of a data set, judged as one family."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ddl_bench.results.collect import Collection
 from ddl_bench.results.groups import Group
 from ddl_bench.results.stats.best import against_reference, behind_best
-from ddl_bench.results.stats.compare import (
+from ddl_bench.results.stats.comparison import (
     Archive,
     Comparison,
     compare_groups,
     count_tested,
     declared_pairs,
     declaring_cell,
+    is_tested,
     judged_together,
     sample_of,
     with_verdict,
 )
 from ddl_bench.results.stats.power import detectable
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
+
+NONE = "no verdict"
+NOT_ALL = f"{NONE}: not all lines that are compared have {SEEDS_FOR_VERDICT} seeds"
 
 
 def compare_all(runs: Collection | Path, groups: Sequence[Group]) -> list[Comparison]:
@@ -41,11 +46,17 @@ def compare_all(runs: Collection | Path, groups: Sequence[Group]) -> list[Compar
     pairs = declared_pairs(finished)
     if pairs:
         return compare_pairs(archive, finished, pairs)
-    cell = declaring_cell(finished)
-    reference = [group for group in finished if cell and group.cell.label == cell.reference]
-    if len(reference) == 1:
-        return compare_with_reference(archive, finished, reference[0])
+    reference = reference_of(finished)
+    if reference:
+        return compare_with_reference(archive, finished, reference)
     return compare_with_best(archive, finished)
+
+
+def reference_of(groups: Sequence[Group]) -> Group | None:
+    """Return the line of a data set that its track compares with all others; None without one."""
+    cell = declaring_cell(groups)
+    lines = [group for group in groups if cell and group.cell.label == cell.reference]
+    return lines[0] if len(lines) == 1 else None
 
 
 def compare_pairs(
@@ -67,16 +78,59 @@ def compare_with_reference(
 ) -> list[Comparison]:
     """Compare the reference with each other line, by Dunnett's test."""
     others = [group for group in groups if group is not reference]
-    records = [compare_groups(archive, reference, other) for other in others]
-    tested = [index for index, record in enumerate(records) if record.p is not None]
-    if not tested:
-        return records
-    result = against_reference(sample_of(reference), [sample_of(others[index]) for index in tested])
-    family = f"{len(tested)} lines against {reference.name}, the reference (Dunnett)"
-    for place, index in enumerate(tested):
-        least = float(detectable(result.error[place], result.freedom[place], result.limit[place]))
-        records[index] = with_verdict(records[index], family, float(result.p[place]), least)
+    judgements = against(reference, others)
+    records = []
+    for other in others:
+        record = compare_groups(archive, reference, other)
+        if other.name in judgements:
+            record = judged_by(record, judgements[other.name])
+        records.append(record)
     return records
+
+
+class Judgement(NamedTuple):
+    """Hold what a family says of one of its comparisons.
+
+    Parameters
+    ----------
+    family
+        Its name.
+    p
+        Corrected for all comparisons of the family.
+    detectable
+        Points that a true difference must have to be found with a power of 80 %.
+    """
+
+    family: str
+    p: float
+    detectable: float
+
+
+def against(reference: Group, others: Sequence[Group]) -> dict[str, Judgement]:
+    """Judge the comparisons of a reference with other lines of its data set, by their names.
+
+    Lines on another device or with too few seeds for an interval are left out.
+    """
+    tested = [other for other in others if is_tested(reference, other)]
+    if not tested:
+        return {}
+    result = against_reference(sample_of(reference), [sample_of(other) for other in tested])
+    family = f"{len(tested)} lines against {reference.name}, the reference (Dunnett)"
+    least = detectable(result.error, result.freedom, result.limit)
+    return {
+        other.name: Judgement(family, float(result.p[place]), float(least[place]))
+        for place, other in enumerate(tested)
+    }
+
+
+def judged_by(record: Comparison, judgement: Judgement) -> Comparison:
+    """Add what its family says to a comparison.
+
+    With few seeds of uneven spread the correction is too weak, and is left out: there is no verdict
+    either.
+    """
+    judged = with_verdict(record, *judgement)
+    return judged if judged.n_seeds >= SEEDS_FOR_VERDICT else replace(judged, p_family=None)
 
 
 def compare_with_best(archive: Archive, groups: Sequence[Group]) -> list[Comparison]:
@@ -89,7 +143,8 @@ def compare_with_best(archive: Archive, groups: Sequence[Group]) -> list[Compari
     result = behind_best([sample_of(group) for group in family])
     best = family[result.best]
     records = [compare_groups(archive, best, other) for other in groups if other is not best]
-    text = f"{len(family)} lines, each against the best (studentized range)"
+    text = f"{len(family)} lines, each against the best"
+    is_judged = has_verdicts(family)
     place_of = {group.name: place for place, group in enumerate(family)}
     for index, record in enumerate(records):
         place = place_of.get(record.b)
@@ -97,7 +152,10 @@ def compare_with_best(archive: Archive, groups: Sequence[Group]) -> list[Compari
             least = float(
                 detectable(result.error[place], result.freedom[place], result.limit[place])
             )
-            records[index] = with_verdict(record, text, float(result.p[place]), least)
+            judged = with_verdict(record, text, float(result.p[place]), least)
+            if not (is_judged or judged.verdict.startswith(NONE)):
+                judged = replace(judged, verdict=NOT_ALL)
+            records[index] = judged
     return records
 
 
@@ -112,16 +170,31 @@ def best_family(groups: Sequence[Group]) -> list[Group]:
 
 
 def comparable(groups: Sequence[Group]) -> list[Group]:
-    """Return the lines with enough seeds for an interval, on one device; none or at least two.
+    """Return the lines of a data set that are compared with each other; none or at least two.
 
-    It is the device of the most accurate of them.
+    They have enough seeds for an interval, and are on the device of the most accurate of them.
+    Where most of them, and the most accurate, have enough for a verdict, the others are left out.
+    A table so has verdicts for all lines that it compares, or for none.
     """
-    enough = [group for group in groups if len(group.values("accuracy")) >= SEEDS_FOR_INTERVAL]
+    enough = with_seeds(groups, SEEDS_FOR_INTERVAL)
     if not enough:
         return []
-    device = most_accurate(enough).cell.machine.device
-    family = [group for group in enough if group.cell.machine.device == device]
+    best = most_accurate(enough)
+    family = [group for group in enough if group.cell.machine.device == best.cell.machine.device]
+    judged = with_seeds(family, SEEDS_FOR_VERDICT)
+    if best in judged and 2 * len(judged) > len(family) > 2:
+        family = judged
     return family if len(family) > 1 else []
+
+
+def with_seeds(groups: Sequence[Group], least: int) -> list[Group]:
+    """Return the lines that have at least so many accuracies."""
+    return [group for group in groups if len(group.values("accuracy")) >= least]
+
+
+def has_verdicts(family: Sequence[Group]) -> bool:
+    """Whether each of the lines that are compared has enough seeds for a verdict."""
+    return len(with_seeds(family, SEEDS_FOR_VERDICT)) == len(family)
 
 
 def most_accurate(groups: Sequence[Group]) -> Group:
@@ -140,7 +213,7 @@ class Standing(NamedTuple):
     detectable
         How far behind it must be to be told from the best with a power of 80 %.
     verdict
-        "not separable", "below the best", or empty where there are too few seeds.
+        "not separable", "below the best", or empty where a line has too few seeds.
     """
 
     at_least: float
@@ -159,13 +232,13 @@ def standings(groups: Sequence[Group]) -> dict[str, Standing]:
         return {}
     result = behind_best([sample_of(group) for group in family])
     least = detectable(result.error, result.freedom, result.limit)
-    n_seeds_best = len(family[result.best].values("accuracy"))
+    is_judged = has_verdicts(family)
     standing = {}
     for place, group in enumerate(family):
         at_least = float(result.at_least[place])
-        verdict = "below the best" if at_least else "not separable"
-        if min(n_seeds_best, len(group.values("accuracy"))) < SEEDS_FOR_VERDICT:
-            verdict = ""
+        verdict = ""
+        if is_judged:
+            verdict = "below the best" if at_least else "not separable"
         points = float(least[place])
         if place == result.best:
             points = float("nan")

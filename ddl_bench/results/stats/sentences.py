@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ddl_bench.results.stats.compare import Comparison
+from ddl_bench.results.stats.comparison import Comparison
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT
 
 POWER = "with 80 % power"
@@ -41,6 +41,10 @@ def sentence_of(record: Comparison) -> str:
         blind = f"; differences below {record.detectable:.2f} points cannot be seen {POWER}"
     if is_judged:
         difference = points(record.difference, n_digits)
+        is_beside_zero = record.low > 0 or record.high < 0
+        if is_beside_zero and record.p_family is not None:
+            corrected = f"corrected for {record.family} p = {record.p_family:.2g}"
+            measured = f"by itself {measured}; {corrected}"
         return f"No difference resolved: {difference} points ({measured}){blind}."
     return (
         f"No verdict: {points(record.difference, n_digits)} points ({measured}), and a verdict"

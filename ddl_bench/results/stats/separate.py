@@ -6,14 +6,14 @@ from pathlib import Path
 from ddl_bench.errors import UserError
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.stats.compare import (
+from ddl_bench.results.stats.compare import pairs_of_lines
+from ddl_bench.results.stats.comparison import (
     ALONE,
     Archive,
     Comparison,
     compare_groups,
     crossed_parts,
     judged_together,
-    pairs_of_lines,
     sample_of,
 )
 from ddl_bench.results.stats.power import Needed, needed

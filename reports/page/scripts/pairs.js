@@ -15,8 +15,10 @@ function drawPairs(lines) {
   } else {
     drawMatrix(pairs, new Set(lines.map(line => line.title)))
     note.textContent =
-      "Row minus column in points of accuracy, with 95 % intervals that hold for all pairs together " +
-      "(Games and Howell). In colour: the interval leaves out 0." +
+      "Row minus column in points of accuracy, with 95 % intervals that hold for all pairs together. " +
+      (pairs.is_judged
+        ? "In colour: the interval leaves out 0."
+        : "Nothing is in colour: a verdict needs 5 seeds of each method.") +
       (pairs.left_out
         ? ` The ${pairs.lines.length} most accurate methods; ${pairs.left_out} more are left out.`
         : "")
@@ -37,7 +39,7 @@ function limitsText(low, high) {
   return `${signed(low, digits)} to ${signed(high, digits)}`
 }
 
-function drawMatrix({ lines, means, halves }, shown) {
+function drawMatrix({ lines, means, halves, is_judged: isJudged }, shown) {
   const n = lines.length
   // Halves are kept for i < j alone, one line of the matrix after the other.
   const halfOf = (i, j) =>
@@ -61,7 +63,7 @@ function drawMatrix({ lines, means, halves }, shown) {
         const verdict = difference - half > 0 ? "better" : difference + half < 0 ? "worse" : null
         return element(
           "td",
-          { class: verdict },
+          { class: isJudged ? verdict : null },
           signed(difference),
           element("small", {}, limitsText(difference - half, difference + half)),
         )

@@ -82,6 +82,17 @@ def test_a_label_leaves_the_plan_too(folder: Path) -> None:
     assert len(files_of(folder, CELLS[2])) == 7
 
 
+def test_a_cell_that_only_waits_leaves_the_plan_when_that_is_confirmed(folder: Path) -> None:
+    waiting = CELLS[3]
+    for path in list(folder.rglob(f"*{waiting.id}*")):
+        path.unlink()
+    with pytest.raises(UserError, match="confirm with --yes"):
+        ddl_bench(["clean", folder, "--label", "c"])
+    text = ddl_bench(["clean", folder, "--label", "c", "--yes"])
+    assert "cells out of the plan: 1" in text
+    assert waiting.id not in read_plans(folder)
+
+
 def test_a_label_beside_failed_cells_takes_its_own_from_the_plan_alone(folder: Path) -> None:
     ddl_bench(["clean", folder, "--failed", "--label", "c", "--yes"])
     assert files_of(folder, FAILED) == files_of(folder, CELLS[3]) == []

@@ -14,7 +14,8 @@ from ddl_bench.files import DamagedFile
 from ddl_bench.plan.cell import BudgetSpec, Machine
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import load_rows
-from ddl_bench.results.stats.compare import ALONE, Comparison, changes, compare, with_verdict
+from ddl_bench.results.stats.compare import changes, compare
+from ddl_bench.results.stats.comparison import ALONE, Comparison, with_verdict
 from ddl_bench.results.stats.families import compare_all
 from ddl_bench.results.stats.sentences import sentence_of
 from ddl_bench.results.stats.separate import power

@@ -38,6 +38,12 @@ def test_mistakes_are_found_before_anything_is_trained(tmp_path: Path) -> None:
             ddl_bench(["tune", method, "--out", tmp_path])
     with pytest.raises(UserError, match="--val-fraction 0"):
         ddl_bench(["tune", "nearest-mean", "--val-fraction", "0", "--out", tmp_path])
+    with pytest.raises(UserError, match=r"'sdl\[n_atoms=8\|16': brackets do not match"):
+        ddl_bench(["tune", "sdl[n_atoms=8|16", "--out", tmp_path])
+    with pytest.raises(UserError, match=r"^method 'sdl': ") as raised:
+        ddl_bench(["tune", "sdl[n_atoms=8|x]", "--out", tmp_path])
+    assert "tune-" not in str(raised.value), "a file that nobody has written"
+    assert not list(tmp_path.glob("*.toml"))
     assert not (tmp_path / "cells").exists()
 
 

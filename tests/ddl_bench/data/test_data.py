@@ -90,6 +90,9 @@ def photos(n: int, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
         ({"y_train": np.zeros(3, np.int32)}, r"y_train is int32 \(3,\); expected int64 \(3,\)"),
         ({"y_test": np.zeros(3, np.int64)}, r"y_test is int64 \(3,\); expected int64 \(2,\)"),
         ({"y_train": np.array([0, 2, 1])}, "y_train has 0 to 2; expected 0 to 1"),
+        ({"class_names": ("a", "a")}, "two classes have the name 'a'"),
+        ({"class_names": ("a", " ")}, "the class name ' ' is empty"),
+        ({"class_names": ("a\nb", "c")}, "more than one line"),
         ({"y_test": np.array([-1, 0])}, "y_test has -1 to 0; expected 0 to 1"),
         (
             {"x_train": np.zeros((0, 1, 2, 2), np.uint8), "y_train": np.zeros(0, np.int64)},
@@ -191,6 +194,12 @@ def test_split_moves_every_image_with_its_label_to_one_place(
         ):
             split("noname", images, rule)
         return
+    n_classes = len(set(train))
+    if rule.limit_train is not None and rule.limit_train < n_classes:
+        n_lost = n_classes - min(rule.limit_train, n)
+        with pytest.raises(UserError, match=f"no training image of {n_lost} of {n_classes} cl"):
+            split("noname", images, rule)
+        return
     if not moved and not test:
         with pytest.raises(UserError, match="noname: no test images"):
             split("noname", images, rule)
@@ -220,7 +229,7 @@ def test_split_moves_every_image_with_its_label_to_one_place(
     present = set(task.train.y.tolist()) | set(task.val.y.tolist())
     assert set(task.train.y.tolist()) == present
     assert len(task.val) == min(round(rule.val_fraction * total), total - len(present))
-    assert total < len(set(train)) or present == set(train)
+    assert present == set(train)
     task.train.X.zero_()
     assert fingerprint(images) == before
 
@@ -256,11 +265,11 @@ def test_validation_is_balanced_and_always_the_same() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("test_from_train", -1, "Splits(test_from_train=-1): must be at least 0"),
-        ("val_fraction", 1.0, "Splits(val_fraction=1.0): must be at least 0 and below 1"),
-        ("val_fraction", float("nan"), "Splits(val_fraction=nan): must be at least 0 and below 1"),
-        ("limit_train", 0, "Splits(limit_train=0): must be at least 1"),
-        ("limit_test", 0, "Splits(limit_test=0): must be at least 1"),
+        ("test_from_train", -1, "test_from_train=-1: must be at least 0"),
+        ("val_fraction", 1.0, "val_fraction=1.0: must be at least 0 and below 1"),
+        ("val_fraction", float("nan"), "val_fraction=nan: must be at least 0 and below 1"),
+        ("limit_train", 0, "limit_train=0: must be at least 1"),
+        ("limit_test", 0, "limit_test=0: must be at least 1"),
     ],
 )
 def test_split_rules_are_checked_alone_and_inside_a_track(
@@ -270,7 +279,7 @@ def test_split_rules_are_checked_alone_and_inside_a_track(
         model_config = ConfigDict(extra="forbid")
         splits: Splits = Splits()
 
-    with pytest.raises(ValueError, match="Splits") as raised:
+    with pytest.raises(ValueError, match=field) as raised:
         Splits(**{field: value})  # type: ignore[arg-type]  # the field is a parameter of the test
     assert str(raised.value) == message
     with pytest.raises(ValidationError, match="must be at least"):
@@ -866,6 +875,7 @@ def test_folder_with_train_and_test(tmp_path: Path) -> None:
     (tmp_path / "train/dog/._2.png").write_text("what some systems leave behind")
     images = read(tmp_path)
     assert images.class_names == ("cat", "dog")
+    assert images.note == "1 file was passed over, whose endings are of no image: .txt"
     assert images.y_train.tolist() == [0, 1, 1]
     assert images.y_test.tolist() == [0, 1]
     assert (images.x_train == x[[2, 1, 0]].transpose(0, 3, 1, 2)).all()
@@ -898,7 +908,7 @@ def test_names_of_classes_that_are_not_utf8_are_written_out(tmp_path: Path) -> N
         replace(images, class_names=("ant", "b\udce8e"))
 
 
-def test_folder_takes_its_mode_from_the_first_image(tmp_path: Path) -> None:
+def test_folder_is_in_colour_if_one_image_is(tmp_path: Path) -> None:
     colour = photos(1, (6, 4, 3))[0]
     transparent = np.dstack([colour, np.full((6, 4), 128, np.uint8)])
     first = tmp_path / "c/1.png"
@@ -907,7 +917,9 @@ def test_folder_takes_its_mode_from_the_first_image(tmp_path: Path) -> None:
     save(first, colour[..., 0])
     save(second, transparent)
     save(third, colour, quality=95)
-    assert pixels([first, second]).shape == (2, 1, 6, 4)
+    assert pixels([first]).shape == (1, 1, 6, 4)
+    assert (pixels([first, second])[1] == colour.transpose(2, 0, 1)).all()
+    assert pixels([first, second], "L").shape == (2, 1, 6, 4)
     assert (pixels([second, first])[0] == colour.transpose(2, 0, 1)).all()
     assert (pixels([first], "RGB")[0] == colour[..., 0]).all()
     with Image.open(third) as image:
@@ -938,8 +950,10 @@ def test_folder_faults_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "c").rmdir()
     (tmp_path / "train").mkdir()
     (tmp_path / "a").rename(tmp_path / "train/a")
-    (tmp_path / "test").mkdir()
-    (tmp_path / "b").rename(tmp_path / "test/b")
+    (tmp_path / "val").mkdir()
+    (tmp_path / "b").rename(tmp_path / "val/b")
+    fails("train/ has folders of classes, and there is no test/ beside it; name the folder")
+    (tmp_path / "val").rename(tmp_path / "test")
     fails("test has the class b, which train lacks")
 
 

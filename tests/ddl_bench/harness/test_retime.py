@@ -16,10 +16,10 @@ from ddl_bench.cli.retime import print_times
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.harness import clock, retime, retrain, rounds
-from ddl_bench.harness.folder import model_path
 from ddl_bench.harness.load import clock_mhz, frequencies_of_cpuinfo
 from ddl_bench.plan.cell import Machine
 from ddl_bench.results.frame import load
+from ddl_bench.results.paths import model_path
 from ddl_bench.results.publish import publish
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.table import display, foot

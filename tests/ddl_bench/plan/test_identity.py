@@ -323,6 +323,16 @@ def edit_one(late: str, mid: str = "", one: str = PLUS) -> Edit:
     return Edit({"late.py": late, "mid.py": mid, "one.py": one}, "one.py", "1", "2")
 
 
+BRANCH = """
+K = 0
+
+
+def finish(value):
+    if value:
+        global K
+        K = value
+    return K
+"""
 SEEN: dict[str, Edit] = {
     "a module imported for its effect": edit_one(f"from . import one\n{PLUS}", one=PATCH),
     "a late import for its effect": edit_one(f"{PLUS}    from . import one\n", one=PATCH),
@@ -369,6 +379,7 @@ SEEN: dict[str, Edit] = {
 }
 UNSEEN: dict[str, Edit] = {
     "a global renamed": edit_late(GLOBAL, "K", "COUNT"),
+    "a global renamed that a branch declares": edit_late(BRANCH, "K", "COUNT"),
     "the annotation of a constant": edit_late("K = 1\nfinish = K\n", "K = 1", "K: int = 1"),
     "a cast": edit_late(CAST, 'cast("int", value)', "value"),
     "a pass": edit_late('class finish:\n    "Text."\n', '"Text."', "pass"),

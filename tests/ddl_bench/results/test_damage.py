@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from baselines.methods.nearest_mean import NearestMean
 from ddl_bench.data import npz
@@ -21,9 +23,10 @@ from ddl_bench.data.folder import pixels
 from ddl_bench.data.sources import load
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile, read_arrays
-from ddl_bench.results.models import load_model, predict, save_model
+from ddl_bench.results.models import load_model, predict, probabilities_of, save_model
 from ddl_bench.results.rows import LONGEST_REASON, arrays, load_rows, read_row
 from ddl_bench.results.stats.compare import compare
+from ddl_bench.training.network import Network
 from reports.page.render import inline
 from reports.report import write
 from tests.conftest import DIGITS, fit, make_cell, put
@@ -329,6 +332,33 @@ def rewrite(model: Path, path: Path, **changes: object) -> Path:
         about[key] = about[key] | value if isinstance(value, dict) else value
     save_file(state, str(path), {"ddl-bench": json.dumps(about)})
     return path
+
+
+def test_probabilities_are_of_the_mean_over_views() -> None:
+    """A network adds views that are moved by half: 1 + 1/2 + 1/2 of three."""
+    scores = torch.tensor([[2.0, 0.0, 1.0]])
+    module = nn.Identity()
+    for mirror, shift, weight in ((0, 0, 1), (1, 0, 2), (0, 1, 2), (1, 1, 4)):
+        network = Network(module, mirror=bool(mirror), shift=bool(shift))
+        found = probabilities_of(weight * scores, network, NearestMean)
+        assert found is not None
+        torch.testing.assert_close(found, scores.double().softmax(1))
+
+
+def test_plugins_of_a_prediction_may_be_given_one_by_one(model: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "rebuilt_by_a_plugin.py"
+    plugin.write_text(
+        "from baselines.methods.nearest_mean import NearestMean\n\n\n"
+        "class Mine(NearestMean):\n"
+        '    """Is another."""\n\n'
+        '    name = "mine"\n'
+    )
+    images = tmp_path / "x.npz"
+    np.savez(images, x=np.full((2, 8, 8), 200, np.uint8) * np.arange(8, dtype=np.uint8))
+    path = rewrite(
+        model, tmp_path / "m.safetensors", cell={"plugins": [str(plugin)], "method": "mine"}
+    )
+    assert len(predict(path, images, (each for each in [plugin]))) == 2
 
 
 def test_a_model_runs_no_file_that_it_names(

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from ddl_bench import load
 from ddl_bench.api import Metric, Predicted
+from ddl_bench.cli.main import app
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.registry import metrics
@@ -230,6 +232,39 @@ def test_a_plugin_brings_columns_and_reports_to_the_command_line(run: Path, tmp_
     assert "wrong (images)" in later
     rows = json.loads(ddl_bench(["show", "a", run, "--json"]))
     assert rows[0]["metrics"]["n_wrong"]["value"] == 5
+
+
+MOVES = """
+import os
+from ddl_bench.api import Metric
+
+def moves(predicted):
+    print("on the way")
+    os.chdir("/")
+    return 1.0
+
+def write(rows, folder):
+    print("on the way")
+    os.chdir("/")
+    (folder / "seen.txt").write_text("seen")
+
+METRICS = {"moves": Metric(moves), "moves_too": Metric(moves)}
+REPORTS = {"moving": write, "moving-too": write}
+"""
+
+
+def test_what_a_plugin_prints_and_where_it_goes_changes_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "moves.py"
+    plugin.write_text(MOVES)
+    monkeypatch.chdir(run.parent)
+    seen = CliRunner().invoke(app, ["report", run.name, "--plugin", str(plugin), "--json"])
+    assert {"moving", "moving-too", "page"} <= json.loads(seen.stdout).keys()
+    assert "on the way" in seen.stderr
+    assert "has removed" not in seen.stderr
+    assert (run / "metrics.json").is_file()
+    assert load(run)["moves_too"].count() == 4, "of one no predictions are kept"
 
 
 def test_a_run_computes_the_columns_of_its_plugins(tmp_path: Path) -> None:

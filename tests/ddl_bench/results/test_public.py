@@ -159,6 +159,20 @@ def test_a_run_is_made_public_later_with_all_else_as_it_was(home: Path, tmp_path
     }
 
 
+def test_a_run_is_made_public_in_place_only_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "results" / "quick"
+    put(run, make_cell("a"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="give the folder of the copy first, then the run"):
+        ddl_bench(["publish", "results/quick"])
+    for inner in ("cells", "report", "work/one"):
+        with pytest.raises(UserError, match="a folder of the run itself"):
+            ddl_bench(["publish", f"results/quick/{inner}", "results/quick"])
+    ddl_bench(["publish", "results/quick", "results/quick"])
+
+
 def test_public_rows_are_compared_as_others(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     source = tmp_path / "run"

@@ -400,6 +400,9 @@ def test_a_recipe_is_chosen_and_changed() -> None:
     adam = RecipeOptions(optimiser="adamw").recipe(own)
     assert adam.lr == RecipeOptions(base="paper", optimiser="adamw").recipe().lr < 0.01
     assert RecipeOptions(optimiser="adamw", lr=0.3).recipe().lr == 0.3
+    preset = {"fast": RecipeOptions(optimiser="adamw").recipe()}
+    sgd = RecipeOptions(optimiser="sgd").recipe(preset)
+    assert (sgd.lr, sgd.weight_decay) == (RECIPES["fast"].lr, RECIPES["fast"].weight_decay)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ddl_bench.results.stats.welch import Sample, welch
 from ddl_bench.results.table import cautions_of, foot_of
 from reports.page import words
 from reports.page.abouts import abouts
-from reports.page.curves import common_steps, curve_of
+from reports.page.curves import curve_of
 from reports.page.looks import LOOKS, look_of
 from reports.page.pairs import pairs_of
 from reports.page.render import HERE, LIBRARY, LIVE, SCRIPTS
@@ -241,7 +241,6 @@ def test_a_curve_is_thinned_and_averaged_as_far_as_all_seeds_went() -> None:
     for arrays in stored.values():
         del arrays["curve_step"]
     assert curve_of(rows, lambda row: stored[row.cell.id], 10) == curve
-    assert common_steps([np.array([5.0]), np.array([1.0, 2.0])], 6).tolist() == [5]
 
 
 def test_commands_that_differ_in_the_seed_are_kept_once(run: Path) -> None:

@@ -7,11 +7,12 @@ from scipy import stats as scipy_stats
 from ddl_bench.results.stats.best import (
     against_reference,
     behind_best,
+    best_coverage,
+    best_limit,
     coverage,
     critical_value,
     limits,
-    range_coverage,
-    range_limit,
+    pair_limit,
     rivals,
 )
 from ddl_bench.results.stats.welch import Sample, welch
@@ -73,34 +74,52 @@ def test_dunnetts_test_of_scipy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_methods", "freedom", "expected"),  # tables of the studentized range for 5 %
-    [(2, 10, 3.15), (3, 8, 4.04), (5, 20, 4.23), (10, 20, 5.01), (10, 60, 4.65), (20, 30, 5.47)],
+    ("n_methods", "expected"),  # tables of the studentized range for 5 %
+    [(2, 1.96 * 2**0.5), (3, 3.31), (5, 3.86), (10, 4.47), (20, 5.01)],
 )
-def test_limits_are_those_of_the_tables_of_the_range(
-    n_methods: int, freedom: float, expected: float
+def test_limits_of_known_errors_are_those_of_the_tables_of_the_range(
+    n_methods: int, expected: float
 ) -> None:
-    limit = range_limit(n_methods, np.array(float(freedom)))
+    limit = best_limit(n_methods, np.array(1e6))
     assert limit * 2**0.5 == pytest.approx(expected, abs=0.0075)
 
 
-def test_the_range_is_that_of_scipy() -> None:
-    q = np.array([3.0, 5.0, 8.0])
-    v = np.array([3.0, 8.0, 30.0])
-    expected = scipy_stats.studentized_range.cdf(q, 7, v)
-    assert range_coverage(q / 2**0.5, 7, v) == pytest.approx(expected, abs=1e-4)
+def test_with_few_runs_the_limit_is_above_that_of_one_pooled_error() -> None:
+    v = np.array([4.0, 8.0, 30.0])
+    pooled = scipy_stats.studentized_range.ppf(0.95, 10, v) / 2**0.5
+    ratios = best_limit(10, v) / pooled
+    assert (ratios > 1).all()
+    assert (np.diff(ratios) < 0).all()
+    assert ratios[-1] == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("freedom", [2.0, 2.7, 4.0])
-def test_limits_of_many_methods_of_few_runs_are_those_of_scipy(freedom: float) -> None:
-    expected = scipy_stats.studentized_range.ppf(0.95, 34, freedom) / 2**0.5
-    assert range_limit(34, np.array(freedom)) == pytest.approx(expected, rel=1e-3)
+@pytest.mark.parametrize(("n_methods", "freedom"), [(10, 4.0), (34, 8.0)])
+def test_the_best_is_told_from_no_equally_good_method(n_methods: int, freedom: float) -> None:
+    """As drawn: errors of two methods are independent and have v / 2 degrees of freedom each."""
+    rng = np.random.default_rng(0)
+    shape = (40_000, n_methods)
+    means = rng.standard_normal(shape)
+    variances = rng.chisquare(freedom / 2, shape) / (freedom / 2)
+    best = means.argmax(axis=1)[:, None]
+    errors = np.sqrt(np.take_along_axis(variances, best, 1) + variances)
+    t = (np.take_along_axis(means, best, 1) - means) / errors
+    v = np.array(freedom)
+    limit = best_limit(n_methods, v)
+    assert best_coverage(limit, n_methods, v) == pytest.approx(0.95, abs=1e-4)
+    assert (t <= limit).all(axis=1).mean() == pytest.approx(0.95, abs=0.004)
+
+
+def test_all_pairs_have_the_level_of_sidak() -> None:
+    v = np.array([2.0, 8.0])
+    p = 2 * scipy_stats.t.sf(pair_limit(5, v), v)
+    assert 1 - (1 - p) ** 10 == pytest.approx([0.05, 0.05])
 
 
 @pytest.mark.parametrize("freedom", [2.0, 4.0, 30.0, 1e6])
 @pytest.mark.parametrize("t", [2.0, 5.0, 20.0])
 def test_a_small_p_of_two_methods_is_that_of_students_test(freedom: float, t: float) -> None:
     expected = 2 * scipy_stats.t.sf(t, freedom)
-    p = 1 - range_coverage(np.array(t), 2, np.array(freedom))
+    p = 1 - best_coverage(np.array(t), 2, np.array(freedom))
     assert p == pytest.approx(expected, rel=2e-3, abs=1e-8)
 
 
@@ -119,13 +138,15 @@ def test_interpolated_limits_are_exact() -> None:
 
 
 def test_behind_the_best_by_hand() -> None:
-    """Sd 1, 10 runs: v = 18, error = sqrt(0.2), range 4.28 / sqrt(2)."""
+    """Sd 1, 10 runs: v = 18, error = sqrt(0.2)."""
     means = [90.0, 89.5, 89.3, 88.0, 80.0]
     result = behind_best([Sample(mean, 1.0, 10) for mean in means])
     error = 0.2**0.5
     behind = 90 - np.array(means)
     assert result.best == 0
-    assert result.at_least[3] == pytest.approx(2 - 4.28 / 2**0.5 * error, abs=0.005)
+    least = best_limit(5, np.array(18.0))
+    assert 4.28 / 2**0.5 < least < 1.02 * 4.28 / 2**0.5  # the table of the range
+    assert result.at_least[3] == pytest.approx(2 - least * error, abs=0.005)
     assert result.at_least[:3].tolist() == [0, 0, 0]
     limit = critical_value(4, np.array(EQUAL), np.array(18.0))
     assert 2.32 < limit < 2.45  # Dunnett's table, and Bonferroni's limit
