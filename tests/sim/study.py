@@ -75,10 +75,10 @@ class Rate:
     def is_bad(self) -> bool:
         """Whether a rule is wrong more often than it may be.
 
-        With uneven spreads and 3 seeds Welch's degrees of freedom are a rough guess; the rate is
-        shown, and no verdict is given for so few.
+        With 3 seeds beside more, or of uneven spread, Welch's degrees of freedom are a rough guess;
+        the rate is shown, and no verdict is given for so few.
         """
-        if not self.spread and self.n_seeds < SEEDS_FOR_VERDICT:
+        if self.setting == MIXED or (not self.spread and self.n_seeds < SEEDS_FOR_VERDICT):
             return False
         if self.kind == FALSE:
             return self.rate > MOST_FALSE
