@@ -27,5 +27,5 @@ def n_slots(cells: Sequence[Cell], jobs: int | None) -> int:
             possible = n_gpus
             bound = "cells can each have a GPU alone"
     if jobs is not None and not 1 <= jobs <= possible:
-        raise UserError(f"--jobs {jobs}: between 1 and {possible} {bound}")
+        raise UserError(f"--jobs {jobs}: expected 1 to {possible}: so many {bound}")
     return jobs or possible

@@ -152,6 +152,7 @@ def check_comparisons(track: Track, path: Path) -> None:
         raise UserError(f"{path}: give either reference or pairs, not both")
 
 
+EXPECTED = {"device": "expected cpu, cuda or cuda:NUMBER"}  # where pydantic would name a pattern
 OPTIONS = {"time_s": "time-limit", "memory_gb": "memory-limit-gb"}  # of `run`, by key of a track
 
 
@@ -170,10 +171,18 @@ def override(track: Track, values: Mapping[str, Any]) -> Track:
         mistake = error.errors()[0]
         keys = [part for part in mistake["loc"] if isinstance(part, str)]
         option = OPTIONS.get(keys[-1], keys[-1])
+        text = expected_of(mistake)
         value = values[keys[0]]
         if len(keys) > 1 and isinstance(value, Mapping):
             value = value.get(keys[1])
-        raise UserError(f"--{option.replace('_', '-')} {value}: {mistake['msg']}") from None
+        raise UserError(f"--{option.replace('_', '-')} {value}: {text}") from None
+
+
+def expected_of(mistake: Mapping[str, Any]) -> str:
+    """Say what a value should have been, of a mistake that pydantic found."""
+    key = mistake["loc"][-1]
+    is_pattern = mistake["type"] == "string_pattern_mismatch"
+    return str(EXPECTED.get(key, mistake["msg"]) if is_pattern else mistake["msg"])
 
 
 def first_mistake(error: ValidationError) -> str:
@@ -185,7 +194,7 @@ def first_mistake(error: ValidationError) -> str:
         *parents, key = mistake["loc"]
         text = f"{place}: unknown key: {nearest(str(key), valid_keys(parents))}"
     else:
-        text = f"{place}: {mistake['msg'].removeprefix('Value error, ')}"
+        text = f"{place}: {expected_of(mistake).removeprefix('Value error, ')}"
         value = mistake.get("input")
         if mistake["type"] != "missing" and not isinstance(value, dict):
             text += f", got {value!r}"

@@ -127,9 +127,9 @@ def test_each_cell_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("cpu", "--jobs 9: between 1 and 8 cells of 2 threads fit on 16 cores"),
-        ("cuda", "--jobs 9: between 1 and 3 cells can each have a GPU alone"),
-        ("cuda:1", "--jobs 9: between 1 and 1 cells can each have a GPU alone"),
+        ("cpu", "--jobs 9: expected 1 to 8: so many cells of 2 threads fit on 16 cores"),
+        ("cuda", "--jobs 9: expected 1 to 3: so many cells can each have a GPU alone"),
+        ("cuda:1", "--jobs 9: expected 1 to 1: so many cells can each have a GPU alone"),
     ],
 )
 def test_too_many_jobs_say_what_there_are_too_few_of(

@@ -1,5 +1,6 @@
 """Commands that take no mistake in silence: an option given twice, or none that they know."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,9 @@ MEANT = {  # options of other programs, and ours
     "--output": "--out FOLDER",
     "--force": "--rerun all",
 }
+
+
+PARSED = re.compile(r"Input should be a valid (?:number|integer), unable to parse .* as an? \w+")
 
 
 class StrictCommand(TyperCommand):
@@ -63,7 +67,8 @@ def mistake_of(error: Any) -> Exception:
     """Return the error of a user that a mistake in a command line is; help that is asked for."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return error  # type: ignore[no-any-return]
-    text = one_line(error.format_message().splitlines())
+    text = PARSED.sub("expected a number without a unit", error.format_message())
+    text = one_line(text.splitlines())
     meant = MEANT.get(getattr(error, "option_name", ""))
     if meant:
         text = f"{text.partition(' (')[0]}: did you mean {meant}"
