@@ -195,9 +195,11 @@ def make_importable(folder: Path) -> None:
     Without the latter, `import layers` of a second plugin would find the `layers.py` of the first.
     Raises UserError for a neighbour with the name of a package of ours, which it would replace.
     """
+    home = Path(str(sys.modules["ddl_bench"].__file__)).resolve().parents[1]
     for name in OUR_PACKAGES:
-        home = Path(str(sys.modules["ddl_bench"].__file__)).parents[1]
-        if beside(folder, name) and folder.resolve() != home:
+        # A folder without __init__.py, as for one's own reports, goes behind a package of the path.
+        files = [folder / f"{name}.py", folder / name / "__init__.py"]
+        if folder.resolve() != home and any(file.is_file() for file in files):
             raise UserError(
                 f"{folder / name}: would be imported in place of the package {name} of ddl-bench; "
                 "give it another name"

@@ -48,6 +48,12 @@ def test_a_neighbour_of_a_plugin_cannot_replace_a_package_of_ours(
         registry.methods([plugin_file(tmp_path, "mine")])
 
 
+def test_a_folder_of_reports_beside_a_plugin_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    path = plugin_file(tmp_path, "mine", more="import reports.tables")
+    assert "mine" in registry.methods([path])
+
+
 def test_a_plugin_cannot_take_the_name_of_a_data_set(tmp_path: Path) -> None:
     path = plugin_file(tmp_path, more="DATASETS = {'digits': print}")
     with pytest.raises(UserError, match="the name 'digits' is taken by another data set"):
