@@ -110,7 +110,7 @@ def method(name: str, plugins: tuple[Path, ...] = ()) -> MethodRecord:
     record = _record(name, about, docstrings[0])
     for base in docstrings[1:]:
         record["more"] += base.paragraphs[1:]
-    hints = typing.get_type_hints(cls)
+    hints = types_of(cls)
     for key, field in options_of(cls).items():
         record["options"][key] = _option(key, field, hints[key], docstrings)
     file = Path(str(sys.modules[cls.__module__].__file__))
@@ -227,11 +227,27 @@ def remedy(error: ImportError) -> str:
     return f"; {install([str(error.name)])}" if is_missing else ""
 
 
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, or a part of one."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # the package that it is part of is missing, or no name
+        return False
+
+
+def types_of(cls: type[Any]) -> dict[str, Any]:
+    """Return the types of options; of annotations that cannot be resolved as they are written."""
+    try:
+        return typing.get_type_hints(cls)
+    except Exception:  # an annotation may be any expression
+        return {name: field.type for name, field in options_of(cls).items()}
+
+
 def bibliography(path: Path) -> dict[str, str]:
     """Return the entries of a BibTeX file by key; none where there is no file."""
     if not path.is_file():
         return {}
-    return {entry[1]: entry[0] for entry in ENTRY.finditer(path.read_text(encoding="utf-8"))}
+    return {entry[1]: entry[0] for entry in ENTRY.finditer(path.read_text("utf-8", "replace"))}
 
 
 def cite(entry: str) -> str:
@@ -258,7 +274,7 @@ def _option(key: str, field: "Field[Any]", hint: Any, docstrings: Sequence[Docst
     settings: dict[str, Option] = {}
     inner = options_class(hint)
     if inner is not None:
-        hints = typing.get_type_hints(inner)
+        hints = types_of(inner)
         for name, setting in options_of(inner).items():
             settings[name] = _option(name, setting, hints[name], [docstring(inner)])
     return {
@@ -276,7 +292,7 @@ def _place(record: MethodRecord) -> tuple[bool, str, str]:
 
 def _record(name: str, about: About, text: Docstring) -> MethodRecord:
     """A record without options and references."""
-    missing = [package for package in about.needs if importlib.util.find_spec(package) is None]
+    missing = [package for package in about.needs if not is_installed(package)]
     return {
         "name": name,
         "about": "".join(text.paragraphs[:1]),

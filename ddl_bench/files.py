@@ -85,6 +85,16 @@ def user_path(text: str | Path) -> Path:
         raise UserError(f"{name_of(text)}: {brief(error)}") from None
 
 
+def with_own_name(path: Path) -> Path:
+    """Return an absolute path to what has this name, also where it is a link to another name.
+
+    Caches of data keep a file under the hash of its content, and link to it by its own name.
+    """
+    if path.name in ("", ".."):
+        return path.resolve()
+    return path.parent.resolve() / path.name
+
+
 def open_regular(path: Path) -> IO[bytes]:
     """Open a regular file; a pipe or a device, which might never end, is refused.
 

@@ -398,7 +398,7 @@ class ImplicitCoding(nn.Module):
     layer
         Channels of maps and codes, side and distance of the patches.
     lmbd, alpha
-        Penalty and ridge at the start.
+        Penalty and ridge at the start; the ridge is at least LEAST_ALPHA.
     learned
         Whether lmbd and alpha are learned; otherwise they stay as they are.
     per_atom
@@ -427,7 +427,8 @@ class ImplicitCoding(nn.Module):
         self.lmbd = nn.Parameter(penalties, requires_grad=learned)
         self.linear = None if per_atom else nn.Parameter(torch.zeros(layer.outputs))
         learns_alpha = learned and not per_atom
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)), requires_grad=learns_alpha)
+        ridge = torch.tensor(max(float(alpha), LEAST_ALPHA))
+        self.alpha = nn.Parameter(ridge, requires_grad=learns_alpha)
         fixed = [each for each in (self.lmbd, self.alpha) if not each.requires_grad]
         self.n_constants = sum(each.numel() for each in fixed)
         self.n_threads: int | None = None

@@ -45,8 +45,8 @@ class ADL(AnalysisStack):
     name: ClassVar[str] = "adl"
     about: ClassVar[About] = About(
         family="dictionaries, layer by layer",
-        formula="min norm(X @ W.T - codes)**2 + threshold**2 * count_nonzero(codes) + "
-        "lmbd * (norm(W)**2 - log|det W|); codes = hard_threshold(X @ W.T)",
+        formula="min norm(X @ W.T - codes)**2 + threshold**2/n_features * count_nonzero(codes) + "
+        "lmbd*norm(X)**2 * (norm(W)**2 - log|det W|); codes = hard_threshold(X @ W.T)",
         references=("ravishankar2015", "ravishankar2013", "wen2015"),
         differs="published to represent and denoise images, not to classify them; transforms are "
         "updated in the closed form of ravishankar2015, whose threshold is hard too; pooling and "

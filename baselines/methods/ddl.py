@@ -39,7 +39,8 @@ class ImplicitMethod(NetworkMethod):
         The last codes are averaged over n_cells x n_cells. None: chosen from the size of the
         images.
     lmbd, alpha
-        Penalty and ridge of the codes of all layers, at the start where they are learned.
+        Penalty and ridge of the codes of all layers, at the start where they are learned; the ridge
+        is at least 1e-3.
     learn_penalty
         Whether each layer learns its lmbd and alpha. A learned lmbd may fall to 0; the published
         ones are constant.

@@ -48,7 +48,9 @@ class DEQSC(PresetMethod):
         published="none of this network; 93.6 ± 0.2 % on CIFAR-10 by the multiscale equilibrium "
         "network of bai2020, 10 M parameters",
         differs="one layer is an equilibrium, not the whole network; the ridge alpha = 1 beside "
-        "atoms of unit norm makes the fixed point easy to find, and shrinks the codes",
+        "atoms of unit norm makes the fixed point easy to find, and shrinks the codes; codes and "
+        "gradients are solved for up to steps of 1 %, or for 30 steps, so that they are near the "
+        "fixed point, not at it",
     )
     wrap = CodingNetwork
     presets: ClassVar[Mapping[str, Preset]] = {

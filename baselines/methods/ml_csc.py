@@ -45,9 +45,10 @@ START_AND_RECIPE = (
     "smoothed labels, weight decay and a rate of 0.1, where the authors only crop, at a rate of "
     "0.005. The preset follows the authors"
 )
+DEEPEST = "the deepest codes are divided by n_steps + 1"
 UNFOLDING = (
-    "2 unfoldings by default; steps follow from the filters, the authors learn them apart; the "
-    "deepest codes are divided by n_steps + 1"
+    "2 unfoldings by default; steps follow from the filters, the authors learn them apart; "
+    f"{DEEPEST}"
 )
 
 
@@ -158,6 +159,7 @@ class MLLISTA(MLISTA):
         references=("sulam2020",),
         published="98.81 % on MNIST, 82.68 % on CIFAR-10 (6 unfoldings, 4.0 M parameters on "
         "CIFAR-10, 150 epochs)",
-        differs=f"{UNFOLDING}; {START_AND_RECIPE}",
+        differs="2 unfoldings by default; the steps are ours, the authors have none; "
+        f"{DEEPEST}; {START_AND_RECIPE}",
     )
     free: ClassVar[bool] = True

@@ -54,7 +54,7 @@ class SCN(PresetMethod):
     lmbd
         Penalty of each atom at the start.
     alpha
-        Ridge of the codes, not learned.
+        Ridge of the codes, at least 1e-3; not learned.
     """
 
     name: ClassVar[str] = "scn"
@@ -65,9 +65,10 @@ class SCN(PresetMethod):
         references=("sun2020",),
         published="94.19 % on CIFAR-10 and 80.07 % on CIFAR-100: depth 7, width 16, first_stride "
         "1, 0.69 M parameters, 200 epochs",
-        differs="smaller by default; unit-norm atoms that start from patches, and alpha > 0, are "
-        "ours; each image is shifted and flipped for itself, a whole batch alike in the authors' "
-        "code; the preset's crops have a reflected border",
+        differs="smaller by default, with patches 2 pixels apart in the first layer; unit-norm "
+        "atoms that start from patches, and alpha > 0, are ours; each image is shifted and flipped "
+        "for itself, a whole batch alike in the authors' code; the preset's crops have a reflected "
+        "border",
     )
     wrap = DDLNetwork
     recipes: ClassVar[Mapping[str, Recipe]] = adapted(lr=0.05)

@@ -29,8 +29,10 @@ class SparseLSTM(Unrolled):
         references=("zhou2018",),
         published="for supervised and unsupervised tasks; no figure of them is taken over here",
         differs="published to minimise 0.5*norm(x - D codes)**2 + lmbd*norm1(codes), without exact "
-        "codes as targets: here its steps learn the classes, or by `distilled` such targets; gates "
-        "that start open, and memory = steps, are ours",
+        "codes as targets: here its steps learn the classes, or by `distilled` such targets. Codes "
+        "by the soft threshold are those of the authors' unsupervised code; their supervised cell "
+        "has two shifted tanh and an output gate. An input gate that starts open, a forget gate "
+        "that starts closed (theirs starts open), and memory = steps, are ours",
     )
     memory: Memory = "cell"
 

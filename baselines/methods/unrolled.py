@@ -130,4 +130,4 @@ class Unrolled(NetworkMethod):
             Z, y, held_out, task.n_classes, deadline, refit=refit, done=DISTILLED_SHARE
         )
         net.readout.load_state_dict({"weight": readout.weight.T, "bias": readout.bias})
-        yield type(self).wrap(net, device=budget.device)
+        yield type(self).wrap(net, device=budget.device, precision=budget.precision)

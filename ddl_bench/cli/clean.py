@@ -1,5 +1,6 @@
 """Ask, and remove cells of a run folder or what is left in work/."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def clean_run(
     if is_sure and not cleaning.is_empty:
         print_line(console, "removed")
         if cleaning.cells and (folder / "report").is_dir():
-            command = f"ddl-bench report {folder}"
+            command = shlex.join(["ddl-bench", "report", str(folder)])
             print_line(console, f"the report is older than that: {escape(command)}")
     return is_sure
 

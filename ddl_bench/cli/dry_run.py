@@ -40,20 +40,22 @@ def print_dry_run(
     jobs: int | None,
     *,
     rerun: str = "",
+    rerun_before: str = "",
     calibrate: bool = False,
     as_json: bool,
 ) -> None:
     """Print the cells of a track with the time that each is expected to take.
 
-    Finished ones take none, but for those that `rerun` names. With `calibrate` a short training of
-    each method is timed on this machine.
+    Finished ones take none, but for those that `rerun` and `rerun_before` name. With `calibrate` a
+    short training of each method is timed on this machine.
     """
     wanted = replace(overrides, only_lists=not calibrate)
     cells = plan(track, wanted, Memory(memory_path(folder)))
     slots = n_slots(cells, jobs)
     rows = load_rows(folder) if (folder / "cells").is_dir() else []
     with_row = {row.cell.id: row for row in rows}
-    finished = set(with_row) - chosen_again(rerun, {cell.id: cell for cell in cells}, with_row)
+    cell_of = {cell.id: cell for cell in cells}
+    finished = set(with_row) - chosen_again(rerun, cell_of, with_row, rerun_before)
     wall_times_s = wall_times(rows)
     calibrated = {}
     if calibrate:

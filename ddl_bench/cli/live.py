@@ -41,9 +41,18 @@ MARKS = {
 
 
 class Live:
-    """Shows one bar for the run and one for each running cell; each finished cell leaves a line."""
+    """Shows one bar for the run and one for each running cell; each finished cell leaves a line.
 
-    def __init__(self, console: Console) -> None:
+    Parameters
+    ----------
+    console
+        What it is shown on.
+    goes_on
+        The command that goes on where a run was stopped.
+    """
+
+    def __init__(self, console: Console, goes_on: str = "") -> None:
+        self.goes_on = goes_on
         self._console = console
         self._is_narrow = console.width < WIDE
         self.bars = Progress(*columns(self._is_narrow), console=console, transient=True)
@@ -202,8 +211,8 @@ class Live:
         self.n_left = len(cells)
         if cells:
             self._console.print(
-                f"  the time of this runner is over: {count(len(cells))} left for the next one; "
-                "the same command goes on"
+                f"  the time of this runner is over: {count(len(cells))} left for the next one, "
+                f"by: {escape(self.goes_on)}"
             )
 
 

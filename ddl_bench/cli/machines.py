@@ -1,5 +1,6 @@
 """Runners on many machines: submit or start them, write their script, cancel them."""
 
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from ddl_bench import machine
 from ddl_bench.cli.output import emit, print_line
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
+from ddl_bench.harness.earlier import chosen_again, now, read_rows, remove_checkpoints
 from ddl_bench.harness.folder import make_folders, memory_path
 from ddl_bench.harness.stop import read_duration, write_duration
 from ddl_bench.plan.expansion import Overrides, plan
@@ -105,7 +107,11 @@ def start_runners(
     cpus = threads if wanted.cpus is None else wanted.cpus
     if cpus < threads:
         raise UserError(f"--cpus {cpus}: a cell has {threads} threads, each on a core of its own")
-    words = [sys.executable, "-m", "ddl_bench", *given_words(context), "--no-report"]
+    words = [sys.executable, "-P", "-m", "ddl_bench", *given_words(context), "--no-report"]
+    rerun = str(context.params["rerun"])
+    begins_afresh = bool(rerun) and not context.params["rerun_before"]
+    if begins_afresh:  # for all runners together, whenever each of them starts
+        words += ["--rerun-before", now()]
     words += ["--for", write_duration(seconds)]
     if wanted.engine == "local" and not context.params.get("jobs"):
         n_cells = machine.n_cores() // threads // wanted.runners
@@ -126,6 +132,10 @@ def start_runners(
         return
     make_folders(run)
     memory.save()
+    if begins_afresh:
+        cell_of = {cell.id: cell for cell in cells}
+        earlier = read_rows(run, cell_of)
+        remove_checkpoints(run, chosen_again(rerun, cell_of, earlier), rerun)
     if wanted.engine == "slurm":
         job = engine.submit(request, run)
         started = f"Slurm job {job}: {wanted.runners} runners for {len(cells)} cells"
@@ -139,8 +149,8 @@ def start_runners(
         return
     print_line(console, started)
     for text, command in (
-        ("cancel them by", f"ddl-bench cancel {run}"),
-        ("then write the report by", f"ddl-bench report {run}"),
+        ("cancel them by", shlex.join(["ddl-bench", "cancel", str(run)])),
+        ("then write the report by", shlex.join(["ddl-bench", "report", str(run)])),
     ):
         print_line(console, f"  {text}: {escape(command)}")
 

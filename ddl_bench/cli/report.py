@@ -13,6 +13,7 @@ from ddl_bench import registry
 from ddl_bench.cli.messages import tell
 from ddl_bench.cli.output import print_paths
 from ddl_bench.cli.results import Choice, print_results
+from ddl_bench.errors import UserError
 from ddl_bench.files import brief, explained
 from ddl_bench.results.collect import Runs, collect, folders_of, report_folder
 from ddl_bench.results.columns import TAKEN
@@ -44,7 +45,11 @@ def compute_metrics(run: Path, rows: Sequence[Row], plugins: Sequence[Path]) -> 
     if metrics and rows:
         from ddl_bench.results.measuring import measure
 
-        for problem in measure(run, rows, metrics):
+        try:
+            problems = measure(run, rows, metrics)
+        except UserError as error:  # such as a run folder of a colleague, which may be read only
+            problems = [f"{error}; metrics of plugins are left out"]
+        for problem in problems:
             tell(problem)
     return with_metrics(run, rows)
 

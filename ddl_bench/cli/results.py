@@ -128,7 +128,7 @@ def chosen(choice: Choice, groups: "Sequence[Group]") -> list[Column]:
         if choice.is_wide:
             return every
         added = {name: None for group in groups for row in group.ok for name in row.metrics}
-        return [*RESULTS, *(by_name[name] for name in added)]
+        return [*RESULTS, *(by_name[name] for name in added if name in by_name)]
     names = dict.fromkeys(["dataset", "method", "status", *choice.names])
     return [by_name[name] for name in names if name in by_name]
 

@@ -16,6 +16,7 @@ from ddl_bench.cli.report import compute_metrics, show_page, write_report
 from ddl_bench.cli.results import Choice, print_results
 from ddl_bench.cli.stops import STOPS, Stopped, this_command
 from ddl_bench.files import name_of
+from ddl_bench.harness.earlier import now
 from ddl_bench.harness.folder import checkpoint_path, run_folder
 from ddl_bench.harness.run import run as run_track
 from ddl_bench.harness.status import DONE
@@ -33,6 +34,7 @@ def run_with_view(
     overrides: Overrides,
     *,
     rerun: str,
+    rerun_before: str,
     jobs: int | None,
     fresh_process: bool,
     shift: Shift,
@@ -52,7 +54,10 @@ def run_with_view(
     if tensorboard:
         curves.require()
     watcher = console_of(is_error=True) if as_json else console
-    view = Live(watcher)
+    goes_on = this_command()
+    if rerun and not rerun_before:  # what is run again now is not run again once more
+        goes_on = this_command("--rerun-before", now())
+    view = Live(watcher, goes_on)
     if folder != run_folder(track):
         print_line(watcher, f"results go to {escape(name_of(folder))}")
     try:
@@ -62,6 +67,7 @@ def run_with_view(
                 folder,
                 overrides=overrides,
                 rerun=rerun,
+                rerun_before=rerun_before,
                 jobs=jobs,
                 view=view,
                 fresh_process=fresh_process,
@@ -80,6 +86,8 @@ def run_with_view(
         hints.missing_models(watcher, folder, rows)
     failed = any(row.status not in DONE for row in rows)
     if shift.is_over():
+        if report and view.is_complete and not view.n_left:
+            print_line(watcher, f"write the report by: {escape(report_command(folder))}")
         return failed
     try:
         paths = write_pages(folder, rows, overrides.plugins, report=report, tensorboard=tensorboard)
@@ -134,7 +142,7 @@ def print_stopped(console: Console, view: Live, folder: Path) -> None:
     n_waiting = (view.total or 0) - len(view.rows) - len(view.running)
     if n_waiting > 0:
         print_line(console, f"  not started: {count(n_waiting)}")
-    print_line(console, f"resume by: {escape(this_command())}")
+    print_line(console, f"resume by: {escape(view.goes_on)}")
 
 
 def rest_of(job: Job, folder: Path) -> str:

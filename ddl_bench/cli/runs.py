@@ -8,9 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
+from ddl_bench.cli.messages import tell
 from ddl_bench.cli.output import as_size, emit, print_line
 from ddl_bench.cli.table import NAME_WIDTH, TEXT_WIDTH, Column, Table, print_table
 from ddl_bench.errors import UserError
+from ddl_bench.files import name_of
 from ddl_bench.harness.status import STATES, read_status
 
 DEEPEST = 2  # folders below the given one in which runs are looked for
@@ -40,7 +42,7 @@ COLUMNS = (
 
 
 def run_folders(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
-    """Yield the folder if it is one of a run, or else those that lie in it.
+    """Yield the folder if it is one of a run, or else those that lie in it and can be read.
 
     Raises UserError where there is no such folder.
     """
@@ -50,8 +52,12 @@ def run_folders(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
         yield folder
     elif depth:
         for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink():
+            if path.is_symlink() or not path.is_dir():
+                continue
+            try:
                 yield from run_folders(path, depth - 1)
+            except OSError as error:
+                tell(f"{name_of(path)}: left out: {error.strerror}")
 
 
 def describe_run(folder: Path) -> dict[str, Any]:

@@ -102,15 +102,18 @@ def say(text: str) -> None:
         write(STDERR, text.encode(errors="backslashreplace"))
 
 
-def this_command() -> str:
-    """Return the command line of this process, to be typed again in the same folder."""
+def this_command(*more: str) -> str:
+    """Return the command line of this process, to be typed again in the same folder.
+
+    With some more words, where these are given.
+    """
     program = PurePath(sys.argv[0])
     words = [str(program)]
     if program.name == "ddl-bench" and program.parent in map(PurePath, path_folders()):
         words = ["ddl-bench"]
     elif program.name == "__main__.py":
         words = [sys.executable, "-m", "ddl_bench"]
-    return shlex.join([*words, *sys.argv[1:]])
+    return shlex.join([*words, *sys.argv[1:], *more])
 
 
 def path_folders() -> list[str]:

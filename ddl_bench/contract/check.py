@@ -93,7 +93,7 @@ class Child:
         self._target = target
         self._limit_s = limit_s
         self._reader, writer = Pipe(duplex=False)
-        command = [sys.executable, "-m", "ddl_bench.contract.worker", target, like or ""]
+        command = [sys.executable, "-P", "-m", "ddl_bench.contract.worker", target, like or ""]
         command += [str(index), repr(limit_s), str(writer.fileno()), str(os.getpid())]
         self._process = subprocess.Popen(  # noqa: S603  a list of words, without a shell
             command,

@@ -48,6 +48,8 @@ def read(path: Path) -> ImageSet:
     if len(unseen):
         raise UserError(f"y_test has the label {unseen[0]}, which y_train lacks")
     names = arrays.get("class_names", values)
+    if names.dtype.kind not in "Uiu":
+        raise UserError(f"class_names is {names.dtype}; expected texts")
     if names.shape != values.shape:
         raise UserError(
             f"class_names is {names.shape}; expected one name for each of the {len(values)} labels"

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ddl_bench.data import ImageSet, folder, npz
 from ddl_bench.errors import UserError, nearest
-from ddl_bench.files import explained, name_of, user_path
+from ddl_bench.files import brief, explained, name_of, user_path
 
 # A function of (data_dir, download). The first line of its docstring says what the data set is.
 Loader: TypeAlias = Callable[[Path, bool], ImageSet]
@@ -50,7 +50,7 @@ def load(
     name = name_of(spec)
     try:
         if spec in datasets:
-            images = datasets[spec](data_dir or default_data_dir(), download)
+            images = loaded(datasets[spec], data_dir or default_data_dir(), download=download)
         else:
             images = own_images(spec, datasets)
     except UserError as error:
@@ -58,6 +58,22 @@ def load(
     if mirror is None:
         return images
     return replace(images, mirror=mirror)
+
+
+def loaded(loader: Loader, folder: Path, *, download: bool) -> ImageSet:
+    """Call the loader of a data set, which may be a plugin's.
+
+    Raises UserError for whatever goes wrong in it, but for failures of the file system.
+    """
+    try:
+        images: object = loader(folder, download)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UserError(f"cannot be loaded: {type(error).__name__}: {brief(error)}") from None
+    if not isinstance(images, ImageSet):
+        raise UserError(f"its loader returned {type(images).__name__}; expected an ImageSet")
+    return images
 
 
 def own_images(spec: str, datasets: Mapping[str, Loader]) -> ImageSet:

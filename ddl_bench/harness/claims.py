@@ -68,6 +68,13 @@ class Claim:
             time.sleep(POLL_EVERY_S)
         return self._is_there()
 
+    def is_lost(self) -> bool:
+        """Whether another runner has taken the cell over, and its row counts.
+
+        Not where somebody has deleted the folder of claims: what was trained is not thrown away.
+        """
+        return self.path.parent.is_dir() and not self.is_held()
+
     def release(self) -> None:
         """Let others claim the cell; the claim that holds goes last, so that rivals see it.
 

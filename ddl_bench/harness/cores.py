@@ -118,6 +118,9 @@ def lock(name: str, taken: Taken) -> bool:
     except BlockingIOError:
         os.close(descriptor)
         return False
+    except OSError:  # a file system of a network, which cannot lock a file that is only read
+        os.close(descriptor)
+        return True
     taken.descriptors.append(descriptor)
     return True
 

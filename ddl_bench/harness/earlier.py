@@ -1,6 +1,7 @@
 """What earlier runs have left of the cells of a run, and which of them are run again."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,17 +35,26 @@ class Stock(NamedTuple):
     waiting: list[Cell]
 
 
-def take_stock(folder: Path, cells: Iterable[Cell], rerun: str) -> Stock:
+def take_stock(
+    folder: Path, cells: Iterable[Cell], rerun: str = "", rerun_before: str = ""
+) -> Stock:
     """Read what earlier runs have left, and choose which cells are run now.
 
-    The checkpoints of cells that are to begin afresh are removed.
+    The checkpoints of cells that are to begin afresh are removed, unless that was done before: by
+    the first of several runners, or before this run was stopped.
+
+    Parameters
+    ----------
+    folder, cells
+        The run folder, and the cells of its plan.
+    rerun, rerun_before
+        As in `ddl_bench.run`.
     """
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)
-    again = chosen_again(rerun, cell_of, earlier)
-    if rerun != "failed":  # a failed cell is resumed from its checkpoint
-        for cell_id in again:
-            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+    again = chosen_again(rerun, cell_of, earlier, rerun_before)
+    if not rerun_before:
+        remove_checkpoints(folder, again, rerun)
     again |= with_torn_arrays(folder, earlier)
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
@@ -69,16 +79,57 @@ def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
     return torn
 
 
-def chosen_again(rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Row]) -> set[str]:
-    """Return the IDs of the cells that `rerun` names. Raises UserError where it names none."""
+def remove_checkpoints(folder: Path, cell_ids: Iterable[str], rerun: str) -> None:
+    """Let cells begin afresh; but a failed one goes on from its checkpoint."""
+    if rerun != "failed":
+        for cell_id in cell_ids:
+            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+
+
+def chosen_again(
+    rerun: str, cells: Mapping[str, Cell], earlier: Mapping[str, Row], before: str = ""
+) -> set[str]:
+    """Return the IDs of the cells that `rerun` names, of rows that began before a time.
+
+    Raises UserError where it names none, and for a time that is none.
+    """
+    limit = read_time(before) if before else None
+    if limit is not None and not rerun:
+        raise UserError("--rerun-before: only with --rerun; add it, or leave this out")
     if not rerun:
         return set()
-    if rerun == "all":
-        return set(cells)
+    chosen = set(cells)
     if rerun == "failed":
-        return {cell_id for cell_id, row in earlier.items() if row.status != "ok"}
-    chosen = {cell_id for cell_id in cells if cell_id.startswith(rerun)}
-    if not chosen:
-        choice = nearest(rerun, ["failed", "all", *cells])
-        raise UserError(f"--rerun {rerun!r}: no such cell in this run; {choice}")
-    return chosen
+        chosen = {cell_id for cell_id, row in earlier.items() if row.status != "ok"}
+    elif rerun != "all":
+        chosen = {cell_id for cell_id in cells if cell_id.startswith(rerun)}
+        if not chosen:
+            choice = nearest(rerun, ["failed", "all", *cells])
+            raise UserError(f"--rerun {rerun!r}: no such cell in this run; {choice}")
+    if limit is None:
+        return chosen
+    late = {cell_id for cell_id, row in earlier.items() if began_after(row, limit)}
+    return chosen - late
+
+
+def now() -> str:
+    """Return the time in UTC, as rows have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def read_time(text: str) -> datetime:
+    """Read a time, in UTC where it does not say otherwise. Raises UserError for anything else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        example = "a time such as 2026-11-30T12:00, in UTC"
+        raise UserError(f"--rerun-before {text!r:.80}: expected {example}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def began_after(row: Row, moment: datetime) -> bool:
+    """Whether the training of a row began at a time or later; not if the row does not say when."""
+    try:
+        return read_time(row.started) >= moment
+    except UserError:
+        return False

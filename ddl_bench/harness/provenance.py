@@ -23,12 +23,12 @@ PACKAGES = (
 )
 
 
-def collect(plugins: tuple[str, ...]) -> dict[str, Any]:
+def collect(plugins: tuple[str, ...], device: str = "cpu") -> dict[str, Any]:
     """Collect what may explain a number and is not part of the cell, for the row, not its ID."""
     gpu = None
     cuda = None
-    if torch.cuda.is_available():
-        gpu = torch.cuda.get_device_name()
+    if device.startswith("cuda"):
+        gpu = torch.cuda.get_device_name(device)
         cuda = torch.version.cuda
     versions = {"python": platform.python_version()}
     return {

@@ -12,7 +12,7 @@ import numpy as np
 from ddl_bench.data.sources import default_data_dir
 from ddl_bench.describe import remedy
 from ddl_bench.errors import UserError
-from ddl_bench.files import brief, user_path
+from ddl_bench.files import brief, user_path, with_own_name
 from ddl_bench.harness.devices import check_devices
 from ddl_bench.harness.run import RunSettings, run_cells
 from ddl_bench.harness.slots import n_slots
@@ -145,7 +145,7 @@ def file_here(dataset: str, data_dir: Path | None) -> Path:
         places.insert(0, data_dir / named.name)
     for place in places:
         if place.exists():
-            return place.resolve()
+            return with_own_name(place)
     raise UserError(
         f"{named.name}: the images of this row are not here; put them into the current folder, or "
         "name their folder by --data-dir"
@@ -176,9 +176,9 @@ def compared(run: Path, row: Row, again: Row | None, *, folder: Path) -> Repeate
         what = "the same accuracy; the row has no predictions"
     if is_same:
         return Repeated(row=row, again=again, verdict="match", reason=what)
-    if before is not None and not reasons:
-        now = arrays(folder, again.cell.id, SCORED)["predictions"]
-        reasons.append(f"{int(np.sum(before != now)):,} of {len(now):,} predictions differ")
+    now = arrays(folder, again.cell.id, SCORED).get("predictions")
+    if before is not None and now is not None and not reasons:
+        reasons.append(changes_between(before, now))
     if row.cell.budget.seconds:
         reasons.append("its budget is in seconds")
         return Repeated(row=row, again=again, verdict="not repeatable", reason="; ".join(reasons))
@@ -187,6 +187,13 @@ def compared(run: Path, row: Row, again: Row | None, *, folder: Path) -> Repeate
         reasons.append("the code of the method has changed")
     verdict: Verdict = "other machine" if machine else "drift"
     return Repeated(row=row, again=again, verdict=verdict, reason="; ".join(reasons + machine))
+
+
+def changes_between(before: np.ndarray, now: np.ndarray) -> str:
+    """Say how predicted classes (n,) differ from those that a row has kept."""
+    if len(before) != len(now):
+        return f"{len(before):,} predictions are kept, and the cell has {len(now):,} test images"
+    return f"{int(np.sum(before != now)):,} of {len(now):,} predictions differ"
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

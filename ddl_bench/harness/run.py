@@ -36,7 +36,7 @@ class RunSettings:
         The run folder.
     slots
         How many cells run at the same time.
-    rerun, fresh_process, public, retries, tensorboard
+    rerun, rerun_before, fresh_process, public, retries, tensorboard
         As in `run`.
     view
         Watches the run.
@@ -47,6 +47,7 @@ class RunSettings:
     folder: Path
     slots: int
     rerun: str = ""
+    rerun_before: str = ""
     fresh_process: bool = False
     public: bool = False
     retries: int = 0
@@ -61,6 +62,7 @@ def run(
     *,
     overrides: Overrides | None = None,
     rerun: str = "",
+    rerun_before: str = "",
     jobs: int | None = None,
     view: View | None = None,
     fresh_process: bool = False,
@@ -87,6 +89,9 @@ def run(
     rerun
         Which finished cells to run again: `failed` for every status but ok, resumed from its
         checkpoint; `all`, or the beginning of a cell ID, from the beginning.
+    rerun_before
+        Of these only the ones whose training began before a time such as 2026-11-30T12:00, in UTC:
+        so a rerun that was stopped goes on with its rest, from its checkpoints.
     jobs
         Number of cells that run at the same time; by default as many as the cores allow without
         sharing.
@@ -140,6 +145,7 @@ def run(
     settings = RunSettings(
         folder=folder,
         rerun=rerun,
+        rerun_before=rerun_before,
         slots=slots,
         view=view or Silent(),
         fresh_process=fresh_process,
@@ -158,7 +164,7 @@ def run_cells(cells: Sequence[Cell], settings: RunSettings) -> list[Row]:
     make_folders(folder)
     sweep_old(folder)
     write_plan(folder, cells)
-    stock = take_stock(folder, cells, settings.rerun)
+    stock = take_stock(folder, cells, settings.rerun, settings.rerun_before)
     view.planned(len(stock.cell_ids), list(stock.finished.values()))
     view.waiting(stock.waiting)
     launcher = Launcher(is_fresh=settings.fresh_process)

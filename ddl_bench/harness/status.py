@@ -245,7 +245,9 @@ def older_rows(
     older = []
     for cell_id in candidates:
         cell = rows[cell_id].get("cell")
-        if isinstance(cell, dict) and (settings_of(cell), cell.get("seed")) in places:
+        if not isinstance(cell, dict) or not isinstance(cell.get("seed"), int):
+            continue
+        if (settings_of(cell), cell["seed"]) in places:
             older.append(cell_id)
     return older
 

@@ -165,26 +165,32 @@ class Job:
             memory = self._memory()
             self._peak_memory = max(self._peak_memory, memory)
             if memory > self._memory_limit:
-                self.kill()
                 limit = f"{self._memory_limit / 1e9:.3g} GB"
-                return self._failure("oom", f"used {memory / 1e9:.2f} GB, the limit is {limit}")
+                reason = f"used {memory / 1e9:.2f} GB, the limit is {limit}"
+                return self._over_limit("oom", reason)
         if self.seconds > limits.time_s:
             phase = self.progress().phase
-            self.kill()
             reason = f"still in phase {phase!r} after {limits.time_s:g} s, the hard limit"
-            return self._failure("timeout", reason)
+            return self._over_limit("timeout", reason)
         return None
+
+    def _over_limit(self, status: Status, reason: str) -> Row:
+        """End the worker, whose row counts if it has just written one."""
+        seconds = self.seconds
+        self.kill()
+        row = read_row(self._row)
+        if row is not None and row.started == self._started:
+            return self._verified(row, seconds)
+        return self._failure(status, reason)
 
     def _holds_claim(self) -> bool:
         """Keep the claim fresh; give the cell up if another runner has taken it over."""
-        if not self.claim.path.parent.is_dir():
-            return True  # somebody has deleted the folder; the row will be written all the same
-        if self.claim.is_held():
-            self.claim.keep_fresh()
-            return True
-        self.is_lost = True
-        self.kill()
-        return False
+        if self.claim.is_lost():
+            self.is_lost = True
+            self.kill()
+            return False
+        self.claim.keep_fresh()
+        return True
 
     def ask_to_stop(self) -> None:
         """Ask the worker to save a checkpoint after its epoch and to end."""

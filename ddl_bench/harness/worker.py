@@ -98,7 +98,7 @@ def main(
             before_writing = partial(leave_if_overruled, held)
             outcome = evaluate.evaluate(cell, run, phases, progress, before_writing)
             with phases("provenance"):
-                metadata = provenance.collect(cell.plugins)
+                metadata = provenance.collect(cell.plugins, cell.machine.device)
         except Exception as error:
             traceback.print_exc()
             status, reason = classify(error)
@@ -134,7 +134,7 @@ def main(
 
 def leave_if_overruled(claim: "Claim") -> None:
     """End this process where another runner holds its cell, whose files are the other's then."""
-    if not claim.is_held():
+    if claim.is_lost():
         print("another runner has taken this cell over: its row counts", flush=True)
         os._exit(0)
 

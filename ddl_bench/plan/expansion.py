@@ -21,7 +21,7 @@ from ddl_bench.data.declared import DECLARED, UNREAD
 from ddl_bench.data.sources import default_data_dir, load
 from ddl_bench.data.splits import Splits, check_tests, training_places
 from ddl_bench.errors import UserError
-from ddl_bench.files import name_of, user_path
+from ddl_bench.files import name_of, user_path, with_own_name
 from ddl_bench.params import flat, make_method, parse_spec, spelled
 from ddl_bench.plan.cell import BudgetSpec, Cell, Limits, Precision
 from ddl_bench.plan.identity import identify
@@ -333,6 +333,7 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
                 **shared,
             )
             lines[cell.id, cell.label, cell.dataset] = cell  # a method or a seed may be given twice
+    refuse_twins(track_name, lines.values())
     seeds = dict.fromkeys(track.seeds)
     cells = [line.with_seed(seed) for seed in seeds for line in lines.values()]
     refuse_left_out(track, overrides, cells)
@@ -342,6 +343,22 @@ def _plan(track_name: str, overrides: Overrides, memory: Memory) -> list[Cell]:
             "see `only` in the track"
         )
     return cells
+
+
+def refuse_twins(track_name: str, lines: Iterable[Cell]) -> None:
+    """Raise UserError for one training under two names, whose rows would be one file."""
+    first: dict[str, Cell] = {}
+    for cell in lines:
+        if cell.data == UNREAD:  # nothing tells such data sets apart
+            continue
+        other = first.setdefault(cell.id, cell)
+        if other.label != cell.label:
+            names = f"{other.label!r} and {cell.label!r} are the same training"
+        elif other.dataset != cell.dataset:
+            names = f"{name_of(other.dataset)} and {name_of(cell.dataset)} are the same images"
+        else:
+            continue
+        raise UserError(f"{track_name}: {names}; leave one of them out")
 
 
 def changes(overrides: Overrides) -> dict[str, Any]:
@@ -581,7 +598,7 @@ def read_data(entry: DataEntry, splits: Splits, overrides: Overrides) -> Data:
     source = entry.source
     data_dir = ""
     if source not in known:
-        source = str(user_path(source).resolve())
+        source = str(with_own_name(user_path(source)))
     elif not NEEDS_NO_FILES.fullmatch(source):
         data_dir = str(folder.resolve())
     fields = {

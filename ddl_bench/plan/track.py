@@ -123,7 +123,9 @@ def load_track(name: str) -> Track:
         raise UserError(f"no track {name!r}: {valid}; or give the path of a .toml file")
     try:
         text = read_regular(path, MOST_BYTES).decode()
-        track = Track.model_validate(tomllib.loads(text))
+        values = tomllib.loads(text)
+        refuse_long_numbers(values)
+        track = Track.model_validate(values)
     except FileNotFoundError:
         raise UserError(f"{path}: no such track file") from None
     except ValidationError as error:
@@ -134,6 +136,17 @@ def load_track(name: str) -> Track:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     check_comparisons(track, path)
     return track
+
+
+def refuse_long_numbers(value: Any) -> None:
+    """Raise ValueError for a whole number beyond the 64 bits that TOML has for one."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            refuse_long_numbers(each)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number of more than 64 bits")
 
 
 def check_comparisons(track: Track, path: Path) -> None:
@@ -224,6 +237,11 @@ def n_points(grid: Mapping[str, list[Any]]) -> int:
 
 
 def grid_points(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield every combination of a grid; one empty point where there is no grid."""
-    for values in itertools.product(*grid.values()):
-        yield dict(zip(grid, values, strict=True))
+    """Yield every combination of a grid; one empty point where there is no grid.
+
+    The first of equally good points is chosen, so that the order in which a track names its options
+    changes nothing.
+    """
+    names = sorted(grid)
+    for values in itertools.product(*(grid[name] for name in names)):
+        yield dict(zip(names, values, strict=True))

@@ -1,5 +1,6 @@
 """The optimisers of a recipe, and which of them trains which parameter."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 from ddl_bench.errors import UserError
 from ddl_bench.training.recipe import Recipe
 
+BIAS = re.compile(r"bias(es)?(\.\d+)?$")  # ends the name of a bias, also of one in a list
 BETA_2 = 0.999  # of AdamW: how slowly the mean square of a gradient follows
 
 
@@ -70,7 +72,7 @@ def _groups(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> list[d
     for name, parameter in named:
         if parameter.ndim > 1:
             weights.append(parameter)
-        elif name.endswith("bias"):
+        elif BIAS.search(name):
             biases.append(parameter)
         else:
             others.append(parameter)

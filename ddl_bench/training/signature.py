@@ -160,6 +160,8 @@ def make_method(
     home = sys._getframe(depth).f_globals["__name__"]
     namespace = {"name": name, "__module__": home, **namespace}
     title = "".join(part.capitalize() for part in name.replace("_", "-").split("-"))
-    return make_dataclass(
+    cls = make_dataclass(
         title or name, fields, bases=bases, namespace=namespace, frozen=True, kw_only=True
     )
+    cls.__module__ = home  # afterwards, as of Python 3.12 on this is overwritten with ours
+    return cls

@@ -231,6 +231,27 @@ def test_what_a_method_says_about_itself_does_not_change_its_source(
         assert (before == after) == (folder == "same")
 
 
+def test_annotations_that_cannot_be_resolved_and_odd_files_are_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from ddl_bench.api import About\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Odd:\n"
+        "    name = 'odd'\n"
+        "    about = About(needs=('absent.part',), references=('mine',))\n"
+        "    depth: Unknown = 3\n"
+        "    def start(self, task, budget): ...\n"
+    )
+    (tmp_path / "references.bib").write_bytes(b"@article{mine,\n  title = {Caf\xe9}\n}\n")
+    record = describe.method("odd", (path,))
+    assert record["options"]["depth"]["type"] == "Unknown"
+    assert record["missing"] == ["absent.part"]
+    assert record["references"][0]["citation"].startswith("Caf")
+    assert "odd" in [each["name"] for each in describe.methods((path,))]
+
+
 def test_options_within_an_option_have_a_record_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(

@@ -20,6 +20,7 @@ def run(
     seeds: options.Seeds = None,
     plugin: options.Plugin = None,
     rerun: options.Rerun = "",
+    rerun_before: options.RerunBefore = "",
     retries: options.Retries = 0,
     dry_run: options.DryRun = False,
     calibrate: options.Calibrate = False,
@@ -140,6 +141,7 @@ def run(
             overrides,
             jobs,
             rerun=rerun,
+            rerun_before=rerun_before,
             calibrate=calibrate,
             as_json=as_json,
         )
@@ -152,6 +154,7 @@ def run(
             folder,
             overrides,
             rerun=rerun,
+            rerun_before=rerun_before,
             jobs=jobs,
             fresh_process=fresh_process,
             shift=running.shift_of(for_),

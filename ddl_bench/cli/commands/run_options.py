@@ -64,6 +64,13 @@ Rerun = Annotated[
         "beginning of one cell's ID.",
     ),
 ]
+RerunBefore = Annotated[
+    str,
+    what(
+        help="Of the cells that --rerun names, only those whose training began before this time, "
+        "such as 2026-11-30T12:00, in UTC: a rerun that was stopped says so, to go on.",
+    ),
+]
 Retries = Annotated[
     int,
     what(

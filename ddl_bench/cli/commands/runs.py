@@ -89,8 +89,8 @@ def report(
         serve_page(console_of(), folders[0], port, open_page=open_, as_json=as_json)
         return
     plugins = tuple(plugin or ())
-    known = [name for folder in folders for name in read_columns(folder).columns]
-    choice = Choice.of(columns, wide, [*metrics(plugins, TAKEN), *known])
+    known = {name for folder in folders for name in read_columns(folder).columns} - TAKEN
+    choice = Choice.of(columns, wide, [*metrics(plugins, TAKEN), *sorted(known)])
     paths = print_report(console_of(), folders, out, plugins, choice, as_json=as_json)
     if open_:
         show_page(paths)

@@ -262,6 +262,16 @@ def test_only_the_codes_are_kept() -> None:
         assert sizes == sorted([50 * 20, 20 * 40, 20 * 40, 20 * 40, 50 * 40, 40 * 40, 1])
 
 
+def test_a_ridge_is_the_same_before_and_after_the_first_step() -> None:
+    plan = ConvolutionPlan(2, 7, 3, 1)
+    layer = ImplicitCoding(
+        plan, lmbd=0.02, alpha=0.0, per_atom=False, batch_norm=True, learned=False
+    )
+    before = layer.alpha.item()
+    layer.project_()
+    assert layer.alpha.item() == before == pytest.approx(1e-3)
+
+
 @settings(max_examples=10)
 @given(
     kernel=st.sampled_from([1, 3, 5]),

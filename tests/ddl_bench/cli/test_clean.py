@@ -1,5 +1,6 @@
 """`ddl-bench runs` and `ddl-bench clean`."""
 
+import errno
 import json
 import os
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddl_bench.cli.output import as_size
+from ddl_bench.cli.runs import run_folders
 from ddl_bench.errors import UserError
 from ddl_bench.harness import clean as cleaning
 from ddl_bench.harness.claims import claim, claims_folder
@@ -182,6 +184,23 @@ def test_runs_are_listed(folder: Path) -> None:
     for part in ("first", "deep/second", "digits", "mine.npz", "1 done"):
         assert part in words, part
     assert "results/first" in "".join(ddl_bench(["runs", folder]).split()), "a run itself"
+
+
+def test_a_folder_that_cannot_be_read_is_left_out_of_the_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private = folder.parent / "private"
+    private.mkdir()
+    is_folder = Path.is_dir
+
+    def refused(path: Path) -> bool:
+        if private in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_folder(path)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert list(run_folders(folder.parent)) == [folder]
+    assert "private: left out: Permission denied" in capsys.readouterr().err
 
 
 def test_no_runs(tmp_path: Path) -> None:

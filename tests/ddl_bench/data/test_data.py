@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shlex
 import struct
 import subprocess
@@ -771,6 +772,20 @@ def test_npz_colour_images_and_any_integers(tmp_path: Path) -> None:
     assert not images.mirror
 
 
+def test_whatever_a_loader_of_images_does_is_one_line(tmp_path: Path) -> None:
+    def fails(folder: Path, download: bool) -> ImageSet:
+        raise KeyError("x")
+
+    known: dict[str, Any] = {"fails": fails, "odd": lambda folder, download: (1, 2), "none": 3}
+    for name, message in (
+        ("fails", "fails: cannot be loaded: KeyError: 'x'"),
+        ("odd", "odd: its loader returned tuple; expected an ImageSet"),
+        ("none", "none: cannot be loaded: TypeError: 'int' object is not callable"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            load(name, data_dir=tmp_path, datasets=known)
+
+
 def test_npz_grey_images_text_labels_names_and_mirror(tmp_path: Path) -> None:
     text = np.array(["cat", "ant", "cat", "dog", "ant", "dog", "cat", "cat"])
     grey = arrays()["x_train"][..., 0]
@@ -791,6 +806,7 @@ def test_npz_grey_images_text_labels_names_and_mirror(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"y_test": None}, "has no array y_test; expected x_train, y_train, x_test, y_test"),
+        ({"class_names": np.array([b"a", b"b", b"c"])}, r"class_names is \|S1; expected texts"),
         (
             {"x_train": np.zeros((8, 5, 4, 3), np.float32)},
             r"x_train is float32 \(8, 5, 4, 3\); expected uint8 \(n, height",

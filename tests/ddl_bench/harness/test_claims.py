@@ -1,5 +1,6 @@
 """Claims: one runner for each cell, whatever clocks, containers, kills and pauses do."""
 
+import errno
 import json
 import os
 import subprocess
@@ -358,3 +359,26 @@ def test_without_a_folder_for_locks_all_cores_are_free(
     taken = cores.take([0, 1], 2)
     assert taken is not None
     assert taken.cores == [0, 1]
+
+
+def test_what_was_trained_counts_also_where_the_folder_of_claims_is_deleted(work: Path) -> None:
+    folder = work / "claims"
+    folder.mkdir()
+    mine = claim(folder, "cell")
+    assert mine is not None
+    assert not mine.is_lost()
+    mine.path.unlink()
+    assert mine.is_lost(), "another runner may hold the cell"
+    folder.rmdir()
+    assert not mine.is_lost()
+
+
+def test_where_files_cannot_be_locked_every_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for _ in range(2):
+        taken = cores.take([0], 1)
+        assert taken is not None
+        assert (taken.cores, taken.descriptors) == ([0], [])

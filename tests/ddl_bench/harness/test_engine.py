@@ -43,8 +43,8 @@ def test_the_script_for_sbatch_has_every_option(tmp_path: Path) -> None:
     assert lines[-2] == "module load python"
     words = shlex.split(lines[-1])
     start = words.index(sys.executable)
-    assert words[start : start + 4] == [sys.executable, "-m", "ddl_bench", "run"]
-    assert words[start + 4 :] == [
+    assert words[start : start + 5] == [sys.executable, "-P", "-m", "ddl_bench", "run"]
+    assert words[start + 5 :] == [
         *("--methods", "nearest-mean", "--seeds", "0-3", "--budget", "1e", "--threads", "1"),
         *("--out", str(tmp_path / "a b"), "--no-report", "--for", "5400s"),
     ]
@@ -227,3 +227,30 @@ def test_a_runner_of_another_user_stays_noted(monkeypatch: pytest.MonkeyPatch) -
         f"process {pid}: of another user, who can cancel it",
         False,
     )
+
+
+def test_runners_of_a_rerun_share_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ddl_bench([*RUN, "--out", tmp_path])
+    cell = load_rows(tmp_path)[0].cell
+    stale = tmp_path / "work" / f"{cell.id}.checkpoint"
+    requests: list[list[str]] = []
+
+    def note(request: engine.RunnerRequest, run: Path) -> list[int]:
+        requests.append(list(request.words))
+        return [1]
+
+    monkeypatch.setattr(engine, "start_local", note)
+    local = ["--out", tmp_path, *LOCAL]
+    for rerun, more, is_kept in (
+        ("all", [], False),
+        ("failed", [], True),
+        ("all", ["--rerun-before", "2026-11-30"], True),
+    ):
+        stale.write_bytes(b"x")
+        ddl_bench([*RUN, *local, "--rerun", rerun, *more])
+        assert stale.exists() == is_kept
+    for words in requests:
+        assert words[1:4] == ["-P", "-m", "ddl_bench"]
+        assert words.count("--rerun-before") == 1

@@ -173,3 +173,19 @@ def test_published_rows_are_verified(tmp_path: Path) -> None:
     assert result["accuracy"] == result["accuracy_again"]
     with pytest.raises(UserError, match="no row 'sdl'"):
         ddl_bench(["verify", "sdl", "--run", tmp_path / "public"])
+
+
+def test_another_number_of_predictions_is_a_reason(tmp_path: Path) -> None:
+    before = row_of(tmp_path / "a", [0, 1])
+    again = row_of(tmp_path / "b", [0, 1, 2])
+    result = compared(tmp_path / "a", before, again, folder=tmp_path / "b")
+    assert result.verdict == "drift"
+    assert result.reason == "2 predictions are kept, and the cell has 3 test images"
+
+
+def test_a_file_of_images_keeps_its_own_name_where_it_is_a_link(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / "0123456789ab"
+    blob.parent.mkdir()
+    blob.touch()
+    (tmp_path / "photos.npz").symlink_to(blob)
+    assert file_here("photos.npz", tmp_path) == tmp_path / "photos.npz"

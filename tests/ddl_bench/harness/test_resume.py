@@ -19,9 +19,12 @@ import torch
 
 from ddl_bench.api import Budget, Resumable, Training
 from ddl_bench.contract.toys import toy_task
+from ddl_bench.errors import UserError
 from ddl_bench.harness import checkpoint
 from ddl_bench.harness.checkpoint import MADE_BY, Checkpoint, Mark, Point, packed
 from ddl_bench.harness.clock import Phases
+from ddl_bench.harness.earlier import now, read_time
+from ddl_bench.harness.folder import checkpoint_path
 from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
 from ddl_bench.harness.view import Silent, View
@@ -254,6 +257,36 @@ def test_a_stale_checkpoint_goes_with_its_row_and_is_not_used_by_rerun_all(tmp_p
         assert row.status == "ok"
         assert ("checkpoint ignored" in log.read_text()) == is_read
         assert not stale.exists()
+
+
+def test_a_rerun_that_was_stopped_goes_on_with_its_rest(tmp_path: Path) -> None:
+    overrides = Overrides.of(methods="nearest-mean", seeds=[0, 1])
+    before = {row.cell.id: row for row in run("quick", tmp_path, overrides=overrides)}
+    first, second = before
+    stamp = now()
+    (again,) = run("quick", tmp_path, methods="nearest-mean", seeds=0, rerun="all")
+    assert again.started > before[first].started
+    checkpoint = checkpoint_path(tmp_path, second)
+    checkpoint.write_bytes(b"junk")
+    rest = run("quick", tmp_path, overrides=overrides, rerun="all", rerun_before=stamp)
+    rows = {row.cell.id: row for row in rest}
+    assert rows[first] == again
+    assert rows[second].started > stamp
+    log = (tmp_path / "work" / f"{second}.log").read_text()
+    assert "checkpoint ignored" in log, "it was left for the rest"
+    third = run("quick", tmp_path, overrides=overrides, rerun="all", rerun_before=stamp)
+    assert {row.cell.id: row for row in third} == rows
+
+
+def test_a_time_of_a_rerun_is_read_or_refused(tmp_path: Path) -> None:
+    overrides = Overrides.of(methods="nearest-mean", seeds=0)
+    for rerun, before, message in (
+        ("all", "noon", "--rerun-before 'noon': expected a time such"),
+        ("", "2026-11-30", "--rerun-before: only with --rerun"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run("quick", tmp_path, overrides=overrides, rerun=rerun, rerun_before=before)
+    assert read_time("2026-11-30T12:00") == read_time("2026-11-30T13:00+01:00")
 
 
 def test_a_checkpoint_is_written_seldom_enough(

@@ -20,8 +20,9 @@ from ddl_bench.harness.folder import make_folders
 from ddl_bench.harness.launcher import Launcher
 from ddl_bench.harness.run import run
 from ddl_bench.harness.supervise import Job
-from ddl_bench.plan.cell import Cell
+from ddl_bench.plan.cell import Cell, Limits
 from ddl_bench.plan.expansion import Overrides, plan
+from ddl_bench.results.paths import row_path
 from ddl_bench.results.rows import Row
 from tests.conftest import PLUGINS
 from tests.ddl_bench.harness.conftest import StartJob
@@ -211,3 +212,21 @@ def test_a_cell_whose_fork_server_dies_is_a_row_and_the_next_one_runs(
     assert row.status == "crashed"
     assert "SIGKILL" in row.reason
     assert wait_for(start_job(first_cell(track), tmp_path / "next")).status == "ok"
+
+
+def test_a_row_that_was_just_written_counts_at_the_limit(
+    start_job: StartJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = plan("quick", Overrides.of(methods="nearest-mean", seeds=0))
+    job = start_job(cell.model_copy(update={"limits": Limits(time_s=1e-3)}), tmp_path)
+    answers = iter([None])  # its end is not seen yet
+    ended = job._process.poll
+    monkeypatch.setattr(job._process, "poll", lambda: next(answers, ended()))
+    path = row_path(tmp_path, cell.id)
+    end_s = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    row = job.poll()
+    assert row is not None
+    assert row.status == "ok"

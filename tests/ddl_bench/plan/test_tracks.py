@@ -26,7 +26,7 @@ from ddl_bench.harness.estimate import estimate
 from ddl_bench.params import make_method, options_of, parse_spec
 from ddl_bench.plan.cell import BudgetSpec, Cell
 from ddl_bench.plan.expansion import Data, Overrides, plan
-from ddl_bench.plan.track import DataEntry, Track, load_track, packaged
+from ddl_bench.plan.track import DataEntry, Track, grid_points, load_track, packaged
 from ddl_bench.registry import METHODS, load_method, methods
 from reports.paper.protocol import networks
 from tests.conftest import ROOT, ddl_bench
@@ -244,7 +244,12 @@ def test_a_track_of_every_method_has_every_method(name: str) -> None:
     defaults = [method.name for method in methods if not method.params]
     assert sorted(defaults) == sorted(entry.name for entry in entry_points(group=METHODS))
     others = [(method.name, method.params) for method in methods if method.params]
-    assert others == [("sdl", {"learner": "ksvd-exact", "coder": "fista"})]
+    expected: list[tuple[str, dict[str, Any]]] = [
+        ("sdl", {"learner": "ksvd-exact", "coder": "fista"})
+    ]
+    if name == "equal-passes":  # rivals of ddl-greedy and lc-ksvd that differ in one thing
+        expected += [("sdl", {"n_atoms": 800}), ("d-ksvd", {"alpha": 0.01})]
+    assert others == expected
 
 
 def test_overrides_narrow_and_widen() -> None:
@@ -566,6 +571,30 @@ def test_seeds_are_those_that_numpy_takes() -> None:
         plan("quick", Overrides.of(methods="sdl", seeds=2**32))
 
 
+def test_one_training_under_two_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    X = np.zeros((9, 8, 8), np.uint8)
+    y = np.arange(9) % 3
+    for name in ("a.npz", "copy.npz"):
+        np.savez(name, x_train=X, y_train=y, x_test=X, y_test=y)
+    with pytest.raises(UserError, match=r"a\.npz and .*copy\.npz are the same images; leave one"):
+        plan("quick", Overrides.of(methods="nearest-mean", datasets=["a.npz", "copy.npz"], seeds=0))
+    Path("t.toml").write_text(
+        'name = "t"\nseeds = [0]\nbudget = { epochs = 1 }\ndatasets = [{ source = "digits" }]\n'
+        'methods = [{ name = "sdl", label = "a" }, { name = "sdl", label = "b" }]\n'
+    )
+    with pytest.raises(UserError, match=r"t\.toml: 'a' and 'b' are the same training; leave one"):
+        plan("t.toml")
+
+
+def test_the_order_of_a_grid_is_not_that_of_its_words() -> None:
+    points = list(grid_points({"b": [1, 2], "a": [3]}))
+    assert points == list(grid_points({"a": [3], "b": [1, 2]}))
+    assert points[0] == {"a": 3, "b": 1}
+
+
 def test_a_run_has_a_bounded_number_of_cells() -> None:
     with pytest.raises(UserError, match="choose fewer"):
         plan("quick", Overrides.of(seeds=range(200_000)))
@@ -573,8 +602,15 @@ def test_a_run_has_a_bounded_number_of_cells() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x = " + "[" * 20_000, "x = " + "9" * 5_000, "x = '" + "y" * 2_000_000 + "'", "x = '\udcff'"],
-    ids=["nested", "a long number", "a large file", "no UTF-8"],
+    [
+        "x = " + "[" * 20_000,
+        "x = " + "9" * 5_000,
+        "seeds = [0x" + "f" * 5_000 + "]",
+        "methods = [{ name = 'sdl', params = { n_atoms = 0x" + "f" * 20 + " } }]",
+        "x = '" + "y" * 2_000_000 + "'",
+        "x = '\udcff'",
+    ],
+    ids=["nested", "a long number", "long hexadecimal", "65 bits", "a large file", "no UTF-8"],
 )
 def test_an_absurd_track_is_one_clear_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "t.toml"
@@ -599,7 +635,12 @@ def test_a_cell_imports_only_the_plugins_that_it_needs(tmp_path: Path) -> None:
     mine.write_text(PLUGIN.format(name="mine", field=""))
     images = tmp_path / "images.py"
     images.write_text(
-        "from ddl_bench.data.digits import digits\nDATASETS = {'my-digits': digits}\n"
+        "from dataclasses import replace\n"
+        "from ddl_bench.data.digits import digits\n\n\n"
+        "def darker(data_dir, download):\n"
+        "    images = digits(data_dir, download)\n"
+        "    return replace(images, x_train=images.x_train // 2)\n\n\n"
+        "DATASETS = {'my-digits': darker}\n"
     )
     cells = plan(
         "quick",
@@ -651,6 +692,19 @@ def test_a_plugin_changes_nothing_of_the_process_that_plans(
     assert signal.getsignal(signal.SIGTERM) == handler
     (tmp_path / "new").touch()
     assert (tmp_path / "new").stat().st_mode & 0o400
+
+
+def test_a_file_of_images_that_is_a_link_keeps_its_own_name(tmp_path: Path) -> None:
+    X = np.zeros((9, 8, 8), np.uint8)
+    y = np.arange(9) % 3
+    blob = tmp_path / "0123456789ab"
+    with blob.open("wb") as file:
+        np.savez(file, x_train=X, y_train=y, x_test=X, y_test=y)
+    link = tmp_path / "photos.npz"
+    link.symlink_to(blob)
+    overrides = Overrides.of(methods="nearest-mean", datasets=str(link), seeds=0)
+    (cell,) = plan("quick", overrides)
+    assert cell.dataset == str(link)
 
 
 @pytest.mark.parametrize("text", ["nan", "none", "1", "true", "1e3", "inf"])

@@ -387,6 +387,24 @@ def test_weight_decay_is_for_weights_alone() -> None:
     assert [group["weight_decay"] for group in optimiser.param_groups] == [5e-4] * 3
 
 
+def test_biases_in_a_list_have_the_rate_of_biases() -> None:
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2, 2))
+            self.biases = nn.ParameterList([torch.zeros(2), torch.zeros(3)])
+            self.unbiased = nn.Parameter(torch.zeros(4))
+
+    (optimiser,) = optimisers(Listed(), RecipeOptions(bias_rate=4.0).recipe())
+    rates = {
+        each.numel(): group["rate"]
+        for group in optimiser.param_groups
+        for each in group["params"]
+        if each.ndim == 1
+    }
+    assert rates == {2: 4, 3: 4, 4: 1}
+
+
 def test_a_recipe_is_chosen_and_changed() -> None:
     assert RecipeOptions().recipe() == RECIPES["fast"]
     assert RecipeOptions(base="paper").recipe() == RECIPES["wide-resnet"]
