@@ -68,7 +68,7 @@ NAMES = (
     "unrolling",
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
-TIMED = ("fast-cifar10", "fast-cifar100")  # runs whose pages are about the time of a training
+TIMED = ("fast-cifar10",)  # a run whose page is about the time of a training
 SEARCHED = "fast-search"  # a run that chose a recipe, of which others have the accuracies
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(  # name, text, which does not reach into another mark

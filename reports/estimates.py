@@ -15,6 +15,7 @@ import pandas as pd
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.marks import OF_THE_RUN, TIMES_OF_TRAINING, UNSURE
 from ddl_bench.results.rows import load_rows
+from ddl_bench.results.stats import comparison
 from ddl_bench.results.stats.replication import Term, contrast
 from ddl_bench.results.stats.sentences import digits_beside, plain, points
 from ddl_bench.results.stats.welch import SEEDS_FOR_INTERVAL, Sample, students, welch
@@ -24,6 +25,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 # made beside other work: no times
 UNTIMED = (
     "equal-passes",
+    "fast-cifar100",
     "fast-search",
     "lookahead",
     "matched",
@@ -70,10 +72,11 @@ class Estimate(NamedTuple):
         """How many seeds there are: "3 seeds", "4 and 3 seeds" where lines have other numbers."""
         if self.is_one_timing:
             return "one timing"
-        if self.n_seeds == 1:
+        distinct = self.counts if len(set(self.counts)) > 1 else self.counts[:1]
+        if distinct == (1,):
             return "single networks"
-        counts = self.counts if len(set(self.counts)) > 1 else self.counts[:1]
-        return f"{listed(counts)} seeds"
+        text = f"{listed(distinct)} seeds"
+        return f"{text}: single networks" if self.n_seeds == 1 else text
 
     @property
     def has_spread(self) -> bool:
@@ -146,23 +149,26 @@ def is_timed_once(line: Group, column: str) -> bool:
 
 
 def sample_of(group: Group, column: str = "") -> Sample:
-    """Summarise a column of a line.
-
-    Without one: its accuracies, on the official test images where these are apart.
+    """Summarise a column of a line; without one, its accuracies as in `accuracies`.
 
     Raises
     ------
     ValueError
         If the rows do not have the column.
     """
-    values = numbers_of(group, column) if column else accuracies(group)
-    return Sample.of(values.tolist())
+    name = column or accuracy_column(group)
+    numbers_of(group, name)
+    return comparison.sample_of(group, name)
 
 
 def accuracies(group: Group) -> "pd.Series[float]":
     """Return the accuracies of a line, on the official test images where these are apart."""
-    official = group.values("official_accuracy")
-    return numbers_of(group, "accuracy") if official.empty else official
+    return numbers_of(group, accuracy_column(group))
+
+
+def accuracy_column(group: Group) -> str:
+    """Return the column of the accuracies on the official test images."""
+    return "accuracy" if group.values("official_accuracy").empty else "official_accuracy"
 
 
 def numbers_of(group: Group, column: str) -> "pd.Series[float]":

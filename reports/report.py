@@ -14,7 +14,7 @@ from ddl_bench.results.frame import frame
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import CURVE, Row
 from ddl_bench.results.stats.families import compare_all
-from ddl_bench.results.table import display_of, foot_of, summary_of
+from ddl_bench.results.table import by_dataset, display_of, foot_of, summary_of
 from reports.figures.registry import draw_data_set, draw_run
 from reports.page.render import render
 from reports.paper.tables import tables as tables_beside
@@ -72,9 +72,8 @@ def write(runs: Runs, out: str | Path | None = None) -> dict[str, Path]:
     tests = {}
     figures = {}
     prefixes: set[str] = set()
-    for dataset in dict.fromkeys(group.dataset for group in groups):
-        here = [group for group in groups if group.dataset == dataset]
-        tests[dataset] = compare_all(collection, here)
+    for dataset, lines in by_dataset(groups).items():
+        tests[dataset] = compare_all(collection, lines)
         prefix = re.sub(r"[^\w.-]+", "-", dataset).strip("-")
         while prefix in prefixes:  # two names that differ in what a file name lacks
             prefix += "-"

@@ -22,7 +22,7 @@ from pathlib import Path
 from ddl_bench.errors import UserError
 from ddl_bench.results.groups import Group
 from ddl_bench.results.stats.sentences import points
-from ddl_bench.results.table import COLUMNS, number
+from ddl_bench.results.table import COLUMNS, ResultColumn, number
 from reports.estimates import (
     RESULTS,
     Estimate,
@@ -48,7 +48,9 @@ SIGN = re.compile(r" ([+-]) ")
 BY_SEED = " by seed"
 UNIT = re.compile(r"\((.+?)(?:/image)?\)$")  # in the title of a column
 LONGEST_SHOWN = 60  # characters of a mark in a message
-COLUMN_OF = {column.field: column for column in COLUMNS}
+# What no table shows: a time that other programs beside a training change little.
+CPU_TIME = ResultColumn("train_cpu_s", "train (CPU s)", "CPU time of a training")
+COLUMN_OF = {column.field: column for column in (*COLUMNS, CPU_TIME)}
 
 
 def with_values(text: str, results: Path = RESULTS) -> str:

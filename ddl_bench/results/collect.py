@@ -1,14 +1,15 @@
 """Read several run folders as one: runs of other machines, and of colleagues."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import name_of
-from ddl_bench.results.rows import Row, arrays, load_rows
+from ddl_bench.results.rows import Row, arrays, code_of, load_rows
+from ddl_bench.results.times import Times, read_times, session_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,25 +115,76 @@ def collect(runs: Runs) -> Collection:
     if len(folders) == 1:
         rows = load_rows(folders[0])
         return Collection((folders[0],), rows, {row.cell.id: folders[0] for row in rows})
-    rivals = defaultdict[str, list[tuple[Path, Row]]](list)
-    for folder in folders:
-        for row in load_rows(folder):
-            rivals[row.cell.id].append((folder, row))
-    rows = []
-    homes = {}
-    conflicts = []
-    for cell_id, rows_of_cell in rivals.items():
-        well = [(folder, row) for folder, row in rows_of_cell if row.status == "ok"]
-        folder, row = (well or rows_of_cell)[0]
+    sessions = {folder: read_times(folder) for folder in folders}
+    placed = [
+        Placed(folder, timed_apart(row, folder, sessions))
+        for folder in folders
+        for row in load_rows(folder)
+    ]
+    conflicts: list[str] = []
+    placed = counted_once(placed, lambda row: row.cell.id, conflicts)
+    placed = counted_once(placed, training_of, conflicts)
+    homes = {row.cell.id: folder for folder, row in placed}
+    rows = without_replaced([row for _, row in placed])
+    rows.sort(key=lambda row: row.started)
+    return Collection(tuple(folders), rows, homes, tuple(conflicts))
+
+
+class Placed(NamedTuple):
+    """A row and its run folder."""
+
+    folder: Path
+    row: Row
+
+
+def training_of(row: Row) -> Hashable:
+    """Return what tells one training from another, whatever the name of its file is.
+
+    Public rows keep the ID of a cell that had a path in an option, so that two people may have one
+    training under two.
+    """
+    return row.cell.settings, code_of(row), row.cell.seed
+
+
+def counted_once(
+    placed: Iterable[Placed], key: Callable[[Row], Hashable], conflicts: list[str]
+) -> list[Placed]:
+    """Return the row that counts for each key, see `collect`; conflicts are added to a list."""
+    rivals = defaultdict[Hashable, list[Placed]](list)
+    for each in placed:
+        rivals[key(each.row)].append(each)
+    counted = []
+    for several in rivals.values():
+        well = [each for each in several if each.row.status == "ok"]
+        folder, row = (well or several)[0]
         conflict = conflict_of(well)
         if conflict:
-            conflicts.append(f"{row.cell.label}@{row.cell.seed} ({cell_id}): {conflict}")
+            conflicts.append(f"{row.cell.label}@{row.cell.seed} ({row.cell.id}): {conflict}")
             measured = replace(row.measured, conflict=f"seed {row.cell.seed}: {conflict}")
             row = row.model_copy(update={"measured": measured})
-        rows.append(row)
-        homes[cell_id] = folder
-    rows = sorted(without_replaced(rows), key=lambda row: row.started)
-    return Collection(tuple(folders), rows, homes, tuple(conflicts))
+        counted.append(Placed(folder, row))
+    return counted
+
+
+def timed_apart(row: Row, folder: Path, sessions: Mapping[Path, Times | None]) -> Row:
+    """Mark a row whose times are not of the session of the first folder that was timed again.
+
+    Times that are measured again are compared within one session alone.
+    """
+    if row.status != "ok":
+        return row
+    own = sessions[folder]
+    measured = row.measured
+    for part, name in (("rows", "not_retimed"), ("training", "not_retrained")):
+        timed = [each for each in sessions.values() if each is not None and getattr(each, part)]
+        if not timed or getattr(measured, name) or session_of(own) == session_of(timed[0]):
+            continue
+        reason = "its run was not timed again"
+        if own is not None and getattr(own, part):
+            reason = f"timed apart from the others: {own.described()}"
+        changes: dict[str, Any] = {name: reason}
+        measured = replace(measured, **changes)
+    return row.model_copy(update={"measured": measured})
 
 
 def without_replaced(rows: list[Row]) -> list[Row]:
@@ -145,7 +197,7 @@ def without_replaced(rows: list[Row]) -> list[Row]:
     ]
 
 
-def conflict_of(rows: Sequence[tuple[Path, Row]]) -> str:
+def conflict_of(rows: Sequence[Placed]) -> str:
     """Say in which results the rows of one cell differ, by folder; empty where in none."""
     for name in DETERMINED:
         values = {folder: getattr(row.measured, name) for folder, row in rows}

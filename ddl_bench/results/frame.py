@@ -18,6 +18,7 @@ from ddl_bench.results.columns import (
     MEASURED,
     PHASES,
     PREDICTION_COLUMNS,
+    TAKEN,
     FrameColumn,
 )
 from ddl_bench.results.groups import Group, gather
@@ -94,7 +95,7 @@ def frame(rows: Collection | Iterable[Row], groups: Sequence[Group] | None = Non
         )
     columns = {column.name: [record[column.name] for record in records] for column in FRAME_COLUMNS}
     table = as_frame(columns, FRAME_COLUMNS)
-    for name in dict.fromkeys(name for row in rows for name in row.metrics):
+    for name in dict.fromkeys(name for row in rows for name in row.metrics if name not in TAKEN):
         readings = [row.metrics.get(name) for row in rows]
         values = [None if reading is None else reading.value for reading in readings]
         table[name] = pd.array(values, dtype="Float64")

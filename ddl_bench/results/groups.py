@@ -143,7 +143,7 @@ def gather(rows: Iterable[Row]) -> list[Group]:
     since = first_days(rows)
     firsts = [next(iter(lines.values()))[0].cell for lines in parts.values()]
     titles = tell_apart(
-        [Path(cell.dataset).resolve().name for cell in firsts],
+        [Path(cell.dataset).name or cell.dataset for cell in firsts],
         [traits(cell, SETTINGS_OF_DATA) for cell in firsts],
     )
     groups = []

@@ -10,10 +10,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ddl_bench.files import write_shared
-from ddl_bench.results.versioned import Versioned, read_versioned
+from ddl_bench.results.versioned import Versioned, read_versioned, set_aside
 
 FILE = "metrics.json"
 FORMAT = 1
+WHAT = "the metrics of a run"
 LARGEST = 1e18  # number of a metric, in whatever unit
 Better = Literal["", "higher", "lower"]
 
@@ -66,13 +67,14 @@ class Columns(Versioned):
 
 
 def write_columns(run: Path, columns: Columns) -> None:
-    """Write the metrics of a run."""
+    """Write the metrics of a run. A file of them that is damaged is kept."""
+    set_aside(run / FILE, Columns, FORMAT, WHAT)
     write_shared(run / FILE, columns.model_dump_json(indent=1).encode())
 
 
 def read_columns(run: Path) -> Columns:
     """Read the metrics of a run; none where there are none. Warns of a damaged file."""
-    return read_versioned(run / FILE, Columns, FORMAT, "the metrics of a run") or Columns()
+    return read_versioned(run / FILE, Columns, FORMAT, WHAT) or Columns()
 
 
 def readings(columns: Columns, cell_id: str, started: str) -> dict[str, Reading]:

@@ -47,6 +47,7 @@ from ddl_bench.training.network import Network
 FORMAT = 1
 KEY = "ddl-bench"  # of our metadata in the file
 NOT_KEPT = "no model kept"  # what a note of it begins with
+MOST_IMAGES = 1000  # that a classifier is given in one call, as while it is tested
 
 
 def save_model(path: Path, classifier: Classifier, method: Method, cell: Cell, task: Task) -> None:
@@ -241,7 +242,8 @@ def predict(
     read = _read_images(Path(images), task)
     try:
         with torch.no_grad():
-            scores = classifier(read.X)
+            parts = [classifier(batch) for batch in read.X.split(MOST_IMAGES)]
+        scores = torch.cat(parts)
     except (Exception, MemoryError) as error:
         text = brief(f"{type(error).__name__}: {error}")
         raise UserError(f"{name_of(model)}: cannot classify the images: {text}") from None

@@ -25,7 +25,7 @@ from ddl_bench.results.paths import arrays_path, model_path, row_path
 from ddl_bench.results.public import Place, paths_of, public_cell, public_row
 from ddl_bench.results.rows import LARGEST_ROW_BYTES, Row, read_row, read_rows
 from ddl_bench.results.times import FILE as TIMES
-from ddl_bench.results.times import Times, read_times, write_times
+from ddl_bench.results.times import Times, read_times, session_of, write_times
 
 LARGEST_ARTEFACT_BYTES = 2**15  # of atoms or of a dictionary; predictions take about as much
 FOLDERS_OF_RUN = ("cells", "models", "work", "report")
@@ -146,7 +146,8 @@ def copy_times(run: Path, out: Path, beside: Collection[str] = ()) -> None:
     if earlier is not None:
         times = joined_times(times, earlier, beside)
     if times is None:
-        (out / TIMES).unlink(missing_ok=True)  # of an earlier copy
+        if not (run / TIMES).exists():  # one that cannot be read says nothing of the copy
+            (out / TIMES).unlink(missing_ok=True)  # of an earlier copy
         return
     place = Place.of([run.resolve()])
     reasons = {}
@@ -175,11 +176,6 @@ def joined_times(times: Times | None, earlier: Times, beside: Collection[str]) -
     return times.model_copy(update=joined)
 
 
-def session_of(times: Times) -> tuple[str, str, int]:
-    """Return what tells one session of timing from another."""
-    return times.measured, times.cpu, times.n_rounds
-
-
 def copy_metrics(run: Path, out: Path, beside: Collection[str]) -> None:
     """Copy the metrics of plugins, beside those that `out` has of the rows `beside`, by cell ID."""
     columns = dict(read_columns(run).columns)
@@ -193,7 +189,7 @@ def copy_metrics(run: Path, out: Path, beside: Collection[str]) -> None:
             columns[name] = column.model_copy(update={"values": values})
     if columns:
         write_columns(out, Columns(columns=columns))
-    else:
+    elif not (run / METRICS_FILE).exists():
         (out / METRICS_FILE).unlink(missing_ok=True)  # of an earlier copy
 
 
@@ -220,7 +216,7 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
         return False
     content = read_regular(path, LARGEST_ROW_BYTES)
     try:
-        data = as_json(public_row(json.loads(content), cell_id, run))
+        data = content_of(public_row(json.loads(content), cell_id, run))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         warn_damaged(path, f"cannot be made public: {brief(error)}")
         return False
@@ -279,6 +275,6 @@ def clean_work(run: Path, cell_id: str) -> None:
             write_atomically(log, cleaned.encode())
 
 
-def as_json(values: Any) -> bytes:
-    """Write the JSON of a row as rows are written; half a character becomes an escape of JSON."""
+def content_of(values: Any) -> bytes:
+    """Write the JSON of a row as its file holds it; half a character becomes an escape of JSON."""
     return json.dumps(values, indent=1, ensure_ascii=False).encode(errors="backslashreplace")

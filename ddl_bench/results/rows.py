@@ -25,7 +25,8 @@ from ddl_bench.files import (
     write_atomically,
 )
 from ddl_bench.plan.cell import Cell, renewed
-from ddl_bench.results.metrics import Reading, read_columns, readings
+from ddl_bench.results.metrics import FILE as METRICS_FILE
+from ddl_bench.results.metrics import Columns, Reading, read_columns, readings
 from ddl_bench.results.paths import arrays_path, row_path
 from ddl_bench.results.times import Times, read_times
 
@@ -203,6 +204,33 @@ NUMBERS_MEASURED = tuple(name for name, text in TYPE_OF_COLUMN.items() if "None"
 PERCENTAGES = frozenset(name for name, text in TYPE_OF_COLUMN.items() if "Percent" in text)
 
 
+OF_OTHER_FILES: dict[str, Any] = {  # filled in once rows are loaded; a row's file has none of it
+    field.name: field.default
+    for field in dataclasses.fields(Measured)
+    if field.name.startswith("run_")
+    or field.name in ("retimed", "not_retimed", "not_retrained", "conflict")
+}
+
+
+class Provenance(BaseModel):
+    """The entries of a provenance that tables and reports read; others may stand beside them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    command: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    host: str | None = None
+    os: str | None = None
+    cpu: str | None = None
+    cores: Count | None = None
+    gpu: str | None = None
+    cuda: str | None = None
+    blas: str | None = None
+    versions: dict[str, str | None] = {}
+    plugins: dict[str, str | None] = {}
+
+
 class Row(BaseModel):
     """What became of one cell.
 
@@ -237,7 +265,7 @@ class Row(BaseModel):
     chosen: dict[str, Any] = {}
     measured: Measured = Measured()
     wall_s: Number | None = None
-    resumed: int = 0
+    resumed: Count = 0
     failed_attempts: tuple[str, ...] = ()
     phases: dict[str, Number] = {}
     started: str = ""
@@ -278,27 +306,52 @@ def read_row(path: Path) -> Row | None:
     except (UserError, ValueError, AttributeError, TypeError, KeyError, ArithmeticError) as error:
         warn_damaged(path, damage_in(path, error))
         return None
-    if row.cell.id != path.stem:
-        warn_damaged(path, f"its row is that of the cell {row.cell.id}")
+    problem = problem_of(row, path.stem)
+    if problem:
+        warn_damaged(path, problem)
         return None
+    return as_written(row)
+
+
+def problem_of(row: Row, cell_id: str) -> str:
+    """Say why a file of that name cannot have this row; empty where it can."""
+    if row.cell.id != cell_id:
+        return f"its row is that of the cell {row.cell.id}"
     if row.status == "ok" and row.measured.accuracy is None:
-        warn_damaged(path, "it ended well, and has no accuracy")
-        return None
-    return row
+        return "it ended well, and has no accuracy"
+    if row.cell.machine.threads is None:
+        return "it does not say how many threads it had"
+    if "\0" in row.cell.dataset:
+        return "the name of its data set has a zero byte"
+    return ""
+
+
+def as_written(row: Row) -> Row:
+    """Return a row without what its own file cannot know, such as times that were taken later."""
+    told = [name for name in OF_OTHER_FILES if getattr(row.measured, name)]
+    if not told and not row.metrics:
+        return row
+    own = replace(row.measured, **{name: OF_OTHER_FILES[name] for name in told})
+    return row.model_copy(update={"measured": own, "metrics": {}})
 
 
 def row_in(content: bytes, cell_id: str) -> Row:
     """Make a row of the text of a file; one of today's form in a third of the time of others."""
     try:
-        return Row.model_validate_json(content)
+        row = Row.model_validate_json(content)
     except ValidationError:
-        return Row.model_validate(known(json.loads(content), cell_id))
+        row = Row.model_validate(known(json.loads(content), cell_id))
+    Provenance.model_validate(row.provenance)
+    return row
 
 
 def damage_in(path: Path, error: Exception) -> str:
     """Say what is wrong with the file of a row."""
     if isinstance(error, UserError):
         return str(error).removeprefix(f"{name_of(path)}: ")
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"not a row: {'.'.join(map(str, first['loc']))}: {brief(first['msg'])}"
     return f"not a row: {brief(error)}"
 
 
@@ -373,11 +426,24 @@ def with_metrics(run: Path, rows: Sequence[Row]) -> list[Row]:
     columns = read_columns(run)
     if not columns.columns:
         return list(rows)
+    columns = without_ours(run, columns)
     known = [readings(columns, row.cell.id, row.started) for row in rows]
     return [
         row.model_copy(update={"metrics": metrics})
         for row, metrics in zip(rows, known, strict=True)
     ]
+
+
+def without_ours(run: Path, columns: Columns) -> Columns:
+    """Return the metrics of a run without those that have the name of a column of ours.
+
+    A plugin may have had the name before we did. Warns of each.
+    """
+    taken = columns.columns.keys() & RESERVED
+    for name in sorted(taken):
+        warn_damaged(run / METRICS_FILE, f"left out: {name!r} is the name of a column of ours")
+    kept = {name: column for name, column in columns.columns.items() if name not in taken}
+    return columns.model_copy(update={"columns": kept})
 
 
 def retimed(row: Row, session: Times) -> Row:

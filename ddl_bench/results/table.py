@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ddl_bench.results.columns import TAKEN
 from ddl_bench.results.groups import Group, gather
 from ddl_bench.results.marks import (
     MIXED,
@@ -160,7 +161,7 @@ def columns_of(groups: Iterable[Group]) -> tuple[ResultColumn, ...]:
     for group in groups:
         for row in group.ok:
             for name, reading in row.metrics.items():
-                if name in added:
+                if name in added or name in TAKEN:
                     continue
                 title = reading.heading
                 if title in taken:
@@ -497,10 +498,10 @@ def sentences_on_columns(
     elif any(n_not_separable(standing) > 1 for standing in compared.values()):
         sentences.append(f"{NOT_SEPARABLE} marks what cannot be told from the best.")
     ranges = [detectable_text(dataset, standing) for dataset, standing in compared.items()]
-    aim = "To be told from the best" if is_ranked(compared) else "For its limits to leave out 0"
+    found = "told from the best" if is_ranked(compared) else "given limits above 0"
     sentences.append(
-        f"{aim} in nominally 80 of 100 such runs, a method must truly be so many"
-        f" points behind, more if it varies more: {'; '.join(ranges)}."
+        f"In nominally 80 of 100 such runs a method is {found} that is truly so many points behind,"
+        f" more where its seeds vary more: {'; '.join(ranges)}. Smaller gaps are mostly missed."
     )
     return sentences
 
@@ -605,7 +606,9 @@ def sentences_on_times(groups: Sequence[Group]) -> list[str]:
     if any(each.run_train_s is not None for each in measured):
         sentences.append("Times of training follow from some steps that were trained again.")
     if OF_THE_RUN in symbols:
-        sentences.append(f"{OF_THE_RUN} marks those that are of the run, and compare worse.")
+        sentences.append(
+            f"{OF_THE_RUN} marks those that are of the run or were taken apart, and compare worse."
+        )
     if UNSURE in symbols:
         sentences.append(
             f"{UNSURE} marks a time whose repetitions or seeds spread by more than 10 %, or that"

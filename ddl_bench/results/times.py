@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ddl_bench.files import write_atomically
-from ddl_bench.results.versioned import Versioned, read_versioned
+from ddl_bench.results.versioned import Versioned, read_versioned, set_aside
 
 FILE = "times.json"
 FORMAT = 1
+WHAT = "the times of a run"
 Number = Annotated[float, Field(ge=0, le=1e18)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -108,13 +109,19 @@ class Times(Versioned):
         return f"alone and interleaved in {self.n_rounds} rounds, {day}, {self.cpu}"
 
 
+def session_of(times: Times | None) -> tuple[str, str, int] | None:
+    """Return what tells one session of timing from another; None where there was none."""
+    return None if times is None else (times.measured, times.cpu, times.n_rounds)
+
+
 def write_times(run: Path, times: Times) -> Path:
-    """Write what was measured again of a run; returns the file."""
+    """Write what was measured again of a run; returns the file. One that is damaged is kept."""
     path = run / FILE
+    set_aside(path, Times, FORMAT, WHAT)
     write_atomically(path, times.model_dump_json(indent=1).encode())
     return path
 
 
 def read_times(run: Path) -> Times | None:
     """Read what was measured again of a run; None where nothing was. Warns of a damaged file."""
-    return read_versioned(run / FILE, Times, FORMAT, "the times of a run")
+    return read_versioned(run / FILE, Times, FORMAT, WHAT)

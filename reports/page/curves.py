@@ -65,21 +65,22 @@ def curve_of(rows: Sequence[Row], read: Read, n_points: int) -> Curve | None:
     average = over_seeds(seeds, n_points)
     first, arrays = kept[0]
     passes: list[float] = []
-    if first.measured.passes:
-        each = first.measured.passes / float(seeds[0].steps.max())
-        passes = compact(average.steps * each)
+    n_steps = float(seeds[0].steps.max())
+    if first.measured.passes and n_steps > 0:
+        each = first.measured.passes / n_steps
+        passes = short_numbers(average.steps * each)
     return {
         "split": str(arrays["curve_split"]),
         "n": average.n_seeds,
-        "seconds": compact(average.x),
+        "seconds": short_numbers(average.x),
         "passes": passes,
         "n_train": first.measured.n_train or 0,
-        "mean": compact(average.mean),
-        "low": compact(average.low),
-        "high": compact(average.high),
+        "mean": short_numbers(average.mean),
+        "low": short_numbers(average.low),
+        "high": short_numbers(average.high),
     }
 
 
-def compact(values: np.ndarray) -> list[float]:
+def short_numbers(values: np.ndarray) -> list[float]:
     """Return values with five digits, as a short list."""
     return [float(f"{value:.5g}") for value in values]

@@ -7,6 +7,7 @@ import numpy as np
 from ddl_bench.results.groups import gather
 from ddl_bench.results.rows import CURVE, Row, arrays, load_rows
 from ddl_bench.results.stats.families import compare_all
+from ddl_bench.results.table import by_dataset
 from reports.page.render import render
 from reports.paper.tables import tables
 
@@ -27,10 +28,7 @@ def live_page(run: Path, stamp: str) -> str:
     if not rows:
         return ""
     groups = gather(rows)
-    tests = {}
-    for dataset in dict.fromkeys(group.dataset for group in groups):
-        here = [group for group in groups if group.dataset == dataset]
-        tests[dataset] = compare_all(run, here)
+    tests = {name: compare_all(run, lines) for name, lines in by_dataset(groups).items()}
 
     def read(row: Row) -> dict[str, np.ndarray]:
         return arrays(run, row.cell.id, CURVE)

@@ -99,6 +99,9 @@ def line_beside(paper: Mapping[Any, str], place: Place) -> dict[str, str]:
         return line
     is_accuracy = paper["column"] == "accuracy"
     measured = accuracies(group) if is_accuracy else group.values(paper["column"])
+    if measured.empty:
+        line["verdict"] = "not measured"
+        return line
     values = measured / float(paper["scale"])
     form = ".2f" if is_accuracy else ""
     line["ours"] = f"{number(values.mean(), values.std(), form)} ({len(values)})"

@@ -224,8 +224,12 @@ def one_line(text: str) -> str:
 
 
 def label_of(name: str) -> str:
-    r"""Write a name as a `\label`."""
-    return re.sub(r"[^A-Za-z0-9:-]+", "-", name).strip("-")
+    r"""Write a name as a `\label`; letters that are not of ASCII by their numbers."""
+    spelled = [
+        letter if letter.isascii() or not letter.isalnum() else f"u{ord(letter):04x}"
+        for letter in name
+    ]
+    return re.sub(r"[^A-Za-z0-9:-]+", "-", "".join(spelled)).strip("-")
 
 
 def is_worth_a_column(column: "pd.Series[str]") -> bool:

@@ -8,6 +8,8 @@ import pytest
 
 from ddl_bench.describe import BIBLIOGRAPHY, bibliography
 from ddl_bench.errors import UserError
+from ddl_bench.results.rows import load_rows
+from ddl_bench.results.times import Times, TrainTimes, write_times
 from reports.estimates import Estimate, written
 from reports.ledger import Claim, Judgement, finding, judged, ledger, read_claims, summary
 from tests.conftest import make_cell, put
@@ -45,7 +47,7 @@ def shifted(points: float) -> list[float]:
         (shifted(-5), 5.0, "differs"),
         (shifted(0.2), 0.2, "does not resolve"),
         (shifted(5)[:4], None, "no verdict: 4 and 5 seeds"),
-        (shifted(5)[:1], None, "no verdict: single networks"),
+        (shifted(5)[:1], None, "no verdict: 1 and 5 seeds: single networks"),
     ],
 )
 def test_a_difference(tmp_path: Path, a: list[float], amount: float | None, verdict: str) -> None:
@@ -175,11 +177,23 @@ def test_copies_of_one_training_have_no_verdict(tmp_path: Path) -> None:
 
 
 def test_a_training_that_was_timed_again_is_one_timing(tmp_path: Path) -> None:
-    again = {"train_s": [1.0] * 5, "run_train_s": [1.1, 1.2, 1.3, 1.4, 1.5]}
-    rows(tmp_path / "run", "a", FIVE, **again)
+    rows(tmp_path / "run", "a", FIVE, train_s=[1.1, 1.2, 1.3, 1.4, 1.5], passes=[1.0] * 5)
+    again = {
+        row.cell.id: TrainTimes(
+            started=row.started,
+            train_s_per_image_pass=1 / 900,
+            train_s_per_image_pass_iqr=0.0,
+            n_visits=3,
+            train_cpu_share=1.0,
+        )
+        for row in load_rows(tmp_path / "run")
+    }
+    session = Times(measured="2026-11-27", cpu="x", n_rounds=3, rows={}, training=again)
+    write_times(tmp_path / "run", session)
     rows(tmp_path / "run", "b", FIVE, train_s=[2.0, 2.1, 2.2, 2.3, 2.4])
     found = finding(claim_of("times", a="a", b="b", column="train_s"), tmp_path)
-    assert found == Judgement("2.20 times, one timing", "no verdict: one timing")
+    text = "2.20 times, one timing; ‡ a time of the run beside one that was measured again"
+    assert found == Judgement(text, "no verdict: one timing")
 
 
 def test_lines_of_two_data_sets_are_not_compared(tmp_path: Path) -> None:
@@ -237,6 +251,18 @@ def test_no_limit_is_rounded_to_what_it_is_judged_by(low: float, high: float, te
     estimate = Estimate((low + high) / 2, low, high, (5, 5))
     found = judged(estimate, null=0.0, unit="points", amount=None, signed=True)
     assert found == Judgement(text, "holds" if low > 0 else "does not resolve")
+
+
+def test_seeds_that_are_equal_by_chance_have_a_spread(tmp_path: Path) -> None:
+    digests = list("abcde")
+    rows(tmp_path / "run", "a", [80.0] * 5, predictions_sha256=digests)
+    rows(tmp_path / "run", "b", [79.9] * 5, predictions_sha256=digests)
+    rows(tmp_path / "run", "c", [79.9] * 5, predictions_sha256=["a", "", "a", "", "a"])
+    found = finding(claim_of("above", a="a", b="b"), tmp_path)
+    assert found.text == "+0.10 points, 95 % +0.06 to +0.14, 5 seeds"
+    assert found.verdict == "holds"
+    assert "95 %" in finding(claim_of("level", a="a", amount=80.0), tmp_path).text
+    assert "95 %" not in finding(claim_of("level", a="c", amount=80.0), tmp_path).text
 
 
 def test_nothing_has_no_sign() -> None:

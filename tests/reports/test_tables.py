@@ -20,7 +20,7 @@ from ddl_bench.results.measuring import measure
 from ddl_bench.results.rows import load_rows
 from reports.report import write
 from reports.tables.bibtex import references
-from reports.tables.latex import latex_table, tex
+from reports.tables.latex import label_of, latex_table, tex
 from tests.conftest import ROOT, make_cell, put
 
 HOSTILE = "<b>'x'</b> 100 % | $\\x_{ & # ~ ^ \" [a] {b}"
@@ -230,3 +230,9 @@ def test_several_folders_have_one_report(tmp_path: Path) -> None:
     assert "conflict: seed 0: accuracy is 55.5556 in " in text
     assert "| b " in text
     assert "ours + theirs" in paths["page"].read_text()
+
+
+def test_labels_of_names_in_other_scripts_differ() -> None:
+    assert label_of("tab:数据") == "tab:u6570u636e"
+    assert label_of("tab:数据") != label_of("tab:図像")
+    assert label_of("tab:my data, 2") == "tab:my-data-2"

@@ -32,6 +32,7 @@ from ddl_bench.results.stats.welch import (
 
 ALONE = "this comparison alone"
 NOTHING = "no verdict: nothing to compare"
+IMAGES_OF = {"accuracy": "n_test", "official_accuracy": "n_official"}  # that an accuracy counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +281,7 @@ def crossed_parts(archive: Archive, a: Group, b: Group) -> VarianceComponents | 
     """Return variances over runs and images; None without enough kept predictions."""
     answers_a = archive.answers(a)
     answers_b = archive.answers(b)
-    if not np.array_equal(answers_a.labels, answers_b.labels):
+    if len(answers_a.labels) < 2 or not np.array_equal(answers_a.labels, answers_b.labels):
         return None
     for group, answers in ((a, answers_a), (b, answers_b)):
         if len(answers.right) < max(SEEDS_FOR_INTERVAL, len(group.ok)):
@@ -371,16 +372,18 @@ def declaring_cell(groups: Iterable[Group]) -> Cell | None:
     return min(declaring, key=lambda row: row.started).cell if declaring else None
 
 
-def sample_of(group: Group) -> Sample:
-    """Summarise the accuracies of a line.
+def sample_of(group: Group, column: str = "accuracy") -> Sample:
+    """Summarise a column of a line, its accuracies where none is named.
 
     Seeds that differ in their predictions and by chance not in their accuracy have the standard
-    deviation that comes from counting whole images, 100 / (n_test * sqrt(12)): none at all would
-    tell them from everything.
+    deviation that comes from counting whole images, 100 / (n * sqrt(12)) for n images: none at all
+    would tell them from everything.
     """
-    sample = Sample.of(group.values("accuracy").tolist())
-    digests = {row.measured.predictions_sha256 for row in group.ok}
-    if sample.sd != 0 or len(digests - {None}) < 2:
+    sample = Sample.of(group.values(column).tolist())
+    digests = {row.measured.predictions_sha256 for row in group.ok} - {""}
+    if sample.sd != 0 or len(digests) < 2 or column not in IMAGES_OF:
         return sample
-    n_test = float(group.values("n_test").max())
-    return sample._replace(sd=100 / (n_test * 12**0.5))
+    n_images = group.values(IMAGES_OF[column])
+    if n_images.empty:
+        return sample
+    return sample._replace(sd=100 / (float(n_images.max()) * 12**0.5))

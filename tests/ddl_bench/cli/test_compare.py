@@ -335,3 +335,12 @@ def test_the_help_documents_the_exit_codes() -> None:
         "Exit codes: 0, 1 where --fail-below finds a loss or a missing method, 2 for a mistake."
         in text
     )
+
+
+def test_one_test_image_is_no_comparison_of_images(tmp_path: Path) -> None:
+    for label, is_right in (("a", [1, 1, 0]), ("b", [0, 1, 0])):
+        for seed, right in enumerate(is_right):
+            put(tmp_path, make_cell(label, seed), np.array([bool(right)]), {})
+    assert "points" in ddl_bench(["compare", "a", "b", tmp_path])
+    assert "seed" in ddl_bench(["power", "a", "b", tmp_path])
+    ddl_bench(["report", tmp_path])

@@ -277,6 +277,28 @@ def test_public_copies_have_the_times_too(tmp_path: Path) -> None:
     assert str(tmp_path) not in copied.left["0"]
 
 
+def test_publishing_loses_no_times_that_cannot_be_read(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "public"
+    row = put(run, make_cell("sdl"), np.ones(5, dtype=bool), test_s_per_image=5e-4)
+    write_times(run, session_of({row.cell.id: times_of(row.started)}))
+    publish(run, out)
+    (run / FILE).write_text('{"format": 99}')
+    for copy in (out, run):
+        with pytest.warns(DamagedFile, match=FILE):
+            publish(run, copy)
+    assert read_times(out) is not None
+    assert (run / FILE).read_text() == '{"format": 99}'
+
+
+def test_times_that_cannot_be_read_are_kept_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"format": 99}')
+    with pytest.warns(DamagedFile, match=r"kept as times\.json\..*\.unread"):
+        write_times(tmp_path, session_of({}))
+    (aside,) = tmp_path.glob(f"{FILE}.*.unread")
+    assert aside.read_text() == '{"format": 99}'
+    assert read_times(tmp_path) == session_of({})
+
+
 def test_a_copy_keeps_the_times_of_rows_that_the_run_lacks(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "public"
     gone, stays = (put(run, make_cell("sdl", seed), test_s_per_image=5e-4) for seed in (0, 1))

@@ -10,11 +10,27 @@ from ddl_bench.errors import UserError
 from ddl_bench.results.collect import collect
 from ddl_bench.results.groups import gather
 from ddl_bench.results.table import display, foot
+from ddl_bench.results.times import RowTimes, Times, write_times
 from tests.conftest import make_cell, put
 
 
 def right(n_right: int) -> np.ndarray:
     return np.arange(100) < n_right
+
+
+def timed(started: str, cell_id: str, cpu: str) -> Times:
+    again = RowTimes(
+        started=started,
+        test_s_per_image=2e-4,
+        test_s_per_image_iqr=1e-6,
+        test_latency_s=1e-3,
+        test_latency_s_iqr=1e-6,
+        test_batch=100,
+        n_test_runs=40,
+        n_latency_runs=90,
+    )
+    day = "2026-11-27T12:00:00+00:00"
+    return Times(measured=day, cpu=cpu, n_rounds=7, rows={cell_id: again})
 
 
 def test_seeds_of_two_folders_are_one_line_and_its_times_are_marked(tmp_path: Path) -> None:
@@ -91,3 +107,32 @@ def test_the_same_folder_twice_counts_once(tmp_path: Path) -> None:
         collect([])
     with pytest.raises(UserError, match="no results in"):
         collect([tmp_path, tmp_path / "nothing"])
+
+
+def test_times_of_two_sessions_are_marked(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for label, folder in zip("abc", (first, second, third), strict=True):
+        row = put(folder, make_cell(label), right(90), test_s_per_image=5e-4, test_latency_s=4e-3)
+        if folder != third:
+            write_times(folder, timed(row.started, row.cell.id, cpu=f"processor {label}"))
+    measured = {row.cell.label: row.measured for row in collect([first, second, third]).rows}
+    assert measured["a"].not_retimed == ""
+    assert measured["b"].not_retimed.startswith("timed apart from the others: alone and")
+    assert measured["c"].not_retimed == "its run was not timed again"
+    assert not any(each.not_retrained for each in measured.values())
+    shown = display(collect([first, second, third]).rows).set_index("method")["test (µs/image)"]
+    assert ["‡" in shown[label] for label in "abc"] == [False, True, True]
+    assert collect([third]).rows[0].measured.not_retimed == ""
+
+
+def test_a_training_under_two_names_counts_once(tmp_path: Path) -> None:
+    cell = make_cell("a")
+    for folder, name in (("ours", "0" * 12), ("theirs", "1" * 12)):
+        put(tmp_path / folder, cell.model_copy(update={"older_id": name}), right(90))
+    collection = collect([tmp_path / "ours", tmp_path / "theirs"])
+    (row,) = collection.rows
+    assert collection.homes == {row.cell.id: tmp_path / "ours"}
+    assert not collection.conflicts
+    put(tmp_path / "theirs", cell.model_copy(update={"older_id": "1" * 12}), right(80))
+    (conflict,) = collect([tmp_path / "ours", tmp_path / "theirs"]).conflicts
+    assert "accuracy is 90 in " in conflict

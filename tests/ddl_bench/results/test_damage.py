@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from baselines.features.readout import Linear
 from baselines.methods.nearest_mean import NearestMean
 from ddl_bench.data import npz
 from ddl_bench.data.folder import pixels
-from ddl_bench.data.sources import load
+from ddl_bench.data.sources import load as load_images
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile, read_arrays
+from ddl_bench.results import models
+from ddl_bench.results.frame import load
 from ddl_bench.results.models import load_model, predict, probabilities_of, save_model
 from ddl_bench.results.rows import LONGEST_REASON, arrays, load_rows, read_row
 from ddl_bench.results.stats.compare import compare
@@ -63,13 +67,21 @@ def replace_by_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-def measured(**changes: float | None) -> Callable[[Path], None]:
+def part(name: str, **changes: Any) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         values = json.loads(path.read_text())
-        values["measured"] |= changes
+        values[name] |= changes
         path.write_text(json.dumps(values))
 
     return change
+
+
+def measured(**changes: float | None) -> Callable[[Path], None]:
+    return part("measured", **changes)
+
+
+def provenance(**changes: Any) -> Callable[[Path], None]:
+    return part("provenance", **changes)
 
 
 ROW_FAULTS: dict[str, Callable[[Path], object]] = {
@@ -84,6 +96,15 @@ ROW_FAULTS: dict[str, Callable[[Path], object]] = {
     "nested": lambda path: path.write_text("[" * 100_000),
     "digits": lambda path: path.write_text("1" * 10_000),
     "latin": lambda path: path.write_bytes(b'{"cell": "\xff"}'),
+    "cores": provenance(cores="four"),
+    "half a core": provenance(cores=2.5),
+    "dirty": provenance(dirty="yes"),
+    "host": provenance(host=["x"]),
+    "command": provenance(command=["ddl-bench"]),
+    "versions": provenance(versions=["torch"]),
+    "no versions": provenance(versions=None),
+    "data set": part("cell", dataset="a\0b"),
+    "threads": part("cell", machine={"device": "cpu", "threads": None}, older_id=make_cell("c").id),
 }
 
 
@@ -95,6 +116,28 @@ def test_a_damaged_row_is_left_out_with_a_warning(run: Path, fault: str) -> None
         rows = load_rows(run)
     assert {row.cell.label for row in rows} == {"a", "b"}
     assert all(len(str(each.message)) < LONGEST_LINE for each in warned)
+
+
+def test_a_row_that_went_on_too_often_is_left_out(run: Path) -> None:
+    path = run / "cells" / f"{make_cell('c').id}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"resumed": 2**70}))
+    with pytest.warns(DamagedFile, match=path.name):
+        assert {row.cell.label for row in load_rows(run)} == {"a", "b"}
+
+
+def test_a_file_of_a_row_has_no_say_in_what_other_files_tell(run: Path) -> None:
+    path = run / "cells" / f"{make_cell('c').id}.json"
+    values = json.loads(path.read_text())
+    values["metrics"] = {"accuracy": {"value": 99.9, "title": "x"}}
+    values["measured"] |= {"retimed": "today", "run_train_s": 1.0, "conflict": "none"}
+    path.write_text(json.dumps(values))
+    table = load(run).set_index("label")
+    assert table["accuracy"].notna().all()
+    assert table.loc["c", "accuracy"] == values["measured"]["accuracy"]
+    row = read_row(path)
+    assert row is not None
+    assert not row.metrics
+    assert (row.measured.retimed, row.measured.run_train_s, row.measured.conflict) == ("", None, "")
 
 
 @pytest.mark.parametrize("fault", ["folder", "loop", "pipe"])
@@ -273,15 +316,15 @@ def test_a_home_folder_is_found_in_one_place(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     good_data(tmp_path / "x.npz")
-    assert len(load("~/x.npz", datasets={}).y_train) == 8
+    assert len(load_images("~/x.npz", datasets={}).y_train) == 8
     with pytest.raises(UserError, match="nosuchuser"):
-        load("~nosuchuser/x.npz", datasets={})
+        load_images("~nosuchuser/x.npz", datasets={})
 
 
 @pytest.mark.parametrize("name", ["x" * 5_000, "a\0b", "d\udcf6g.npz"])
 def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as raised:
-        load(str(tmp_path / name), datasets={})
+        load_images(str(tmp_path / name), datasets={})
     assert len(str(raised.value)) < LONGEST_LINE
     str(raised.value).encode()
 
@@ -290,7 +333,7 @@ def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     os.mkfifo(path)
     with pytest.raises(UserError, match="not a regular file"):
-        load(str(path), datasets={})
+        load_images(str(path), datasets={})
 
 
 def test_an_image_in_another_format_is_refused(tmp_path: Path) -> None:
@@ -359,6 +402,24 @@ def test_plugins_of_a_prediction_may_be_given_one_by_one(model: Path, tmp_path: 
         model, tmp_path / "m.safetensors", cell={"plugins": [str(plugin)], "method": "mine"}
     )
     assert len(predict(path, images, (each for each in [plugin]))) == 2
+
+
+def test_many_images_are_classified_in_batches(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "MOST_IMAGES", 2)
+    sizes = []
+    score = Linear.__call__
+
+    def counted(self: Linear, X: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(X))
+        return score(self, X)
+
+    monkeypatch.setattr(Linear, "__call__", counted)
+    images = tmp_path / "x.npz"
+    np.savez(images, x=np.full((5, 8, 8), 200, np.uint8) * np.arange(8, dtype=np.uint8))
+    assert len(predict(model, images)) == 5
+    assert sizes == [2, 2, 1]
 
 
 def test_a_model_runs_no_file_that_it_names(

@@ -1,6 +1,8 @@
 """Columns that plugins bring: computed from kept predictions, shown wherever rows are."""
 
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ddl_bench.cli.main import app
 from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.registry import metrics
+from ddl_bench.results import measuring
 from ddl_bench.results.groups import gather
 from ddl_bench.results.measuring import measure
 from ddl_bench.results.metrics import read_columns
@@ -325,3 +328,45 @@ def test_predictions_of_another_training_are_not_measured(run: Path) -> None:
     frame = load(run).set_index(["label", "seed"])
     assert frame["n_wrong"].isna()["a", 0]
     assert frame["n_wrong"]["a", 1] == 6
+
+
+def test_a_metric_with_the_name_of_a_column_of_ours_is_left_out(run: Path) -> None:
+    measure(run, load_rows(run), METRICS)
+    path = run / "metrics.json"
+    values = json.loads(path.read_text())
+    for name in ("accuracy", "family"):
+        values["columns"][name] = values["columns"]["n_wrong"]
+    path.write_text(json.dumps(values))
+    with pytest.warns(DamagedFile, match="'accuracy' is the name of a column of ours"):
+        table = load(run)
+    ok = table[table["status"] == "ok"]
+    assert ok["accuracy"].between(70, 90).all()
+    assert ok["n_wrong"].notna().all()
+    assert set(ok["family"]) == {"other"}
+    with pytest.warns(DamagedFile):
+        assert "wrong" in ddl_bench(["report", run])
+
+
+def test_a_file_that_cannot_be_read_is_kept_under_another_name(run: Path) -> None:
+    (run / "metrics.json").write_text('{"format": 99}')
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DamagedFile)
+        measure(run, load_rows(run), METRICS)
+    assert re.search(r"kept as metrics\.json\..*\.unread", str(caught[-1].message))
+    (aside,) = run.glob("metrics.json.*.unread")
+    assert aside.read_text() == '{"format": 99}'
+    assert set(read_columns(run).columns) == set(METRICS)
+
+
+def test_a_run_that_cannot_be_written_has_a_report_without_metrics(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path, columns: object) -> None:
+        raise UserError(f"{folder.name}: cannot write")
+
+    monkeypatch.setattr(measuring, "write_columns", refuse)
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN)
+    result = CliRunner().invoke(app, ["report", str(run), "--plugin", str(plugin)])
+    assert result.exit_code == 0, result.output
+    assert "cannot write; metrics of plugins are left out" in " ".join(result.stderr.split())

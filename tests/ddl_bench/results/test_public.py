@@ -230,7 +230,7 @@ def test_damaged_rows_are_left_out_and_no_rows_are_a_clear_line(tmp_path: Path) 
     [
         ({"plugins": 3}, False),
         ({"plugins": None}, False),
-        ({"host": ["/home/jane/x"]}, True),
+        ({"host": ["/home/jane/x"]}, False),
         ({"note": "half a character: \udc80"}, True),
         ({"/home/jane/x": 1}, True),
     ],
@@ -248,8 +248,8 @@ def test_odd_rows_are_cleaned_or_left_out(
     copies = [*(tmp_path / "public").rglob("*.json")]
     warned = [str(each.message) for each in caught]
     assert len(copies) == is_copied
-    assert len(warned) == (not is_copied)
-    assert all("cannot be made public" in text for text in warned)
+    assert bool(warned) == (not is_copied)
+    assert all("not a row" in text for text in warned)
     for copy in copies:
         assert "jane" not in copy.read_text()
         assert read_row(copy) is not None
