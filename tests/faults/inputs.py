@@ -409,6 +409,7 @@ ODD_OPTIONS: dict[str, tuple[str, ...]] = {
     "--plugin": ("/", "/dev/null", "no.py", "x" * 300, "/etc/passwd", "é.py", ""),
     "--data-dir": ("/dev/null", "x" * 300, "", "/proc/1/no"),
     "--rerun": ("zzz", "é", "[/b]", "x" * 5_000, "*"),
+    "--rerun-before": ("noon", "é", "[/b]", "x" * 5_000, "2026-13-45", "2026-11-30"),
     "--out": ("x" * 300, "/dev/null/x", "/proc/x", "a\nb", "[/b]", "\udcff"),
 }  # fmt: skip
 
