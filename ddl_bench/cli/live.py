@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Column
 
 from ddl_bench.cli.output import as_duration
-from ddl_bench.cli.stops import STOPS
+from ddl_bench.cli.stops import STOPS, this_command
 from ddl_bench.files import brief
 from ddl_bench.harness.progress import Seen
 from ddl_bench.harness.status import CellStatus, State, remaining_s
@@ -41,18 +41,9 @@ MARKS = {
 
 
 class Live:
-    """Shows one bar for the run and one for each running cell; each finished cell leaves a line.
+    """Shows one bar for the run and one for each running cell; each finished cell leaves a line."""
 
-    Parameters
-    ----------
-    console
-        What it is shown on.
-    goes_on
-        The command that goes on where a run was stopped.
-    """
-
-    def __init__(self, console: Console, goes_on: str = "") -> None:
-        self.goes_on = goes_on
+    def __init__(self, console: Console) -> None:
         self._console = console
         self._is_narrow = console.width < WIDE
         self.bars = Progress(*columns(self._is_narrow), console=console, transient=True)
@@ -212,7 +203,7 @@ class Live:
         if cells:
             self._console.print(
                 f"  the time of this runner is over: {count(len(cells))} left for the next one, "
-                f"by: {escape(self.goes_on)}"
+                f"by: {escape(this_command())}"
             )
 
 

@@ -13,9 +13,10 @@ from rich.markup import escape
 
 from ddl_bench import machine
 from ddl_bench.cli.output import emit, print_line
+from ddl_bench.cli.stops import STOPS, this_command
 from ddl_bench.errors import UserError
 from ddl_bench.harness import engine
-from ddl_bench.harness.earlier import chosen_again, now, read_rows, remove_checkpoints
+from ddl_bench.harness.earlier import chosen_again, now, read_rows
 from ddl_bench.harness.folder import make_folders, memory_path
 from ddl_bench.harness.stop import read_duration, write_duration
 from ddl_bench.plan.expansion import Overrides, plan
@@ -96,6 +97,9 @@ def start_runners(
     """Start runners, or print the script that would; every mistake is found before that."""
     memory = Memory(memory_path(run))
     cells = plan(track, replace(overrides, only_lists=dry_run), memory)
+    cell_of = {cell.id: cell for cell in cells}
+    rerun, before = (str(context.params[name]) for name in ("rerun", "rerun_before"))
+    chosen_again(rerun, cell_of, read_rows(run, cell_of), before)
     threads = max(cell.threads for cell in cells)
     seconds = read_duration("--time", wanted.time)
     if context.params.get("tensorboard"):
@@ -108,10 +112,9 @@ def start_runners(
     if cpus < threads:
         raise UserError(f"--cpus {cpus}: a cell has {threads} threads, each on a core of its own")
     words = [sys.executable, "-P", "-m", "ddl_bench", *given_words(context), "--no-report"]
-    rerun = str(context.params["rerun"])
-    begins_afresh = bool(rerun) and not context.params["rerun_before"]
-    if begins_afresh:  # for all runners together, whenever each of them starts
-        words += ["--rerun-before", now()]
+    is_new = rerun and not before
+    STOPS.more = ("--rerun-before", now()) if is_new else ()  # the same for all runners
+    words += STOPS.more
     words += ["--for", write_duration(seconds)]
     if wanted.engine == "local" and not context.params.get("jobs"):
         n_cells = machine.n_cores() // threads // wanted.runners
@@ -132,10 +135,6 @@ def start_runners(
         return
     make_folders(run)
     memory.save()
-    if begins_afresh:
-        cell_of = {cell.id: cell for cell in cells}
-        earlier = read_rows(run, cell_of)
-        remove_checkpoints(run, chosen_again(rerun, cell_of, earlier), rerun)
     if wanted.engine == "slurm":
         job = engine.submit(request, run)
         started = f"Slurm job {job}: {wanted.runners} runners for {len(cells)} cells"
@@ -149,6 +148,7 @@ def start_runners(
         return
     print_line(console, started)
     for text, command in (
+        ("start more on what is left by", this_command()),
         ("cancel them by", shlex.join(["ddl-bench", "cancel", str(run)])),
         ("then write the report by", shlex.join(["ddl-bench", "report", str(run)])),
     ):

@@ -54,10 +54,9 @@ def run_with_view(
     if tensorboard:
         curves.require()
     watcher = console_of(is_error=True) if as_json else console
-    goes_on = this_command()
-    if rerun and not rerun_before:  # what is run again now is not run again once more
-        goes_on = this_command("--rerun-before", now())
-    view = Live(watcher, goes_on)
+    is_new = rerun and not rerun_before
+    STOPS.more = ("--rerun-before", now()) if is_new else ()  # what is run again now, once only
+    view = Live(watcher)
     if folder != run_folder(track):
         print_line(watcher, f"results go to {escape(name_of(folder))}")
     try:
@@ -142,7 +141,7 @@ def print_stopped(console: Console, view: Live, folder: Path) -> None:
     n_waiting = (view.total or 0) - len(view.rows) - len(view.running)
     if n_waiting > 0:
         print_line(console, f"  not started: {count(n_waiting)}")
-    print_line(console, f"resume by: {escape(view.goes_on)}")
+    print_line(console, f"resume by: {escape(this_command())}")
 
 
 def rest_of(job: Job, folder: Path) -> str:

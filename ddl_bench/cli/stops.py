@@ -26,10 +26,14 @@ class Stopped(BaseException):
 
 
 class Stops:
-    """Which signal has stopped this process, if any."""
+    """Which signal has stopped this process, if any.
+
+    `more` are words that the command needs besides its own to go on where it was stopped.
+    """
 
     def __init__(self) -> None:
         self.number = 0
+        self.more: tuple[str, ...] = ()
         self._is_deferred = False
 
     @property
@@ -102,18 +106,15 @@ def say(text: str) -> None:
         write(STDERR, text.encode(errors="backslashreplace"))
 
 
-def this_command(*more: str) -> str:
-    """Return the command line of this process, to be typed again in the same folder.
-
-    With some more words, where these are given.
-    """
+def this_command() -> str:
+    """Return the command line that goes on where this process is, in the same folder."""
     program = PurePath(sys.argv[0])
     words = [str(program)]
     if program.name == "ddl-bench" and program.parent in map(PurePath, path_folders()):
         words = ["ddl-bench"]
     elif program.name == "__main__.py":
         words = [sys.executable, "-m", "ddl_bench"]
-    return shlex.join([*words, *sys.argv[1:], *more])
+    return shlex.join([*words, *sys.argv[1:2], *STOPS.more, *sys.argv[2:]])
 
 
 def path_folders() -> list[str]:

@@ -1,6 +1,7 @@
 """What earlier runs have left of the cells of a run, and which of them are run again."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +41,8 @@ def take_stock(
 ) -> Stock:
     """Read what earlier runs have left, and choose which cells are run now.
 
-    The checkpoints of cells that are to begin afresh are removed, unless that was done before: by
-    the first of several runners, or before this run was stopped.
+    The checkpoints of cells that are to begin afresh are removed, but for those that the rerun has
+    written itself: by another runner, or before it was stopped.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def take_stock(
     cell_of = {cell.id: cell for cell in cells}
     earlier = read_rows(folder, cell_of)
     again = chosen_again(rerun, cell_of, earlier, rerun_before)
-    if not rerun_before:
-        remove_checkpoints(folder, again, rerun)
+    if rerun != "failed":  # a failed cell goes on from its checkpoint
+        remove_checkpoints(folder, again, read_time(rerun_before or now()))
     again |= with_torn_arrays(folder, earlier)
     finished = {cell_id: row for cell_id, row in earlier.items() if cell_id not in again}
     waiting = [cell for cell_id, cell in cell_of.items() if cell_id not in finished]
@@ -79,11 +80,13 @@ def with_torn_arrays(folder: Path, cell_ids: Iterable[str]) -> set[str]:
     return torn
 
 
-def remove_checkpoints(folder: Path, cell_ids: Iterable[str], rerun: str) -> None:
-    """Let cells begin afresh; but a failed one goes on from its checkpoint."""
-    if rerun != "failed":
-        for cell_id in cell_ids:
-            checkpoint_path(folder, cell_id).unlink(missing_ok=True)
+def remove_checkpoints(folder: Path, cell_ids: Iterable[str], before: datetime) -> None:
+    """Remove the checkpoints of cells that were written before a time."""
+    for cell_id in cell_ids:
+        path = checkpoint_path(folder, cell_id)
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime <= before.timestamp():
+                path.unlink()
 
 
 def chosen_again(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddl_bench.errors import UserError
 from ddl_bench.files import name_of
-from ddl_bench.results.rows import Row, arrays, code_of, load_rows
+from ddl_bench.results.rows import Measured, Row, arrays, code_of, load_rows
 from ddl_bench.results.times import Times, read_times, session_of
 
 if TYPE_CHECKING:
@@ -115,12 +115,7 @@ def collect(runs: Runs) -> Collection:
     if len(folders) == 1:
         rows = load_rows(folders[0])
         return Collection((folders[0],), rows, {row.cell.id: folders[0] for row in rows})
-    sessions = {folder: read_times(folder) for folder in folders}
-    placed = [
-        Placed(folder, timed_apart(row, folder, sessions))
-        for folder in folders
-        for row in load_rows(folder)
-    ]
+    placed = told_apart([Placed(folder, row) for folder in folders for row in load_rows(folder)])
     conflicts: list[str] = []
     placed = counted_once(placed, lambda row: row.cell.id, conflicts)
     placed = counted_once(placed, training_of, conflicts)
@@ -160,31 +155,58 @@ def counted_once(
         conflict = conflict_of(well)
         if conflict:
             conflicts.append(f"{row.cell.label}@{row.cell.seed} ({row.cell.id}): {conflict}")
-            measured = replace(row.measured, conflict=f"seed {row.cell.seed}: {conflict}")
+            texts = [row.measured.conflict, f"seed {row.cell.seed}: {conflict}"]
+            measured = replace(row.measured, conflict="; ".join(filter(None, texts)))
             row = row.model_copy(update={"measured": measured})
         counted.append(Placed(folder, row))
     return counted
 
 
-def timed_apart(row: Row, folder: Path, sessions: Mapping[Path, Times | None]) -> Row:
-    """Mark a row whose times are not of the session of the first folder that was timed again.
+def told_apart(placed: Sequence[Placed]) -> list[Placed]:
+    """Mark rows whose times are not of the first session of timing that has rows of their images.
 
     Times that are measured again are compared within one session alone.
     """
-    if row.status != "ok":
+    sessions = {folder: read_times(folder) for folder in {each.folder for each in placed}}
+    for name, is_timed in (("not_retimed", is_retimed), ("not_retrained", is_retrained)):
+        first: dict[Hashable, Times | None] = {}
+        for folder, row in placed:
+            if is_timed(row.measured):
+                first.setdefault((row.cell.data, row.cell.splits), sessions[folder])
+        placed = [
+            Placed(folder, timed_apart(row, name, sessions[folder], first, is_timed(row.measured)))
+            for folder, row in placed
+        ]
+    return list(placed)
+
+
+def is_retimed(measured: Measured) -> bool:
+    """Whether the times of predictions were measured again."""
+    return bool(measured.retimed)
+
+
+def is_retrained(measured: Measured) -> bool:
+    """Whether the times of training were measured again."""
+    return measured.run_train_s is not None
+
+
+def timed_apart(
+    row: Row,
+    name: str,
+    own: Times | None,
+    first: Mapping[Hashable, Times | None],
+    is_timed: bool,
+) -> Row:
+    """Return a row with the reason, in the field of this name, why its times stand apart."""
+    other = first.get((row.cell.data, row.cell.splits))
+    is_apart = other is not None and session_of(own) != session_of(other)
+    if row.status != "ok" or not is_apart or getattr(row.measured, name):
         return row
-    own = sessions[folder]
-    measured = row.measured
-    for part, name in (("rows", "not_retimed"), ("training", "not_retrained")):
-        timed = [each for each in sessions.values() if each is not None and getattr(each, part)]
-        if not timed or getattr(measured, name) or session_of(own) == session_of(timed[0]):
-            continue
-        reason = "its run was not timed again"
-        if own is not None and getattr(own, part):
-            reason = f"timed apart from the others: {own.described()}"
-        changes: dict[str, Any] = {name: reason}
-        measured = replace(measured, **changes)
-    return row.model_copy(update={"measured": measured})
+    reason = "its run was not timed again"
+    if own is not None and is_timed:
+        reason = f"timed apart from the others: {own.described()}"
+    changes: dict[str, Any] = {name: reason}
+    return row.model_copy(update={"measured": replace(row.measured, **changes)})
 
 
 def without_replaced(rows: list[Row]) -> list[Row]:

@@ -142,12 +142,13 @@ def copy_times(run: Path, out: Path, beside: Collection[str] = ()) -> None:
     Those that `out` has of the rows `beside`, by cell ID, are joined to them.
     """
     times = read_times(run)
+    if times is None and (run / TIMES).exists():
+        return  # one that cannot be read says nothing of the copy
     earlier = read_times(out) if beside else None
     if earlier is not None:
         times = joined_times(times, earlier, beside)
     if times is None:
-        if not (run / TIMES).exists():  # one that cannot be read says nothing of the copy
-            (out / TIMES).unlink(missing_ok=True)  # of an earlier copy
+        (out / TIMES).unlink(missing_ok=True)  # of an earlier copy
         return
     place = Place.of([run.resolve()])
     reasons = {}
@@ -179,6 +180,8 @@ def joined_times(times: Times | None, earlier: Times, beside: Collection[str]) -
 def copy_metrics(run: Path, out: Path, beside: Collection[str]) -> None:
     """Copy the metrics of plugins, beside those that `out` has of the rows `beside`, by cell ID."""
     columns = dict(read_columns(run).columns)
+    if not columns and (run / METRICS_FILE).exists():
+        return  # one that cannot be read says nothing of the copy
     earlier = read_columns(out).columns if beside else {}
     for name, column in earlier.items():
         values = chosen(column.values, beside)
@@ -189,7 +192,7 @@ def copy_metrics(run: Path, out: Path, beside: Collection[str]) -> None:
             columns[name] = column.model_copy(update={"values": values})
     if columns:
         write_columns(out, Columns(columns=columns))
-    elif not (run / METRICS_FILE).exists():
+    else:
         (out / METRICS_FILE).unlink(missing_ok=True)  # of an earlier copy
 
 

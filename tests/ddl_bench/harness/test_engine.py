@@ -233,8 +233,6 @@ def test_runners_of_a_rerun_share_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ddl_bench([*RUN, "--out", tmp_path])
-    cell = load_rows(tmp_path)[0].cell
-    stale = tmp_path / "work" / f"{cell.id}.checkpoint"
     requests: list[list[str]] = []
 
     def note(request: engine.RunnerRequest, run: Path) -> list[int]:
@@ -242,15 +240,18 @@ def test_runners_of_a_rerun_share_its_beginning(
         return [1]
 
     monkeypatch.setattr(engine, "start_local", note)
-    local = ["--out", tmp_path, *LOCAL]
-    for rerun, more, is_kept in (
-        ("all", [], False),
-        ("failed", [], True),
-        ("all", ["--rerun-before", "2026-11-30"], True),
-    ):
-        stale.write_bytes(b"x")
-        ddl_bench([*RUN, *local, "--rerun", rerun, *more])
-        assert stale.exists() == is_kept
-    for words in requests:
+    monkeypatch.setattr(sys, "argv", ["ddl-bench", "run", "quick"])
+    local = [*RUN, "--out", tmp_path, *LOCAL]
+    for rerun in (["all"], ["failed"], ["all", "--rerun-before", "2026-11-30"]):
+        text = " ".join(ddl_bench([*local, "--rerun", *rerun]).split())
+        assert ("ddl-bench run --rerun-before 20" in text) == (len(rerun) == 1)
+    assert "run quick" in " ".join(ddl_bench(local).split())
+    *reruns, plain = requests
+    for words in reruns:
         assert words[1:4] == ["-P", "-m", "ddl_bench"]
         assert words.count("--rerun-before") == 1
+    assert "--rerun-before" not in plain
+    for wrong in (["--rerun", "all", "--rerun-before", "noon"], ["--rerun-before", "2026-11-30"]):
+        with pytest.raises(UserError, match="--rerun-before"):
+            ddl_bench([*local, *wrong])
+    assert len(requests) == 4

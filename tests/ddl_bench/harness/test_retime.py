@@ -283,10 +283,14 @@ def test_publishing_loses_no_times_that_cannot_be_read(tmp_path: Path) -> None:
     write_times(run, session_of({row.cell.id: times_of(row.started)}))
     publish(run, out)
     (run / FILE).write_text('{"format": 99}')
+    other = put(out, make_cell("spams"), np.ones(5, dtype=bool))
     for copy in (out, run):
         with pytest.warns(DamagedFile, match=FILE):
             publish(run, copy)
-    assert read_times(out) is not None
+    kept = read_times(out)
+    assert kept is not None
+    assert (set(kept.rows), kept.left) == ({row.cell.id}, {})
+    assert other.cell.id in {each.cell.id for each in load_rows(out)}
     assert (run / FILE).read_text() == '{"format": 99}'
 
 

@@ -123,6 +123,10 @@ def test_times_of_two_sessions_are_marked(tmp_path: Path) -> None:
     shown = display(collect([first, second, third]).rows).set_index("method")["test (µs/image)"]
     assert ["‡" in shown[label] for label in "abc"] == [False, True, True]
     assert collect([third]).rows[0].measured.not_retimed == ""
+    apart = tmp_path / "apart"
+    put(apart, make_cell("d", data="other images"), right(90), test_s_per_image=5e-4)
+    (row,) = (each for each in collect([first, apart]).rows if each.cell.label == "d")
+    assert row.measured.not_retimed == "", "of other images"
 
 
 def test_a_training_under_two_names_counts_once(tmp_path: Path) -> None:
@@ -136,3 +140,7 @@ def test_a_training_under_two_names_counts_once(tmp_path: Path) -> None:
     put(tmp_path / "theirs", cell.model_copy(update={"older_id": "1" * 12}), right(80))
     (conflict,) = collect([tmp_path / "ours", tmp_path / "theirs"]).conflicts
     assert "accuracy is 90 in " in conflict
+    put(tmp_path / "again", cell.model_copy(update={"older_id": "0" * 12}), right(70))
+    (row,) = collect([tmp_path / name for name in ("ours", "theirs", "again")]).rows
+    assert "70 in" in row.measured.conflict
+    assert "80 in" in row.measured.conflict
