@@ -219,7 +219,7 @@ def copy_cell(run: Path, out: Path, cell_id: str) -> bool:
         return False
     content = read_regular(path, LARGEST_ROW_BYTES)
     try:
-        data = content_of(public_row(json.loads(content), cell_id, run))
+        data = file_content(public_row(json.loads(content), cell_id, run))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         warn_damaged(path, f"cannot be made public: {brief(error)}")
         return False
@@ -278,6 +278,6 @@ def clean_work(run: Path, cell_id: str) -> None:
             write_atomically(log, cleaned.encode())
 
 
-def content_of(values: Any) -> bytes:
+def file_content(values: Any) -> bytes:
     """Write the JSON of a row as its file holds it; half a character becomes an escape of JSON."""
     return json.dumps(values, indent=1, ensure_ascii=False).encode(errors="backslashreplace")

@@ -68,7 +68,8 @@ RerunBefore = Annotated[
     str,
     what(
         help="Of the cells that --rerun names, only those whose training began before this time, "
-        "such as 2026-11-30T12:00, in UTC: a rerun that was stopped says so, to go on.",
+        "such as 2026-11-30T12:00, in UTC. A rerun that was stopped prints it in the command that "
+        "goes on with the rest.",
     ),
 ]
 Retries = Annotated[
