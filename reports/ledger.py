@@ -3,6 +3,7 @@
 Each claim is judged by itself, by the training runs of our rows. A verdict needs 5 seeds.
 """
 
+import json
 import math
 import tomllib
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Claim(BaseModel):
     source: str
     theirs: str
     protocol: str
-    test: Literal["above", "near", "level", "times", "gains", "missing", "absent"]
+    test: Literal["above", "near", "level", "times", "gains", "errors", "missing", "absent"]
     here: str = ""
     rows: str = ""
     a: str = ""
@@ -60,6 +61,7 @@ class Claim(BaseModel):
     b2: str = ""
     column: str = "accuracy"
     amount: float | None = None
+    n_steps: int | None = None
     bound: Literal["", "at least", "at most"] = ""
     because: str = ""
 
@@ -100,7 +102,8 @@ def cells_of(claim: Claim, results: Path) -> list[str]:
     ours = f"{found.text} ({claim.here})" if claim.here and found.text else found.text
     link = ""
     if claim.rows and found.text:
-        link = f"[{claim.rows}](results/{claim.rows})"
+        page = f"{claim.rows}.md" if claim.test == "errors" else f"results/{claim.rows}"
+        link = f"[{claim.rows}]({page})"
     return [claim.says, claim.source, theirs, ours, found.verdict, link]
 
 
@@ -130,6 +133,8 @@ def tested(claim: Claim, results: Path) -> Judgement:
     ValueError
         As `finding`, without naming the claim.
     """
+    if claim.test == "errors":
+        return of_errors(claim, results)
     names = [name for name in (claim.a, claim.b, claim.a2, claim.b2) if name]
     lines = lines_of(results / claim.rows, names)
     missing = [name for name in names if name not in lines]
@@ -147,6 +152,15 @@ def tested(claim: Claim, results: Path) -> Judgement:
     if claim.test == "near":
         return of_nearness(claim, total)
     return judged(total, null=0.0, unit="points", amount=claim.amount, signed=True)
+
+
+def of_errors(claim: Claim, results: Path) -> Judgement:
+    """Divide the error of b by that of a after as many steps; a curve is of one training."""
+    curves = json.loads((results / f"{claim.rows}.json").read_text())
+    error_a = curves[claim.a][str(claim.n_steps)]
+    error_b = curves[claim.b][str(claim.n_steps)]
+    text = f"{error_b / error_a:.3g} times, single networks"
+    return Judgement(text, f"{UNDECIDED}: single networks")
 
 
 def of_nearness(claim: Claim, difference: Estimate) -> Judgement:

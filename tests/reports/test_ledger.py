@@ -1,5 +1,6 @@
 """Claims of publications: what each test makes of rows, and the list itself."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,17 @@ FIVE = [80.0, 80.4, 80.8, 81.2, 81.6]
 
 def shifted(points: float) -> list[float]:
     return [value + points for value in FIVE]
+
+
+def test_errors_of_curves_are_of_single_networks(tmp_path: Path) -> None:
+    curves = {"a": {"4": 0.02, "8": 0.01}, "b": {"4": 0.5, "8": 0.4}}
+    (tmp_path / "run.json").write_text(json.dumps(curves))
+    claim = claim_of("errors", a="a", b="b", n_steps=4)
+    assert finding(claim, tmp_path) == Judgement(
+        "25 times, single networks", "no verdict: single networks"
+    )
+    table = ledger([claim], tmp_path)
+    assert "[run](run.md)" in table
 
 
 @pytest.mark.parametrize(
