@@ -33,7 +33,7 @@ def train(setting: Setting, name: str) -> dict[str, Any]:
     """Train to the end, or keep the state and raise NotFinished where the time is over."""
     task, test = setting.images
     epochs = 3 if setting.tiny else EPOCHS
-    options: dict[str, Any] = {"depth": 3 if setting.tiny else 9, "recipe": "paper"}
+    options: dict[str, Any] = {"depth": 3 if setting.tiny else 9, "recipe": "wide-resnet"}
     stem = f"state-{name}"
     made: dict[str, Any] = {"method": name, "options": options, "dataset": task.name}
     made |= {"n_train": len(task.train), "n_test": len(test), "n_epochs": epochs}
