@@ -157,6 +157,9 @@ def tested(claim: Claim, results: Path) -> Judgement:
 def of_errors(claim: Claim, results: Path) -> Judgement:
     """Divide the error of b by that of a after as many steps; a curve is of one training."""
     curves = json.loads((results / f"{claim.rows}.json").read_text())
+    for name in (claim.a, claim.b):
+        if str(claim.n_steps) not in curves.get(name, {}):
+            raise ValueError(f"{claim.rows} has no error of {name} after {claim.n_steps} steps")
     error_a = curves[claim.a][str(claim.n_steps)]
     error_b = curves[claim.b][str(claim.n_steps)]
     text = f"{error_b / error_a:.3g} times, single networks"

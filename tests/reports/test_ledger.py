@@ -47,6 +47,8 @@ def test_errors_of_curves_are_of_single_networks(tmp_path: Path) -> None:
     )
     table = ledger([claim], tmp_path)
     assert "[run](run.md)" in table
+    with pytest.raises(UserError, match="no error of b after 5 steps"):
+        finding(claim_of("errors", a="b", b="a", n_steps=5), tmp_path)
 
 
 @pytest.mark.parametrize(
