@@ -29,10 +29,10 @@ STACK: dict[str, Any] = {"n_atoms": 64, "n_samples": 2000, "stride": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "adl": {**STACK, "n_iter": 2},
     "adl-sdl": {**STACK, "n_iter": 2},
-    "d-ksvd": {"n_atoms": 30, "n_iter": 2, "n_nonzero": 3},
+    "d-ksvd": {"n_atoms": 30, "n_first": 2, "n_iter": 2, "n_nonzero": 3},
     "ddl-greedy": STACK,
     "dpl": {"n_atoms": 30, "n_iter": 1},
-    "lc-ksvd": {"n_atoms": 60, "n_iter": 2, "n_nonzero": 3},
+    "lc-ksvd": {"n_atoms": 60, "n_first": 2, "n_iter": 2, "n_nonzero": 3},
     "logistic": {"strengths": (1e-3,)},
     "sdl": STACK,
     "spams": STACK,

@@ -77,7 +77,7 @@ def test_size_and_operations_follow_the_rules(name: str) -> None:
     assert operations.left_out == LEFT_OUT.get(name, "pursuits" if name in WITH_PURSUITS else "")
     assert operations.n is not None
     if not isinstance(classifier, Keepable):
-        assert size == size_of_library(classifier)
+        assert size == size_of_arrays(classifier)
         return
     state = classifier.state()
     module = getattr(classifier, "module", None)
@@ -101,12 +101,17 @@ def structural_zeros(module: nn.Module) -> int:
     return n_zeros
 
 
-def size_of_library(classifier: Any) -> Any:
-    """Count the arrays of a fitted model of dictlearn: all are parameters but labels of atoms."""
-    n = sum(np.size(part) for name in classifier.arrays for part in getattr(classifier.model, name))
-    labels = np.size(getattr(classifier.model, "atom_classes_", ()))
+def size_of_arrays(classifier: Any) -> Any:
+    """Count the arrays of a discriminative dictionary: all are parameters but labels of atoms."""
+    if hasattr(classifier, "model"):
+        parts = [part for name in classifier.names for part in getattr(classifier.model, name)]
+        labels = np.size(getattr(classifier.model, "atom_classes_", ()))
+    else:
+        parts = [value for value in vars(classifier).values() if isinstance(value, np.ndarray)]
+        labels = 0
+    n = sum(np.size(part) for part in parts)
     size = size_of(classifier)
-    for layer in classifier.layers:
+    for layer in classifier.view.layers:
         n += layer.whitening.mean.numel() + layer.whitening.matrix.numel() + layer.D.numel()
         labels += layer.whitening.floor.numel()
     return type(size)(n_params=n, n_stored=n, n_buffers=labels)

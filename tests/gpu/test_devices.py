@@ -22,9 +22,7 @@ from tests.gpu.pretend import DEVICE, Remote, pretend
 
 EXTRAS = (
     "spams",
-    "d-ksvd",
     "dpl",
-    "lc-ksvd",
     "src",
 )  # on the host, by packages that may be missing
 NAMES = sorted({entry.name for entry in entry_points(group=METHODS)} - {*EXTRAS})

@@ -446,7 +446,9 @@ depth=-1 depth=24 width=-3 n_cells=-1 lmbd=-1 alpha=-1: ddl task-driven
 depth=0 width=-1 first_stride=-1 n_cells=0 lmbd=-1 alpha=-1: scn
 patch=-1 dim=-1 depth=-1 n_heads=0: crate-lite
 n_samples=-1 n_nonzero=0: src d-ksvd lc-ksvd
-n_samples=-1 n_atoms=0 n_iter=0: d-ksvd lc-ksvd dpl
+n_samples=-1 n_atoms=0: d-ksvd lc-ksvd dpl
+n_iter=0: dpl
+n_iter=-1 n_first=0: d-ksvd lc-ksvd
 alpha=0: d-ksvd lc-ksvd
 beta=0: lc-ksvd
 """

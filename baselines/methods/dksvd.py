@@ -1,0 +1,194 @@
+"""D-KSVD and LC-KSVD: a dictionary learned for its samples and their labels, in one K-SVD."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from baselines.features.coders import Floats
+from baselines.learning.labelled import LabelledKSVD
+from baselines.methods.discriminative import (
+    FACES,
+    PATCHES,
+    Discriminative,
+    FeatureClassifier,
+    View,
+    unit_rows,
+)
+from baselines.pursuit.encode import encode
+from ddl_bench.api import About, Classifier, CodeStats, Deadline
+from ddl_bench.options import NotNegative, Positive, PositiveFloat
+
+# Of a budget in seconds; under one in epochs these are guesses, for those who wait.
+FEATURES_SHARE = 0.3
+FIRST_SHARE = 0.65  # after which the labels join
+DEFAULT_N_NONZERO = 30  # as in the code of the authors of LC-KSVD
+FEATURES_PER_NONZERO = 10  # fewer for small images, whose codes would fit all they see
+
+
+@dataclass(frozen=True)
+class LinearCodes(FeatureClassifier):
+    """Classify by a linear map of codes in one dictionary.
+
+    Parameters
+    ----------
+    D
+        Dictionary, shape (n_features, n_atoms).
+    W
+        Shape (n_classes, n_atoms); the scores are codes @ W.T.
+    n_nonzero
+        Non-zeros of each code.
+    """
+
+    D: Floats
+    W: Floats
+    n_nonzero: int
+
+    def arrays(self) -> list[Floats]:
+        """Return the arrays that prediction uses, those of the features apart."""
+        return [self.D, self.W]
+
+    def known_scores(self, signals: Floats) -> Floats:
+        """Return scores of unit-norm features (n, n_features)."""
+        return np.asarray(self._codes(signals) @ self.W.T)
+
+    def code_stats(self, X: Tensor, /) -> CodeStats:
+        """Count the codes of images X."""
+        signals = unit_rows(self.view.layers, X)
+        codes = self._codes(signals)
+        return CodeStats.of(signals=signals, codes=codes, residual=signals - codes @ self.D.T)
+
+    def _codes(self, signals: Floats) -> Any:
+        signals = signals.astype(self.D.dtype)
+        return encode(
+            signals,
+            self.D,
+            n_nonzero=self.n_nonzero,
+            sparse=True,
+            n_threads=self.view.n_threads,
+        ).codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DKSVD(Discriminative):
+    """Discriminative K-SVD: atoms and a linear readout of their codes, learned in one K-SVD.
+
+    Parameters
+    ----------
+    n_atoms
+        Number of atoms, at most one for two images.
+    n_nonzero
+        Non-zeros of each code, at most one for each atom and each feature. None: 30, at most one
+        for ten features.
+    alpha
+        Weight of the labels beside the images, whose features have norm 1.
+    n_first
+        Passes over all images without their labels, for the atoms to begin with.
+    n_iter
+        Passes over all images with their labels. 0: labels only choose the readout.
+    """
+
+    name: ClassVar[str] = "d-ksvd"
+    about: ClassVar[About] = About(
+        family="dictionaries, discriminative",
+        formula="min norm(X - codes @ D.T)**2 + alpha * norm(labels - codes @ W.T)**2, n_nonzero "
+        "atoms a code",
+        references=("zhang2010",),
+        published=FACES,
+        differs=f"{PATCHES} random projections of faces; approximate K-SVD; at most n_samples "
+        "images",
+    )
+    n_atoms: Positive = 300
+    n_nonzero: Positive | None = None
+    alpha: PositiveFloat = 0.001
+    n_first: Positive = 20
+    n_iter: NotNegative = 10
+
+    def learner(self, y: Floats, n_features: int, seed: int, n_threads: int) -> LabelledKSVD:
+        """Return what learns from labels y (n_samples,)."""
+        n_atoms = max(min(self.n_atoms, len(y) // 2), 1)
+        return LabelledKSVD(
+            n_atoms=n_atoms,
+            n_nonzero=self.count(n_atoms, n_features),
+            alpha=self.alpha,
+            seed=seed,
+            n_threads=n_threads,
+        )
+
+    def count(self, n_atoms: int, n_features: int) -> int:
+        """Return the non-zeros of each code."""
+        wanted = self.n_nonzero
+        if wanted is None:
+            wanted = min(DEFAULT_N_NONZERO, max(n_features // FEATURES_PER_NONZERO, 1))
+        return min(wanted, n_atoms, n_features)
+
+    def prepare(self, n_threads: int) -> None:
+        """Learn from a little noise, so that what is compiled is there."""
+        noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+        y = np.arange(64) % 2
+        learner = LabelledKSVD(n_atoms=4, n_nonzero=2, alpha=1, n_threads=n_threads)
+        D = next(learner.first_steps(noise, y))
+        list(islice(learner.steps(noise, y, D), 2))
+
+    def fit(
+        self, X: Floats, y: Floats, view: View, seed: int, deadline: Deadline
+    ) -> Iterator[Classifier]:
+        """Yield classifiers of unit-norm features X (n_samples, n_features) with labels y."""
+        signals = X.astype(np.float32)
+        learner = self.learner(y, signals.shape[1], seed, view.n_threads)
+        n_steps = self.n_first + self.n_iter
+        dictionaries = learner.first_steps(signals, y)
+        first = next(dictionaries)
+        for step in range(1, self.n_first):
+            if deadline.fraction() > FIRST_SHARE:
+                break
+            first = next(dictionaries)
+            deadline.report(FEATURES_SHARE + (1 - FEATURES_SHARE) * step / n_steps)
+        learned = islice(learner.steps(signals, y, first), self.n_iter + 1)
+        for step, (D, W) in enumerate(learned, self.n_first):
+            deadline.report(FEATURES_SHARE + (1 - FEATURES_SHARE) * step / n_steps)
+            yield LinearCodes(view, D, W, learner.n_nonzero)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LCKSVD(DKSVD):
+    """Label-consistent K-SVD: D-KSVD in which each class has its share of the atoms.
+
+    Learning begins from a dictionary of each class.
+
+    Parameters
+    ----------
+    beta
+        Weight of the shares beside the images, whose features have norm 1.
+    """
+
+    name: ClassVar[str] = "lc-ksvd"
+    about: ClassVar[About] = About(
+        family="dictionaries, discriminative",
+        formula="min norm(X - codes @ D.T)**2 + alpha * norm(labels - codes @ W.T)**2 + "
+        "beta * norm(shares - codes @ A.T)**2, n_nonzero atoms a code",
+        references=("jiang2013",),
+        published=FACES,
+        differs=f"{PATCHES} random projections of faces and spatial pyramids of objects; "
+        "approximate K-SVD; at most n_samples images; the authors' code for faces has 15 atoms a "
+        "class, 30 non-zeros, 50 passes, alpha = 4 and beta = 16, of features whose scale is not "
+        "ours",
+    )
+    beta: PositiveFloat = 0.00001
+
+    def learner(self, y: Floats, n_features: int, seed: int, n_threads: int) -> LabelledKSVD:
+        """Return what learns from labels y (n_samples,), equal numbers of atoms for each class."""
+        counts = np.unique(y, return_counts=True)[1]
+        per_class = max(min(self.n_atoms // len(counts), int(counts.min()) // 2), 1)
+        n_atoms = per_class * len(counts)
+        return LabelledKSVD(
+            n_atoms=n_atoms,
+            n_nonzero=self.count(n_atoms, n_features),
+            alpha=self.alpha,
+            beta=self.beta,
+            seed=seed,
+            n_threads=n_threads,
+        )
