@@ -69,7 +69,8 @@ NAMES = (
 )
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # a run whose page is about the time of a training
-SEARCHED = "fast-search"  # a run that chose a recipe, of which others have the accuracies
+# runs that chose options, of whose choices other runs have the accuracies
+SEARCHED = ("discriminative-search", "fast-search")
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(  # name, text, which does not reach into another mark
     r"<!-- table ([\w-]+) -->\n((?:(?!<!-- /?table).)*?)\n?<!-- /table -->", re.S
@@ -384,7 +385,7 @@ def committed_accuracies(method: str) -> list[str]:
     texts = []
     for page in PAGES:
         for name, _ in TABLE.findall((ROOT / page).read_text(encoding="utf-8")):
-            if name in (*MADE, SEARCHED, PLANTED):
+            if name in (*MADE, *SEARCHED, PLANTED):
                 continue
             link = f"[{name}]({page.removeprefix('docs/')})".replace("(README", "(../README")
             for group in gather(load_rows(RESULTS / name)):

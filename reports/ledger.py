@@ -40,7 +40,7 @@ SIGNS = {  # of a, b, a2 and b2
     "near": (1.0, -1.0),
     "gains": (1.0, -1.0, -1.0, 1.0),
 }
-COLUMNS = ("claim", "source", "theirs", "ours", "verdict", "rows")
+COLUMNS = ("claim", "source", "theirs", "ours", "verdict", "rows", "command")
 
 
 class Claim(BaseModel):
@@ -64,6 +64,7 @@ class Claim(BaseModel):
     n_steps: int | None = None
     bound: Literal["", "at least", "at most"] = ""
     because: str = ""
+    command: str = ""
 
 
 class Judgement(NamedTuple):
@@ -104,7 +105,25 @@ def cells_of(claim: Claim, results: Path) -> list[str]:
     if claim.rows and found.text:
         page = f"{claim.rows}.md" if claim.test == "errors" else f"results/{claim.rows}"
         link = f"[{claim.rows}]({page})"
-    return [claim.says, claim.source, theirs, ours, found.verdict, link]
+    command = command_of(claim)
+    code = f"`{command}`" if command else ""
+    return [claim.says, claim.source, theirs, ours, found.verdict, link, code]
+
+
+def command_of(claim: Claim) -> str:
+    """Return the command that makes rows for a claim, with the seeds that a verdict needs.
+
+    The rows of a claim are those of the track of their name where `command` is empty.
+    """
+    if claim.command or not claim.rows:
+        return claim.command
+    lines = ",".join(dict.fromkeys(lines_named(claim)))
+    return f'ddl-bench run {claim.rows} --methods "{lines}" --seeds 0-{SEEDS_FOR_VERDICT - 1}'
+
+
+def lines_named(claim: Claim) -> list[str]:
+    """Return the names of the lines that a claim compares."""
+    return [name for name in (claim.a, claim.b, claim.a2, claim.b2) if name]
 
 
 def finding(claim: Claim, results: Path) -> Judgement:
@@ -135,7 +154,7 @@ def tested(claim: Claim, results: Path) -> Judgement:
     """
     if claim.test == "errors":
         return of_errors(claim, results)
-    names = [name for name in (claim.a, claim.b, claim.a2, claim.b2) if name]
+    names = lines_named(claim)
     lines = lines_of(results / claim.rows, names)
     missing = [name for name in names if name not in lines]
     if missing:

@@ -3,10 +3,12 @@
 import re
 import shlex
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from reports.ledger import Claim, command_of, lines_named, read_claims
 from tests.conftest import ROOT, ddl_bench
 
 pytestmark = pytest.mark.no_cover  # smaller tests cover it
@@ -62,3 +64,17 @@ def test_the_first_run_is_planned() -> None:
     text = ddl_bench([*shlex.split(first), "--dry-run"])
     for method in ("nearest-mean", "logistic", "plainnet-3"):
         assert re.search(rf"^{method} +digits +0 ", text, re.M)
+
+
+@pytest.mark.usefixtures("results")
+@pytest.mark.parametrize("claim", [claim for claim in read_claims() if command_of(claim)])
+def test_the_command_of_a_claim_makes_the_lines_that_it_compares(claim: Claim) -> None:
+    program, *words = shlex.split(command_of(claim))
+    if program == "python":
+        assert find_spec(words[1]) is not None
+        return
+    text = ddl_bench([*words, "--dry-run"])
+    for line in lines_named(claim):
+        for seed in range(5):
+            assert re.search(rf"^{re.escape(line)} +\S+ +{seed} ", text, re.M), line
+    assert re.search(r"^\d+ cells?$", text, re.M)
