@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
-from baselines.learning.ksvd import KSVD
-from baselines.learning.learner import Learned
+from baselines.learning.ksvd import KSVD, count_uses, residual, update_approximate
 from baselines.learning.samples import (
     as_floats,
     as_matrix,
@@ -52,7 +51,8 @@ class LabelledKSVD:
     Parameters
     ----------
     n_atoms
-        Number of atoms; with beta > 0 at least as many as classes.
+        Number of atoms. With beta > 0 at least as many as classes: each has an equal share of them,
+        but at most one for two of its samples.
     n_nonzero
         Non-zeros of a code at most; no more than atoms or features.
     alpha
@@ -63,6 +63,11 @@ class LabelledKSVD:
         Of the samples that are the first atoms.
     n_threads
         CPU threads; None for all cores that this process may use.
+
+    Notes
+    -----
+    Unused atoms are replaced by the samples that are represented worst, beside their labels. Jiang,
+    Lin and Davis call the weight of the labels beta, and that of the shares alpha.
 
     References
     ----------
@@ -94,13 +99,12 @@ class LabelledKSVD:
         ValueError
             If samples or labels are not as described, or atoms are fewer than classes.
         """
-        X = as_floats(as_samples(X))
-        classes, y = _numbered(y, len(X))
+        X, y, n_classes = self._checked(X, y)
         if self.beta == 0:
             parts = [self._ksvd(self.n_atoms).steps(X)]
         else:
-            counts = np.bincount(self._classes_of_atoms(len(classes)))
-            parts = [self._ksvd(n).steps(X[y == k]) for k, n in enumerate(counts.tolist())]
+            shares = enumerate(self._shares(y, n_classes).tolist())
+            parts = [self._ksvd(share).steps(X[y == k]) for k, share in shares]
         for learned in zip(*parts, strict=True):
             yield np.hstack([part.D for part in learned])
 
@@ -115,58 +119,85 @@ class LabelledKSVD:
         ValueError
             If samples, labels and `D` (n_features, n_atoms) do not fit.
         """
-        X = as_floats(as_samples(X))
+        X, y, n_classes = self._checked(X, y)
         D = unit_columns(as_floats(as_matrix(D, "D", "(n_features, n_atoms)")).astype(X.dtype))
-        classes, y = _numbered(y, len(X))
-        labels = np.eye(len(classes), dtype=X.dtype)[y]
-        targets = [float(np.sqrt(self.alpha)) * labels]
-        if self.beta > 0:
-            own = labels[:, self._classes_of_atoms(len(classes))]
-            targets.append(float(np.sqrt(self.beta)) * own)
-        codes = encode(X, D, n_nonzero=self.n_nonzero, sparse=True, n_threads=self.n_threads).codes
-        start = np.vstack([D, *(_ridge(codes, target) for target in targets)])
-        yield self._split(start, X.shape[1], len(classes))
-        stacked = np.hstack([X, *targets])
-        for learned in self._ksvd(self.n_atoms).steps(stacked, Learned(start)):
-            yield self._split(learned.D, X.shape[1], len(classes))
+        owners = np.repeat(np.arange(n_classes), self._shares(y, n_classes)) if self.beta else None
+        expected = (X.shape[1], self.n_atoms if owners is None else len(owners))
+        if D.shape != expected:
+            raise ValueError(f"LabelledKSVD: D has shape {D.shape}; expected {expected}")
+        labels = np.eye(n_classes, dtype=X.dtype)[y]
+        targets = labels * float(np.sqrt(self.alpha))
+        if owners is not None:
+            targets = np.hstack([targets, labels[:, owners] * float(np.sqrt(self.beta))])
+        both = np.vstack([D, _ridge(self._codes(X, D), targets)])
+        yield self._split(both, X.shape[1], n_classes)
+        stacked = np.hstack([X, targets])
+        both = unit_columns(both)
+        while True:
+            codes = self._codes(stacked, both)
+            rows = np.array(both.T, order="C")
+            R = residual(stacked, codes, rows, self.n_threads)
+            by_atom = csc_array(codes)
+            update_approximate(R, rows, by_atom)
+            both = np.ascontiguousarray(rows.T)
+            unused = np.flatnonzero(count_uses(by_atom) == 0)
+            worst = np.argsort(-np.einsum("ij,ij->i", R, R), kind="stable")[: len(unused)]
+            both[:, unused[: len(worst)]] = unit_columns(stacked[worst].T)
+            yield self._split(both, X.shape[1], n_classes)
+
+    def _checked(self, X: Array, y: Array) -> tuple[Array, Array, int]:
+        """Return the samples as floats, the number of each label's class, and how many there are.
+
+        Raises ValueError where samples and labels do not fit each other or this learner.
+        """
+        X = as_floats(as_samples(X))
+        y = np.asarray(y)
+        if y.shape != (len(X),):
+            raise ValueError(
+                f"LabelledKSVD: y has shape {y.shape}; expected ({len(X)},), a label a sample"
+            )
+        if self.n_nonzero > X.shape[1]:
+            raise ValueError(
+                f"LabelledKSVD: n_nonzero={self.n_nonzero} must be at most the"
+                f" {X.shape[1]} features of X"
+            )
+        classes, y = np.unique(y, return_inverse=True)
+        return X, y, len(classes)
 
     def _ksvd(self, n_atoms: int) -> KSVD:
-        return KSVD(
-            n_atoms=n_atoms,
-            n_nonzero=min(self.n_nonzero, n_atoms),
-            seed=self.seed,
-            n_threads=self.n_threads,
-        )
+        """Return what learns so many of the atoms, whose codes have no more non-zeros than them."""
+        n_nonzero = self.n_nonzero if n_atoms == self.n_atoms else min(self.n_nonzero, n_atoms)
+        return KSVD(n_atoms=n_atoms, n_nonzero=n_nonzero, seed=self.seed, n_threads=self.n_threads)
 
-    def _classes_of_atoms(self, n_classes: int) -> Array:
-        """Return the class of each atom, (n_atoms,): equal shares, up to one atom."""
-        if self.n_atoms < n_classes:
+    def _shares(self, y: Array, n_classes: int) -> Array:
+        """Return how many atoms belong to each class of the numbered labels y."""
+        shares = np.diff(np.arange(n_classes + 1) * self.n_atoms // n_classes)
+        if shares.min() < 1:
             raise ValueError(
                 f"LabelledKSVD: n_atoms={self.n_atoms} must be at least the {n_classes} classes"
                 " where beta > 0, so that each has an atom"
             )
-        return np.arange(self.n_atoms) * n_classes // self.n_atoms
+        return np.minimum(shares, np.maximum(np.bincount(y) // 2, 1))
 
-    def _split(self, stacked: Array, n_features: int, n_classes: int) -> Labelled:
+    def _codes(self, X: Array, D: Array) -> csr_array:
+        n_nonzero = min(self.n_nonzero, D.shape[1])
+        codes: csr_array = encode(
+            X, D, n_nonzero=n_nonzero, sparse=True, n_threads=self.n_threads
+        ).codes
+        return codes
+
+    def _split(self, both: Array, n_features: int, n_classes: int) -> Labelled:
         """Bring atoms to unit norm without their labels, which are scaled alike."""
-        D = stacked[:n_features]
+        D = both[:n_features]
         norms = np.linalg.norm(D, axis=0)
         norms = np.maximum(norms, np.finfo(D.dtype).tiny)
-        W = stacked[n_features : n_features + n_classes] / float(np.sqrt(self.alpha))
+        W = both[n_features : n_features + n_classes] / float(np.sqrt(self.alpha))
         return Labelled(np.ascontiguousarray(D / norms), W / norms)
-
-
-def _numbered(y: Array, n_samples: int) -> tuple[Array, Array]:
-    """Return the classes of the labels y in ascending order, and the number of each label's."""
-    if y.shape != (n_samples,):
-        raise ValueError(
-            f"LabelledKSVD: y has shape {y.shape}; expected ({n_samples},), a label for each sample"
-        )
-    return np.unique(y, return_inverse=True)
 
 
 def _ridge(codes: csr_array, targets: Array) -> Array:
     """Minimise norm(targets - codes @ B.T)**2 + RIDGE*norm(B)**2 over B (n_targets, n_atoms)."""
-    moments = (codes.T @ codes).toarray().astype(np.float64)
+    codes = codes.astype(np.float64)  # rounding in single precision may exceed the ridge
+    moments = (codes.T @ codes).toarray()
     moments.flat[:: len(moments) + 1] += RIDGE
     return np.asarray(solve(moments, codes.T @ targets, assume_a="pos").T, targets.dtype)

@@ -21,6 +21,8 @@ from baselines.features.stack import (
     product_flops,
 )
 from baselines.methods.sdl import SDL
+from baselines.methods.stacked import LEARNED_SHARE
+from baselines.pursuit.compiled import Array
 from ddl_bench.api import (
     Budget,
     Classifier,
@@ -36,6 +38,7 @@ from ddl_bench.options import Positive, check_options
 
 PHOTOGRAPH_ATOMS = 160  # 2,880 features in 3 x 3 cells; 32x32 photographs have 3,072 numbers
 SMALL_ATOMS = 24  # 192 features in 2 x 2 cells
+SEEN_SHARE = 0.5  # of a budget in seconds, after which no more images are looked at
 FACES = "on small sets of faces and objects; none for the data sets here"
 PATCHES = "pooled sparse codes of patches by default, or features=pixels, where the publication has"
 
@@ -54,12 +57,12 @@ class View(NamedTuple):
     n_classes
         Number of the scores.
     n_threads
-        CPU threads that count codes.
+        CPU threads that compute codes.
     """
 
     layers: tuple[StackLayer, ...]
     shape: tuple[int, int, int]
-    classes: Floats
+    classes: Array
     n_classes: int
     n_threads: int
 
@@ -115,19 +118,21 @@ class FeatureClassifier:
 
 
 def unit_rows(layers: tuple[StackLayer, ...], X: Tensor) -> Floats:
-    """Return pixels of images X, or what layers pool of them, scaled to unit norm.
+    """Return features of images X, scaled to unit norm: (n, n_features)."""
+    blocks = torch.split(X.cpu(), BLOCK_IMAGES)
+    return unit(torch.cat([features_of(layers, block) for block in blocks]))
 
-    Returns
-    -------
-    array
-        Shape (n, n_features), float64.
-    """
-    parts = []
-    for block in torch.split(X.cpu(), BLOCK_IMAGES):
-        parts.append(pooled_features(layers, block) if layers else block.flatten(1))
-    features = torch.cat(parts).double().numpy()
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(norms, 1e-12))
+
+def features_of(layers: tuple[StackLayer, ...], X: Tensor) -> Tensor:
+    """Return pixels of images X, or what layers pool of them: (n, n_features)."""
+    return pooled_features(layers, X) if layers else X.flatten(1).float()
+
+
+def unit(features: Tensor) -> Floats:
+    """Divide each row by its norm, in place; rows of zeros stay zero."""
+    norms = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=torch.float64)
+    features /= norms.clamp_min(1e-12)
+    return features.numpy()
 
 
 def sdl_for(task: Task) -> SDL:
@@ -163,7 +168,7 @@ class Discriminative:
         raise NotImplementedError
 
     def fit(
-        self, X: Floats, y: Floats, view: View, seed: int, deadline: Deadline
+        self, X: Floats, y: Array, view: View, seed: int, deadline: Deadline
     ) -> Iterator[Classifier]:
         """Yield classifiers of unit-norm features X (n_samples, n_features) with labels y."""
         raise NotImplementedError
@@ -184,13 +189,29 @@ class Discriminative:
             sdl = sdl_for(task)
             geometry = sdl.geometry(task.image_shape)[0]
             layers = (sdl.learn_layer([], geometry, X, budget, deadline),)
-        samples = unit_rows(layers, X[: self.n_samples])
+        samples = self._features(layers, X[: self.n_samples], deadline)
+        y = y[: len(samples)]
         lit = samples.any(1)  # a black image has no direction, and would be an atom of zeros
-        classes = np.unique(y[lit])
+        if not lit.all():
+            samples = samples[lit]
+            y = y[lit]
+        classes = np.unique(y)
         if len(classes) < 2:
             raise UserError(
                 f"{self.name}: needs 2 classes that have images whose features are not all 0; "
                 f"here {len(classes)} of {task.n_classes} have some"
             )
         view = View(layers, task.image_shape, classes, task.n_classes, budget.threads)
-        yield from self.fit(samples[lit], y[lit], view, budget.seed, deadline)
+        yield from self.fit(samples, y, view, budget.seed, deadline)
+
+    def _features(self, layers: tuple[StackLayer, ...], X: Tensor, deadline: Deadline) -> Floats:
+        """Return unit-norm features of images X, or of the first of them where time runs short."""
+        parts = []
+        n_seen = 0
+        for block in torch.split(X.cpu(), BLOCK_IMAGES):
+            parts.append(features_of(layers, block))
+            n_seen += len(block)
+            deadline.report(LEARNED_SHARE + (SEEN_SHARE - LEARNED_SHARE) * n_seen / len(X))
+            if deadline.fraction() > SEEN_SHARE:
+                break
+        return unit(torch.cat(parts))

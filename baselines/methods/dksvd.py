@@ -13,18 +13,18 @@ from baselines.learning.labelled import LabelledKSVD
 from baselines.methods.discriminative import (
     FACES,
     PATCHES,
+    SEEN_SHARE,
     Discriminative,
     FeatureClassifier,
     View,
     unit_rows,
 )
+from baselines.pursuit.compiled import Array
 from baselines.pursuit.encode import encode
 from ddl_bench.api import About, Classifier, CodeStats, Deadline
 from ddl_bench.options import NotNegative, Positive, PositiveFloat
 
-# Of a budget in seconds; under one in epochs these are guesses, for those who wait.
-FEATURES_SHARE = 0.3
-FIRST_SHARE = 0.65  # after which the labels join
+FIRST_SHARE = 0.75  # of a budget in seconds, after which the labels join
 DEFAULT_N_NONZERO = 30  # as in the code of the authors of LC-KSVD
 FEATURES_PER_NONZERO = 10  # fewer for small images, whose codes would fit all they see
 
@@ -62,7 +62,6 @@ class LinearCodes(FeatureClassifier):
         return CodeStats.of(signals=signals, codes=codes, residual=signals - codes @ self.D.T)
 
     def _codes(self, signals: Floats) -> Any:
-        signals = signals.astype(self.D.dtype)
         return encode(
             signals,
             self.D,
@@ -107,7 +106,7 @@ class DKSVD(Discriminative):
     n_first: Positive = 20
     n_iter: NotNegative = 10
 
-    def learner(self, y: Floats, n_features: int, seed: int, n_threads: int) -> LabelledKSVD:
+    def learner(self, y: Array, n_features: int, seed: int, n_threads: int) -> LabelledKSVD:
         """Return what learns from labels y (n_samples,)."""
         n_atoms = max(min(self.n_atoms, len(y) // 2), 1)
         return LabelledKSVD(
@@ -134,30 +133,37 @@ class DKSVD(Discriminative):
         list(islice(learner.steps(noise, y, D), 2))
 
     def fit(
-        self, X: Floats, y: Floats, view: View, seed: int, deadline: Deadline
+        self, X: Floats, y: Array, view: View, seed: int, deadline: Deadline
     ) -> Iterator[Classifier]:
         """Yield classifiers of unit-norm features X (n_samples, n_features) with labels y."""
-        signals = X.astype(np.float32)
-        learner = self.learner(y, signals.shape[1], seed, view.n_threads)
-        n_steps = self.n_first + self.n_iter
-        dictionaries = learner.first_steps(signals, y)
-        first = next(dictionaries)
+        learner = self.learner(y, X.shape[1], seed, view.n_threads)
+        first = self._first(learner, X, y, deadline)
+        for step, (D, W) in enumerate(islice(learner.steps(X, y, first), self.n_iter + 1)):
+            self._report(self.n_first + step, deadline)
+            yield LinearCodes(view, D, W, min(learner.n_nonzero, D.shape[1]))
+
+    def _first(self, learner: LabelledKSVD, X: Floats, y: Array, deadline: Deadline) -> Floats:
+        """Return the dictionary to begin with."""
+        dictionaries = learner.first_steps(X, y)
+        D = next(dictionaries)
         for step in range(1, self.n_first):
             if deadline.fraction() > FIRST_SHARE:
                 break
-            first = next(dictionaries)
-            deadline.report(FEATURES_SHARE + (1 - FEATURES_SHARE) * step / n_steps)
-        learned = islice(learner.steps(signals, y, first), self.n_iter + 1)
-        for step, (D, W) in enumerate(learned, self.n_first):
-            deadline.report(FEATURES_SHARE + (1 - FEATURES_SHARE) * step / n_steps)
-            yield LinearCodes(view, D, W, learner.n_nonzero)
+            D = next(dictionaries)
+            self._report(step, deadline)
+        return D
+
+    def _report(self, step: int, deadline: Deadline) -> None:
+        share = step / (self.n_first + self.n_iter)
+        deadline.report(SEEN_SHARE + (1 - SEEN_SHARE) * share)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LCKSVD(DKSVD):
     """Label-consistent K-SVD: D-KSVD in which each class has its share of the atoms.
 
-    Learning begins from a dictionary of each class.
+    Learning begins from a dictionary of each class, of at most one atom for two of its images. Its
+    authors call the weight of the labels beta, and that of the shares alpha.
 
     Parameters
     ----------
@@ -174,16 +180,14 @@ class LCKSVD(DKSVD):
         published=FACES,
         differs=f"{PATCHES} random projections of faces and spatial pyramids of objects; "
         "approximate K-SVD; at most n_samples images; the authors' code for faces has 15 atoms a "
-        "class, 30 non-zeros, 50 passes, alpha = 4 and beta = 16, of features whose scale is not "
-        "ours",
+        "class, 30 non-zeros, 50 passes, alpha = 4 and beta = 16, in our symbols, of features "
+        "whose scale is not ours",
     )
     beta: PositiveFloat = 0.00001
 
-    def learner(self, y: Floats, n_features: int, seed: int, n_threads: int) -> LabelledKSVD:
-        """Return what learns from labels y (n_samples,), equal numbers of atoms for each class."""
-        counts = np.unique(y, return_counts=True)[1]
-        per_class = max(min(self.n_atoms // len(counts), int(counts.min()) // 2), 1)
-        n_atoms = per_class * len(counts)
+    def learner(self, y: Array, n_features: int, seed: int, n_threads: int) -> LabelledKSVD:
+        """Return what learns from labels y (n_samples,), each of which has atoms of its own."""
+        n_atoms = max(self.n_atoms, len(np.unique(y)))
         return LabelledKSVD(
             n_atoms=n_atoms,
             n_nonzero=self.count(n_atoms, n_features),

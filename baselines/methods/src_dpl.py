@@ -18,6 +18,7 @@ from baselines.methods.discriminative import (
     View,
     unit_rows,
 )
+from baselines.pursuit.compiled import Array
 from baselines.pursuit.encode import encode
 from ddl_bench.api import About, Classifier, CodeStats, Deadline
 from ddl_bench.options import Positive
@@ -48,7 +49,7 @@ class LibraryClassifier(FeatureClassifier):
 
     def known_scores(self, signals: Floats) -> Floats:
         """Return the library's decision function."""
-        scores = self.model.decision_function(signals)
+        scores = self.model.decision_function(signals.astype(np.float64))
         return np.stack([-scores, scores], 1) if scores.ndim == 1 else np.asarray(scores)
 
 
@@ -63,7 +64,7 @@ class Library(Discriminative):
     names: ClassVar[tuple[str, ...]]  # of the arrays that prediction uses
     fitted: ClassVar[type[LibraryClassifier]]
 
-    def options(self, y: Floats) -> dict[str, Any]:
+    def options(self, y: Array) -> dict[str, Any]:
         """Return the arguments of the library's class for labels y (n_samples,)."""
         raise NotImplementedError
 
@@ -72,14 +73,14 @@ class Library(Discriminative):
         self._kind()
 
     def fit(
-        self, X: Floats, y: Floats, view: View, seed: int, deadline: Deadline
+        self, X: Floats, y: Array, view: View, seed: int, deadline: Deadline
     ) -> Iterator[Classifier]:
         """Yield the one classifier of features X (n_samples, n_features) with labels y."""
         model = self._kind()(random_state=seed, **self.options(y))
         with warnings.catch_warnings():
             # Of the linear systems that it solves: the accuracy will tell.
             warnings.simplefilter("ignore")
-            model.fit(X, y)
+            model.fit(X.astype(np.float64), y)
         yield self.fitted(view, model, self.names)
 
     def _kind(self) -> Callable[..., Any]:
@@ -155,7 +156,7 @@ class SRC(Library):
     n_samples: Positive | None = 2000
     n_nonzero: Positive = 5
 
-    def options(self, y: Floats) -> dict[str, Any]:
+    def options(self, y: Array) -> dict[str, Any]:
         """Return the arguments of the library's class for labels y (n_samples,)."""
         return {"n_nonzero_coefs": min(self.n_nonzero, len(y))}
 
@@ -188,7 +189,7 @@ class DPL(Library):
     n_atoms: Positive = 150
     n_iter: Positive = 20
 
-    def options(self, y: Floats) -> dict[str, Any]:
+    def options(self, y: Array) -> dict[str, Any]:
         """Return the arguments of the library's class for labels y (n_samples,)."""
         per_class = max(self.n_atoms // len(np.unique(y)), 1)
         return {"n_components": per_class, "max_iter": self.n_iter}

@@ -86,7 +86,7 @@ def test_a_class_has_a_dictionary_of_its_own_samples_to_begin_with() -> None:
     X, y = labelled_samples()
     learner = LabelledKSVD(n_atoms=8, n_nonzero=3, alpha=1.0, beta=1.0, seed=2)
     *_, first = islice(learner.first_steps(X, y), 3)
-    for label, columns in enumerate((slice(0, 3), slice(3, 6), slice(6, 8))):
+    for label, columns in enumerate((slice(0, 2), slice(2, 5), slice(5, 8))):
         n_atoms = columns.stop - columns.start
         ksvd = KSVD(n_atoms=n_atoms, n_nonzero=min(3, n_atoms), seed=2)
         *_, theirs = islice(ksvd.steps(X[y == label]), 3)
@@ -108,6 +108,36 @@ def test_results_do_not_depend_on_what_classes_are_called(beta: float) -> None:
     assert last.W.shape == (N_CLASSES, 12)
 
 
+def test_a_rare_class_has_fewer_atoms_and_takes_none_of_the_others() -> None:
+    X, y = labelled_samples()
+    rare = np.concatenate([np.flatnonzero(y != 1), np.flatnonzero(y == 1)[:5]])
+    learner = LabelledKSVD(n_atoms=24, n_nonzero=4, alpha=1.0, beta=1.0)
+    assert run(learner, X[rare], y[rare])[-1].D.shape == (20, 8 + 2 + 8)
+
+
+@pytest.mark.parametrize("beta", [0.0, 16.0])
+def test_with_large_weights_unused_atoms_are_replaced(beta: float) -> None:
+    """There samples of one class are nearly parallel, so that each would double another."""
+    X, y = labelled_samples(n=900)
+    learner = LabelledKSVD(n_atoms=120, n_nonzero=4, alpha=400.0, beta=beta, seed=3)
+    last = run(learner, X, y, n_iter=10)[-1]
+    codes = encode(X, last.D, n_nonzero=4).codes
+    assert ((codes != 0).sum(0) > 0).all()
+    assert ((codes @ last.W.T).argmax(1) == y).mean() > 0.9
+
+
+def test_equal_samples_have_a_map() -> None:
+    """Rounding in single precision, of sums over so many samples, would exceed the ridge."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.standard_normal((1, 12)).astype(np.float32), 20_000, axis=0)
+    X /= np.linalg.norm(X[0])
+    y = np.arange(len(X)) % 2
+    D = rng.standard_normal((12, 4)).astype(np.float32)
+    learner = LabelledKSVD(n_atoms=4, n_nonzero=3, alpha=1.0)
+    for learned in islice(learner.steps(X, y, D), 3):
+        assert np.isfinite(learned.W).all()
+
+
 def test_what_cannot_be_learned_is_refused() -> None:
     X, y = labelled_samples()
     with pytest.raises(ValueError, match="alpha=0 must be more than 0"):
@@ -120,8 +150,13 @@ def test_what_cannot_be_learned_is_refused() -> None:
     with pytest.raises(ValueError, match="n_atoms=2 must be at least the 3 classes"):
         next(few.first_steps(X, y))
     learner = LabelledKSVD(n_atoms=4, n_nonzero=2, alpha=1)
-    with pytest.raises(ValueError, match=r"X has shape \(240, 20\), D \(19, 4\)"):
-        next(learner.steps(X, y, np.eye(19)[:, :4]))
+    for D in (np.eye(19)[:, :4], np.eye(20)[:, :5]):
+        with pytest.raises(ValueError, match=r"D has shape \(\d+, \d\); expected \(20, 4\)"):
+            next(learner.steps(X, y, D))
+    with pytest.raises(ValueError, match="n_nonzero=5 must be at most n_atoms=4"):
+        LabelledKSVD(n_atoms=4, n_nonzero=5, alpha=1)
+    with pytest.raises(ValueError, match="n_nonzero=30 must be at most the 20 features of X"):
+        next(LabelledKSVD(n_atoms=40, n_nonzero=30, alpha=1).first_steps(X, y))
     for steps in (learner.first_steps(X, y[1:]), learner.steps(X, y[1:], np.eye(20)[:, :4])):
         with pytest.raises(ValueError, match=r"y has shape \(239,\); expected \(240,\)"):
             next(steps)

@@ -20,7 +20,8 @@ library: Any = pytest.importorskip(
 
 def unit(X: torch.Tensor) -> Any:
     flat = X.flatten(1).double().numpy()
-    return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True))
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.asarray(flat / norms, np.float32).astype(np.float64)
 
 
 @pytest.mark.parametrize(

@@ -247,8 +247,8 @@ def test_a_track_of_every_method_has_every_method(name: str) -> None:
     expected: list[tuple[str, dict[str, Any]]] = [
         ("sdl", {"learner": "ksvd-exact", "coder": "fista"})
     ]
-    if name == "equal-passes":  # rivals of ddl-greedy and lc-ksvd that differ in one thing
-        expected += [("sdl", {"n_atoms": 800}), ("d-ksvd", {"alpha": 0.01})]
+    if name == "equal-passes":  # rivals of ddl-greedy and d-ksvd that differ in one thing
+        expected += [("sdl", {"n_atoms": 800}), ("d-ksvd", {"n_first": 30, "n_iter": 0})]
     assert others == expected
 
 
