@@ -38,6 +38,8 @@ from ddl_bench.options import Positive, check_options
 
 PHOTOGRAPH_ATOMS = 160  # 2,880 features in 3 x 3 cells; 32x32 photographs have 3,072 numbers
 SMALL_ATOMS = 24  # 192 features in 2 x 2 cells
+DEFAULT_N_NONZERO = 60
+FEATURES_PER_NONZERO = 10  # fewer for small images, whose codes would fit all they see
 SEEN_SHARE = 0.5  # of a budget in seconds, after which no more images are looked at
 FACES = "on small sets of faces and objects; none for the data sets here"
 PATCHES = "pooled sparse codes of patches by default, or features=pixels, where the publication has"
@@ -135,6 +137,13 @@ def unit(features: Tensor) -> Floats:
     return features.numpy()
 
 
+def n_nonzero_for(wanted: int | None, n_features: int, n_atoms: int) -> int:
+    """Return the non-zeros of a code: `wanted`, or 60 and at most one for ten features, if None."""
+    if wanted is None:
+        wanted = min(DEFAULT_N_NONZERO, max(n_features // FEATURES_PER_NONZERO, 1))
+    return min(wanted, n_atoms, n_features)
+
+
 def sdl_for(task: Task) -> SDL:
     """Return what makes features of patches: of photographs fewer features than pixels.
 
@@ -158,7 +167,7 @@ class Discriminative:
 
     name: ClassVar[str]
     features: Literal["pixels", "patches"] = "patches"
-    n_samples: Positive | None = 5000
+    n_samples: Positive | None = None
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -17,6 +17,7 @@ from baselines.methods.discriminative import (
     Discriminative,
     FeatureClassifier,
     View,
+    n_nonzero_for,
     unit_rows,
 )
 from baselines.pursuit.compiled import Array
@@ -25,8 +26,6 @@ from ddl_bench.api import About, Classifier, CodeStats, Deadline
 from ddl_bench.options import NotNegative, Positive, PositiveFloat
 
 FIRST_SHARE = 0.75  # of a budget in seconds, after which the labels join
-DEFAULT_N_NONZERO = 30  # as in the code of the authors of LC-KSVD
-FEATURES_PER_NONZERO = 10  # fewer for small images, whose codes would fit all they see
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class DKSVD(Discriminative):
     n_atoms
         Number of atoms, at most one for two images.
     n_nonzero
-        Non-zeros of each code, at most one for each atom and each feature. None: 30, at most one
+        Non-zeros of each code, at most one for each atom and each feature. None: 60, at most one
         for ten features.
     alpha
         Weight of the labels beside the images, whose features have norm 1.
@@ -97,12 +96,11 @@ class DKSVD(Discriminative):
         "atoms a code",
         references=("zhang2010",),
         published=FACES,
-        differs=f"{PATCHES} random projections of faces; approximate K-SVD; at most n_samples "
-        "images",
+        differs=f"{PATCHES} random projections of faces; approximate K-SVD",
     )
     n_atoms: Positive = 300
     n_nonzero: Positive | None = None
-    alpha: PositiveFloat = 0.001
+    alpha: PositiveFloat = 0.0001
     n_first: Positive = 20
     n_iter: NotNegative = 10
 
@@ -111,18 +109,11 @@ class DKSVD(Discriminative):
         n_atoms = max(min(self.n_atoms, len(y) // 2), 1)
         return LabelledKSVD(
             n_atoms=n_atoms,
-            n_nonzero=self.count(n_atoms, n_features),
+            n_nonzero=n_nonzero_for(self.n_nonzero, n_features, n_atoms),
             alpha=self.alpha,
             seed=seed,
             n_threads=n_threads,
         )
-
-    def count(self, n_atoms: int, n_features: int) -> int:
-        """Return the non-zeros of each code."""
-        wanted = self.n_nonzero
-        if wanted is None:
-            wanted = min(DEFAULT_N_NONZERO, max(n_features // FEATURES_PER_NONZERO, 1))
-        return min(wanted, n_atoms, n_features)
 
     def prepare(self, n_threads: int) -> None:
         """Learn from a little noise, so that what is compiled is there."""
@@ -179,9 +170,8 @@ class LCKSVD(DKSVD):
         references=("jiang2013",),
         published=FACES,
         differs=f"{PATCHES} random projections of faces and spatial pyramids of objects; "
-        "approximate K-SVD; at most n_samples images; the authors' code for faces has 15 atoms a "
-        "class, 30 non-zeros, 50 passes, alpha = 4 and beta = 16, in our symbols, of features "
-        "whose scale is not ours",
+        "approximate K-SVD; the authors' code for faces has 15 atoms a class, 30 non-zeros, 50 "
+        "passes, alpha = 4 and beta = 16, in our symbols, of features whose scale is not ours",
     )
     beta: PositiveFloat = 0.00001
 
@@ -190,7 +180,7 @@ class LCKSVD(DKSVD):
         n_atoms = max(self.n_atoms, len(np.unique(y)))
         return LabelledKSVD(
             n_atoms=n_atoms,
-            n_nonzero=self.count(n_atoms, n_features),
+            n_nonzero=n_nonzero_for(self.n_nonzero, n_features, n_atoms),
             alpha=self.alpha,
             beta=self.beta,
             seed=seed,

@@ -196,7 +196,7 @@ def extra_found(extra: str, missing: Sequence[str]) -> Fact:
     """Say what an extra is for, and how it is installed."""
     uses = {
         "spams": "the method spams",
-        "dictlearn": "the methods src and dpl",
+        "dictlearn": "the method dpl",
         "tensorboard": "`run --tensorboard`",
         "slurm": "`run --engine slurm`",
     }

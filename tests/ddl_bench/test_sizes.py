@@ -33,6 +33,7 @@ WITH_PURSUITS = (
     "task-driven",
 )  # fmt: skip
 LEFT_OUT = {"deq-sc": "solve_equilibrium"}
+FOLLOWING = ("gram", "ends")  # arrays that are constants, or a product of others
 N_FOLLOWING = {"nearest-mean": TASK.n_classes}  # its biases follow from its means
 
 
@@ -104,11 +105,11 @@ def structural_zeros(module: nn.Module) -> int:
 def size_of_arrays(classifier: Any) -> Any:
     """Count the arrays of a discriminative dictionary: all are parameters but labels of atoms."""
     if hasattr(classifier, "model"):
-        parts = [part for name in classifier.names for part in getattr(classifier.model, name)]
-        labels = np.size(getattr(classifier.model, "atom_classes_", ()))
+        parts = [*classifier.model.dictionaries_, classifier.model.encoders_]
     else:
-        parts = [value for value in vars(classifier).values() if isinstance(value, np.ndarray)]
-        labels = 0
+        kept = {key: value for key, value in vars(classifier).items() if key not in FOLLOWING}
+        parts = [value for value in kept.values() if isinstance(value, np.ndarray)]
+    labels = np.size(getattr(classifier, "ends", ()))
     n = sum(np.size(part) for part in parts)
     size = size_of(classifier)
     for layer in classifier.view.layers:

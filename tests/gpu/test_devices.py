@@ -23,7 +23,6 @@ from tests.gpu.pretend import DEVICE, Remote, pretend
 EXTRAS = (
     "spams",
     "dpl",
-    "src",
 )  # on the host, by packages that may be missing
 NAMES = sorted({entry.name for entry in entry_points(group=METHODS)} - {*EXTRAS})
 NETWORKS = [name for name in NAMES if issubclass(load_method(name), NetworkMethod)]
