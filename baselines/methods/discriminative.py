@@ -90,6 +90,10 @@ class FeatureClassifier:
         """Return how many constants prediction uses, those of the features apart."""
         return 0
 
+    def n_following(self) -> int:
+        """Return how many numbers it keeps that follow from those arrays."""
+        return 0
+
     def known_scores(self, signals: Floats) -> Floats:
         """Return scores (n, len(view.classes)) of unit-norm features (n, n_features)."""
         raise NotImplementedError
@@ -104,12 +108,13 @@ class FeatureClassifier:
         return torch.from_numpy(scores)
 
     def size(self) -> Size:
-        """Count what prediction uses; labels of atoms and floors of contrast are constants."""
+        """Count what prediction uses; ends of classes and floors of contrast are constants."""
         layers = self.view.layers
         n = sum(array.size for array in self.arrays())
         for layer in layers:
             n += layer.whitening.mean.numel() + layer.whitening.matrix.numel() + layer.D.numel()
-        return Size(n_params=n, n_stored=n, n_buffers=len(layers) + self.n_constants())
+        n_stored = n + self.n_following()
+        return Size(n_params=n, n_stored=n_stored, n_buffers=len(layers) + self.n_constants())
 
     def flops(self) -> Flops:
         """Count a product with each array, and with those of the features, without pursuits."""

@@ -52,6 +52,10 @@ class ClassResiduals(FeatureClassifier):
         """Count the ends."""
         return len(self.ends)
 
+    def n_following(self) -> int:
+        """Count the Gram matrix."""
+        return self.gram.size
+
     def known_scores(self, signals: Floats) -> Floats:
         """Return -norm(x - D_k codes_k)**2 of unit-norm features x (n, n_features) for each k."""
         codes = self._codes(signals).tocsc()

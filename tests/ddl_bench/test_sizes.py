@@ -115,7 +115,8 @@ def size_of_arrays(classifier: Any) -> Any:
     for layer in classifier.view.layers:
         n += layer.whitening.mean.numel() + layer.whitening.matrix.numel() + layer.D.numel()
         labels += layer.whitening.floor.numel()
-    return type(size)(n_params=n, n_stored=n, n_buffers=labels)
+    n_stored = n + np.size(getattr(classifier, "gram", ()))
+    return type(size)(n_params=n, n_stored=n_stored, n_buffers=labels)
 
 
 def test_constants_are_buffers() -> None:

@@ -66,7 +66,7 @@ def test_src_scores_what_the_images_of_a_class_leave() -> None:
     stats = classifier.code_stats(HELD_OUT.X)
     assert (stats.n_nonzero, stats.n_entries) == (360 * 6, 360 * 300)
     size = classifier.size()
-    assert (size.n_params, size.n_stored, size.n_buffers) == (64 * 300, 64 * 300, 10)
+    assert (size.n_params, size.n_stored, size.n_buffers) == (64 * 300, 364 * 300, 10)
     assert classifier.flops() == Flops(2 * 64 * 300, "pursuits")
 
 
