@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import bdtr
 from torch import Tensor
 
 from ddl_bench import api, registry
@@ -26,6 +27,7 @@ from ddl_bench.harness.clock import (
     Phases,
     Reported,
     Stopwatch,
+    Timing,
     WorkClock,
     time_inference,
 )
@@ -63,6 +65,8 @@ from ddl_bench.training.memory import keep_memory
 TIMED_IMAGES = 256  # scored at a time where predictions are timed
 SCORING_FACTOR = 2.0  # scoring that takes longer than so many times the timed one is not scoring
 LEAST_AGREEMENT = 0.5  # share of images that have their class also while predictions are timed
+USUAL_AGREEMENT = 0.95  # of noisy images with those without noise, at most, where none is kept
+LEAST_CHANCE = 1e-3  # of so few single images that have their class, below which some were kept
 READING_FACTOR = 1.2  # of the CPU time of reading the images: reading them again takes less
 LEAST_FRACTION = 1e-6  # of a training, before which nothing is said about the rest of it
 CURVE_SHARE = 0.1  # evaluations for the curve take at most this share of the training time
@@ -423,6 +427,19 @@ def score_tests(
     return Scored(scores, is_dependent)
 
 
+def are_stale(timing: Timing, latency: Timing) -> bool:
+    """Say whether images have other classes while they are timed, in batches or one by one.
+
+    The noise that makes each timed image a new one changes some classes, too. As few single images
+    are timed, these must agree more rarely than those in batches, by more than chance.
+    """
+    if timing.agreement < LEAST_AGREEMENT:
+        return True
+    usual = min(timing.agreement, USUAL_AGREEMENT)
+    n_agreed = round(latency.agreement * latency.n_runs)
+    return bool(bdtr(n_agreed, latency.n_runs, usual) < LEAST_CHANCE)
+
+
 def measure(
     trained: Trained, tests: Tests, scored: Scored, task: api.Task, cell: Cell
 ) -> dict[str, Any]:
@@ -460,7 +477,7 @@ def measure(
         "accuracy": accuracy(scored.scores, test.y),
         "val_accuracy": mark.curve[-1].value if mark.curve else None,
         "batch_dependent": scored.is_dependent,
-        "stale_answers": min(timing.agreement, latency.agreement) < LEAST_AGREEMENT,
+        "stale_answers": are_stale(timing, latency),
         "train_s": mark.train_s,
         "train_s_per_image": mark.train_s / n_train,
         "passes": mark.passes,

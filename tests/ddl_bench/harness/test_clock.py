@@ -8,8 +8,8 @@ import pytest
 
 from ddl_bench.api import Budget
 from ddl_bench.harness.checkpoint import Mark
-from ddl_bench.harness.clock import CellDeadline, Stopwatch, WorkClock
-from ddl_bench.harness.evaluate import standing_of
+from ddl_bench.harness.clock import CellDeadline, Stopwatch, Timing, WorkClock
+from ddl_bench.harness.evaluate import are_stale, standing_of
 
 
 def test_compiling_is_no_work() -> None:
@@ -81,3 +81,22 @@ def test_a_rest_that_takes_longer_than_it_should_is_unknown() -> None:
 
 def test_a_share_that_is_next_to_nothing_says_nothing_about_the_rest() -> None:
     assert remaining_s(Mark(train_s=4.0), Budget(epochs=50), share=2.3e-308) is None
+
+
+@pytest.mark.parametrize(
+    ("in_batches", "alone", "n_alone", "expected"),
+    [
+        (0.9, 0.4, 5, False),  # two of five images, which noise may do
+        (0.9, 0.2, 5, True),
+        (1.0, 0.8, 5, False),
+        (1.0, 0.2, 5, True),
+        (0.9, 0.5, 200, True),
+        (0.9, 0.9, 200, False),
+        (0.4, 1.0, 5, True),
+    ],
+)
+def test_few_single_images_that_noise_changes_are_no_kept_answers(
+    in_batches: float, alone: float, n_alone: int, expected: bool
+) -> None:
+    timing = Timing(1e-3, 0.0, in_batches, 5)
+    assert are_stale(timing, Timing(1e-3, 0.0, alone, n_alone)) is expected
