@@ -41,8 +41,6 @@ SMALL_ATOMS = 24  # 192 features in 2 x 2 cells
 DEFAULT_N_NONZERO = 60
 FEATURES_PER_NONZERO = 10  # fewer for small images, whose codes would fit all they see
 SEEN_SHARE = 0.5  # of a budget in seconds, after which no more images are looked at
-FACES = "on small sets of faces and objects; none for the data sets here"
-PATCHES = "pooled sparse codes of patches by default, or features=pixels, where the publication has"
 
 
 class View(NamedTuple):
@@ -140,6 +138,14 @@ def unit(features: Tensor) -> Floats:
     norms = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=torch.float64)
     features /= norms.clamp_min(1e-12)
     return features.numpy()
+
+
+def double(A: Floats) -> Floats:
+    """Return a contiguous array in double precision, for the codes of a prediction.
+
+    In single precision nearly equal atoms would be chosen by rounding, which depends on the batch.
+    """
+    return np.ascontiguousarray(A, np.float64)
 
 
 def n_nonzero_for(wanted: int | None, n_features: int, n_atoms: int) -> int:

@@ -11,12 +11,11 @@ from torch import Tensor
 from baselines.features.coders import Floats
 from baselines.learning.labelled import LabelledKSVD
 from baselines.methods.discriminative import (
-    FACES,
-    PATCHES,
     SEEN_SHARE,
     Discriminative,
     FeatureClassifier,
     View,
+    double,
     n_nonzero_for,
     unit_rows,
 )
@@ -25,6 +24,8 @@ from baselines.pursuit.encode import encode
 from ddl_bench.api import About, Classifier, CodeStats, Deadline
 from ddl_bench.options import NotNegative, Positive, PositiveFloat
 
+FACES = "on small sets of faces and objects; none for the data sets here"
+PATCHES = "pooled sparse codes of patches by default, or features=pixels, where the publication has"
 FIRST_SHARE = 0.75  # of a budget in seconds, after which the labels join
 
 
@@ -62,7 +63,7 @@ class LinearCodes(FeatureClassifier):
 
     def _codes(self, signals: Floats) -> Any:
         return encode(
-            signals,
+            double(signals),
             self.D,
             n_nonzero=self.n_nonzero,
             sparse=True,
@@ -131,7 +132,8 @@ class DKSVD(Discriminative):
         first = self._first(learner, X, y, deadline)
         for step, (D, W) in enumerate(islice(learner.steps(X, y, first), self.n_iter + 1)):
             self._report(self.n_first + step, deadline)
-            yield LinearCodes(view, D, W, min(learner.n_nonzero, D.shape[1]))
+            n_nonzero = min(learner.n_nonzero, D.shape[1])
+            yield LinearCodes(view, double(D), double(W), n_nonzero)
 
     def _first(self, learner: LabelledKSVD, X: Floats, y: Array, deadline: Deadline) -> Floats:
         """Return the dictionary to begin with."""

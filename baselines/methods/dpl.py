@@ -11,8 +11,6 @@ from torch import Tensor
 
 from baselines.features.coders import Floats
 from baselines.methods.discriminative import (
-    FACES,
-    PATCHES,
     Discriminative,
     FeatureClassifier,
     View,
@@ -85,9 +83,10 @@ class DPL(Discriminative):
         family="dictionaries, discriminative",
         formula="argmin_k norm(x - D_k P_k x)",
         references=("gu2014",),
-        published=FACES,
-        differs=f"{PATCHES} random projections of faces and spatial pyramids of objects; as the "
-        "library implements it, on at most n_samples images",
+        published="on small sets of faces and objects; none for the data sets here",
+        differs="pooled sparse codes of patches by default, or features=pixels, where the "
+        "publication has random projections of faces and spatial pyramids of objects; as the library "
+        "implements it, on at most n_samples images",
         needs=("dictlearn",),
     )
     n_samples: Positive | None = 10_000

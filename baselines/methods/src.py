@@ -9,11 +9,10 @@ from torch import Tensor
 
 from baselines.features.coders import Floats
 from baselines.methods.discriminative import (
-    FACES,
-    PATCHES,
     Discriminative,
     FeatureClassifier,
     View,
+    double,
     n_nonzero_for,
     unit_rows,
 )
@@ -75,7 +74,7 @@ class ClassResiduals(FeatureClassifier):
 
     def _codes(self, signals: Floats) -> Any:
         return encode(
-            signals,
+            double(signals),
             self.D,
             n_nonzero=self.n_nonzero,
             gram=self.gram,
@@ -102,9 +101,10 @@ class SRC(Discriminative):
         family="dictionaries, discriminative",
         formula="argmin_k norm(x - D_k codes_k), codes of x in all training images",
         references=("wright2009",),
-        published=FACES,
-        differs=f"{PATCHES} down-sampled faces, random projections and eigenfaces; codes of "
-        "n_nonzero atoms, not those of the least norm1; at most n_samples images",
+        published="on small sets of faces and objects; none for the data sets here",
+        differs="pooled sparse codes of patches by default, or features=pixels, where the "
+        "publication has down-sampled faces, random projections and eigenfaces; codes of n_nonzero atoms, "
+        "not those of the least norm1; at most n_samples images",
     )
     n_samples: Positive | None = 10_000
     n_nonzero: Positive | None = None
@@ -119,7 +119,7 @@ class SRC(Discriminative):
     ) -> Iterator[Classifier]:
         """Yield the one classifier of features X (n_samples, n_features) with labels y."""
         order = np.argsort(y, kind="stable")
-        D = np.ascontiguousarray(X[order].T)
+        D = double(X[order].T)
         ends = np.searchsorted(y[order], view.classes, side="right")
         n_nonzero = n_nonzero_for(self.n_nonzero, *D.shape)
         yield ClassResiduals(view, D, ends, n_nonzero, D.T @ D)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import orthogonal_mp
+from torch.nn import functional
 
 from baselines.features.stack import BLOCK_IMAGES
 from baselines.methods.discriminative import Discriminative
@@ -68,6 +69,26 @@ def test_src_scores_what_the_images_of_a_class_leave() -> None:
     size = classifier.size()
     assert (size.n_params, size.n_stored, size.n_buffers) == (64 * 300, 364 * 300, 10)
     assert classifier.flops() == Flops(2 * 64 * 300, "pursuits")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        SRC(features="pixels", n_nonzero=60),
+        DKSVD(features="pixels", n_nonzero=60, n_atoms=700, n_first=1, n_iter=0),
+    ],
+)
+def test_an_image_has_the_same_scores_in_any_company(method: Discriminative) -> None:
+    """Also where atoms are so alike that rounding in single precision would choose among them."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn((1460, 3, 6, 6), generator=generator)
+    smooth = functional.interpolate(coarse, size=(32, 32), mode="bilinear")
+    noise = torch.randn(smooth.shape, generator=generator)
+    X = (128 + 40 * smooth + 2 * noise).clamp(0, 255).to(torch.uint8)
+    classifier = fit(method, small_task(X[:1400]))
+    together = classifier(X[1400:])
+    alone = torch.cat([classifier(image[None]) for image in X[1400:]])
+    torch.testing.assert_close(alone, together, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", OURS)
