@@ -85,8 +85,8 @@ class DPL(Discriminative):
         references=("gu2014",),
         published="on small sets of faces and objects; none for the data sets here",
         differs="pooled sparse codes of patches by default, or features=pixels, where the "
-        "publication has random projections of faces and spatial pyramids of objects; as the library "
-        "implements it, on at most n_samples images",
+        "publication has random projections of faces and spatial pyramids of objects; as the "
+        "library implements it, on at most n_samples images",
         needs=("dictlearn",),
     )
     n_samples: Positive | None = 10_000

@@ -103,8 +103,8 @@ class SRC(Discriminative):
         references=("wright2009",),
         published="on small sets of faces and objects; none for the data sets here",
         differs="pooled sparse codes of patches by default, or features=pixels, where the "
-        "publication has down-sampled faces, random projections and eigenfaces; codes of n_nonzero atoms, "
-        "not those of the least norm1; at most n_samples images",
+        "publication has down-sampled faces, random projections and eigenfaces; codes of "
+        "n_nonzero atoms, not those of the least norm1; at most n_samples images",
     )
     n_samples: Positive | None = 10_000
     n_nonzero: Positive | None = None
