@@ -432,6 +432,7 @@ MADE: dict[str, Callable[[], str]] = {
     "simulations": statistics.simulations,
     "features": statistics.features,
     "claims": claims,
+    "commands": ledger.commands,
     "ledger": ledger.ledger,
     "verdicts": ledger.summary,
     "chances": chances,

@@ -40,7 +40,7 @@ SIGNS = {  # of a, b, a2 and b2
     "near": (1.0, -1.0),
     "gains": (1.0, -1.0, -1.0, 1.0),
 }
-COLUMNS = ("claim", "source", "theirs", "ours", "verdict", "rows", "command")
+COLUMNS = ("claim", "source", "theirs", "ours", "verdict", "rows")
 
 
 class Claim(BaseModel):
@@ -105,9 +105,17 @@ def cells_of(claim: Claim, results: Path) -> list[str]:
     if claim.rows and found.text:
         page = f"{claim.rows}.md" if claim.test == "errors" else f"results/{claim.rows}"
         link = f"[{claim.rows}]({page})"
-    command = command_of(claim)
-    code = f"`{command}`" if command else ""
-    return [claim.says, claim.source, theirs, ours, found.verdict, link, code]
+    return [claim.says, claim.source, theirs, ours, found.verdict, link]
+
+
+def commands(claims: Sequence[Claim] | None = None) -> str:
+    """Return the table of the commands that make rows for claims, where there is one."""
+    lines = ["| claim | command |", "| :-- | :-- |"]
+    for claim in read_claims() if claims is None else claims:
+        command = command_of(claim)
+        if command:
+            lines.append(f"| {claim.says} | `{command}` |")
+    return "\n".join(lines)
 
 
 def command_of(claim: Claim) -> str:

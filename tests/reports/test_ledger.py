@@ -12,7 +12,16 @@ from ddl_bench.errors import UserError
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.times import Times, TrainTimes, write_times
 from reports.estimates import Estimate, written
-from reports.ledger import Claim, Judgement, finding, judged, ledger, read_claims, summary
+from reports.ledger import (
+    Claim,
+    Judgement,
+    commands,
+    finding,
+    judged,
+    ledger,
+    read_claims,
+    summary,
+)
 from tests.conftest import make_cell, put
 
 N_IMAGES = 1000
@@ -312,3 +321,13 @@ def test_the_list_has_sources_and_a_reason_or_a_test() -> None:
         assert bool(claim.rows and claim.here and claim.a) == (claim.test not in WITHOUT_ROWS)
     table = ledger(claims)
     assert table.count("\n") == len(claims) + 1
+
+
+def test_the_commands_of_claims_name_their_lines_and_the_seeds_of_a_verdict() -> None:
+    derived = claim_of("above", a="a", b="b[x=1, y=2]")
+    given = claim_of("level", a="a", amount=80.0, command="make rows")
+    without = Claim(says="w", source="y", theirs="z", protocol="p", test="missing", because="b")
+    assert commands([derived, given, without]).splitlines()[2:] == [
+        '| x | `ddl-bench run run --methods "a,b[x=1, y=2]" --seeds 0-4` |',
+        "| x | `make rows` |",
+    ]
