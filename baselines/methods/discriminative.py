@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from baselines.features.coders import Floats
@@ -23,9 +24,11 @@ from baselines.features.stack import (
 from baselines.methods.sdl import SDL
 from baselines.methods.stacked import LEARNED_SHARE
 from baselines.pursuit.compiled import Array
+from baselines.pursuit.encode import encode
 from ddl_bench.api import (
     Budget,
     Classifier,
+    CodeStats,
     Deadline,
     Flops,
     Size,
@@ -122,6 +125,48 @@ class FeatureClassifier:
         return Flops(total, left_out=left_out)
 
 
+@dataclass(frozen=True)
+class CodingClassifier(FeatureClassifier):
+    """Classify by the codes of features in one dictionary.
+
+    Parameters
+    ----------
+    D
+        Dictionary, shape (n_features, n_atoms).
+    n_nonzero
+        Non-zeros of each code.
+    """
+
+    D: Floats
+    n_nonzero: int
+
+    def known_gram(self) -> Floats | None:
+        """Return D'D (n_atoms, n_atoms) where it is kept."""
+        return None
+
+    def codes(self, signals: Floats) -> csr_array:
+        """Return the codes of unit-norm features (n, n_features), (n, n_atoms).
+
+        In double precision: in single, nearly equal atoms would be chosen by rounding, which
+        depends on the batch.
+        """
+        codes: csr_array = encode(
+            double(signals),
+            self.D,
+            n_nonzero=self.n_nonzero,
+            gram=self.known_gram(),
+            sparse=True,
+            n_threads=self.view.n_threads,
+        ).codes
+        return codes
+
+    def code_stats(self, X: Tensor, /) -> CodeStats:
+        """Count the codes of images X."""
+        signals = unit_rows(self.view.layers, X)
+        codes = self.codes(signals)
+        return CodeStats.of(signals=signals, codes=codes, residual=signals - codes @ self.D.T)
+
+
 def unit_rows(layers: tuple[StackLayer, ...], X: Tensor) -> Floats:
     """Return features of images X, scaled to unit norm: (n, n_features)."""
     blocks = torch.split(X.cpu(), BLOCK_IMAGES)
@@ -141,10 +186,7 @@ def unit(features: Tensor) -> Floats:
 
 
 def double(A: Floats) -> Floats:
-    """Return a contiguous array in double precision, for the codes of a prediction.
-
-    In single precision nearly equal atoms would be chosen by rounding, which depends on the batch.
-    """
+    """Return a contiguous array in double precision."""
     return np.ascontiguousarray(A, np.float64)
 
 

@@ -3,25 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from baselines.features.coders import Floats
 from baselines.learning.labelled import LabelledKSVD
 from baselines.methods.discriminative import (
     SEEN_SHARE,
+    CodingClassifier,
     Discriminative,
-    FeatureClassifier,
     View,
     double,
     n_nonzero_for,
-    unit_rows,
 )
 from baselines.pursuit.compiled import Array
-from baselines.pursuit.encode import encode
-from ddl_bench.api import About, Classifier, CodeStats, Deadline
+from ddl_bench.api import About, Classifier, Deadline
 from ddl_bench.options import NotNegative, Positive, PositiveFloat
 
 FACES = "on small sets of faces and objects; none for the data sets here"
@@ -30,22 +27,16 @@ FIRST_SHARE = 0.75  # of a budget in seconds, after which the labels join
 
 
 @dataclass(frozen=True)
-class LinearCodes(FeatureClassifier):
+class LinearCodes(CodingClassifier):
     """Classify by a linear map of codes in one dictionary.
 
     Parameters
     ----------
-    D
-        Dictionary, shape (n_features, n_atoms).
     W
         Shape (n_classes, n_atoms); the scores are codes @ W.T.
-    n_nonzero
-        Non-zeros of each code.
     """
 
-    D: Floats
     W: Floats
-    n_nonzero: int
 
     def arrays(self) -> list[Floats]:
         """Return the arrays that prediction uses, those of the features apart."""
@@ -53,22 +44,7 @@ class LinearCodes(FeatureClassifier):
 
     def known_scores(self, signals: Floats) -> Floats:
         """Return scores of unit-norm features (n, n_features)."""
-        return np.asarray(self._codes(signals) @ self.W.T)
-
-    def code_stats(self, X: Tensor, /) -> CodeStats:
-        """Count the codes of images X."""
-        signals = unit_rows(self.view.layers, X)
-        codes = self._codes(signals)
-        return CodeStats.of(signals=signals, codes=codes, residual=signals - codes @ self.D.T)
-
-    def _codes(self, signals: Floats) -> Any:
-        return encode(
-            double(signals),
-            self.D,
-            n_nonzero=self.n_nonzero,
-            sparse=True,
-            n_threads=self.view.n_threads,
-        ).codes
+        return np.asarray(self.codes(signals) @ self.W.T)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +109,7 @@ class DKSVD(Discriminative):
         for step, (D, W) in enumerate(islice(learner.steps(X, y, first), self.n_iter + 1)):
             self._report(self.n_first + step, deadline)
             n_nonzero = min(learner.n_nonzero, D.shape[1])
-            yield LinearCodes(view, double(D), double(W), n_nonzero)
+            yield LinearCodes(view, double(D), n_nonzero, double(W))
 
     def _first(self, learner: LabelledKSVD, X: Floats, y: Array, deadline: Deadline) -> Floats:
         """Return the dictionary to begin with."""

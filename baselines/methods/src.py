@@ -2,45 +2,37 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from baselines.features.coders import Floats
 from baselines.methods.discriminative import (
+    CodingClassifier,
     Discriminative,
-    FeatureClassifier,
     View,
     double,
     n_nonzero_for,
-    unit_rows,
 )
 from baselines.pursuit.compiled import Array
 from baselines.pursuit.encode import encode
-from ddl_bench.api import About, Classifier, CodeStats, Deadline
+from ddl_bench.api import About, Classifier, Deadline
 from ddl_bench.options import Positive
 
 
 @dataclass(frozen=True)
-class ClassResiduals(FeatureClassifier):
+class ClassResiduals(CodingClassifier):
     """Classify by what the atoms of each class leave of a signal, in its codes in all of them.
 
     Parameters
     ----------
-    D
-        Unit-norm features of images as columns, (n_features, n_atoms), class by class.
     ends
-        Where the columns of each class end, (len(view.classes),).
-    n_nonzero
-        Non-zeros of each code.
+        Where the columns of each class end in D, (len(view.classes),).
     gram
         D'D, (n_atoms, n_atoms), which makes codes of a few images fast.
     """
 
-    D: Floats
     ends: Array
-    n_nonzero: int
     gram: Floats
 
     def arrays(self) -> list[Floats]:
@@ -51,13 +43,17 @@ class ClassResiduals(FeatureClassifier):
         """Count the ends."""
         return len(self.ends)
 
+    def known_gram(self) -> Floats:
+        """Return the Gram matrix."""
+        return self.gram
+
     def n_following(self) -> int:
         """Count the Gram matrix."""
         return self.gram.size
 
     def known_scores(self, signals: Floats) -> Floats:
         """Return -norm(x - D_k codes_k)**2 of unit-norm features x (n, n_features) for each k."""
-        codes = self._codes(signals).tocsc()
+        codes = self.codes(signals).tocsc()
         scores = np.empty((len(signals), len(self.ends)), self.D.dtype)
         first = 0
         for k, last in enumerate(self.ends.tolist()):
@@ -65,22 +61,6 @@ class ClassResiduals(FeatureClassifier):
             scores[:, k] = -np.square(residual).sum(1)
             first = last
         return scores
-
-    def code_stats(self, X: Tensor, /) -> CodeStats:
-        """Count the codes of images X."""
-        signals = unit_rows(self.view.layers, X)
-        codes = self._codes(signals)
-        return CodeStats.of(signals=signals, codes=codes, residual=signals - codes @ self.D.T)
-
-    def _codes(self, signals: Floats) -> Any:
-        return encode(
-            double(signals),
-            self.D,
-            n_nonzero=self.n_nonzero,
-            gram=self.gram,
-            sparse=True,
-            n_threads=self.view.n_threads,
-        ).codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,4 +102,4 @@ class SRC(Discriminative):
         D = double(X[order].T)
         ends = np.searchsorted(y[order], view.classes, side="right")
         n_nonzero = n_nonzero_for(self.n_nonzero, *D.shape)
-        yield ClassResiduals(view, D, ends, n_nonzero, D.T @ D)
+        yield ClassResiduals(view, D, n_nonzero, ends, D.T @ D)
