@@ -18,6 +18,7 @@ from baselines.methods.discriminative import (
     n_nonzero_for,
 )
 from baselines.pursuit.compiled import Array
+from baselines.pursuit.encode import encode
 from ddl_bench.api import About, Classifier, Deadline
 from ddl_bench.options import NotNegative, Positive, PositiveFloat
 
@@ -98,7 +99,8 @@ class DKSVD(Discriminative):
         y = np.arange(64) % 2
         learner = LabelledKSVD(n_atoms=4, n_nonzero=2, alpha=1, n_threads=n_threads)
         D = next(learner.first_steps(noise, y))
-        list(islice(learner.steps(noise, y, D), 2))
+        *_, learned = islice(learner.steps(noise, y, D), 2)
+        encode(double(noise), double(learned.D), n_nonzero=2, n_threads=n_threads)
 
     def fit(
         self, X: Floats, y: Array, view: View, seed: int, deadline: Deadline

@@ -91,7 +91,7 @@ class SRC(Discriminative):
 
     def prepare(self, n_threads: int) -> None:
         """Code a little noise, so that what is compiled is there."""
-        noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+        noise = np.random.default_rng(0).standard_normal((64, 8))
         encode(noise, noise[:16].T, n_nonzero=2, sparse=True, n_threads=n_threads)
 
     def fit(
