@@ -1,7 +1,7 @@
 """How a layer of a stack learns its dictionary and codes its patches: by synthesis or analysis."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ UPDATES: dict[Learner, Update] = {"ksvd": "approximate", "ksvd-exact": "exact", 
 DEFAULT_LMBD = 0.1  # for patches of about unit norm
 DEFAULT_N_NONZERO = 5  # of the learners that count non-zeros, where codes are penalised
 ONLINE_BATCH_SAMPLES = 512
+NOISE_FEATURES = 8  # of the signals that coders are compiled with
 TOL = 1e-3  # relative duality gap of the codes
 # Of FISTA: a fixed number, so that the codes of a sample do not depend on the others of its block,
 # which is solved until all have converged.
@@ -45,6 +46,9 @@ class Coder(Protocol):
 
     def synthesis(self, D: Floats) -> Floats:
         """Return the rows (n_atoms, n_features) with X ~ codes @ rows."""
+
+    def compile(self, n_threads: int | None) -> None:
+        """Learn and code a little noise, so that what is compiled is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,11 @@ class SynthesisCoder:
         """Return D.T."""
         return D.T
 
+    def compile(self, n_threads: int | None) -> None:
+        """Learn and code a little noise, so that what is compiled is there."""
+        few = None if self.n_nonzero is None else min(self.n_nonzero, NOISE_FEATURES)
+        _learn_noise(replace(self, n_nonzero=few), n_threads)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisCoder:
@@ -178,3 +187,13 @@ class AnalysisCoder:
     def synthesis(self, D: Floats) -> Floats:
         """Return the pseudo-inverse of D."""
         return np.linalg.pinv(D)
+
+    def compile(self, n_threads: int | None) -> None:
+        """Learn and code a little noise, so that what is compiled is there."""
+        _learn_noise(self, n_threads)
+
+
+def _learn_noise(coder: Coder, n_threads: int | None) -> None:
+    noise = np.random.default_rng(0).standard_normal((64, NOISE_FEATURES)).astype(np.float32)
+    D = next(coder.learn(noise, 2 * NOISE_FEATURES, 0, n_threads))
+    coder.encode(noise, D, n_threads)

@@ -239,7 +239,7 @@ class Discriminative:
         """Begin a training; libraries are imported and coders compiled first, off the clock."""
         self.prepare(budget.threads)
         if self.features == "patches":
-            sdl_for(task).compile(budget.threads)
+            sdl_for(task).layer_coder(0).compile(budget.threads)
         return Stepwise(lambda deadline: self._steps(task, budget, deadline))
 
     def _steps(self, task: Task, budget: Budget, deadline: Deadline) -> Iterator[Classifier]:

@@ -97,15 +97,8 @@ class StackedMethod:
     def start(self, task: Task, budget: Budget) -> Training:
         """Begin a training; the coder is compiled first, which is not timed."""
         self.geometry(task.image_shape)
-        self.compile(budget.threads)
+        self.layer_coder(0).compile(budget.threads)
         return Stepwise(lambda deadline: self._steps(task, budget, deadline))
-
-    def compile(self, n_threads: int | None) -> None:
-        """Learn and code a little noise, so that what is compiled is there."""
-        noise = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
-        coder = self.layer_coder(0)
-        D = next(coder.learn(noise, 16, 0, n_threads))
-        coder.encode(noise, D, n_threads)
 
     def restore(self, state: Mapping[str, Tensor], task: Task) -> Classifier:
         """Rebuild a classifier from its arrays; it encodes on all cores of this process."""

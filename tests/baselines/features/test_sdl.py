@@ -237,6 +237,14 @@ def test_the_code_of_a_sample_does_not_depend_on_the_others(coder: Pursuit) -> N
     np.testing.assert_allclose(alone, codes[:20], atol=1e-6)
 
 
+@pytest.mark.parametrize("learner", ["online", "ksvd", "ksvd-exact", "mod"])
+@pytest.mark.parametrize("n_nonzero", [9, 16])
+def test_codes_of_many_atoms(learner: Learner, n_nonzero: int) -> None:
+    method = small(learner=learner, coder="omp", n_nonzero=n_nonzero, n_iter=1, n_samples=200)
+    classifier = fit(method, few(30, n_val=0))
+    assert accuracy(classifier) > 0.2
+
+
 def test_exact_ksvd_and_fista_read_digits() -> None:
     method = small(learner="ksvd-exact", coder="fista", n_iter=3)
     classifier = fit(method, few(700, n_val=0))
