@@ -172,7 +172,7 @@ def tested(claim: Claim, results: Path) -> Judgement:
         ratio = ratio_of(lines[claim.b], lines[claim.a], claim.column)
         if ratio is None:
             return Judgement("", f"{UNDECIDED}: a time of 0")
-        return judged(ratio, null=1.0, unit="times", amount=claim.amount, signed=False)
+        return judged(ratio, null=1.0, unit="times as fast", amount=claim.amount, signed=False)
     if claim.test == "level":
         return of_level(claim, lines[claim.a])
     total = sum_of([lines[name] for name in names], SIGNS[claim.test])
@@ -189,7 +189,7 @@ def of_errors(claim: Claim, results: Path) -> Judgement:
             raise ValueError(f"{claim.rows} has no error of {name} after {claim.n_steps} steps")
     error_a = curves[claim.a][str(claim.n_steps)]
     error_b = curves[claim.b][str(claim.n_steps)]
-    text = f"{error_b / error_a:.3g} times, single networks"
+    text = f"{error_b / error_a:.3g} times as close, single networks"
     return Judgement(text, f"{UNDECIDED}: single networks")
 
 

@@ -42,6 +42,8 @@ class Logistic:
         formula="min C * sum(-log softmax(scores)[y]) + 0.5*norm(weights)**2, the best C on "
         "validation images",
         references=("pedregosa2011",),
+        differs="the weights of a pixel and of its mirror image are equal where the data set is "
+        "mirrored, so that about half of them are free",
         scores="logits",
     )
     strengths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = STRENGTHS

@@ -43,6 +43,8 @@ def two_methods(words: Sequence[str]) -> Pair:
             " --against compares one method in two run folders"
         )
     a, b, *rest = words
+    if not rest and (Path(b) / "cells").is_dir():
+        raise UserError(f"compare: expected two labels before the run folder {b}, got {a!r} alone")
     return Pair(a, b, next(map(Path, rest), None))
 
 
@@ -173,7 +175,7 @@ def facts_of(record: "Comparison") -> Iterator[str]:
     if record.p_family is not None and record.family.endswith(")") and not record.is_without_spread:
         yield f"judged with {record.family}: p = {p_text(record.p_family)}"
     if record.difference is not None:
-        yield from (f"left out: {text}" for text in record.left_out)
+        yield from (f"note: {text}" for text in record.left_out)
 
 
 def seeds_in_words(record: "Comparison") -> str:

@@ -17,6 +17,7 @@ from ddl_bench.files import explained, names_in
 from ddl_bench.harness.claims import claim, claims_folder
 from ddl_bench.harness.planned import plan_files, read_entries, write_entries
 from ddl_bench.harness.status import CellStatus, RunStatus, clock_now, read_status
+from ddl_bench.plan.cell import label_meant
 
 FOLDERS = ("cells", "models", "work", "work/claims")
 KINDS = {  # by folder and end of the name; claims and the rest are `other`
@@ -107,14 +108,16 @@ def plan_cleaning(
     if not failed and label is None and not work:
         raise UserError("say what is to be removed: --failed, --label LABEL or --work")
     status = read_status(folder, with_outdated=True)
+    labels = {cell.label: None for cell in status.cells}
+    if label is not None:
+        label = label_meant(label, labels)
+        if label not in labels:
+            raise UserError(f"{folder}: no cell of label {label!r}: {nearest(label, labels)}")
     chosen = []
     for cell in status.cells:
         is_failed = failed and cell.outcome not in ("", "ok")
         if is_failed or cell.label == label:
             chosen.append(cell)
-    if label is not None and not any(cell.label == label for cell in status.cells):
-        labels = {cell.label for cell in status.cells}
-        raise UserError(f"{folder}: no cell of label {label!r}: {nearest(label, labels)}")
     cells = [cell for cell in chosen if cell.state != "running"]
     files = files_by_cell(folder, {cell.cell for cell in cells}, FOLDERS)
     if work:

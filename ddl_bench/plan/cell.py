@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Self
@@ -114,6 +114,18 @@ class Limits(Strict):
 
     time_s: float = Field(3600, gt=0)
     memory_gb: float = Field(16, gt=0)
+
+
+def label_meant(text: str, labels: Iterable[str]) -> str:
+    """Return the label that a text means: itself, or else the first that differs in spaces alone.
+
+    Where none is meant it is the text.
+    """
+    known = list(labels)
+    if text in known:
+        return text
+    tight = text.replace(" ", "")
+    return next((label for label in known if label.replace(" ", "") == tight), text)
 
 
 class Cell(Strict):

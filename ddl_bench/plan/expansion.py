@@ -405,7 +405,8 @@ def new_method(text: str, plugins: Iterable[Path], memory: Memory) -> MethodEntr
     if params:
         with suppress(ImportError):  # the worker says what is missing: a row `not_installed`
             params = memory.ask(name, text, lambda: spelled(load_method(name, plugins), text))
-    return MethodEntry(name=name, label=text, params=params)
+    label = ", ".join(part.strip() for part in text.split(","))
+    return MethodEntry(name=name, label=label, params=params)
 
 
 class Facts(NamedTuple):

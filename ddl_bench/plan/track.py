@@ -16,7 +16,7 @@ from ddl_bench.errors import UserError, nearest
 from ddl_bench.files import read_regular
 from ddl_bench.options import Seed
 from ddl_bench.params import flat
-from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict
+from ddl_bench.plan.cell import BudgetSpec, Limits, Machine, Strict, label_meant
 
 MOST_BYTES = 1_000_000  # of a track file
 
@@ -98,12 +98,8 @@ class Track(Strict):
         """
         labelled = [entry for entry in self.methods if entry.title == text]
         named = labelled or [entry for entry in self.methods if entry.name == text]
-        return named or [entry for entry in self.methods if tight(entry.title) == tight(text)]
-
-
-def tight(label: str) -> str:
-    """Return a label without its spaces."""
-    return label.replace(" ", "")
+        label = label_meant(text, (entry.title for entry in self.methods))
+        return named or [entry for entry in self.methods if entry.title == label]
 
 
 def packaged() -> dict[str, Path]:

@@ -24,7 +24,7 @@ from ddl_bench.files import (
     warn_damaged,
     write_atomically,
 )
-from ddl_bench.plan.cell import Cell, renewed
+from ddl_bench.plan.cell import Cell, label_meant, renewed
 from ddl_bench.results.metrics import FILE as METRICS_FILE
 from ddl_bench.results.metrics import Columns, Reading, read_columns, readings
 from ddl_bench.results.paths import arrays_path, row_path
@@ -606,12 +606,14 @@ def check_classes(stored: dict[str, np.ndarray]) -> None:
 def find_rows(run: str | Path, wanted: str) -> list[Row]:
     """Find the rows of a label, as in `sdl`, or of a label and a seed, as in `sdl@0`.
 
-    Or those whose cell ID starts with `wanted`, where no label is meant. Raises UserError where
-    there is none.
+    Spaces in a label may be left out. Or those whose cell ID starts with `wanted`, where no label
+    is meant. Raises UserError where there is none.
     """
     rows = load_rows(run)
+    labels = {row.cell.label: None for row in rows}
     label, _, seed = wanted.rpartition("@")
-    by_label = [row for row in rows if row.cell.label == wanted]
+    label = label_meant(label, labels)
+    by_label = [row for row in rows if row.cell.label == label_meant(wanted, labels)]
     by_seed = [row for row in rows if row.cell.label == label and str(row.cell.seed) == seed]
     by_id = [row for row in rows if wanted and row.cell.id.startswith(wanted)]
     matching = by_label or by_seed or by_id
@@ -620,6 +622,6 @@ def find_rows(run: str | Path, wanted: str) -> list[Row]:
         if seeds:
             choice = f"the seeds of {label} are {', '.join(map(str, seeds))}"
         else:
-            choice = nearest(wanted, {row.cell.label for row in rows})
+            choice = nearest(wanted, labels)
         raise UserError(f"{run}: no row {wanted!r}: {choice}")
     return matching

@@ -52,7 +52,7 @@ def test_errors_of_curves_are_of_single_networks(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(curves))
     claim = claim_of("errors", a="a", b="b", n_steps=4)
     assert finding(claim, tmp_path) == Judgement(
-        "25 times, single networks", "no verdict: single networks"
+        "25 times as close, single networks", "no verdict: single networks"
     )
     table = ledger([claim], tmp_path)
     assert "[run](run.md)" in table
@@ -164,7 +164,7 @@ def test_a_ratio_of_times(tmp_path: Path, slow: float, amount: float | None, ver
     rows(tmp_path / "run", "b", FIVE, train_s=[slow * value for value in times])
     claim = claim_of("times", a="a", b="b", column="train_s", amount=amount)
     found = finding(claim, tmp_path)
-    assert found.text.startswith(f"{slow:.2f} times, 95 % ")
+    assert found.text.startswith(f"{slow:.2f} times as fast, 95 % ")
     assert found.verdict == verdict
 
 
@@ -215,7 +215,7 @@ def test_a_training_that_was_timed_again_is_one_timing(tmp_path: Path) -> None:
     write_times(tmp_path / "run", session)
     rows(tmp_path / "run", "b", FIVE, train_s=[2.0, 2.1, 2.2, 2.3, 2.4])
     found = finding(claim_of("times", a="a", b="b", column="train_s"), tmp_path)
-    text = "2.20 times, one timing; ‡ a time of the run beside one that was measured again"
+    text = "2.20 times as fast, one timing; ‡ a time of the run beside one that was measured again"
     assert found == Judgement(text, "no verdict: one timing")
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddl_bench.errors import UserError, nearest
+from ddl_bench.plan.cell import label_meant
 from ddl_bench.results.groups import SETTINGS_OF_METHOD, Group, gather, traits
 from ddl_bench.results.rows import load_rows
 from ddl_bench.results.stats.comparison import (
@@ -99,7 +100,7 @@ def changes(run: Path | str, against: Path | str, label: str | None = None) -> l
     labels_now = {group.cell.label for group in after}
     if label is not None:
         lines_of(before, label, against)
-        wanted = [label]
+        wanted = [name_meant(before, label)]
     else:
         wanted = sorted(labels)
         if not labels & labels_now:
@@ -187,9 +188,19 @@ def pairs_of_lines(
 
 
 def lines_of(groups: list[Group], name: str, run: Path) -> list[Group]:
-    """Find the lines of a table by label or name. Raises UserError where there is none."""
-    lines = [group for group in groups if name in (group.name, group.cell.label)]
+    """Find the lines of a table by label or name. Raises UserError where there is none.
+
+    Spaces in either may be left out.
+    """
+    wanted = name_meant(groups, name)
+    lines = [group for group in groups if wanted in (group.name, group.cell.label)]
     if not lines:
         choice = nearest(name, {group.name for group in groups})
         raise UserError(f"{run}: no method {name!r}: {choice}")
     return lines
+
+
+def name_meant(groups: list[Group], name: str) -> str:
+    """Return the name or label of a line that a text means, whose spaces may be left out."""
+    names = [text for group in groups for text in (group.name, group.cell.label)]
+    return label_meant(name, names)

@@ -84,6 +84,11 @@ def test_a_label_leaves_the_plan_too(folder: Path) -> None:
     assert len(files_of(folder, CELLS[2])) == 7
 
 
+def test_spaces_around_a_label_may_be_left_out(folder: Path) -> None:
+    ddl_bench(["clean", folder, "--label", " a", "--yes"])
+    assert set(read_plans(folder)) == {cell.id for cell in CELLS[2:]}
+
+
 def test_a_cell_that_only_waits_leaves_the_plan_when_that_is_confirmed(folder: Path) -> None:
     waiting = CELLS[3]
     for path in list(folder.rglob(f"*{waiting.id}*")):

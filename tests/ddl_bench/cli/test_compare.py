@@ -13,7 +13,7 @@ from ddl_bench.errors import UserError
 from ddl_bench.files import DamagedFile
 from ddl_bench.plan.cell import BudgetSpec, Machine
 from ddl_bench.results.groups import gather
-from ddl_bench.results.rows import load_rows
+from ddl_bench.results.rows import find_rows, load_rows
 from ddl_bench.results.stats.compare import changes, compare
 from ddl_bench.results.stats.comparison import ALONE, Comparison, with_verdict
 from ddl_bench.results.stats.families import compare_all
@@ -311,6 +311,22 @@ def test_settings_that_changed_are_named(tmp_path: Path) -> None:
     assert record.left_out == ("settings differ: now dropout=0.1, epochs=30, before epochs=10",)
 
 
+def test_spaces_in_a_label_may_be_left_out(tmp_path: Path) -> None:
+    now, old = tmp_path / "now", tmp_path / "old"
+    for folder, n_wrong in ((now, 10), (old, 20)):
+        method(folder, "net[a=1, b=2]", [n_wrong] * 3)
+        method(folder, "other", [30] * 3)
+    text = "net[a=1,b=2]"
+    assert compare(now, text, "other") == compare(now, "net[a=1, b=2]", "other")
+    assert changes(now, old, text) == changes(now, old, "net[a=1, b=2]")
+    assert find_rows(now, text) == find_rows(now, "net[a=1, b=2]")
+    assert find_rows(now, f"{text}@1") == find_rows(now, "net[a=1, b=2]@1")
+    method(now, text, [40] * 3, params={"a": 1})
+    assert {row.cell.label for row in find_rows(now, text)} == {text}, (
+        "the label itself comes first"
+    )
+
+
 def test_mistakes_about_runs_are_one_line(run: Path, before: Path, tmp_path: Path) -> None:
     for words, message in (
         (["best", "poor", run, "--against", before], "one label at most"),
@@ -320,6 +336,7 @@ def test_mistakes_about_runs_are_one_line(run: Path, before: Path, tmp_path: Pat
         (["best", "poor", run, "--fail-below", "1"], "only with --against"),
         ([run, "--against", before, "--fail-below", "nan"], "--fail-below nan: expected a number"),
         (["best"], "expected two labels"),
+        (["best", run], "two labels before the run folder .*, got 'best' alone"),
         ([run, "--against", tmp_path / "none"], "no results in"),
     ):
         with pytest.raises(UserError, match=message):

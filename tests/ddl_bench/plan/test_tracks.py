@@ -139,6 +139,14 @@ def test_a_line_of_the_track_is_chosen_with_and_without_spaces(tmp_path: Path, s
     assert cell.budget.epochs == 7
 
 
+def test_options_on_a_command_line_have_one_label_however_spaced() -> None:
+    labels = []
+    for space in ("", " ", "  "):
+        (cell,) = plan("quick", Overrides(methods=[f"sdl[n_atoms=8,{space}n_iter=1]"], seeds=[0]))
+        labels.append(cell.label)
+    assert labels == ["sdl[n_atoms=8, n_iter=1]"] * 3
+
+
 def test_labels_that_differ_by_a_space_are_two_lines(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
     path.write_text(TWO.replace('"nearest-mean"', '"sdl", label = "o urs"'))
@@ -231,11 +239,11 @@ def test_a_dry_run_says_which_lines_have_a_place_beside_the_paper() -> None:
     }
     specs = ("resnet[depth=20,recipe=wrn-base]", "resnet[depth=20]", "nearest-mean")
     notes = dict(planned_notes("--methods", ",".join(specs), "--seeds", "0-4"))
-    assert notes["resnet[depth=20,recipe=wrn-base]"] == follows
+    assert notes["resnet[depth=20, recipe=wrn-base]"] == follows
     assert notes["resnet[depth=20]"].startswith(f"{departs}another recipe than wide-resnet or ")
     assert notes["nearest-mean"].startswith("no place beside the paper: ")
     few = dict(planned_notes("--methods", "resnet[depth=8,recipe=wrn-base]", "--seeds", "0"))
-    assert few["resnet[depth=8,recipe=wrn-base]"] == f"{departs}1 of 5 seeds"
+    assert few["resnet[depth=8, recipe=wrn-base]"] == f"{departs}1 of 5 seeds"
 
 
 @pytest.mark.parametrize("name", ["all", "equal-passes", "equal-time"])
