@@ -70,7 +70,7 @@ NAMES = (
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 TIMED = ("fast-cifar10",)  # a run whose page is about the time of a training
 # runs that chose options, of whose choices other runs have the accuracies
-SEARCHED = ("discriminative-search", "fast-search")
+SEARCHED = ("discriminative-search", "fast-search", "sdl-search")
 PLANTED = "recovery"  # a run about dictionaries, not about classes
 TABLE = re.compile(  # name, text, which does not reach into another mark
     r"<!-- table ([\w-]+) -->\n((?:(?!<!-- /?table).)*?)\n?<!-- /table -->", re.S

@@ -32,6 +32,8 @@ UNTIMED = (
     "matched",
     "paper-recipe",
     "patch-features",
+    "sdl",
+    "sdl-search",
 )
 SIGNS_OF_TIMES = {  # what they mean, where no foot of a table explains them
     UNSURE: "unsure times",

@@ -73,6 +73,7 @@ def test_the_command_of_a_claim_makes_the_lines_that_it_compares(claim: Claim) -
     if program == "python":
         assert find_spec(words[1]) is not None
         return
+    words = [str(ROOT / word) if word.endswith(".toml") else word for word in words]
     text = ddl_bench([*words, "--dry-run"])
     for line in lines_named(claim):
         for seed in range(5):
