@@ -30,10 +30,17 @@ from ddl_bench.results.stats.welch import LEVEL, Sample, welch_freedom
 # and over the highest of several values, which lies within REACH standard deviations.
 COMMON, COMMON_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 COMMON_WEIGHTS = COMMON_WEIGHTS / np.sqrt(2 * np.pi)
+STEEP = 0.9  # loading above which the integrand has steps: more nodes, evenly spaced
+STEEP_COMMON = np.linspace(-8, 8, 513)
+STEEP_WEIGHTS = np.exp(-(STEEP_COMMON**2) / 2)
+STEEP_WEIGHTS = STEEP_WEIGHTS / STEEP_WEIGHTS.sum()
 SCALE, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(64)
+STEEP_SCALE, STEEP_SCALE_WEIGHTS = np.polynomial.legendre.leggauss(256)
+STEEP_AT_ONCE = 16  # integrals, of a megabyte each
 SCALE_TAIL = 1e-9  # probability on either side of the estimates that are integrated over
 RANGE, RANGE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 REACH = 6.0
+SLACK = 0.05  # of a limit, on either side of those between which it is sought
 N_INVERSES = 9  # values of 1 / v at which the limit of the best is computed
 N_FREEDOMS = 5  # at which limits are computed; between them they are interpolated
 LEAST_LOADING = 1e-6
@@ -51,7 +58,8 @@ def coverage(
 
     P(T_j <= limit for all j), with T_j = (r Z + sqrt(1 - r**2) Z_j) / S_j: Z and Z_j are standard
     normal, S_j**2 is chi-squared with v degrees of freedom, divided by v. Given Z comparisons are
-    independent, so the probability is the integral of a power; Gauss's rules take it. Dunnett's
+    independent, so the probability is the integral of a power. Gauss's rules take it, and where r
+    is near 1, because spreads differ much, a sum over many nodes. Dunnett's
     table has one pooled S instead of the S_j, which would be too small a limit where spreads are
     not pooled; for many degrees of freedom both are the same.
 
@@ -74,18 +82,41 @@ def coverage(
     >>> round(float(p), 3)
     0.95
     """
-    scale, scale_weights = scales(freedom)
-    shared = np.asarray(loading)[..., None, None]
+    limit, loading, freedom = np.broadcast_arrays(limit, loading, freedom)
+    is_steep = loading.ravel() > STEEP
+    steep = np.flatnonzero(is_steep)
+    parts = [(np.flatnonzero(~is_steep), False)]
+    for first in range(0, len(steep), STEEP_AT_ONCE):
+        parts.append((steep[first : first + STEEP_AT_ONCE], True))
+    result = np.empty(loading.size)
+    for part, part_is_steep in parts:
+        each = _below(
+            limit.ravel()[part],
+            loading.ravel()[part],
+            freedom.ravel()[part],
+            steep=part_is_steep,
+            two_sided=two_sided,
+        )
+        result[part] = each**n_rivals @ (STEEP_WEIGHTS if part_is_steep else COMMON_WEIGHTS)
+    return result.reshape(loading.shape)
+
+
+def _below(
+    limit: np.ndarray, loading: np.ndarray, freedom: np.ndarray, *, steep: bool, two_sided: bool
+) -> np.ndarray:
+    """P(T_j <= limit) of `coverage` at each node of Z, shape (..., n_nodes)."""
+    common = STEEP_COMMON if steep else COMMON
+    scale, scale_weights = scales(freedom, steep=steep)
+    shared = loading[..., None, None]
     rest = np.sqrt(1 - shared**2)
-    reach = np.asarray(limit)[..., None, None] * scale
-    inside = special.ndtr((reach - shared * COMMON) / rest)
+    reach = limit[..., None, None] * scale
+    inside = special.ndtr((reach - shared * common) / rest)
     if two_sided:
-        inside = inside - special.ndtr((-reach - shared * COMMON) / rest)
-    each = (scale_weights[..., None, :] @ inside)[..., 0, :]
-    return np.asarray(each**n_rivals @ COMMON_WEIGHTS)
+        inside = inside - special.ndtr((-reach - shared * common) / rest)
+    return np.asarray((scale_weights[..., None, :] @ inside)[..., 0, :])
 
 
-def scales(freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scales(freedom: np.ndarray, *, steep: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return S of `coverage` at the nodes of a rule, shape (..., n_nodes, 1), and their weights.
 
     The rule is Gauss's over log(S**2), whose density is smooth for any v and falls off on both
@@ -95,10 +126,11 @@ def scales(freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     half = np.asarray(freedom, dtype=float)[..., None] / 2
     low = np.log(special.gammaincinv(half, SCALE_TAIL) / half)
     high = np.log(special.gammainccinv(half, SCALE_TAIL) / half)
-    log_squared = low + (high - low) * (SCALE + 1) / 2
+    nodes = STEEP_SCALE if steep else SCALE
+    log_squared = low + (high - low) * (nodes + 1) / 2
     # Of log(chi2(v) / v); the factor that does not depend on it follows from the sum.
     log_density = half * (log_squared - np.expm1(log_squared))
-    weights = SCALE_WEIGHTS * np.exp(log_density)
+    weights = (STEEP_SCALE_WEIGHTS if steep else SCALE_WEIGHTS) * np.exp(log_density)
     weights = weights / weights.sum(axis=-1, keepdims=True)
     return np.exp(log_squared / 2)[..., None], weights
 
@@ -115,12 +147,14 @@ def critical_value(
     """
     tail = (1 - LEVEL) / (1 + two_sided)
     # With one rival the limit is Student's, and Bonferroni's is never too small.
-    least = np.asarray(stats.t.isf(tail, freedom) * (1 - 1e-3))
-    most = np.asarray(stats.t.isf(tail / n_rivals, freedom) * (1 + 1e-3))
+    least = np.asarray(stats.t.isf(tail, freedom))
+    if n_rivals == 1:
+        return least
+    most = np.asarray(stats.t.isf(tail / n_rivals, freedom))
     return root(
         lambda limit, r, v: coverage(limit, n_rivals, r, v, two_sided=two_sided) - LEVEL,
-        least,
-        most,
+        least * (1 - SLACK),
+        most * (1 + SLACK),
         loading,
         freedom,
     )

@@ -176,6 +176,37 @@ def test_two_methods_are_compared_as_by_welch() -> None:
     assert against.p[0] == pytest.approx(reference.p, abs=2e-4)
 
 
+@pytest.mark.parametrize("freedom", [1.0, 2.1, 4.0, 30.0, 1000.0])
+@pytest.mark.parametrize("loading", [0.3, 0.9, 0.95, 0.987, 0.999])
+def test_one_comparison_is_students_however_uneven_the_spreads(
+    loading: float, freedom: float
+) -> None:
+    limit = scipy_stats.t.isf(0.05, freedom)
+    p = coverage(np.array(limit), 1, np.array(loading), np.array(freedom))
+    assert p == pytest.approx(0.95, abs=1e-6)
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.001, 0.1, 1.0])
+@pytest.mark.parametrize("n", [3, 5, 50])
+def test_how_far_the_second_of_two_is_behind_is_students_limit(sd: float, n: int) -> None:
+    a = Sample(80.0, 0.6, 3)
+    b = Sample(70.0, sd, n)
+    pairs = rivals([a, b])
+    most = 10 + scipy_stats.t.isf(0.05, pairs.freedom[0, 1]) * pairs.error[0, 1]
+    found = behind_best([a, b])
+    assert found.at_most == pytest.approx([0, most], rel=1e-3)
+    assert found.at_least[1] < found.at_most[1]
+
+
+@pytest.mark.parametrize("n_rivals", [2, 5, 30])
+def test_limits_exist_however_uneven_the_spreads(n_rivals: int) -> None:
+    loading, freedom = np.meshgrid([1e-6, 0.5, 0.98, 0.999, 1 - 1e-6], [1, 2.2, 4, 30, 1e3, 1e6])
+    for two_sided in (False, True):
+        limit = critical_value(n_rivals, loading, freedom, two_sided=two_sided)
+        level = coverage(limit, n_rivals, loading, freedom, two_sided=two_sided)
+        assert level == pytest.approx(np.full(limit.shape, 0.95), abs=1e-4)
+
+
 def test_methods_without_spread() -> None:
     result = behind_best([Sample(90.0, 0.0, 5), Sample(90.0, 0.0, 5), Sample(89.0, 0.0, 5)])
     assert result.at_least == pytest.approx([0, 0, 1])
