@@ -30,6 +30,7 @@ UNTIMED = (
     "fast-search",
     "lookahead",
     "matched",
+    "matched-cifar100",
     "paper-recipe",
     "patch-features",
     "sdl",
