@@ -611,9 +611,10 @@ def find_rows(run: str | Path, wanted: str) -> list[Row]:
     """
     rows = load_rows(run)
     labels = {row.cell.label: None for row in rows}
-    label, _, seed = wanted.rpartition("@")
-    label = label_meant(label, labels)
-    by_label = [row for row in rows if row.cell.label == label_meant(wanted, labels)]
+    whole = label_meant(wanted, labels)
+    before, _, seed = wanted.rpartition("@")
+    label = label_meant(before, labels)
+    by_label = [row for row in rows if row.cell.label == whole]
     by_seed = [row for row in rows if row.cell.label == label and str(row.cell.seed) == seed]
     by_id = [row for row in rows if wanted and row.cell.id.startswith(wanted)]
     matching = by_label or by_seed or by_id
